@@ -1,1 +1,97 @@
-//! placeholder
+//! The contract of session-kit: what a session is, and what a store of sessions must do.
+//!
+//! This crate holds no I/O, no async runtime and no HTTP type. Three kinds of people read it:
+//!
+//! - **Application developers** meet its words: [`SessionId`], [`SessionToken`], [`ExpiryPolicy`], [`rules`]. They call the
+//!   manager (`session-manager`) and a web integration.
+//! - **Backend authors** implement [`SessionStore`], and [`SessionCache`] or [`InvalidationBus`] if their database is good for
+//!   that, and run `session-conformance`.
+//! - **Authors of other integrations** use the manager and the vocabulary here.
+//!
+//! # The three ideas
+//! **A name and a secret.** A session has a public [`SessionId`], safe in logs and lists, and a [`SessionToken`] that only the
+//! client holds. Stores keep a [`SecretHash`].
+//!
+//! **A record with a revision.** Every write names the [`Revision`] that it is based on and fails if another came first, so that no
+//! update is lost. Ending needs no revision, wins over everything and is final: [`SessionState::Ended`] has no way back.
+//!
+//! **Time is an argument.** A store never reads a clock. [`ExpiryPolicy::evaluate`] is a pure function, and whoever calls it decides
+//! what time it is.
+//!
+//! # Where things are
+//! | module | what |
+//! |---|---|
+//! | [`limits`] | every bound, with its reason |
+//! | [`rules`] | conditions on requests besides the token |
+//! | the root | everything else, by its name |
+//!
+//! ```
+//! use session_core::{Expiry, ExpiryPolicy, SessionId, SessionRecord, SystemRandom, Timestamp};
+//!
+//! let now = Timestamp::from_millis(1_767_225_600_000);
+//! let policy = ExpiryPolicy::default();
+//! let id = SessionId::mint(now, None, &SystemRandom)?;
+//! let mut record = SessionRecord::new(id, now, now.saturating_add(policy.lifetime(false).absolute()));
+//! record.idle_timeout = policy.lifetime(false).idle();
+//! assert!(matches!(record.expiry(now), Expiry::Live(_)));
+//! # Ok::<(), session_core::Error>(())
+//! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod auth;
+mod cache;
+mod client;
+mod data;
+mod decorators;
+mod end;
+mod error;
+mod expiry;
+mod id;
+pub mod limits;
+mod ports;
+mod random;
+mod record;
+pub mod rules;
+mod secret;
+mod store;
+mod time;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+pub use async_trait::async_trait;
+
+pub use auth::{AssuranceLevel, AuthEvent, AuthMethod};
+pub use cache::{CacheBody, CacheEntry, SessionCache};
+pub use client::{ClientInfo, Device, DeviceKind, GeoLocation, LastClient};
+pub use data::{DataLimits, SessionData};
+pub use decorators::{NamespacedStore, TracedStore};
+pub use end::{Actor, EndReason, Ended, SessionState, SessionStatus};
+pub use error::{Error, ErrorKind, Result};
+pub use expiry::{Deadline, Expiry, ExpiryPolicy, Lifetime};
+pub use id::{DeviceId, SessionId, Shard, UserId};
+pub use ports::{
+    Activity, ActivityStore, BusEvent, BusHealth, Event, EventKind, EventSink, GeoResolver, Invalidation,
+    InvalidationBus, Subscription, UserAgentParser, UserDirectory, UserStatus,
+};
+pub use random::{SecureRandom, SystemRandom};
+pub use record::{PreviousSecret, RefreshState, Revision, SecretState, SessionKind, SessionRecord};
+pub use secret::{PepperId, PepperRing, RotationSalt, SecretHash, SecretHasher, SecretMatch, SecretPurpose};
+pub use store::{
+    Capabilities, Cursor, Durability, EndScope, LimitScope, ListQuery, OnExceed, Page, SessionLimit,
+    SessionStore, StateFilter, StoreStats, Touch, check_batch,
+};
+pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use token::{Secret, SecretFormat, SessionToken};
+
+/// What a backend author imports: `use session_core::prelude::*;`.
+pub mod prelude {
+    pub use std::sync::Arc;
+
+    pub use crate::{
+        Capabilities, Durability, EndScope, Ended, Error, ErrorKind, ListQuery, OnExceed, Page, Result,
+        Revision, SessionId, SessionLimit, SessionRecord, SessionState, SessionStore, StateFilter,
+        StoreStats, Timestamp, Touch, UserId, async_trait, check_batch,
+    };
+}

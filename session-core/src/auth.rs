@@ -1,0 +1,193 @@
+//! How a user proved who they are, and what that is worth.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::end::wire_names;
+use crate::error::{Error, Result};
+use crate::time::Timestamp;
+
+/// A way to authenticate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AuthMethod {
+    /// A code or link sent by e-mail.
+    Email,
+    /// Another service vouched for the user (OpenID Connect, SAML).
+    Federated,
+    /// Anything else, by the application's name for it. Counts as one factor that you know.
+    Other(String),
+    /// A synced passkey with user verification: two factors in one.
+    Passkey,
+    /// A password.
+    Password,
+    /// A one-time recovery code.
+    RecoveryCode,
+    /// A hardware-bound WebAuthn authenticator.
+    SecurityKey,
+    /// A code sent by text message.
+    Sms,
+    /// A time-based one-time password.
+    Totp,
+}
+
+impl AuthMethod {
+    /// Returns the stable name, for the application's own methods that name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Email => "email",
+            Self::Federated => "federated",
+            Self::Other(name) => name,
+            Self::Passkey => "passkey",
+            Self::Password => "password",
+            Self::RecoveryCode => "recovery_code",
+            Self::SecurityKey => "security_key",
+            Self::Sms => "sms",
+            Self::Totp => "totp",
+        }
+    }
+
+    /// Something that the user has, as against something that they know.
+    fn is_possession(&self) -> bool {
+        matches!(self, Self::SecurityKey | Self::Sms | Self::Totp | Self::Passkey)
+    }
+}
+
+impl fmt::Display for AuthMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for AuthMethod {
+    type Err = Error;
+
+    /// Reads a name; an unknown one is the application's own.
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "email" => Self::Email,
+            "federated" => Self::Federated,
+            "passkey" => Self::Passkey,
+            "password" => Self::Password,
+            "recovery_code" => Self::RecoveryCode,
+            "security_key" => Self::SecurityKey,
+            "sms" => Self::Sms,
+            "totp" => Self::Totp,
+            "" => return Err(Error::invalid("parse", "an authentication method has a name")),
+            _ if text.len() > 64 || text.contains('\0') => {
+                return Err(Error::invalid(
+                    "parse",
+                    "an authentication method's name is at most 64 bytes without NUL",
+                ));
+            }
+            _ => Self::Other(text.to_owned()),
+        })
+    }
+}
+
+/// One successful authentication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuthEvent {
+    /// How.
+    pub method: AuthMethod,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl AuthEvent {
+    /// Records an authentication.
+    #[must_use]
+    pub const fn new(method: AuthMethod, at: Timestamp) -> Self {
+        Self { method, at }
+    }
+}
+
+/// Authentication assurance, after [NIST SP 800-63B-4](https://pages.nist.gov/800-63-4/sp800-63b.html) section 2.
+///
+/// Derived from the recorded methods, never set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum AssuranceLevel {
+    /// Nobody authenticated.
+    None,
+    /// One factor.
+    Aal1,
+    /// Two different factors, or one authenticator that holds two.
+    Aal2,
+    /// A hardware-bound, phishing-resistant authenticator and another factor.
+    Aal3,
+}
+
+wire_names!(AssuranceLevel {
+    None => "none",
+    Aal1 => "aal1",
+    Aal2 => "aal2",
+    Aal3 => "aal3",
+});
+
+impl AssuranceLevel {
+    /// Derives the level that a list of authentications is worth.
+    ///
+    /// # Examples
+    /// ```
+    /// use session_core::{AssuranceLevel, AuthEvent, AuthMethod, Timestamp};
+    ///
+    /// let event = |method| AuthEvent::new(method, Timestamp::EPOCH);
+    /// let level = |events: &[AuthEvent]| AssuranceLevel::of(events);
+    /// assert_eq!(level(&[event(AuthMethod::Password)]), AssuranceLevel::Aal1);
+    /// assert_eq!(level(&[event(AuthMethod::Password), event(AuthMethod::Totp)]), AssuranceLevel::Aal2);
+    /// assert_eq!(level(&[event(AuthMethod::Sms), event(AuthMethod::Totp)]), AssuranceLevel::Aal1);
+    /// assert_eq!(level(&[event(AuthMethod::Passkey)]), AssuranceLevel::Aal2);
+    /// assert_eq!(level(&[event(AuthMethod::Password), event(AuthMethod::SecurityKey)]), AssuranceLevel::Aal3);
+    /// ```
+    #[must_use]
+    pub fn of<'a>(events: impl IntoIterator<Item = &'a AuthEvent>) -> Self {
+        let (mut has, mut knows, mut passkey, mut hardware) = (false, false, false, false);
+        for AuthEvent { method, .. } in events {
+            has |= method.is_possession();
+            knows |= !method.is_possession();
+            passkey |= *method == AuthMethod::Passkey;
+            hardware |= *method == AuthMethod::SecurityKey;
+        }
+        match (has, knows) {
+            (true, true) if hardware => Self::Aal3,
+            (true, true) => Self::Aal2,
+            _ if passkey => Self::Aal2,
+            (false, false) => Self::None,
+            _ => Self::Aal1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_and_unknown_ones_are_kept() {
+        for name in [
+            "email",
+            "federated",
+            "passkey",
+            "password",
+            "recovery_code",
+            "security_key",
+            "sms",
+            "totp",
+            "badge",
+        ] {
+            assert_eq!(name.parse::<AuthMethod>().unwrap().as_str(), name);
+        }
+        assert_eq!("badge".parse::<AuthMethod>().unwrap(), AuthMethod::Other("badge".to_owned()));
+        assert!("".parse::<AuthMethod>().is_err());
+        assert!("x".repeat(65).parse::<AuthMethod>().is_err());
+    }
+
+    #[test]
+    fn no_authentication_is_no_assurance() {
+        assert_eq!(AssuranceLevel::of(&[]), AssuranceLevel::None);
+        assert!(AssuranceLevel::None < AssuranceLevel::Aal1);
+    }
+}

@@ -1,0 +1,206 @@
+//! What a record keeps about the client that signed in.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::end::wire_names;
+use crate::error::{Error, Result};
+use crate::limits::{MAX_TEXT, MAX_USER_AGENT};
+
+/// The coarse kind of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum DeviceKind {
+    /// A crawler or another program.
+    Bot,
+    /// A desktop or laptop computer.
+    Desktop,
+    /// A phone.
+    Mobile,
+    /// Anything else that names itself.
+    Other,
+    /// A tablet.
+    Tablet,
+    /// A television or set-top box.
+    Tv,
+}
+
+wire_names!(DeviceKind {
+    Bot => "bot",
+    Desktop => "desktop",
+    Mobile => "mobile",
+    Other => "other",
+    Tablet => "tablet",
+    Tv => "tv",
+});
+
+/// Where an address is, as far as a database knows. Advisory: never a reason to trust.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct GeoLocation {
+    /// Two-letter country code, ISO 3166-1, upper case.
+    pub country_code: Option<String>,
+    /// Country name, at most 300 bytes.
+    pub country: Option<String>,
+    /// Region or state, at most 300 bytes.
+    pub region: Option<String>,
+    /// City, at most 300 bytes.
+    pub city: Option<String>,
+    /// Latitude and longitude in degrees.
+    pub coordinates: Option<(f64, f64)>,
+}
+
+/// What a user agent says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Device {
+    /// The kind of device.
+    pub kind: Option<DeviceKind>,
+    /// The maker, at most 300 bytes like all texts here.
+    pub brand: Option<String>,
+    /// The model.
+    pub model: Option<String>,
+    /// The operating system's name.
+    pub os: Option<String>,
+    /// The operating system's version.
+    pub os_version: Option<String>,
+    /// The browser's name.
+    pub browser: Option<String>,
+    /// The browser's version.
+    pub browser_version: Option<String>,
+}
+
+/// The client as it was seen at sign-in. It does not change afterwards; what moves is [`LastClient`].
+///
+/// # Examples
+/// ```
+/// use session_core::ClientInfo;
+///
+/// let client = ClientInfo::new(Some("::ffff:192.0.2.7".parse()?), Some("curl/8.5\r\n"));
+/// assert_eq!(client.ip.unwrap().to_string(), "192.0.2.7");
+/// assert_eq!(client.user_agent.as_deref(), Some("curl/8.5"));
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct ClientInfo {
+    /// The address, canonical: an IPv4 address is never written as IPv6.
+    pub ip: Option<IpAddr>,
+    /// The user agent, at most 512 bytes, without control characters.
+    pub user_agent: Option<String>,
+    /// What a parser made of the user agent.
+    pub device: Device,
+    /// Where the address was.
+    pub geo: GeoLocation,
+}
+
+impl ClientInfo {
+    /// Describes a client by its address and user agent, cleaned and cut to what is stored.
+    #[must_use]
+    pub fn new(ip: Option<IpAddr>, user_agent: Option<&str>) -> Self {
+        let user_agent = user_agent.map(clean_user_agent).filter(|text| !text.is_empty());
+        Self { ip: ip.map(|ip| ip.to_canonical()), user_agent, ..Self::default() }
+    }
+
+    /// Checks what a store must be able to keep.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Device { brand, model, os, os_version, browser, browser_version, .. } = &self.device;
+        let GeoLocation { country_code, country, region, city, coordinates } = &self.geo;
+        check_text(self.user_agent.as_deref(), MAX_USER_AGENT)?;
+        for text in [brand, model, os, os_version, browser, browser_version, country, region, city] {
+            check_text(text.as_deref(), MAX_TEXT)?;
+        }
+        check_country(country_code.as_deref())?;
+        if self.ip.is_some_and(|ip| ip != ip.to_canonical()) {
+            return Err(Error::invalid("check", "an IPv4 address is not written as IPv6"));
+        }
+        if coordinates
+            .is_some_and(|(lat, lon)| !(-90.0..=90.0).contains(&lat) || !(-180.0..=180.0).contains(&lon))
+        {
+            return Err(Error::invalid("check", "coordinates are degrees"));
+        }
+        Ok(())
+    }
+}
+
+/// Replaces control characters, collapses white space at the ends and cuts at a character boundary.
+fn clean_user_agent(text: &str) -> String {
+    let head = &text[..text.floor_char_boundary(MAX_USER_AGENT)];
+    head.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
+}
+
+pub(crate) fn check_text(text: Option<&str>, max: usize) -> Result<()> {
+    match text {
+        Some(text) if text.len() > max => Err(Error::invalid("check", "a text is longer than its limit")),
+        Some(text) if text.contains('\0') => Err(Error::invalid("check", "a text contains NUL")),
+        _ => Ok(()),
+    }
+}
+
+fn check_country(code: Option<&str>) -> Result<()> {
+    match code.map(str::as_bytes) {
+        None | Some([b'A'..=b'Z', b'A'..=b'Z']) => Ok(()),
+        Some(_) => Err(Error::invalid("check", "a country code is two upper-case letters")),
+    }
+}
+
+/// Where the session was last used from. Moves with `last_seen_at`, never back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct LastClient {
+    /// The address, canonical.
+    pub ip: Option<IpAddr>,
+    /// Two-letter country code.
+    pub country_code: Option<Arc<str>>,
+}
+
+impl LastClient {
+    /// Describes where a request came from.
+    #[must_use]
+    pub fn new(ip: Option<IpAddr>, country_code: Option<Arc<str>>) -> Self {
+        Self { ip: ip.map(|ip| ip.to_canonical()), country_code }
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        check_country(self.country_code.as_deref())
+    }
+}
+
+impl From<&ClientInfo> for LastClient {
+    fn from(client: &ClientInfo) -> Self {
+        Self::new(client.ip, client.geo.country_code.as_deref().map(Arc::from))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_user_agents_are_cut_at_a_character() {
+        let client = ClientInfo::new(None, Some(&"é".repeat(400)));
+        let stored = client.user_agent.as_deref().unwrap();
+        assert_eq!(stored.len(), 512);
+        assert!(client.check().is_ok());
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_a_terminal() {
+        let client = ClientInfo::new(None, Some("a\u{1b}[31mb\0c\u{9b}"));
+        assert_eq!(client.user_agent.as_deref(), Some("a [31mb c"));
+    }
+
+    #[test]
+    fn what_cannot_be_stored_is_refused() {
+        let broken = |change: fn(&mut ClientInfo)| {
+            let mut client = ClientInfo::default();
+            change(&mut client);
+            client.check().is_err()
+        };
+        assert!(broken(|client| client.user_agent = Some("a".repeat(513))));
+        assert!(broken(|client| client.geo.city = Some("a\0".to_owned())));
+        assert!(broken(|client| client.geo.country_code = Some("de".to_owned())));
+        assert!(broken(|client| client.geo.coordinates = Some((f64::NAN, 0.0))));
+        assert!(broken(|client| client.ip = "::ffff:1.2.3.4".parse().ok()));
+    }
+}

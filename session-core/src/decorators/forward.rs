@@ -1,0 +1,89 @@
+//! `Arc<S>` and `Box<S>` of a store are stores, trait objects included.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::cache::{CacheEntry, SessionCache};
+use crate::end::Ended;
+use crate::error::Result;
+use crate::id::SessionId;
+use crate::record::{Revision, SessionRecord};
+use crate::store::{Capabilities, EndScope, ListQuery, Page, SessionLimit, SessionStore, StoreStats, Touch};
+use crate::time::Timestamp;
+
+macro_rules! forward {
+    ($pointer:ident) => {
+        #[async_trait]
+        #[deny(clippy::missing_trait_methods)]
+        impl<S: SessionStore + ?Sized> SessionStore for $pointer<S> {
+            fn capabilities(&self) -> Capabilities {
+                (**self).capabilities()
+            }
+
+            async fn create(
+                &self,
+                record: Arc<SessionRecord>,
+                limit: Option<&SessionLimit>,
+            ) -> Result<Vec<Arc<SessionRecord>>> {
+                (**self).create(record, limit).await
+            }
+
+            async fn load(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>> {
+                (**self).load(ids).await
+            }
+
+            async fn update(&self, record: Arc<SessionRecord>, expected: Revision) -> Result<Revision> {
+                (**self).update(record, expected).await
+            }
+
+            async fn touch(&self, batch: &[Touch]) -> Result<u64> {
+                (**self).touch(batch).await
+            }
+
+            async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
+                (**self).end(scope, ended).await
+            }
+
+            async fn list(&self, query: &ListQuery) -> Result<Page> {
+                (**self).list(query).await
+            }
+
+            async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<SessionRecord>>> {
+                (**self).expire(now, limit).await
+            }
+
+            async fn purge(&self, before: Timestamp, limit: usize) -> Result<u64> {
+                (**self).purge(before, limit).await
+            }
+
+            async fn stats(&self, now: Timestamp) -> Result<StoreStats> {
+                (**self).stats(now).await
+            }
+        }
+
+        #[async_trait]
+        #[deny(clippy::missing_trait_methods)]
+        impl<C: SessionCache + ?Sized> SessionCache for $pointer<C> {
+            fn name(&self) -> &'static str {
+                (**self).name()
+            }
+
+            async fn get(&self, id: SessionId) -> Result<Option<CacheEntry>> {
+                (**self).get(id).await
+            }
+
+            async fn put_if_newer(&self, entry: CacheEntry, ttl: Duration) -> Result<bool> {
+                (**self).put_if_newer(entry, ttl).await
+            }
+
+            async fn remove(&self, id: SessionId) -> Result<()> {
+                (**self).remove(id).await
+            }
+        }
+    };
+}
+
+forward!(Arc);
+forward!(Box);

@@ -1,0 +1,401 @@
+//! Public names: sessions, users, devices, and the shard that ties a user's sessions together.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest, Sha256};
+use uuid::{Uuid, Variant};
+
+use crate::error::{Error, Result};
+use crate::limits::MAX_USER_ID;
+use crate::random::SecureRandom;
+use crate::time::Timestamp;
+
+/// Separates a namespace from a user id, see [`NamespacedStore`](crate::NamespacedStore). ASCII "unit separator".
+pub(crate) const NAMESPACE_SEPARATOR: char = '\u{1f}';
+
+/// The public name of a session: a time-ordered UUID of version 7
+/// ([RFC 9562 section 5.7](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)).
+///
+/// It is safe in logs, lists and URLs, because it opens nothing: the secret half of the [`SessionToken`](crate::SessionToken)
+/// does. It never changes during a session's life and is the primary key on every backend.
+///
+/// The last 10 bits are the user's [`Shard`], so that all sessions of one user can be kept in one place. 64 bits
+/// are random. Its text form is the lower-case hyphenated one, and no other is accepted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId([u8; 16]);
+
+impl SessionId {
+    /// Makes a new id for a session that begins now.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the generator fails, [`Invalid`](crate::ErrorKind::Invalid) if
+    /// the time lies outside of what 48 bits of milliseconds hold (1970 to 10889).
+    pub fn mint(now: Timestamp, user: Option<&UserId>, random: &dyn SecureRandom) -> Result<Self> {
+        let millis = u64::try_from(now.as_millis()).ok().filter(|millis| *millis < 1 << 48);
+        let millis = millis.ok_or_else(|| Error::invalid("mint", "time is outside of 1970..=10889"))?;
+        let mut bytes = [0; 16];
+        random.fill(&mut bytes[6..])?;
+        bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+        bytes[6] = (bytes[6] & 0x0f) | 0x70;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        if let Some(user) = user {
+            let [high, low] = user.shard().0.to_be_bytes();
+            bytes[14] = (bytes[14] & 0xfc) | high;
+            bytes[15] = low;
+        }
+        Ok(Self(bytes))
+    }
+
+    /// Reads an id that a store or a client holds. This never mints: an id that nobody created finds nothing.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) unless the bytes are a UUID of version 7 or 8 in the RFC 9562 variant.
+    pub fn from_bytes(bytes: [u8; 16]) -> Result<Self> {
+        let uuid = Uuid::from_bytes(bytes);
+        match (uuid.get_variant(), uuid.get_version_num()) {
+            (Variant::RFC4122, 7 | 8) => Ok(Self(bytes)),
+            _ => Err(Error::invalid("parse", "a session id is a UUID of version 7 or 8")),
+        }
+    }
+
+    /// Returns the 16 bytes to store.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// Returns the shard, equal to that of the session's user if it has one.
+    #[must_use]
+    pub fn shard(&self) -> Shard {
+        Shard(u16::from_be_bytes([self.0[14] & 0x03, self.0[15]]))
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Uuid::from_bytes(self.0).hyphenated(), f)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::from_bytes(parse_uuid(text)?)
+    }
+}
+
+/// Accepts the one spelling: 36 characters, hyphenated, lower case.
+pub(crate) fn parse_uuid(text: &str) -> Result<[u8; 16]> {
+    let malformed = || Error::invalid("parse", "expected a lower-case hyphenated UUID");
+    let uuid = Uuid::try_parse(text).map_err(|_| malformed())?;
+    let mut buffer = Uuid::encode_buffer();
+    if uuid.hyphenated().encode_lower(&mut buffer) == text { Ok(uuid.into_bytes()) } else { Err(malformed()) }
+}
+
+macro_rules! serde_as_text {
+    ($type:ty) => {
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+serde_as_text!(SessionId);
+serde_as_text!(DeviceId);
+serde_as_text!(UserId);
+
+/// One of 1,024 groups of users.
+///
+/// Computed from a session id or from a user id it is the same, so a backend that partitions by it (a hash tag on Redis
+/// Cluster, a partition key elsewhere) keeps all sessions of a user together and can change them atomically.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Shard(u16);
+
+impl Shard {
+    /// How many shards there are.
+    pub const COUNT: u16 = 1024;
+
+    /// Returns the number of the shard, below [`COUNT`](Self::COUNT).
+    #[must_use]
+    pub const fn index(self) -> u16 {
+        self.0
+    }
+}
+
+/// The application's name for a user: 1 to 255 bytes of text without NUL, compared byte by byte.
+///
+/// Numbers convert with `From`, text with `TryFrom` or `parse`.
+///
+/// # Examples
+/// ```
+/// use session_core::UserId;
+///
+/// let numbered = UserId::from(42_u64);
+/// let named: UserId = "42".parse()?;
+/// assert_eq!(numbered, named);
+/// assert!("".parse::<UserId>().is_err());
+/// # Ok::<(), session_core::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserId(Arc<str>);
+
+impl UserId {
+    /// Returns the text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the shard of all sessions of this user.
+    ///
+    /// The first 10 bits of the SHA-256 of the id. A namespace in front of it does not count, so that a session keeps
+    /// its shard whether it is seen inside or outside of its namespace.
+    #[must_use]
+    pub fn shard(&self) -> Shard {
+        let local = self.0.rsplit(NAMESPACE_SEPARATOR).next().unwrap_or_default();
+        let digest = Sha256::digest(local.as_bytes());
+        Shard(u16::from_be_bytes([digest[0], digest[1]]) >> 6)
+    }
+}
+
+/// Refuses what some backend could not keep: empty or long text, and NUL, which PostgreSQL's text cannot hold.
+fn check_user_id(text: &str) -> Result<&str> {
+    match text {
+        "" => Err(Error::invalid("parse", "a user id is at least 1 byte")),
+        _ if text.len() > MAX_USER_ID => Err(Error::invalid("parse", "a user id is at most 255 bytes")),
+        _ if text.contains('\0') => Err(Error::invalid("parse", "a user id contains no NUL")),
+        _ => Ok(text),
+    }
+}
+
+impl TryFrom<&str> for UserId {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Self> {
+        check_user_id(text).map(|text| Self(text.into()))
+    }
+}
+
+impl TryFrom<String> for UserId {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        Self::try_from(text.as_str())
+    }
+}
+
+impl FromStr for UserId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::try_from(text)
+    }
+}
+
+macro_rules! user_id_from_number {
+    ($($number:ty),*) => {$(
+        impl From<$number> for UserId {
+            fn from(number: $number) -> Self {
+                Self(number.to_string().into())
+            }
+        }
+    )*};
+}
+
+user_id_from_number!(i32, i64, u32, u64, u128);
+
+impl Borrow<str> for UserId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+/// A browser or app installation, as its long-lived device cookie names it: a random UUID of version 4.
+///
+/// It identifies, it does not authenticate: it groups a user's sessions by device and tells a new device from a known one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceId([u8; 16]);
+
+impl DeviceId {
+    /// Makes a new id.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the generator fails.
+    pub fn mint(random: &dyn SecureRandom) -> Result<Self> {
+        let mut bytes = [0; 16];
+        random.fill(&mut bytes)?;
+        bytes[6] = (bytes[6] & 0x0f) | 0x40;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        Ok(Self(bytes))
+    }
+
+    /// Reads an id that a store or a client holds.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the 16 bytes to store.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Uuid::from_bytes(self.0).hyphenated(), f)
+    }
+}
+
+impl fmt::Debug for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for DeviceId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        parse_uuid(text).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::SystemRandom;
+    use proptest::prelude::*;
+
+    fn mint(millis: i64, user: Option<&UserId>) -> SessionId {
+        SessionId::mint(Timestamp::from_millis(millis), user, &SystemRandom).unwrap()
+    }
+
+    #[test]
+    fn ids_of_one_user_share_the_users_shard() {
+        let user = UserId::from(7_u64);
+        for millis in 0..100 {
+            assert_eq!(mint(millis, Some(&user)).shard(), user.shard());
+        }
+    }
+
+    #[test]
+    fn users_spread_over_all_shards() {
+        let used: std::collections::HashSet<_> = (0..20_000_u64).map(|n| UserId::from(n).shard()).collect();
+        assert_eq!(used.len(), usize::from(Shard::COUNT));
+    }
+
+    #[test]
+    fn a_namespace_does_not_move_the_shard() {
+        let plain: UserId = "ann".parse().unwrap();
+        let inside: UserId = "tenant\u{1f}ann".parse().unwrap();
+        assert_eq!(plain.shard(), inside.shard());
+        assert_ne!(plain, inside);
+    }
+
+    #[test]
+    fn ids_are_ordered_by_time() {
+        assert!(mint(1, None) < mint(2, None));
+        assert!(mint(0xffff, None) < mint(0x1_0000, None));
+    }
+
+    #[test]
+    fn times_beyond_48_bits_are_refused() {
+        for millis in [-1, 1 << 48, i64::MAX, i64::MIN] {
+            assert!(SessionId::mint(Timestamp::from_millis(millis), None, &SystemRandom).is_err());
+        }
+    }
+
+    #[test]
+    fn a_failing_generator_never_makes_an_id() {
+        #[derive(Debug)]
+        struct Short;
+        impl SecureRandom for Short {
+            fn fill(&self, buffer: &mut [u8]) -> Result<()> {
+                buffer[..4].fill(1);
+                Err(Error::unavailable("random", "fill"))
+            }
+        }
+        assert!(SessionId::mint(Timestamp::EPOCH, None, &Short).unwrap_err().is_transient());
+        assert!(DeviceId::mint(&Short).is_err());
+    }
+
+    #[test]
+    fn only_one_spelling_of_an_id_parses() {
+        let id = mint(1_700_000_000_000, None);
+        let text = id.to_string();
+        assert_eq!(text.parse::<SessionId>().unwrap(), id);
+        let simple = text.replace('-', "");
+        for other in [
+            text.to_uppercase(),
+            simple,
+            format!("{{{text}}}"),
+            format!("urn:uuid:{text}"),
+            format!("{text} "),
+        ] {
+            assert!(other.parse::<SessionId>().is_err(), "{other}");
+        }
+        assert!(
+            "7f3c1b9e-58a4-4b52-9c3e-0a4d0f6a2b11".parse::<SessionId>().is_err(),
+            "version 4 is not a session id"
+        );
+    }
+
+    #[test]
+    fn user_ids_have_limits() {
+        assert!(UserId::try_from("a".repeat(255)).is_ok());
+        for bad in [String::new(), "a".repeat(256), "a\0b".to_owned()] {
+            assert!(UserId::try_from(bad).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_minted_id_round_trips(millis in 0_i64..(1 << 48), user in "[^\0]{1,60}") {
+            let user = UserId::try_from(user).unwrap();
+            let id = mint(millis, Some(&user));
+            prop_assert_eq!(SessionId::from_bytes(*id.as_bytes()).unwrap(), id);
+            prop_assert_eq!(id.to_string().parse::<SessionId>().unwrap(), id);
+            prop_assert_eq!(serde_json::from_str::<SessionId>(&serde_json::to_string(&id).unwrap()).unwrap(), id);
+        }
+
+        #[test]
+        fn no_text_panics_the_parser(text in ".*") {
+            let _ = text.parse::<SessionId>();
+            let _ = text.parse::<DeviceId>();
+        }
+    }
+}

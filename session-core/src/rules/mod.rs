@@ -1,0 +1,249 @@
+//! Rules that a request must satisfy besides holding the right token.
+//!
+//! A [`ValidationRule`] is a pure function of [`Facts`]: the record, what the request says about its sender, and the time. It
+//! allows, asks for a [challenge](Verdict::Challenge) (the session stays, the application should make sure), or denies. The
+//! first denial wins, then the first challenge.
+//!
+//! The default set is [`Status`] and [`NotExpired`] and nothing else: it signs nobody out because a phone moved from one
+//! network to another. Everything that ties a session to its surroundings must be asked for.
+//!
+//! ```
+//! use session_core::rules::{IpBinding, Outcome, RuleSet, UserAgentBinding};
+//!
+//! let rules = RuleSet::default()
+//!     .with(UserAgentBinding::new(Outcome::Deny))
+//!     .with(IpBinding::prefix(24, 48, Outcome::Challenge)?);
+//! # Ok::<(), session_core::Error>(())
+//! ```
+
+mod assurance;
+mod binding;
+mod place;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+pub use assurance::RequiredAssurance;
+pub use binding::{IpBinding, UserAgentBinding};
+pub use place::{Countries, Networks};
+
+use crate::end::wire_names;
+use crate::expiry::Expiry;
+use crate::record::SessionRecord;
+use crate::time::Timestamp;
+
+/// What a request says about its sender. Borrowed, so that judging it copies nothing.
+///
+/// # Security
+/// The address must come from a trusted place (the connection, or a proxy that you run), never from a header that a client can
+/// send.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct RequestClient<'a> {
+    /// The sender's address.
+    pub ip: Option<IpAddr>,
+    /// The user agent, as sent.
+    pub user_agent: Option<&'a str>,
+    /// The country that the address is in, as two upper-case letters.
+    pub country_code: Option<&'a str>,
+}
+
+impl<'a> RequestClient<'a> {
+    /// Describes a sender. An IPv4 address written as IPv6 becomes IPv4.
+    #[must_use]
+    pub fn new(ip: Option<IpAddr>, user_agent: Option<&'a str>) -> Self {
+        Self { ip: ip.map(|ip| ip.to_canonical()), user_agent, country_code: None }
+    }
+
+    /// Adds the country.
+    #[must_use]
+    pub const fn with_country(mut self, code: Option<&'a str>) -> Self {
+        self.country_code = code;
+        self
+    }
+}
+
+/// Everything that a rule may look at.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Facts<'a> {
+    /// The session.
+    pub record: &'a SessionRecord,
+    /// The sender of this request.
+    pub client: RequestClient<'a>,
+    /// The time of this request.
+    pub now: Timestamp,
+}
+
+impl<'a> Facts<'a> {
+    /// Collects the facts.
+    #[must_use]
+    pub const fn new(record: &'a SessionRecord, client: RequestClient<'a>, now: Timestamp) -> Self {
+        Self { record, client, now }
+    }
+}
+
+/// Why a rule did not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The session's assurance level is too low.
+    AssuranceTooLow,
+    /// The last authentication is too long ago.
+    AuthenticationTooOld,
+    /// The country is not allowed.
+    CountryRefused,
+    /// The application's own rule.
+    Custom,
+    /// The session ended.
+    Ended,
+    /// The session is past a deadline.
+    Expired,
+    /// The address is not the one of the sign-in.
+    IpChanged,
+    /// The address is in a network that is not allowed.
+    NetworkRefused,
+    /// The browser or operating system is not the one of the sign-in.
+    UserAgentChanged,
+}
+
+wire_names!(Reason {
+    AssuranceTooLow => "assurance_too_low",
+    AuthenticationTooOld => "authentication_too_old",
+    CountryRefused => "country_refused",
+    Custom => "custom",
+    Ended => "ended",
+    Expired => "expired",
+    IpChanged => "ip_changed",
+    NetworkRefused => "network_refused",
+    UserAgentChanged => "user_agent_changed",
+});
+
+/// What a rule says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Nothing against it.
+    Allow,
+    /// The session stays valid, but the application should make sure who is there.
+    Challenge(Reason),
+    /// This request is refused. The session is not ended by that.
+    Deny(Reason),
+}
+
+/// What a configurable rule does when it is not satisfied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// [`Verdict::Challenge`].
+    Challenge,
+    /// [`Verdict::Deny`].
+    Deny,
+}
+
+impl Outcome {
+    const fn verdict(self, reason: Reason) -> Verdict {
+        match self {
+            Self::Challenge => Verdict::Challenge(reason),
+            Self::Deny => Verdict::Deny(reason),
+        }
+    }
+
+    const fn unless(self, satisfied: bool, reason: Reason) -> Verdict {
+        if satisfied { Verdict::Allow } else { self.verdict(reason) }
+    }
+}
+
+/// A condition on requests.
+///
+/// # Contract
+/// Pure and synchronous: the same facts give the same verdict, without I/O, without a clock, without panics. It runs on every
+/// request.
+pub trait ValidationRule: fmt::Debug + Send + Sync + 'static {
+    /// Returns the rule's stable name, for logs and metrics.
+    fn name(&self) -> &'static str;
+
+    /// Judges a request.
+    fn check(&self, facts: &Facts<'_>) -> Verdict;
+}
+
+/// Denies sessions that ended.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct Status;
+
+impl ValidationRule for Status {
+    fn name(&self) -> &'static str {
+        "status"
+    }
+
+    fn check(&self, facts: &Facts<'_>) -> Verdict {
+        Outcome::Deny.unless(facts.record.ended().is_none(), Reason::Ended)
+    }
+}
+
+/// Denies sessions that are past their idle or absolute end.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct NotExpired;
+
+impl ValidationRule for NotExpired {
+    fn name(&self) -> &'static str {
+        "expiry"
+    }
+
+    fn check(&self, facts: &Facts<'_>) -> Verdict {
+        Outcome::Deny.unless(matches!(facts.record.expiry(facts.now), Expiry::Live(_)), Reason::Expired)
+    }
+}
+
+/// An ordered list of rules.
+#[derive(Debug, Clone)]
+pub struct RuleSet(Vec<Arc<dyn ValidationRule>>);
+
+impl Default for RuleSet {
+    /// [`Status`] and [`NotExpired`].
+    fn default() -> Self {
+        Self(vec![Arc::new(Status), Arc::new(NotExpired)])
+    }
+}
+
+/// The verdict of a [`RuleSet`], with the rule that gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Judgement {
+    /// What to do.
+    pub verdict: Verdict,
+    /// Which rule said so, `None` if all allow.
+    pub rule: Option<&'static str>,
+}
+
+impl RuleSet {
+    /// Adds a rule at the end.
+    #[must_use]
+    pub fn with(mut self, rule: impl ValidationRule) -> Self {
+        self.0.push(Arc::new(rule));
+        self
+    }
+
+    /// Returns the first denial, else the first challenge, else [`Verdict::Allow`].
+    #[must_use]
+    pub fn judge(&self, facts: &Facts<'_>) -> Judgement {
+        let mut judgement = Judgement { verdict: Verdict::Allow, rule: None };
+        for rule in &self.0 {
+            let verdict = rule.check(facts);
+            match verdict {
+                Verdict::Deny(_) => return Judgement { verdict, rule: Some(rule.name()) },
+                Verdict::Challenge(_) if judgement.rule.is_none() => {
+                    judgement = Judgement { verdict, rule: Some(rule.name()) };
+                }
+                Verdict::Challenge(_) | Verdict::Allow => {}
+            }
+        }
+        judgement
+    }
+}

@@ -1,0 +1,447 @@
+//! What a store keeps of a secret: its hash, with or without a pepper.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::num::NonZeroU32;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Result};
+use crate::id::SessionId;
+use crate::random::SecureRandom;
+use crate::token::Secret;
+
+type HmacSha256 = Hmac<Sha256>;
+
+/// What a secret is good for. A hash made for one purpose never matches for another, so that a refresh token cannot be
+/// presented as a session token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SecretPurpose {
+    /// The refresh half of a pair.
+    Refresh,
+    /// The session token itself.
+    Session,
+}
+
+/// The name of a pepper key, stored beside each hash that the key made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PepperId(NonZeroU32);
+
+impl PepperId {
+    /// Names a key. Zero is not a name: it stands for "no pepper" in stored hashes.
+    #[must_use]
+    pub const fn new(id: NonZeroU32) -> Self {
+        Self(id)
+    }
+}
+
+/// The stored form of a secret: SHA-256, or HMAC-SHA-256 with a pepper key.
+///
+/// Both run over the purpose, the secret's format, the session id and the secret, so a hash moved to another row matches
+/// nothing. Equality takes constant time; `Debug` prints the key's name only.
+#[derive(Clone)]
+pub struct SecretHash {
+    key: Option<PepperId>,
+    digest: [u8; 32],
+}
+
+impl SecretHash {
+    /// The length of the stored form: 4 bytes of key name, 32 of digest.
+    pub const LEN: usize = 36;
+
+    /// Returns the stored form.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        let key = self.key.map_or(0, |key| key.0.get());
+        bytes[..4].copy_from_slice(&key.to_be_bytes());
+        bytes[4..].copy_from_slice(&self.digest);
+        bytes
+    }
+
+    /// Reads the stored form.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        let [a, b, c, d, digest @ ..] = bytes;
+        Self { key: NonZeroU32::new(u32::from_be_bytes([a, b, c, d])).map(PepperId), digest }
+    }
+
+    /// Returns the key that made the hash, `None` for plain SHA-256.
+    #[must_use]
+    pub fn key(&self) -> Option<PepperId> {
+        self.key
+    }
+}
+
+impl PartialEq for SecretHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key && bool::from(self.digest.ct_eq(&other.digest))
+    }
+}
+
+impl Eq for SecretHash {}
+
+impl fmt::Debug for SecretHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key {
+            Some(key) => write!(f, "SecretHash(pepper {}, ***)", key.0),
+            None => f.write_str("SecretHash(***)"),
+        }
+    }
+}
+
+/// How a presented secret compares with a stored hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SecretMatch {
+    /// It is the secret, and the hash is of the current kind.
+    Match,
+    /// It is the secret; the hash was made with an older key or without one and should be replaced on the next write.
+    MatchOutdated,
+    /// It is not the secret, or the key that made the hash was retired.
+    Mismatch,
+    /// The key that made the hash is not in the ring, so nobody can tell. A node that was not given the new key yet must
+    /// answer "unavailable", not "signed out".
+    UnknownKey,
+}
+
+/// A set of pepper keys: one that hashes, any number that still verify, and the names of those given up.
+///
+/// A pepper is a key that the database does not hold: with it, a stolen dump cannot even be used to test guesses, and a
+/// forged row opens nothing.
+///
+/// # Rotation without downtime
+/// 1. Give every node a ring with the old key active and the new one as [`with_previous`](Self::with_previous).
+/// 2. Give every node a ring with the new key active and the old one as previous. Sessions move to the new key as they are
+///    used.
+/// 3. When the old key no longer matters, replace it by [`with_retired`](Self::with_retired): what still uses it is signed
+///    out.
+///
+/// # Examples
+/// ```
+/// use std::num::NonZeroU32;
+/// use session_core::{PepperId, PepperRing, SecretHasher};
+///
+/// let (one, two) = (PepperId::new(NonZeroU32::MIN), PepperId::new(NonZeroU32::new(2).unwrap()));
+/// let ring = PepperRing::new(two, &[2; 32])?.with_previous(one, &[1; 32])?;
+/// let hasher = SecretHasher::peppered(ring);
+/// # Ok::<(), session_core::Error>(())
+/// ```
+pub struct PepperRing {
+    /// The active key is the first.
+    keys: Vec<(PepperId, Zeroizing<Vec<u8>>)>,
+    retired: BTreeSet<PepperId>,
+}
+
+impl PepperRing {
+    /// The shortest key, in bytes: as long as the digest
+    /// ([RFC 2104 section 3](https://www.rfc-editor.org/rfc/rfc2104#section-3)).
+    pub const MIN_KEY: usize = 32;
+
+    /// Makes a ring with the key that hashes.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a key shorter than 32 bytes.
+    pub fn new(active: PepperId, key: &[u8]) -> Result<Self> {
+        Self { keys: Vec::new(), retired: BTreeSet::new() }.with_previous(active, key)
+    }
+
+    /// Adds a key that only verifies.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a key shorter than 32 bytes or a name that is taken.
+    pub fn with_previous(mut self, id: PepperId, key: &[u8]) -> Result<Self> {
+        if key.len() < Self::MIN_KEY {
+            return Err(Error::invalid("pepper", "a pepper key is at least 32 bytes"));
+        }
+        if self.find(id).is_some() || self.retired.contains(&id) {
+            return Err(Error::invalid("pepper", "a pepper key's name stands for one key"));
+        }
+        self.keys.push((id, Zeroizing::new(key.to_vec())));
+        Ok(self)
+    }
+
+    /// Names a key that was given up on purpose: hashes made with it match nothing any more.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) if a key of that name is in the ring.
+    pub fn with_retired(mut self, id: PepperId) -> Result<Self> {
+        if self.find(id).is_some() {
+            return Err(Error::invalid("pepper", "a retired key cannot be in the ring"));
+        }
+        self.retired.insert(id);
+        Ok(self)
+    }
+
+    fn find(&self, id: PepperId) -> Option<&[u8]> {
+        self.keys.iter().find(|(name, _)| *name == id).map(|(_, key)| key.as_slice())
+    }
+}
+
+impl fmt::Debug for PepperRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.keys.iter().map(|(name, _)| name).collect();
+        f.debug_struct("PepperRing").field("keys", &names).field("retired", &self.retired).finish()
+    }
+}
+
+/// Turns secrets into what is stored, and compares.
+#[derive(Debug, Default)]
+pub struct SecretHasher {
+    ring: Option<PepperRing>,
+}
+
+impl SecretHasher {
+    /// Hashes with SHA-256. Enough for secrets of 122 bits and more: nobody guesses those, with or without a dump.
+    #[must_use]
+    pub const fn plain() -> Self {
+        Self { ring: None }
+    }
+
+    /// Hashes with HMAC-SHA-256 under the ring's active key. Plain hashes stored earlier still match, and move over.
+    #[must_use]
+    pub const fn peppered(ring: PepperRing) -> Self {
+        Self { ring: Some(ring) }
+    }
+
+    fn active(&self) -> Option<(PepperId, &[u8])> {
+        let (id, key) = self.ring.as_ref()?.keys.first()?;
+        Some((*id, key.as_slice()))
+    }
+
+    /// Returns the hash to store for a secret.
+    #[must_use]
+    pub fn hash(&self, purpose: SecretPurpose, id: SessionId, secret: &Secret) -> SecretHash {
+        let message = Message::new(purpose, id, secret);
+        match self.active() {
+            Some((key_id, key)) => SecretHash { key: Some(key_id), digest: message.keyed(key) },
+            None => SecretHash { key: None, digest: message.plain() },
+        }
+    }
+
+    /// Compares a presented secret with a stored hash, in constant time.
+    #[must_use]
+    pub fn verify(
+        &self,
+        purpose: SecretPurpose,
+        id: SessionId,
+        secret: &Secret,
+        stored: &SecretHash,
+    ) -> SecretMatch {
+        let message = Message::new(purpose, id, secret);
+        let digest = match stored.key {
+            None => message.plain(),
+            Some(key) => match self.ring.as_ref().and_then(|ring| ring.find(key)) {
+                Some(key) => message.keyed(key),
+                None if self.is_retired(key) => return SecretMatch::Mismatch,
+                None => return SecretMatch::UnknownKey,
+            },
+        };
+        let current = stored.key == self.active().map(|(id, _)| id);
+        match (bool::from(digest.ct_eq(&stored.digest)), current) {
+            (true, true) => SecretMatch::Match,
+            (true, false) => SecretMatch::MatchOutdated,
+            (false, _) => SecretMatch::Mismatch,
+        }
+    }
+
+    fn is_retired(&self, key: PepperId) -> bool {
+        self.ring.as_ref().is_some_and(|ring| ring.retired.contains(&key))
+    }
+}
+
+/// `tag (1) | session id (16) | secret (16..=32)`: at most 49 bytes, one block of SHA-256.
+struct Message<'a> {
+    tag: u8,
+    id: SessionId,
+    secret: &'a Secret,
+}
+
+impl<'a> Message<'a> {
+    fn new(purpose: SecretPurpose, id: SessionId, secret: &'a Secret) -> Self {
+        let purpose = match purpose {
+            SecretPurpose::Session => 0x10,
+            SecretPurpose::Refresh => 0x20,
+        };
+        let format = match secret.format() {
+            crate::SecretFormat::Urlsafe256 => 1,
+            crate::SecretFormat::Hex160 => 2,
+            crate::SecretFormat::Uuid => 3,
+        };
+        Self { tag: purpose | format, id, secret }
+    }
+
+    fn plain(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update([self.tag]);
+        hash.update(self.id.as_bytes());
+        hash.update(self.secret.bytes());
+        hash.finalize().into()
+    }
+
+    fn keyed(&self, key: &[u8]) -> [u8; 32] {
+        let mut mac = keyed_mac(key);
+        mac.update(&[self.tag]);
+        mac.update(self.id.as_bytes());
+        mac.update(self.secret.bytes());
+        mac.finalize().into_bytes().into()
+    }
+}
+
+#[allow(clippy::expect_used, reason = "HMAC accepts keys of every length, RFC 2104 section 2")]
+fn keyed_mac(key: &[u8]) -> HmacSha256 {
+    HmacSha256::new_from_slice(key).expect("HMAC accepts keys of every length")
+}
+
+/// The random value that, with the previous secret, gives the current one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RotationSalt([u8; 32]);
+
+impl RotationSalt {
+    /// Makes a new salt.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the generator fails.
+    pub fn mint(random: &dyn SecureRandom) -> Result<Self> {
+        let mut bytes = [0; 32];
+        random.fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// Reads a stored salt.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the bytes to store.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Computes the secret that follows another one: `HMAC-SHA-256(key = salt, message = old secret)`.
+    ///
+    /// Whoever holds the old secret and the salt gets the same successor, so parallel requests converge on one; the
+    /// database alone (salt) or the client alone (old secret) cannot compute it.
+    #[must_use]
+    pub fn successor(&self, old: &Secret) -> Secret {
+        let mut mac = keyed_mac(&self.0);
+        mac.update(old.bytes());
+        let material = Zeroizing::new(mac.finalize().into_bytes().into());
+        Secret::from_material(&material, old.format())
+    }
+}
+
+impl fmt::Debug for RotationSalt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RotationSalt(***)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SecretFormat, SystemRandom, Timestamp};
+
+    const fn pepper(id: u32) -> PepperId {
+        match NonZeroU32::new(id) {
+            Some(id) => PepperId::new(id),
+            None => panic!("zero is not a name"),
+        }
+    }
+
+    fn fixture() -> (SessionId, Secret) {
+        let id = SessionId::mint(Timestamp::from_millis(1), None, &SystemRandom).unwrap();
+        (id, Secret::mint(SecretFormat::Urlsafe256, &SystemRandom).unwrap())
+    }
+
+    #[test]
+    fn a_secret_matches_only_its_own_session_and_purpose() {
+        let hasher = SecretHasher::plain();
+        let ((id, secret), (other_id, other_secret)) = (fixture(), fixture());
+        let hash = hasher.hash(SecretPurpose::Session, id, &secret);
+        let verify = |purpose, id, secret| hasher.verify(purpose, id, secret, &hash);
+        assert_eq!(verify(SecretPurpose::Session, id, &secret), SecretMatch::Match);
+        assert_eq!(verify(SecretPurpose::Refresh, id, &secret), SecretMatch::Mismatch);
+        assert_eq!(verify(SecretPurpose::Session, other_id, &secret), SecretMatch::Mismatch);
+        assert_eq!(verify(SecretPurpose::Session, id, &other_secret), SecretMatch::Mismatch);
+    }
+
+    #[test]
+    fn a_pepper_rotates_without_signing_anybody_out() {
+        let (id, secret) = fixture();
+        let check = |hasher: &SecretHasher, hash: &SecretHash| {
+            hasher.verify(SecretPurpose::Session, id, &secret, hash)
+        };
+        let plain = SecretHasher::plain();
+        let first = SecretHasher::peppered(PepperRing::new(pepper(1), &[1; 32]).unwrap());
+        let ring = PepperRing::new(pepper(2), &[2; 32]).unwrap();
+        let second = SecretHasher::peppered(ring.with_previous(pepper(1), &[1; 32]).unwrap());
+        let third = SecretHasher::peppered(
+            PepperRing::new(pepper(2), &[2; 32]).unwrap().with_retired(pepper(1)).unwrap(),
+        );
+
+        let old = plain.hash(SecretPurpose::Session, id, &secret);
+        assert_eq!(check(&first, &old), SecretMatch::MatchOutdated);
+        let hash = first.hash(SecretPurpose::Session, id, &secret);
+        assert_eq!(check(&first, &hash), SecretMatch::Match);
+        assert_eq!(check(&second, &hash), SecretMatch::MatchOutdated);
+        assert_eq!(check(&third, &hash), SecretMatch::Mismatch);
+        assert_eq!(check(&plain, &hash), SecretMatch::UnknownKey, "a node without the key cannot tell");
+        assert_ne!(hash.digest, second.hash(SecretPurpose::Session, id, &secret).digest);
+    }
+
+    #[test]
+    fn weak_and_ambiguous_rings_are_refused() {
+        assert!(PepperRing::new(pepper(1), &[0; 31]).is_err());
+        let ring = || PepperRing::new(pepper(1), &[1; 32]).unwrap();
+        assert!(ring().with_previous(pepper(1), &[2; 32]).is_err());
+        assert!(ring().with_retired(pepper(1)).is_err());
+        assert!(ring().with_retired(pepper(2)).unwrap().with_previous(pepper(2), &[2; 32]).is_err());
+    }
+
+    #[test]
+    fn hashes_round_trip_and_print_nothing() {
+        let (id, secret) = fixture();
+        let ring = PepperRing::new(pepper(9), &[7; 40]).unwrap();
+        let hash = SecretHasher::peppered(ring).hash(SecretPurpose::Session, id, &secret);
+        assert_eq!(SecretHash::from_bytes(hash.to_bytes()), hash);
+        assert_eq!(format!("{hash:?}"), "SecretHash(pepper 9, ***)");
+    }
+
+    #[test]
+    fn every_holder_of_the_old_secret_computes_the_same_successor() {
+        let (_, old) = fixture();
+        let salt = RotationSalt::mint(&SystemRandom).unwrap();
+        let successor = salt.successor(&old);
+        assert_eq!(successor.bytes(), RotationSalt::from_bytes(*salt.as_bytes()).successor(&old).bytes());
+        assert_ne!(successor.bytes(), old.bytes());
+        assert_ne!(successor.bytes(), RotationSalt::mint(&SystemRandom).unwrap().successor(&old).bytes());
+    }
+
+    #[test]
+    fn successors_keep_the_format() {
+        let salt = RotationSalt::mint(&SystemRandom).unwrap();
+        for format in [SecretFormat::Hex160, SecretFormat::Uuid] {
+            let (id, _) = fixture();
+            let successor = salt.successor(&Secret::mint(format, &SystemRandom).unwrap());
+            let token = crate::SessionToken::from_parts(id, successor);
+            assert_eq!(crate::SessionToken::parse(&token.expose()).unwrap().secret().format(), format);
+        }
+    }
+
+    #[test]
+    fn the_plain_hash_is_sha256_of_the_documented_message() {
+        let (id, secret) = fixture();
+        let mut message = vec![0x11];
+        message.extend_from_slice(id.as_bytes());
+        message.extend_from_slice(secret.bytes());
+        let expected: [u8; 32] = Sha256::digest(&message).into();
+        assert_eq!(SecretHasher::plain().hash(SecretPurpose::Session, id, &secret).digest, expected);
+    }
+}

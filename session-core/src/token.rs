@@ -1,0 +1,354 @@
+//! The bearer token that a client holds, and the secret inside.
+
+use std::fmt;
+
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::error::{Error, Result};
+use crate::id::{SessionId, parse_uuid};
+use crate::random::SecureRandom;
+
+/// How the secret half of a token is written.
+///
+/// All formats are accepted at all times, each in exactly one spelling, so a deployment can change its format without
+/// signing anybody out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum SecretFormat {
+    /// 40 lower-case hexadecimal characters, 160 bits of entropy.
+    Hex160,
+    /// 43 characters of unpadded base64url, 256 bits of entropy. The default.
+    #[default]
+    Urlsafe256,
+    /// A hyphenated lower-case UUID of version 4, 36 characters, 122 bits of entropy: just under the 128 that
+    /// [OWASP ASVS 7.2.3](https://owasp.org/www-project-application-security-verification-standard/) asks for. Only for
+    /// systems that cannot carry anything else.
+    Uuid,
+}
+
+impl SecretFormat {
+    const ALL: [Self; 3] = [Self::Urlsafe256, Self::Hex160, Self::Uuid];
+
+    /// Returns the number of unpredictable bits.
+    #[must_use]
+    pub const fn entropy_bits(self) -> u32 {
+        match self {
+            Self::Hex160 => 160,
+            Self::Urlsafe256 => 256,
+            Self::Uuid => 122,
+        }
+    }
+
+    /// Returns the length of the secret's text, which alone tells the formats apart.
+    #[must_use]
+    pub const fn text_len(self) -> usize {
+        match self {
+            Self::Hex160 => 40,
+            Self::Urlsafe256 => 43,
+            Self::Uuid => 36,
+        }
+    }
+
+    const fn byte_len(self) -> usize {
+        match self {
+            Self::Hex160 => 20,
+            Self::Urlsafe256 => 32,
+            Self::Uuid => 16,
+        }
+    }
+}
+
+const _: () = assert!(SecretFormat::Urlsafe256.byte_len() <= Secret::MAX_BYTES);
+
+/// The unpredictable half of a token. Wiped from memory on drop; never printed, stored or compared by value.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct Secret {
+    bytes: [u8; Secret::MAX_BYTES],
+    #[zeroize(skip)]
+    format: SecretFormat,
+}
+
+impl Secret {
+    const MAX_BYTES: usize = 32;
+
+    /// Makes a new secret.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the generator fails. There is no weaker fallback.
+    pub fn mint(format: SecretFormat, random: &dyn SecureRandom) -> Result<Self> {
+        let mut bytes = Zeroizing::new([0; Self::MAX_BYTES]);
+        random.fill(&mut bytes[..format.byte_len()])?;
+        Ok(Self::from_material(&bytes, format))
+    }
+
+    /// Cuts 32 bytes of key material to the format.
+    pub(crate) fn from_material(material: &[u8; Self::MAX_BYTES], format: SecretFormat) -> Self {
+        let mut bytes = [0; Self::MAX_BYTES];
+        bytes[..format.byte_len()].copy_from_slice(&material[..format.byte_len()]);
+        if format == SecretFormat::Uuid {
+            bytes[6] = (bytes[6] & 0x0f) | 0x40;
+            bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        }
+        Self { bytes, format }
+    }
+
+    /// Returns how the secret is written.
+    #[must_use]
+    pub fn format(&self) -> SecretFormat {
+        self.format
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.format.byte_len()]
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let format = SecretFormat::ALL.into_iter().find(|format| format.text_len() == text.len());
+        let format = format.ok_or_else(malformed)?;
+        let mut secret = Self { bytes: [0; Self::MAX_BYTES], format };
+        let target = &mut secret.bytes[..format.byte_len()];
+        match format {
+            // The encodings refuse other alphabets, padding and non-zero spare bits, so each secret has one spelling.
+            SecretFormat::Urlsafe256 => {
+                BASE64URL_NOPAD.decode_mut(text.as_bytes(), target).map_err(|_| malformed())?
+            }
+            SecretFormat::Hex160 => HEXLOWER.decode_mut(text.as_bytes(), target).map_err(|_| malformed())?,
+            SecretFormat::Uuid => {
+                let bytes = parse_uuid(text)?;
+                if bytes[6] >> 4 != 4 || bytes[8] >> 6 != 0b10 {
+                    return Err(malformed());
+                }
+                target.copy_from_slice(&bytes);
+                bytes.len()
+            }
+        };
+        Ok(secret)
+    }
+
+    fn write(&self, text: &mut String) {
+        match self.format {
+            SecretFormat::Urlsafe256 => BASE64URL_NOPAD.encode_append(self.bytes(), text),
+            SecretFormat::Hex160 => HEXLOWER.encode_append(self.bytes(), text),
+            SecretFormat::Uuid => {
+                let mut buffer = Zeroizing::new([0; 36]);
+                let bytes: &[u8; 16] = self.bytes.first_chunk().unwrap_or(&[0; 16]);
+                text.push_str(
+                    uuid::Uuid::from_bytes_ref(bytes).hyphenated().encode_lower(buffer.as_mut_slice()),
+                );
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+/// Every malformed token gives this one error, so that the answer says nothing about how close a guess was.
+fn malformed() -> Error {
+    Error::invalid("parse", "not a session token")
+}
+
+/// The bearer secret of one session: `<id>.<secret>`, by default 22 + 1 + 43 characters.
+///
+/// Whoever holds it *is* the session. It parses without I/O and without allocating, accepts exactly one spelling, and is
+/// wiped from memory on drop.
+///
+/// # Security
+/// There is no `Display`, no `Serialize`, no `Clone` and no `==`; `Debug` prints the public id only. The text leaves
+/// through [`expose`](Self::expose), a name that is easy to find in a review, and comparison happens against the stored
+/// hash in constant time, see [`SecretHasher::verify`](crate::SecretHasher::verify).
+///
+/// # Examples
+/// ```
+/// use session_core::{SecretFormat, SessionId, SessionToken, SystemRandom, Timestamp};
+///
+/// let id = SessionId::mint(Timestamp::from_millis(1_767_225_600_000), None, &SystemRandom)?;
+/// let token = SessionToken::mint(id, SecretFormat::default(), &SystemRandom)?;
+/// let text = token.expose();
+/// assert_eq!(text.len(), 66);
+/// assert_eq!(SessionToken::parse(&text)?.id(), id);
+/// assert_eq!(format!("{token:?}"), format!("SessionToken({id}.***)"));
+/// assert!(SessionToken::parse(&format!("{} ", *text)).is_err());
+/// # Ok::<(), session_core::Error>(())
+/// ```
+pub struct SessionToken {
+    id: SessionId,
+    secret: Secret,
+}
+
+impl SessionToken {
+    /// The length of the id part in characters.
+    const ID_LEN: usize = 22;
+
+    /// The length of the longest token, in characters. Anything longer is refused without being read.
+    pub const MAX_LEN: usize = Self::ID_LEN + 1 + SecretFormat::Urlsafe256.text_len();
+
+    /// Makes a token with a new secret for a session.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the generator fails.
+    pub fn mint(id: SessionId, format: SecretFormat, random: &dyn SecureRandom) -> Result<Self> {
+        Ok(Self { id, secret: Secret::mint(format, random)? })
+    }
+
+    /// Joins an id and a secret, for a rotation's successor.
+    #[must_use]
+    pub fn from_parts(id: SessionId, secret: Secret) -> Self {
+        Self { id, secret }
+    }
+
+    /// Reads the one spelling of a token. No I/O, no allocation.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for everything else.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (id, secret) = text.split_at_checked(Self::ID_LEN).ok_or_else(malformed)?;
+        let secret = Secret::parse(secret.strip_prefix('.').ok_or_else(malformed)?)?;
+        let mut bytes = [0; 16];
+        BASE64URL_NOPAD.decode_mut(id.as_bytes(), &mut bytes).map_err(|_| malformed())?;
+        let id = SessionId::from_bytes(bytes).map_err(|_| malformed())?;
+        Ok(Self { id, secret })
+    }
+
+    /// Returns the public id.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Returns the secret, to hash it.
+    #[must_use]
+    pub fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// Returns the token's text, to hand it to its owner and to nobody else. The text is wiped on drop.
+    #[must_use]
+    pub fn expose(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(Self::MAX_LEN));
+        BASE64URL_NOPAD.encode_append(self.id.as_bytes(), &mut text);
+        text.push('.');
+        self.secret.write(&mut text);
+        text
+    }
+}
+
+impl fmt::Debug for SessionToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionToken({}.***)", self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::SystemRandom;
+    use crate::time::Timestamp;
+    use proptest::prelude::*;
+    use static_assertions::assert_not_impl_any;
+
+    assert_not_impl_any!(SessionToken: Clone, fmt::Display, PartialEq, serde::Serialize);
+    assert_not_impl_any!(Secret: Clone, fmt::Display, PartialEq, serde::Serialize);
+
+    fn token(format: SecretFormat) -> SessionToken {
+        let id = SessionId::mint(Timestamp::from_millis(1_767_225_600_000), None, &SystemRandom).unwrap();
+        SessionToken::mint(id, format, &SystemRandom).unwrap()
+    }
+
+    #[test]
+    fn every_format_round_trips_in_its_documented_length() {
+        for format in SecretFormat::ALL {
+            let token = token(format);
+            let text = token.expose();
+            assert_eq!(text.len(), 23 + format.text_len());
+            let parsed = SessionToken::parse(&text).unwrap();
+            assert_eq!((parsed.id(), parsed.secret().bytes()), (token.id(), token.secret().bytes()));
+            assert_eq!(parsed.secret().format(), format);
+        }
+    }
+
+    #[test]
+    fn no_other_spelling_parses() {
+        for format in SecretFormat::ALL {
+            let text = token(format).expose().to_string();
+            let id = &text[..22];
+            let mut others = vec![
+                String::new(),
+                text.to_uppercase(),
+                format!(" {text}"),
+                format!("{text} "),
+                format!("{text}="),
+                format!("{text}\0"),
+                text.replace('.', ":"),
+                text[..text.len() - 1].to_owned(),
+                id.to_owned(),
+                format!("{id}."),
+                "\u{e9}".repeat(33),
+                "a".repeat(100_000),
+            ];
+            if format == SecretFormat::Uuid {
+                others.push(text.replace('-', ""));
+                others.push(format!("{id}.018f3c1b-58a4-7b52-9c3e-0a4d0f6a2b11"));
+            }
+            for other in others {
+                assert!(SessionToken::parse(&other).is_err(), "{other:?} parsed");
+            }
+        }
+    }
+
+    #[test]
+    fn spare_bits_of_base64url_must_be_zero() {
+        let text = token(SecretFormat::Urlsafe256).expose().to_string();
+        let (head, last) = text.split_at(text.len() - 1);
+        let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let index = alphabet.find(last).unwrap();
+        for spare in 1..4 {
+            let twin = format!("{head}{}", &alphabet[index + spare..=index + spare]);
+            assert!(SessionToken::parse(&twin).is_err(), "the last character has 16 values, not 64");
+        }
+    }
+
+    #[test]
+    fn secrets_use_the_whole_alphabet_and_do_not_repeat() {
+        let mut seen = std::collections::HashSet::new();
+        let mut characters = std::collections::HashSet::new();
+        for _ in 0..2_000 {
+            let text = token(SecretFormat::Urlsafe256).expose().to_string();
+            characters.extend(text[23..65].chars());
+            assert!(seen.insert(text));
+        }
+        assert_eq!(characters.len(), 64);
+    }
+
+    #[test]
+    fn debug_shows_nothing_of_the_secret() {
+        let token = token(SecretFormat::Urlsafe256);
+        let shown = format!("{token:?} {:?} {:#?}", token.secret(), token);
+        assert!(!shown.contains(&token.expose()[23..33]));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_never_panics_and_never_parses(text in "\\PC{0,80}") {
+            prop_assert!(SessionToken::parse(&text).is_err());
+        }
+
+        #[test]
+        fn a_changed_character_never_gives_the_same_token(position in 0_usize..66, replacement in any::<char>()) {
+            let token = token(SecretFormat::Urlsafe256);
+            let text = token.expose();
+            let mut changed: Vec<char> = text.chars().collect();
+            prop_assume!(changed[position] != replacement);
+            changed[position] = replacement;
+            let changed: String = changed.into_iter().collect();
+            if let Ok(parsed) = SessionToken::parse(&changed) {
+                let same = parsed.id() == token.id() && parsed.secret().bytes() == token.secret().bytes();
+                prop_assert!(!same);
+            }
+        }
+    }
+}
