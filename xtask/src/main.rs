@@ -1,2 +1,79 @@
-//! placeholder
-fn main() {}
+//! The commands of the project: `cargo xtask <command>`, the same at a desk and in CI.
+
+mod bench;
+mod browser;
+mod cases;
+mod ci;
+mod direction;
+mod error;
+mod members;
+mod process;
+mod table;
+mod test;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, Result};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Runs the checks, tests and benchmarks of this workspace")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the benchmarks and prints each figure beside its floor and its bar
+    Bench(bench::Arguments),
+    /// Runs every check that a change must pass, in the order in which CI does
+    Ci,
+    /// Checks that the crates depend on each other one way, and that session-core stays pure
+    Direction,
+    /// Installs what the tests need, runs all of them and counts the conformance cases
+    Test {
+        /// Arguments for `cargo nextest run`: part of a test's name, or `-E 'package(session-core)'`
+        #[arg(last = true)]
+        filters: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match enter_workspace().and_then(|()| run(&cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Bench(arguments) => bench::run(arguments),
+        Command::Ci => ci::run(),
+        Command::Direction => direction::run(),
+        Command::Test { filters } => test::run(filters),
+    }
+}
+
+/// Makes the workspace root the working directory, so that every command behaves the same from any folder.
+fn enter_workspace() -> Result<()> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = manifest.parent().unwrap_or(manifest);
+    std::env::set_current_dir(root)
+        .map_err(|source| Error::Workspace { path: root.display().to_string(), source })
+}
+
+fn report(error: &Error) {
+    eprintln!("\nerror: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        eprintln!("  because: {source}");
+        cause = source.source();
+    }
+}
