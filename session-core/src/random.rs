@@ -22,7 +22,7 @@ pub trait SecureRandom: fmt::Debug + Send + Sync + 'static {
 
 /// The operating system's generator, through [`getrandom`].
 #[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
+#[allow(clippy::exhaustive_structs, reason = "used as a value")]
 pub struct SystemRandom;
 
 impl SecureRandom for SystemRandom {

@@ -98,7 +98,7 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 
 /// The operating system's clock.
 #[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
+#[allow(clippy::exhaustive_structs, reason = "used as a value")]
 pub struct SystemClock;
 
 impl Clock for SystemClock {

@@ -173,7 +173,7 @@ pub trait ValidationRule: fmt::Debug + Send + Sync + 'static {
 
 /// Denies sessions that ended.
 #[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
+#[allow(clippy::exhaustive_structs, reason = "used as a value")]
 pub struct Status;
 
 impl ValidationRule for Status {
@@ -188,7 +188,7 @@ impl ValidationRule for Status {
 
 /// Denies sessions that are past their idle or absolute end.
 #[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
+#[allow(clippy::exhaustive_structs, reason = "used as a value")]
 pub struct NotExpired;
 
 impl ValidationRule for NotExpired {
