@@ -325,10 +325,16 @@ impl SessionRecord {
         result
     }
 
-    /// Moves the sighting forward, if the session is active, the touch is later than what is known, and it happened before
-    /// the session's own deadline. Returns whether anything moved.
+    /// Returns whether a touch moves this record: it is active, the touch is later than what is known, and it happened before
+    /// the session's own deadline.
+    #[must_use]
+    pub fn accepts(&self, touch: &Touch) -> bool {
+        touch.last_seen_at > self.last_seen_at && self.is_live(touch.last_seen_at)
+    }
+
+    /// Moves the sighting forward if the record [accepts](Self::accepts) the touch. Returns whether it moved.
     pub fn touch(&mut self, touch: &Touch) -> bool {
-        let counts = touch.last_seen_at > self.last_seen_at && self.is_live(touch.last_seen_at);
+        let counts = self.accepts(touch);
         if counts {
             self.last_seen_at = touch.last_seen_at;
             self.last_client = touch.last_client.clone();

@@ -1,1 +1,25 @@
-//! placeholder
+//! Sessions in the memory of one process.
+//!
+//! [`MemoryStore`] is a full store of record, as exact as the databases: it passes the same conformance suite. Use it in tests,
+//! in development, and in services of one process whose sessions may end with it.
+//!
+//! # Bounds
+//! **The store is unbounded.** It keeps every session until it is purged, ended ones included, because a store of record that
+//! forgets live sessions signs people out at random. A session takes roughly 1 KiB plus its data. Run the manager's sweep, which
+//! ends and purges, and put a limit on sessions per user.
+//!
+//! # Durability
+//! None: what the process knew is gone with it ([`Durability::Process`](session_core::Durability::Process)).
+//!
+//! ```
+//! use session_core::SessionStore;
+//! use session_memory::MemoryStore;
+//!
+//! let store = MemoryStore::default();
+//! assert_eq!(store.capabilities().name, "memory");
+//! ```
+
+mod partition;
+mod store;
+
+pub use store::MemoryStore;

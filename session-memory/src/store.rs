@@ -1,0 +1,203 @@
+//! The store: 64 partitions, each under its own lock.
+
+use std::array;
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use session_core::{
+    Capabilities, Cursor, Durability, EndScope, Ended, ListQuery, Page, Result, Revision, SessionId,
+    SessionLimit, SessionRecord, SessionStore, Shard, StoreStats, Timestamp, Touch, UserId, async_trait,
+    check_batch,
+};
+
+use crate::partition::{Partition, is_expired, is_purgeable};
+
+pub(crate) const NAME: &str = "memory";
+
+/// Enough that two threads rarely meet, few enough that visiting all of them is cheap.
+const PARTITIONS: usize = 64;
+
+/// Keeps sessions in this process, exactly as a database would.
+///
+/// Loads copy nothing: records are shared as `Arc`. All sessions of a user change under one lock, so limits and revocations
+/// are atomic. Listings by user are indexed; listings by name, sweeps and statistics visit every record.
+///
+/// Unbounded, see the [crate's documentation](crate).
+///
+/// # Examples
+/// ```
+/// use session_core::{Actor, EndReason, EndScope, Ended, SessionId, SessionRecord, SessionStore, SystemRandom, Timestamp};
+/// use session_memory::MemoryStore;
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let store = MemoryStore::default();
+/// let now = Timestamp::from_millis(1_767_225_600_000);
+/// let id = SessionId::mint(now, None, &SystemRandom)?;
+/// let record = SessionRecord::new(id, now, Timestamp::from_millis(1_767_229_200_000));
+/// store.create(record.into(), None).await?;
+///
+/// let end = Ended::new(EndReason::LoggedOut, now, Actor::System);
+/// store.end(&EndScope::id(id), &end).await?;
+/// assert!(!store.load(&[id]).await?[0].is_live(now));
+/// # Ok::<(), session_core::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct MemoryStore {
+    partitions: [RwLock<Partition>; PARTITIONS],
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self { partitions: array::from_fn(|_| RwLock::default()) }
+    }
+}
+
+impl MemoryStore {
+    fn partition(&self, shard: Shard) -> &RwLock<Partition> {
+        &self.partitions[usize::from(shard.index()) % PARTITIONS]
+    }
+
+    fn of_user(&self, user: &UserId) -> &RwLock<Partition> {
+        self.partition(user.shard())
+    }
+
+    fn of_session(&self, id: SessionId) -> &RwLock<Partition> {
+        self.partition(id.shard())
+    }
+
+    fn matching(&self, query: &ListQuery) -> Vec<Arc<SessionRecord>> {
+        match &query.user {
+            Some(user) => self.of_user(user).read().matching(query),
+            None => self.partitions.iter().flat_map(|partition| partition.read().matching(query)).collect(),
+        }
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl SessionStore for MemoryStore {
+    fn capabilities(&self) -> Capabilities {
+        let loads = NonZeroUsize::MIN.saturating_add(PARTITIONS - 1);
+        Capabilities::new(NAME, Durability::Process).with_concurrent_loads(loads)
+    }
+
+    async fn create(
+        &self,
+        record: Arc<SessionRecord>,
+        limit: Option<&SessionLimit>,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
+        self.capabilities().check_new(&record, limit)?;
+        self.of_session(record.id).write().create(record, limit)
+    }
+
+    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>> {
+        check_batch("load", ids.len())?;
+        // The hot path is one id; only a longer batch can name one twice.
+        if let [id] = ids {
+            return Ok(self.of_session(*id).read().get(*id).cloned().into_iter().collect());
+        }
+        let distinct: HashSet<_> = ids.iter().copied().collect();
+        Ok(distinct.into_iter().filter_map(|id| self.of_session(id).read().get(id).cloned()).collect())
+    }
+
+    async fn update(&self, record: Arc<SessionRecord>, expected: Revision) -> Result<Revision> {
+        self.capabilities().check_active(&record)?;
+        self.of_session(record.id).write().update(&record, expected)
+    }
+
+    async fn touch(&self, batch: &[Touch]) -> Result<u64> {
+        check_batch("touch", batch.len())?;
+        let moved: HashSet<_> = batch
+            .iter()
+            .filter(|touch| self.of_session(touch.id).write().touch(touch))
+            .map(|touch| touch.id)
+            .collect();
+        Ok(moved.len() as u64)
+    }
+
+    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
+        match scope {
+            EndScope::Device { user, .. } | EndScope::User(user) | EndScope::UserExcept { user, .. } => {
+                Ok(self.of_user(user).write().end(scope, ended))
+            }
+            EndScope::Ids(ids) => {
+                check_batch("end", ids.len())?;
+                let end = |id: &SessionId| self.of_session(*id).write().end(&EndScope::id(*id), ended);
+                Ok(ids.iter().flat_map(end).collect())
+            }
+            _ => Err(session_core::Error::unsupported(NAME, "end")),
+        }
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page> {
+        query.check()?;
+        let mut found = self.matching(query);
+        found.sort_unstable_by_key(|record| Reverse(Cursor::of(record)));
+        found.truncate(query.limit + 1);
+        Ok(Page::cut(found.iter().map(|record| Arc::new(record.redacted())).collect(), query.limit))
+    }
+
+    async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<SessionRecord>>> {
+        check_batch("expire", limit)?;
+        let mut ended = Vec::new();
+        for partition in &self.partitions {
+            // Looked for under the shared lock, so that a sweep stops nobody; claimed under the exclusive one. Again until
+            // nothing is left, because another sweeper may have claimed what was found.
+            loop {
+                let ids = partition.read().find(limit - ended.len(), |record| is_expired(record, now));
+                if ids.is_empty() {
+                    break;
+                }
+                ended.extend(partition.write().expire(&ids, now));
+            }
+        }
+        Ok(ended)
+    }
+
+    async fn purge(&self, before: Timestamp, limit: usize) -> Result<u64> {
+        check_batch("purge", limit)?;
+        let mut purged = 0;
+        for partition in &self.partitions {
+            loop {
+                let ids = partition.read().find(limit - purged, |record| is_purgeable(record, before));
+                if ids.is_empty() {
+                    break;
+                }
+                purged += partition.write().purge(&ids, before);
+            }
+        }
+        Ok(purged as u64)
+    }
+
+    async fn stats(&self, now: Timestamp) -> Result<StoreStats> {
+        let mut stats = StoreStats::default();
+        let mut users = HashSet::new();
+        for partition in &self.partitions {
+            for record in partition.read().records() {
+                count(&mut stats, record, now);
+                if record.is_live(now)
+                    && let Some(user) = &record.user_id
+                {
+                    users.insert(user.clone());
+                }
+            }
+        }
+        stats.users = users.len() as u64;
+        Ok(stats)
+    }
+}
+
+fn count(stats: &mut StoreStats, record: &SessionRecord, now: Timestamp) {
+    match record.ended() {
+        Some(ended) => *stats.ended.entry(ended.reason).or_default() += 1,
+        None if record.expiry(now).is_live() => stats.live += 1,
+        None => stats.expired += 1,
+    }
+    stats.oldest = Some(stats.oldest.map_or(record.created_at, |oldest| oldest.min(record.created_at)));
+    stats.newest = Some(stats.newest.map_or(record.created_at, |newest| newest.max(record.created_at)));
+}

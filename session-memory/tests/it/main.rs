@@ -1,0 +1,7 @@
+//! The conformance suite on the memory store.
+
+mod conformance {
+    use session_memory::MemoryStore;
+
+    session_conformance::session_store_suite!(memory, || async { MemoryStore::default() });
+}
