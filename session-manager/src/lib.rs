@@ -1,1 +1,76 @@
-//! placeholder
+//! Sessions for applications: create, validate, change, list and end them, on any store.
+//!
+//! A [`SessionManager`] stands between the application and a [`SessionStore`](session_core::SessionStore). It owns the clock, the
+//! generator and every decision; the store only keeps.
+//!
+//! # A session's life
+//! 1. [`create`](SessionManager::create) makes a session and returns its [token](session_core::SessionToken) once. The store has the
+//!    session before the caller has the token.
+//! 2. [`validate`](SessionManager::validate) opens it again, on every request: a [`Session`], a [`Rejection`], or "cannot tell".
+//! 3. The [`Session`] carries data. [`save`](Session::save) writes what changed and merges with what others wrote.
+//! 4. It ends by [`logout`](SessionManager::logout), [`revoke`](SessionManager::revoke) and its relatives, by a limit, or by a deadline.
+//!    An ended session never comes back, and stays as history until the retention is over.
+//!
+//! # What runs in the background
+//! Two supervised workers per manager: one writes that sessions were used (collected for a second, at most once a minute per
+//! session), one sweeps (ends what expired, purges what ended long ago). A failure or a panic of either is counted, reported and
+//! survived. [`shutdown`](SessionManager::shutdown) ends both in order.
+//!
+//! # When the store fails
+//! Every operation has a deadline (2 s by default, retries included). "There is no such session" and "the store cannot be
+//! asked" are different answers everywhere: [`ValidateError::Rejected`] and [`ValidateError::Unavailable`].
+//!
+//! # Bounds
+//! | what | default | where |
+//! |---|---|---|
+//! | live sessions per user | 100 | [`with_limit`](SessionManagerBuilder::with_limit) |
+//! | one operation | 2 s | [`with_store_deadline`](SessionManagerBuilder::with_store_deadline) |
+//! | retries after a conflict | 3, each after a random pause of at most 1, 2, 4 ms | fixed |
+//! | uses waiting to be written | 100,000 sessions | [`with_touch_capacity`](SessionManagerBuilder::with_touch_capacity) |
+//! | one sweep | 20 batches of 500 | fixed |
+//! | session data | 64 KiB, 32 levels, 10,000 values | [`with_data_limits`](SessionManagerBuilder::with_data_limits) |
+//! | hashes moved to a new pepper key at once | 8 | fixed |
+//! | waiting for the end | 10 s | [`shutdown`](SessionManager::shutdown) |
+//!
+//! # Metrics
+//! Through the [`metrics`] facade; install a recorder before the manager is built. No label holds an id, a user or an address.
+//!
+//! | name | labels |
+//! |---|---|
+//! | `session_validations_total` | `result` |
+//! | `session_created_total` | |
+//! | `session_ended_total` | `reason` |
+//! | `session_purged_total` | |
+//! | `session_touches_total` | `result`: `flushed`, `dropped` |
+//! | `session_store_seconds` | `backend`, `operation` |
+//! | `session_store_failures_total` | `backend`, `operation`, `kind` |
+//! | `session_worker_panics_total` | `worker` |
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod backend;
+mod builder;
+mod create;
+mod info;
+mod listing;
+mod manager;
+mod metrics;
+mod revoke;
+mod save;
+mod session;
+mod settings;
+mod sweep;
+mod touch;
+mod validate;
+mod workers;
+
+pub use session_core as core;
+
+pub use builder::SessionManagerBuilder;
+pub use create::{Created, NewSession};
+pub use info::{ClientView, EndView, SessionInfo};
+pub use listing::{Paging, SessionPage};
+pub use manager::SessionManager;
+pub use session::Session;
+pub use settings::{ConflictPolicy, UserLimit};
+pub use sweep::SweepReport;
+pub use validate::{Rejection, ValidateError};

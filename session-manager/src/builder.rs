@@ -1,0 +1,171 @@
+//! Putting a manager together.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_core::rules::RuleSet;
+use session_core::{
+    Clock, DataLimits, Error, ExpiryPolicy, Result, SecretFormat, SecretHasher, SecureRandom, SessionStore,
+    SystemClock, SystemRandom,
+};
+
+use crate::manager::SessionManager;
+use crate::settings::{ConflictPolicy, Settings, UserLimit};
+
+/// Settings of a [`SessionManager`]. Everything has a default; what is out of bounds fails in [`build`](Self::build).
+pub struct SessionManagerBuilder {
+    pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn SecureRandom>,
+    pub(crate) hasher: SecretHasher,
+    pub(crate) settings: Settings,
+}
+
+impl SessionManagerBuilder {
+    pub(crate) fn new(store: Arc<dyn SessionStore>) -> Self {
+        Self {
+            store,
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+            hasher: SecretHasher::plain(),
+            settings: Settings::default(),
+        }
+    }
+
+    /// Sets the lifetimes of new sessions. Default: 24 h idle, 30 days absolute, no idle limit when remembered.
+    #[must_use]
+    pub fn with_expiry(mut self, expiry: ExpiryPolicy) -> Self {
+        self.settings.expiry = expiry;
+        self
+    }
+
+    /// Sets how many live sessions a user may have, `None` for no limit. Default: 100, ending the least recently seen.
+    #[must_use]
+    pub fn with_limit(mut self, limit: impl Into<Option<UserLimit>>) -> Self {
+        self.settings.limit = limit.into();
+        self
+    }
+
+    /// Sets the rules that requests must satisfy besides the token. Default: none that sign anybody out.
+    #[must_use]
+    pub fn with_rules(mut self, rules: RuleSet) -> Self {
+        self.settings.rules = rules;
+        self
+    }
+
+    /// Sets how new secrets are written. Default: 256 bits as base64url.
+    #[must_use]
+    pub fn with_secret_format(mut self, format: SecretFormat) -> Self {
+        self.settings.secret_format = format;
+        self
+    }
+
+    /// Sets how secrets are hashed. Default: SHA-256 without a pepper.
+    #[must_use]
+    pub fn with_hasher(mut self, hasher: SecretHasher) -> Self {
+        self.hasher = hasher;
+        self
+    }
+
+    /// Sets the bounds of session data. Default: 64 KiB, 32 levels, 10,000 values.
+    #[must_use]
+    pub fn with_data_limits(mut self, limits: DataLimits) -> Self {
+        self.settings.data_limits = limits;
+        self
+    }
+
+    /// Sets what `save` does when two requests changed the same key. Default: fail.
+    #[must_use]
+    pub fn with_conflict_policy(mut self, policy: ConflictPolicy) -> Self {
+        self.settings.conflict = policy;
+        self
+    }
+
+    /// Sets how long one operation may wait for the store, retries included. Default: 2 s; 1 ms to 60 s.
+    #[must_use]
+    pub fn with_store_deadline(mut self, deadline: Duration) -> Self {
+        self.settings.store_deadline = deadline;
+        self
+    }
+
+    /// Sets how often a session's use is written. Default: once per 60 s, and never less than ten times per idle timeout; at
+    /// most 1 h. So idleness is enforced somewhere between the idle timeout less this interval and the idle timeout.
+    #[must_use]
+    pub fn with_touch_interval(mut self, interval: Duration) -> Self {
+        self.settings.touch_interval = interval;
+        self
+    }
+
+    /// Sets how long uses are collected before they are written as one batch. Default: 1 s; 1 ms to 60 s. A crash loses at
+    /// most this much, and what it loses ends sessions earlier, not later.
+    #[must_use]
+    pub fn with_touch_flush(mut self, interval: Duration) -> Self {
+        self.settings.touch_flush = interval;
+        self
+    }
+
+    /// Sets how many sessions may wait to be written as used. Default: 100,000. Beyond that, uses are dropped and counted.
+    #[must_use]
+    pub fn with_touch_capacity(mut self, sessions: usize) -> Self {
+        self.settings.touch_capacity = sessions;
+        self
+    }
+
+    /// Sets how often expired sessions are ended and old ones purged in the background, `None` for never (run
+    /// [`sweep`](SessionManager::sweep) elsewhere then). Default: every 60 s, give or take 20 %.
+    #[must_use]
+    pub fn with_sweep_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.settings.sweep_interval = interval.into();
+        self
+    }
+
+    /// Sets how long ended sessions stay as history. Default: 30 days. Must be longer than any request or cached copy lives.
+    #[must_use]
+    pub fn with_retention(mut self, retention: Duration) -> Self {
+        self.settings.retention = retention;
+        self
+    }
+
+    /// Sets the clock. Default: the system's.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Sets the generator of secrets. Default: the system's.
+    ///
+    /// # Security
+    /// For tests.
+    #[must_use]
+    pub fn with_random(mut self, random: impl SecureRandom) -> Self {
+        self.random = Arc::new(random);
+        self
+    }
+
+    /// Builds the manager and starts its workers on the current tokio runtime.
+    ///
+    /// # Errors
+    /// [`Invalid`](session_core::ErrorKind::Invalid) for a setting out of its bounds, for data limits above what the store
+    /// takes, or outside of a tokio runtime.
+    pub fn build(self) -> Result<SessionManager> {
+        self.settings.check()?;
+        if self.settings.data_limits.max_bytes > self.store.capabilities().max_payload {
+            return Err(Error::invalid("build", "the data limit is above what the store takes"));
+        }
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(Error::invalid("build", "a manager is built inside of a tokio runtime"));
+        }
+        Ok(SessionManager::start(self))
+    }
+}
+
+impl fmt::Debug for SessionManagerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionManagerBuilder")
+            .field("store", &self.store)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

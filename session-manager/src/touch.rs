@@ -1,0 +1,101 @@
+//! Writing that sessions were used: rarely, in batches, and never on a request's way.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::Counter;
+use parking_lot::Mutex;
+use session_core::limits::MAX_BATCH;
+use session_core::{Result, SessionId, Touch};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::manager::Shared;
+use crate::metrics::Op;
+
+/// Uses that wait to be written, the latest of each session. Bounded: beyond its capacity, new sessions are dropped, which
+/// makes them expire earlier and never later.
+#[derive(Debug)]
+pub(crate) struct TouchQueue {
+    waiting: Mutex<HashMap<SessionId, Touch>>,
+    capacity: usize,
+    full_batch: Notify,
+}
+
+impl TouchQueue {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { waiting: Mutex::default(), capacity, full_batch: Notify::new() }
+    }
+
+    /// Remembers a use.
+    pub(crate) fn push(&self, touch: Touch, dropped: &Counter) {
+        let mut waiting = self.waiting.lock();
+        let room = waiting.len() < self.capacity;
+        match waiting.get_mut(&touch.id) {
+            Some(known) if known.last_seen_at >= touch.last_seen_at => {}
+            Some(known) => *known = touch,
+            None if !room => dropped.increment(1),
+            None => {
+                waiting.insert(touch.id, touch);
+                if waiting.len() >= MAX_BATCH {
+                    self.full_batch.notify_one();
+                }
+            }
+        }
+    }
+
+    fn take_batch(&self) -> Vec<Touch> {
+        let mut waiting = self.waiting.lock();
+        let ids: Vec<_> = waiting.keys().copied().take(MAX_BATCH).collect();
+        ids.iter().filter_map(|id| waiting.remove(id)).collect()
+    }
+}
+
+/// The worker: writes what waits, every so often or as soon as a batch is full, and once more when it stops.
+pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+    let interval = shared.settings.touch_flush;
+    loop {
+        let stopped = stop.run_until_cancelled(wait(&shared.touches, interval)).await.is_none();
+        if flush(&shared).await.is_err() && !stopped {
+            // The store cannot be asked now, so a full batch must not wake the worker again at once.
+            let _ = stop.run_until_cancelled(tokio::time::sleep(interval)).await;
+        }
+        if stopped {
+            return;
+        }
+    }
+}
+
+async fn wait(queue: &TouchQueue, interval: Duration) {
+    let _ = tokio::time::timeout(interval, queue.full_batch.notified()).await;
+}
+
+/// Writes everything that waits. What could not be written because the store was away waits again.
+async fn flush(shared: &Shared) -> Result<()> {
+    loop {
+        let batch = shared.touches.take_batch();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let mut operation = shared.backend.operation();
+        match operation.call(Op::Touch, shared.backend.store().touch(&batch)).await {
+            Ok(moved) => shared.metrics.touches_flushed.increment(moved),
+            Err(error) if error.is_transient() => {
+                batch
+                    .into_iter()
+                    .for_each(|touch| shared.touches.push(touch, &shared.metrics.touches_dropped));
+                return Err(error);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    kind = error.kind().as_str(),
+                    sessions = batch.len(),
+                    "session uses could not be written"
+                );
+                shared.metrics.touches_dropped.increment(batch.len() as u64);
+                return Err(error);
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! From a presented token to a live session, or to the reason why not.
+
+use std::sync::Arc;
+
+use session_core::rules::{Facts, Reason, RequestClient, Verdict};
+use session_core::{
+    Deadline, Ended, Error, Expiry, LastClient, SecretMatch, SecretPurpose, SessionRecord, SessionToken,
+    Timestamp, Touch,
+};
+
+use crate::manager::{SessionManager, Shared};
+use crate::metrics::Op;
+use crate::session::Session;
+
+/// Why a token does not open a session. All of these are final for this request: asking again gives the same answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// A validation rule refused this request. The session goes on.
+    #[error("refused by the rule {rule}: {reason}")]
+    Denied {
+        /// The rule's name.
+        rule: &'static str,
+        /// What it objects to.
+        reason: Reason,
+    },
+    /// The session was ended.
+    #[error("the session ended: {}", .0.reason)]
+    Ended(Ended),
+    /// The session is past a deadline.
+    #[error("the session expired: {}", .0.reason)]
+    Expired(Deadline),
+    /// The text is not a token. The store was not asked.
+    #[error("not a session token")]
+    Malformed,
+    /// There is no such session, or the secret is not its secret.
+    #[error("unknown session")]
+    Unknown,
+    /// The user is disabled or gone.
+    #[error("the user is not active")]
+    UserInactive,
+}
+
+/// Why [`validate`](SessionManager::validate) gave no session. The two are never confused: `Rejected` means "sign in
+/// again", `Unavailable` means "try again", and must not sign anybody out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ValidateError {
+    /// The answer is no.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// There is no answer: the store failed, or holds something that cannot be understood.
+    #[error("the session cannot be validated now")]
+    Unavailable(#[source] Error),
+}
+
+impl From<Error> for ValidateError {
+    fn from(error: Error) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+impl SessionManager {
+    /// Opens the session that a token belongs to, if the token is right, the session is live and the rules allow the request.
+    ///
+    /// This is the hot path: one load, no write. That the session was used is written later, at most once per minute.
+    ///
+    /// # Errors
+    /// [`ValidateError::Rejected`] when the answer is no, [`ValidateError::Unavailable`] when there is none.
+    ///
+    /// # Security
+    /// A malformed token does not reach the store. A wrong secret for a known id is [`Rejection::Unknown`] and ends
+    /// nothing: ids are public, and knowing one must not be the power to sign somebody out.
+    #[tracing::instrument(name = "session_validate", level = "debug", skip_all)]
+    pub async fn validate(&self, token: &str, client: &RequestClient<'_>) -> Result<Session, ValidateError> {
+        let outcome = self.open(token, client).await;
+        self.shared().metrics.validated(&outcome);
+        outcome
+    }
+
+    async fn open(&self, token: &str, client: &RequestClient<'_>) -> Result<Session, ValidateError> {
+        let token = SessionToken::parse(token).map_err(|_| Rejection::Malformed)?;
+        let record = self.backend().operation().load(token.id()).await?.ok_or(Rejection::Unknown)?;
+        if let Some(ended) = record.ended() {
+            return Err(Rejection::Ended(ended.clone()).into());
+        }
+        self.check_secret(&record, &token)?;
+        let now = self.now();
+        if let Expiry::Expired(deadline) = record.expiry(now) {
+            return Err(Rejection::Expired(deadline).into());
+        }
+        let challenge = self.apply_rules(&record, client, now)?;
+        self.shared().note_use(&record, client, now);
+        Ok(Session::new(self.clone(), record, challenge))
+    }
+
+    fn check_secret(&self, record: &Arc<SessionRecord>, token: &SessionToken) -> Result<(), ValidateError> {
+        let stored = record.secret.as_ref().ok_or(Rejection::Unknown)?;
+        let hasher = &self.shared().hasher;
+        match hasher.verify(SecretPurpose::Session, record.id, token.secret(), &stored.current) {
+            SecretMatch::Match => Ok(()),
+            SecretMatch::MatchOutdated => {
+                self.rehash(record, token);
+                Ok(())
+            }
+            SecretMatch::Mismatch => Err(Rejection::Unknown.into()),
+            _ => Err(Error::unavailable("manager", "validate")
+                .with_detail("this node does not have the pepper key that the session was hashed with")
+                .into()),
+        }
+    }
+
+    /// Returns what the application should make sure of, if anything.
+    fn apply_rules(
+        &self,
+        record: &SessionRecord,
+        client: &RequestClient<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Reason>, Rejection> {
+        let judgement = self.settings().rules.judge(&Facts::new(record, *client, now));
+        match judgement.verdict {
+            Verdict::Allow => Ok(None),
+            Verdict::Challenge(reason) => Ok(Some(reason)),
+            Verdict::Deny(reason) => {
+                Err(Rejection::Denied { rule: judgement.rule.unwrap_or("rules"), reason })
+            }
+            // A verdict of a later version is not a permission.
+            _ => Err(Rejection::Denied { rule: "rules", reason: Reason::Custom }),
+        }
+    }
+
+    /// Moves a hash to the current pepper key, in the background and at most once: who loses against another write, or finds
+    /// no free slot, leaves it to the session's next use.
+    fn rehash(&self, record: &Arc<SessionRecord>, token: &SessionToken) {
+        let Ok(slot) = Arc::clone(&self.shared().rehashes).try_acquire_owned() else { return };
+        let mut next = SessionRecord::clone(record);
+        let Some(secret) = &mut next.secret else { return };
+        secret.current = self.shared().hasher.hash(SecretPurpose::Session, record.id, token.secret());
+        let (shared, expected) = (Arc::clone(self.shared()), record.revision);
+        self.workers().spawn(async move {
+            let update = shared.backend.store().update(Arc::new(next), expected);
+            if let Err(error) = shared.backend.operation().call(Op::Update, update).await {
+                tracing::debug!(kind = error.kind().as_str(), "session secret was not rehashed");
+            }
+            drop(slot);
+        });
+    }
+}
+
+impl Shared {
+    /// Remembers that a session is in use, if what is stored is old enough.
+    fn note_use(&self, record: &SessionRecord, client: &RequestClient<'_>, now: Timestamp) {
+        if now.since(record.last_seen_at) < self.settings.touch_interval_for(record.idle_timeout)
+            || now <= record.last_seen_at
+        {
+            return;
+        }
+        let country = client.country_code.map(Arc::from);
+        let touch = Touch::new(record.id, now, LastClient::new(client.ip, country));
+        self.touches.push(touch, &self.metrics.touches_dropped);
+    }
+}
