@@ -1,1 +1,11 @@
-//! placeholder
+//! What the benchmarks share: the scene that is measured, the floor below it, and how the two are compared.
+//!
+//! A figure is a ratio: ours and the floor alternate in one run, and the medians are divided. Absolute times say something about
+//! the machine only.
+#![allow(clippy::expect_used, reason = "a benchmark that cannot run stops")]
+
+mod figure;
+mod scene;
+
+pub use figure::{Figure, alternate};
+pub use scene::{Floor, Scene};

@@ -1,0 +1,23 @@
+//! Validation on the memory store beside its floor.
+#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use session_bench::Scene;
+
+fn validate(criterion: &mut Criterion) {
+    let scene = Scene::new(256);
+    let floor = scene.floor();
+    let mut group = criterion.benchmark_group("validate");
+    // A thousand at a time, so that entering the runtime does not count.
+    group.throughput(criterion::Throughput::Elements(1_000));
+    group.bench_function("ours", |bencher| {
+        bencher.iter_batched(|| 1_000, |times| scene.validate(times), BatchSize::SmallInput);
+    });
+    group.bench_function("floor", |bencher| {
+        bencher.iter_batched(|| 1_000, |times| floor.run(times), BatchSize::SmallInput);
+    });
+    group.finish();
+}
+
+criterion_group!(benches, validate);
+criterion_main!(benches);

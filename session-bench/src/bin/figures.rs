@@ -1,0 +1,45 @@
+//! Measures the figures that are named, or all, and prints one JSON line for each.
+
+use std::process::ExitCode;
+
+use session_bench::{Figure, Scene, alternate};
+
+/// Users of the scene: hot enough to measure the code and not the machine's caches.
+const USERS: u64 = 256;
+
+/// Each figure with what measures it.
+const FIGURES: &[(&str, fn() -> Figure)] = &[("validate", validate), ("validate_allocations", validate_allocations)];
+
+fn validate() -> Figure {
+    let scene = Scene::new(USERS);
+    let floor = scene.floor();
+    let times = alternate(20_000, |times| scene.validate(times), |times| floor.run(times));
+    Figure::ratio("validate", times, 3.0)
+}
+
+fn validate_allocations() -> Figure {
+    #[allow(clippy::cast_precision_loss, reason = "a handful")]
+    let count = Scene::new(USERS).allocations() as f64;
+    Figure::count("validate_allocations", count, "allocations", 4.0)
+}
+
+fn main() -> ExitCode {
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    let unknown = |name: &&String| !FIGURES.iter().any(|(known, _)| known == *name);
+    if let Some(name) = asked.iter().find(unknown) {
+        let known: Vec<_> = FIGURES.iter().map(|(name, _)| *name).collect();
+        eprintln!("there is no figure {name:?}; choose from: {}", known.join(", "));
+        return ExitCode::FAILURE;
+    }
+    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
+    for (_, measure) in FIGURES.iter().filter(|(name, _)| wanted(name)) {
+        match serde_json::to_string(&measure()) {
+            Ok(line) => println!("{line}"),
+            Err(error) => {
+                eprintln!("a figure could not be written: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
