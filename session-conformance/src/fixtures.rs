@@ -72,9 +72,13 @@ pub fn full(name: &str) -> SessionRecord {
     record.remembered = true;
     record.credential_version = Some(u64::from(u32::MAX) + 7);
     let mut secret = SecretState::new(hash(4));
+    secret.expires_at = Some(at(1_200_002));
+    secret.expires_at = Some(at(900_000));
     secret.previous = Some(PreviousSecret::new(hash(5), RotationSalt::from_bytes([9; 32]), NOW));
     record.secret = Some(secret);
     let mut refresh = RefreshState::new(hash(6), at(7_200_000));
+    refresh.secret.expires_at = Some(at(7_100_000));
+    refresh.secret.previous = Some(PreviousSecret::new(hash(9), RotationSalt::from_bytes([3; 32]), at(2)));
     refresh.generation = 3;
     refresh.spent = vec![hash(7), hash(8)];
     record.refresh = Some(refresh);

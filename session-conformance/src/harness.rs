@@ -1,5 +1,6 @@
 //! What a case is given: one store, empty and its own.
 
+use std::fmt;
 use std::sync::Arc;
 
 use session_core::{
@@ -28,6 +29,16 @@ pub enum Form {
 impl Form {
     /// All forms.
     pub const ALL: [Self; 3] = [Self::Bare, Self::Shared, Self::Decorated];
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bare => "bare",
+            Self::Shared => "shared",
+            Self::Decorated => "decorated",
+        })
+    }
 }
 
 impl Harness {
@@ -120,7 +131,7 @@ pub fn ids(records: &[Arc<SessionRecord>]) -> Vec<SessionId> {
 
 /// Asserts that a call failed in one way.
 #[track_caller]
-pub fn assert_kind<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind) -> Error {
+pub fn assert_kind<T: fmt::Debug>(result: Result<T>, kind: ErrorKind) -> Error {
     match result {
         Err(error) if error.kind() == kind => error,
         other => panic!("expected {kind:?}, got {other:?}"),

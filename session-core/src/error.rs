@@ -10,7 +10,7 @@ use crate::record::{Revision, SessionRecord};
 /// The result of every fallible operation in the family.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-type Source = Box<dyn StdError + Send + Sync + 'static>;
+type Source = Arc<dyn StdError + Send + Sync + 'static>;
 
 /// What a caller can decide on.
 ///
@@ -66,6 +66,8 @@ impl ErrorKind {
 
 /// Why an operation failed: a [kind](ErrorKind) to decide on, where it happened, and the driver's own error as source.
 ///
+/// Cloning is cheap, so that one failure can be told to all who waited for it.
+///
 /// # Security
 /// No error of the family carries a token, an id or session data in its message: details are `&'static str`, so that
 /// nothing of a request can get into them. What a *driver* puts into its own error is reachable through
@@ -80,8 +82,10 @@ impl ErrorKind {
 /// assert!(error.is_transient());
 /// assert_eq!(error.to_string(), "postgres load: unavailable (connection refused)");
 /// ```
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     backend: &'static str,
@@ -92,7 +96,7 @@ struct Inner {
 }
 
 /// What the decision of a kind rests on.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Evidence {
     None,
     Revision(Revision),
@@ -162,7 +166,11 @@ impl Error {
 
     /// [`ErrorKind::Other`], with the driver's error.
     #[must_use]
-    pub fn other(backend: &'static str, operation: &'static str, source: impl Into<Source>) -> Self {
+    pub fn other(
+        backend: &'static str,
+        operation: &'static str,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
         Self::new(ErrorKind::Other, backend, operation).with_source(source)
     }
 
@@ -193,8 +201,8 @@ impl Error {
 
     /// Adds the underlying error, reachable through [`source`](StdError::source).
     #[must_use]
-    pub fn with_source(mut self, source: impl Into<Source>) -> Self {
-        self.0.source = Some(source.into());
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into().into());
         self
     }
 

@@ -42,12 +42,34 @@ impl SessionId {
         bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
         bytes[6] = (bytes[6] & 0x0f) | 0x70;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        Ok(Self(bytes).with_shard_of(user))
+    }
+
+    /// Computes the id of a session whose identity comes from elsewhere: a UUID of version 8
+    /// ([RFC 9562 section 5.8](https://www.rfc-editor.org/rfc/rfc9562#section-5.8)) from the SHA-256 of a purpose and a verified
+    /// external name, with the user's shard. The same arguments always give the same id, and other ones never do.
+    #[must_use]
+    pub fn derive(purpose: &str, external: &[u8], user: Option<&UserId>) -> Self {
+        let mut hash = Sha256::new();
+        for part in [purpose.as_bytes(), user.map(UserId::as_str).unwrap_or_default().as_bytes()] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        hash.update(external);
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.finalize()[..16]);
+        bytes[6] = (bytes[6] & 0x0f) | 0x80;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        Self(bytes).with_shard_of(user)
+    }
+
+    fn with_shard_of(mut self, user: Option<&UserId>) -> Self {
         if let Some(user) = user {
             let [high, low] = user.shard().0.to_be_bytes();
-            bytes[14] = (bytes[14] & 0xfc) | high;
-            bytes[15] = low;
+            self.0[14] = (self.0[14] & 0xfc) | high;
+            self.0[15] = low;
         }
-        Ok(Self(bytes))
+        self
     }
 
     /// Reads an id that a store or a client holds. This never mints: an id that nobody created finds nothing.
@@ -310,6 +332,23 @@ mod tests {
         for millis in 0..100 {
             assert_eq!(mint(millis, Some(&user)).shard(), user.shard());
         }
+    }
+
+    #[test]
+    fn derived_ids_are_stable_and_apart() {
+        let (ann, bob) = (UserId::from(1_u64), UserId::from(2_u64));
+        let id = SessionId::derive("jwt", b"sid-1", Some(&ann));
+        assert_eq!(id, SessionId::derive("jwt", b"sid-1", Some(&ann)));
+        assert_eq!((id.shard(), SessionId::from_bytes(*id.as_bytes()).unwrap()), (ann.shard(), id));
+        for other in [
+            SessionId::derive("jwt", b"sid-2", Some(&ann)),
+            SessionId::derive("jwt", b"sid-1", Some(&bob)),
+            SessionId::derive("jwt", b"sid-1", None),
+            SessionId::derive("jw", b"tsid-1", Some(&ann)),
+        ] {
+            assert_ne!(id, other);
+        }
+        assert_eq!(id.to_string(), "fe776109-6a29-895a-9b4c-4e8be872a9ae");
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub use store::{
     SessionStore, StateFilter, StoreStats, Touch, check_batch,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
-pub use token::{Secret, SecretFormat, SessionToken};
+pub use token::{RefreshToken, Secret, SecretFormat, SessionToken};
 
 /// What a backend author imports: `use session_core::prelude::*;`.
 pub mod prelude {

@@ -69,15 +69,24 @@ wire_names!(SessionKind {
 pub struct SecretState {
     /// The hash of the secret that counts.
     pub current: SecretHash,
+    /// When the secret stops to count, `None` for as long as the session lives. Set for the short-lived half of a pair.
+    pub expires_at: Option<Timestamp>,
     /// The secret that it replaced.
     pub previous: Option<PreviousSecret>,
 }
 
 impl SecretState {
+    /// Returns the state after the secret was replaced by its successor, which its holder can compute from the salt.
+    #[must_use]
+    pub fn replaced(&self, current: SecretHash, salt: RotationSalt, at: Timestamp) -> Self {
+        let previous = PreviousSecret::new(self.current.clone(), salt, at);
+        Self { current, expires_at: self.expires_at, previous: Some(previous) }
+    }
+
     /// Makes the state of a new secret.
     #[must_use]
     pub const fn new(current: SecretHash) -> Self {
-        Self { current, previous: None }
+        Self { current, expires_at: None, previous: None }
     }
 }
 
@@ -111,12 +120,24 @@ pub struct RefreshState {
     pub generation: u64,
     /// When it ends, independent of the session's own end.
     pub expires_at: Timestamp,
-    /// Hashes of earlier generations, newest first, at most [`MAX_SPENT`](crate::limits::MAX_SPENT): the proof that a
+    /// Hashes of earlier generations, newest first, at most [`MAX_SPENT`]: the proof that a
     /// presented secret was once ours.
     pub spent: Vec<SecretHash>,
 }
 
 impl RefreshState {
+    /// Returns the state after the token was used: the new hash is current, the old one previous, and the one before that spent.
+    #[must_use]
+    pub fn advanced(&self, current: SecretHash, salt: RotationSalt, at: Timestamp) -> Self {
+        let spent = self.secret.previous.iter().map(|previous| &previous.hash).chain(&self.spent);
+        Self {
+            generation: self.generation.saturating_add(1),
+            spent: spent.take(MAX_SPENT).cloned().collect(),
+            secret: self.secret.replaced(current, salt, at),
+            expires_at: self.expires_at,
+        }
+    }
+
     /// Makes the state of a first refresh token.
     #[must_use]
     pub const fn new(current: SecretHash, expires_at: Timestamp) -> Self {
@@ -340,6 +361,13 @@ impl SessionRecord {
             self.last_client = touch.last_client.clone();
         }
         counts
+    }
+
+    /// Returns this record at another revision, as a write left it.
+    #[must_use]
+    pub fn with_revision(mut self, revision: Revision) -> Self {
+        self.revision = revision;
+        self
     }
 
     /// Returns a copy without secrets and data, for lists.

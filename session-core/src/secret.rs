@@ -335,6 +335,17 @@ impl RotationSalt {
         let material = Zeroizing::new(mac.finalize().into_bytes().into());
         Secret::from_material(&material, old.format())
     }
+
+    /// Computes the session secret that is handed out together with the [successor](Self::successor) of a refresh secret. One
+    /// byte in front of the message keeps the two apart.
+    #[must_use]
+    pub fn companion(&self, old: &Secret) -> Secret {
+        let mut mac = keyed_mac(&self.0);
+        mac.update(&[1]);
+        mac.update(old.bytes());
+        let material = Zeroizing::new(mac.finalize().into_bytes().into());
+        Secret::from_material(&material, old.format())
+    }
 }
 
 impl fmt::Debug for RotationSalt {
@@ -421,6 +432,7 @@ mod tests {
         let successor = salt.successor(&old);
         assert_eq!(successor.bytes(), RotationSalt::from_bytes(*salt.as_bytes()).successor(&old).bytes());
         assert_ne!(successor.bytes(), old.bytes());
+        assert_ne!(successor.bytes(), salt.companion(&old).bytes());
         assert_ne!(successor.bytes(), RotationSalt::mint(&SystemRandom).unwrap().successor(&old).bytes());
     }
 

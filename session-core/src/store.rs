@@ -32,7 +32,7 @@ use crate::time::Timestamp;
 /// - Times come back as the same millisecond.
 /// - "Not there" and "cannot tell" are different answers: a failure of the database is never an empty result.
 /// - Invalid arguments are refused with [`Invalid`](crate::ErrorKind::Invalid) before any I/O: a record that fails
-///   [`SessionRecord::check`], or more than [`MAX_BATCH`](crate::limits::MAX_BATCH) ids or rows. An empty batch is fine and does nothing.
+///   [`SessionRecord::check`], or more than [`MAX_BATCH`] ids or rows. An empty batch is fine and does nothing.
 ///
 /// # Errors
 /// Besides the kinds named per method: [`Timeout`](crate::ErrorKind::Timeout) and
@@ -170,7 +170,7 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// - `next` is present exactly if more records matched than the page holds.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a page size above [`MAX_PAGE`](crate::limits::MAX_PAGE).
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a page size above [`MAX_PAGE`].
     ///
     /// # Security
     /// Use [`SessionRecord::redacted`]: a list is shown to people.
@@ -188,7 +188,7 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// - Fewer than `limit` results mean that nothing was left to claim.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a limit above [`MAX_BATCH`](crate::limits::MAX_BATCH).
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a limit above [`MAX_BATCH`].
     ///
     /// # Security
     /// Unbounded, this would lock the table under a backlog.
@@ -203,7 +203,7 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// - Never touches an active session, however old.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a limit above [`MAX_BATCH`](crate::limits::MAX_BATCH).
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a limit above [`MAX_BATCH`].
     ///
     /// # Security
     /// An ended record is also the tombstone that keeps its session ended: `before` must lie further back than any request or
@@ -289,7 +289,7 @@ impl Capabilities {
 /// Checks a batch size before any I/O.
 ///
 /// # Errors
-/// [`Invalid`](crate::ErrorKind::Invalid) above [`MAX_BATCH`](crate::limits::MAX_BATCH).
+/// [`Invalid`](crate::ErrorKind::Invalid) above [`MAX_BATCH`].
 pub fn check_batch(operation: &'static str, size: usize) -> Result<()> {
     match size {
         0..=MAX_BATCH => Ok(()),
@@ -427,7 +427,7 @@ pub enum EndScope {
         /// The device.
         device: DeviceId,
     },
-    /// These, at most [`MAX_BATCH`](crate::limits::MAX_BATCH).
+    /// These, at most [`MAX_BATCH`].
     Ids(Vec<SessionId>),
     /// All of a user.
     User(UserId),
@@ -559,7 +559,7 @@ impl ListQuery {
     /// Checks the page size before any I/O.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for zero or more than [`MAX_PAGE`](crate::limits::MAX_PAGE).
+    /// [`Invalid`](crate::ErrorKind::Invalid) for zero or more than [`MAX_PAGE`].
     pub fn check(&self) -> Result<()> {
         match self.limit {
             1..=MAX_PAGE => Ok(()),

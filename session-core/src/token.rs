@@ -243,6 +243,65 @@ impl fmt::Debug for SessionToken {
     }
 }
 
+/// The bearer secret that renews a session: `r.<id>.<secret>`.
+///
+/// A type and a spelling of its own, so that it cannot be presented where a [`SessionToken`] is expected. For the rest, and for
+/// its security, it is like one.
+pub struct RefreshToken(SessionToken);
+
+impl RefreshToken {
+    const PREFIX: &'static str = "r.";
+
+    /// Makes a token with a new secret for a session.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the generator fails.
+    pub fn mint(id: SessionId, format: SecretFormat, random: &dyn SecureRandom) -> Result<Self> {
+        SessionToken::mint(id, format, random).map(Self)
+    }
+
+    /// Joins an id and a secret, for a rotation's successor.
+    #[must_use]
+    pub fn from_parts(id: SessionId, secret: Secret) -> Self {
+        Self(SessionToken::from_parts(id, secret))
+    }
+
+    /// Reads the one spelling of a token. No I/O, no allocation.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for everything else.
+    pub fn parse(text: &str) -> Result<Self> {
+        text.strip_prefix(Self::PREFIX).ok_or_else(malformed).and_then(SessionToken::parse).map(Self)
+    }
+
+    /// Returns the public id.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.0.id
+    }
+
+    /// Returns the secret, to hash it.
+    #[must_use]
+    pub fn secret(&self) -> &Secret {
+        &self.0.secret
+    }
+
+    /// Returns the token's text, to hand it to its owner and to nobody else. The text is wiped on drop.
+    #[must_use]
+    pub fn expose(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(Self::PREFIX.len() + SessionToken::MAX_LEN));
+        text.push_str(Self::PREFIX);
+        text.push_str(&self.0.expose());
+        text
+    }
+}
+
+impl fmt::Debug for RefreshToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RefreshToken({}.***)", self.0.id)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,6 +311,7 @@ mod tests {
     use static_assertions::assert_not_impl_any;
 
     assert_not_impl_any!(SessionToken: Clone, fmt::Display, PartialEq, serde::Serialize);
+    assert_not_impl_any!(RefreshToken: Clone, fmt::Display, PartialEq, serde::Serialize);
     assert_not_impl_any!(Secret: Clone, fmt::Display, PartialEq, serde::Serialize);
 
     fn token(format: SecretFormat) -> SessionToken {
@@ -269,6 +329,19 @@ mod tests {
             assert_eq!((parsed.id(), parsed.secret().bytes()), (token.id(), token.secret().bytes()));
             assert_eq!(parsed.secret().format(), format);
         }
+    }
+
+    #[test]
+    fn a_refresh_token_is_no_session_token_and_the_other_way_round() {
+        let session = token(SecretFormat::Urlsafe256);
+        let refresh = RefreshToken::mint(session.id(), SecretFormat::Urlsafe256, &SystemRandom).unwrap();
+        assert!(SessionToken::parse(&refresh.expose()).is_err());
+        assert!(RefreshToken::parse(&session.expose()).is_err());
+        assert_eq!(
+            RefreshToken::parse(&refresh.expose()).unwrap().secret().bytes(),
+            refresh.secret().bytes()
+        );
+        assert_eq!(format!("{refresh:?}"), format!("RefreshToken({}.***)", session.id()));
     }
 
     #[test]

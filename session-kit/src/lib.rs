@@ -1,1 +1,20 @@
-//! placeholder
+#![cfg_attr(all(feature = "axum", feature = "memory"), doc = include_str!("../README.md"))]
+#![cfg_attr(not(all(feature = "axum", feature = "memory")), doc = "Server-side sessions on the storage that you already run.")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub use session_core as core;
+
+pub use session_core::{
+    Actor, ClientInfo, EndReason, Error, ErrorKind, ExpiryPolicy, Lifetime, Result, SessionId, SessionStore,
+    SessionToken, UserId, rules,
+};
+pub use session_manager::{
+    ConflictPolicy, Created, NewSession, Paging, Rejection, Session, SessionInfo, SessionManager,
+    SessionManagerBuilder, SessionPage, SweepReport, UserLimit, ValidateError,
+};
+
+#[cfg(feature = "memory")]
+pub use session_memory::MemoryStore;
+
+#[cfg(feature = "axum")]
+pub use session_axum as axum;

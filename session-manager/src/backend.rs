@@ -1,12 +1,21 @@
 //! The one way from the manager to the store: every call has a deadline, is measured, and fails with a kind.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use session_core::{EndScope, Ended, Error, ErrorKind, Result, SessionId, SessionRecord, SessionStore};
+use futures_util::poll;
+
+use session_core::{
+    EndScope, Ended, Error, ErrorKind, EventKind, Result, SessionId, SessionRecord, SessionStore,
+};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use crate::events::Events;
 use crate::metrics::{Op, StoreMetrics};
 
 /// The store with what every call to it needs.
@@ -15,12 +24,13 @@ pub(crate) struct Backend {
     name: &'static str,
     deadline: Duration,
     metrics: StoreMetrics,
+    events: Arc<Events>,
 }
 
 impl Backend {
-    pub(crate) fn new(store: Arc<dyn SessionStore>, deadline: Duration) -> Self {
+    pub(crate) fn new(store: Arc<dyn SessionStore>, deadline: Duration, events: Arc<Events>) -> Self {
         let name = store.capabilities().name;
-        Self { store, name, deadline, metrics: StoreMetrics::new(name) }
+        Self { store, name, deadline, metrics: StoreMetrics::new(name), events }
     }
 
     pub(crate) fn store(&self) -> &dyn SessionStore {
@@ -29,9 +39,21 @@ impl Backend {
 
     /// Begins an operation: all of its calls together have one deadline.
     pub(crate) fn operation(&self) -> Operation<'_> {
-        let mark = Instant::now();
-        Operation { backend: self, mark, deadline: mark + self.deadline }
+        Operation { backend: self, deadline: None }
     }
+
+    fn record(&self, op: Op, took: Duration, error: Option<&Error>) {
+        self.metrics.record(op, took, error);
+        if let Some(error) = error.filter(|error| is_failure(error.kind())) {
+            let event = EventKind::StoreError { operation: op.as_str(), kind: error.kind() };
+            self.events.emit(event, None, None);
+        }
+    }
+}
+
+/// Whether the store itself failed, as against an answer that is not the hoped-for one.
+const fn is_failure(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Corrupt | ErrorKind::Other | ErrorKind::Timeout | ErrorKind::Unavailable)
 }
 
 impl fmt::Debug for Backend {
@@ -47,19 +69,29 @@ impl fmt::Debug for Backend {
 #[derive(Debug)]
 pub(crate) struct Operation<'a> {
     backend: &'a Backend,
-    /// When the last call ended, so that one reading of the clock per call measures it.
-    mark: Instant,
-    deadline: Instant,
+    /// Set when the operation first has to wait: before that no time passes.
+    deadline: Option<Instant>,
 }
 
 impl Operation<'_> {
+    fn deadline(&mut self) -> Instant {
+        *self.deadline.get_or_insert_with(|| Instant::now() + self.backend.deadline)
+    }
+
     /// Makes a call. What it did when the deadline passes is unknown: the answer is [`ErrorKind::Timeout`].
     pub(crate) async fn call<T>(&mut self, op: Op, call: impl Future<Output = Result<T>>) -> Result<T> {
-        let timed_out = || Error::timeout(self.backend.name, op.as_str());
-        let result = timeout_at(self.deadline, call).await.unwrap_or_else(|_| Err(timed_out()));
-        let now = Instant::now();
-        self.backend.metrics.record(op, now - self.mark, result.as_ref().err());
-        self.mark = now;
+        let mut call = pin!(call);
+        // A store in this process answers at once, and reading the clock costs as much as its answer.
+        let (result, took) = match poll!(call.as_mut()) {
+            Poll::Ready(result) => (result, Duration::ZERO),
+            Poll::Pending => {
+                let (started, deadline) = (Instant::now(), self.deadline());
+                let timed_out = || Error::timeout(self.backend.name, op.as_str());
+                let result = timeout_at(deadline, call).await.unwrap_or_else(|_| Err(timed_out()));
+                (result, started.elapsed())
+            }
+        };
+        self.backend.record(op, took, result.as_ref().err());
         result
     }
 
@@ -70,6 +102,27 @@ impl Operation<'_> {
             (None, _) => Ok(None),
             (Some(record), true) if record.id == id => Ok(Some(record)),
             _ => Err(Error::corrupt(self.backend.name, "load", "the store answered with another session")),
+        }
+    }
+
+    /// Loads several sessions at once, by their ids in ascending order.
+    pub(crate) async fn load_many(
+        &mut self,
+        ids: &[SessionId],
+    ) -> Result<HashMap<SessionId, Arc<SessionRecord>>> {
+        let found = self.call(Op::Load, self.backend.store().load(ids)).await?;
+        if found.iter().all(|record| ids.binary_search(&record.id).is_ok()) {
+            return Ok(found.into_iter().map(|record| (record.id, record)).collect());
+        }
+        Err(Error::corrupt(self.backend.name, "load", "the store answered with another session"))
+    }
+
+    /// Waits for an answer that somebody else asks for.
+    pub(crate) async fn wait<T>(&mut self, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
+        match timeout_at(self.deadline(), answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(gone)) => Err(Error::other(self.backend.name, "load", gone)),
+            Err(_) => Err(Error::timeout(self.backend.name, "load")),
         }
     }
 
@@ -119,7 +172,6 @@ impl Operation<'_> {
     async fn pause(&mut self, attempt: u32) {
         let longest = 1_000_u64 << attempt;
         let until = Instant::now() + Duration::from_micros(fastrand::u64(0..longest));
-        tokio::time::sleep_until(until.min(self.deadline)).await;
-        self.mark = Instant::now();
+        tokio::time::sleep_until(until.min(self.deadline())).await;
     }
 }

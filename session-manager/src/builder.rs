@@ -1,16 +1,18 @@
 //! Putting a manager together.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use session_core::rules::RuleSet;
 use session_core::{
-    Clock, DataLimits, Error, ExpiryPolicy, Result, SecretFormat, SecretHasher, SecureRandom, SessionStore,
-    SystemClock, SystemRandom,
+    Clock, DataLimits, Error, EventSink, ExpiryPolicy, Result, SecretFormat, SecretHasher, SecureRandom,
+    SessionStore, SystemClock, SystemRandom, UserDirectory,
 };
 
 use crate::manager::SessionManager;
+use crate::refresh::RefreshPolicy;
 use crate::settings::{ConflictPolicy, Settings, UserLimit};
 
 /// Settings of a [`SessionManager`]. Everything has a default; what is out of bounds fails in [`build`](Self::build).
@@ -19,6 +21,8 @@ pub struct SessionManagerBuilder {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn SecureRandom>,
     pub(crate) hasher: SecretHasher,
+    pub(crate) directory: Option<Arc<dyn UserDirectory>>,
+    pub(crate) sink: Option<Arc<dyn EventSink>>,
     pub(crate) settings: Settings,
 }
 
@@ -29,6 +33,8 @@ impl SessionManagerBuilder {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
             hasher: SecretHasher::plain(),
+            directory: None,
+            sink: None,
             settings: Settings::default(),
         }
     }
@@ -86,6 +92,65 @@ impl SessionManagerBuilder {
     #[must_use]
     pub fn with_store_deadline(mut self, deadline: Duration) -> Self {
         self.settings.store_deadline = deadline;
+        self
+    }
+
+    /// Sets how old a secret may be before a request replaces it, `None` for never. Default: never; 1 s to 400 days.
+    #[must_use]
+    pub fn with_rotation(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.settings.rotate_after = after.into();
+        self
+    }
+
+    /// Sets how long a replaced secret still counts and gives its successor again. Default: 30 s; at most 300 s. Counted from the
+    /// rotation, and never prolonged.
+    #[must_use]
+    pub fn with_grace(mut self, grace: Duration) -> Self {
+        self.settings.grace = grace;
+        self
+    }
+
+    /// Sets the lifetimes of pairs, and what ends when a spent refresh token is presented. Default: 15 minutes and 30 days, the session.
+    #[must_use]
+    pub fn with_refresh(mut self, policy: RefreshPolicy) -> Self {
+        self.settings.refresh = policy;
+        self
+    }
+
+    /// Sets how long a further factor counts, `None` for as long as the session. Default: `None`.
+    #[must_use]
+    pub fn with_step_up_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
+        self.settings.step_up_lifetime = lifetime.into();
+        self
+    }
+
+    /// Sets the application's table of users. Default: none; then every user is active, and credentials do not end sessions.
+    #[must_use]
+    pub fn with_directory(mut self, directory: impl UserDirectory) -> Self {
+        self.directory = Some(Arc::new(directory));
+        self
+    }
+
+    /// Sets how long the directory's answers are remembered: the longest time until a disabled user, or a changed password, is noticed.
+    /// Default: 30 s; at most 1 h.
+    #[must_use]
+    pub fn with_directory_lag(mut self, lag: Duration) -> Self {
+        self.settings.directory_lag = lag;
+        self
+    }
+
+    /// Sets who is told what happens to sessions. Default: nobody.
+    #[must_use]
+    pub fn with_event_sink(mut self, sink: impl EventSink) -> Self {
+        self.sink = Some(Arc::new(sink));
+        self
+    }
+
+    /// Sets how many loads go to the store at the same time; what arrives meanwhile is gathered into the next load, up to 256 ids.
+    /// Default: as many as the store says that it serves.
+    #[must_use]
+    pub fn with_concurrent_loads(mut self, loads: NonZeroUsize) -> Self {
+        self.settings.concurrent_loads = Some(loads);
         self
     }
 

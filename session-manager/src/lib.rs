@@ -25,6 +25,9 @@
 //! |---|---|---|
 //! | live sessions per user | 100 | [`with_limit`](SessionManagerBuilder::with_limit) |
 //! | one operation | 2 s | [`with_store_deadline`](SessionManagerBuilder::with_store_deadline) |
+//! | ids in one load | 256 | fixed |
+//! | loads at once | what the store says, 2 by default | [`Capabilities`](session_core::Capabilities::concurrent_loads) |
+//! | requests waiting to be loaded | 10,000, then `Unavailable` | fixed |
 //! | retries after a conflict | 3, each after a random pause of at most 1, 2, 4 ms | fixed |
 //! | uses waiting to be written | 100,000 sessions | [`with_touch_capacity`](SessionManagerBuilder::with_touch_capacity) |
 //! | one sweep | 20 batches of 500 | fixed |
@@ -33,7 +36,7 @@
 //! | waiting for the end | 10 s | [`shutdown`](SessionManager::shutdown) |
 //!
 //! # Metrics
-//! Through the [`metrics`] facade; install a recorder before the manager is built. No label holds an id, a user or an address.
+//! Through the `metrics` facade; install a recorder before the manager is built. No label holds an id, a user or an address.
 //!
 //! | name | labels |
 //! |---|---|
@@ -42,35 +45,48 @@
 //! | `session_ended_total` | `reason` |
 //! | `session_purged_total` | |
 //! | `session_touches_total` | `result`: `flushed`, `dropped` |
-//! | `session_store_seconds` | `backend`, `operation` |
+//! | `session_store_seconds` (0 for a call that answered without waiting) | `backend`, `operation` |
 //! | `session_store_failures_total` | `backend`, `operation`, `kind` |
 //! | `session_worker_panics_total` | `worker` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod assurance;
 mod backend;
 mod builder;
 mod create;
+mod directory;
+mod ending;
+mod ensure;
+mod events;
 mod info;
 mod listing;
+mod loads;
 mod manager;
 mod metrics;
+mod refresh;
 mod revoke;
+mod rotate;
 mod save;
 mod session;
 mod settings;
 mod sweep;
 mod touch;
+mod transfer;
 mod validate;
 mod workers;
 
 pub use session_core as core;
 
+pub use assurance::StepUp;
 pub use builder::SessionManagerBuilder;
 pub use create::{Created, NewSession};
+pub use ensure::{Ensured, ExternalSession};
 pub use info::{ClientView, EndView, SessionInfo};
 pub use listing::{Paging, SessionPage};
 pub use manager::SessionManager;
+pub use refresh::{RefreshPolicy, Refreshed, ReuseEnds};
 pub use session::Session;
 pub use settings::{ConflictPolicy, UserLimit};
 pub use sweep::SweepReport;
+pub use transfer::TransferCode;
 pub use validate::{Rejection, ValidateError};

@@ -4,18 +4,23 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use governor::DefaultDirectRateLimiter;
 use session_core::{
-    Clock, Error, Result, SecretHasher, SecureRandom, SessionRecord, SessionStore, StoreStats, Timestamp,
+    Clock, Error, EventKind, Result, SecretHasher, SecureRandom, SessionRecord, SessionStore, StoreStats,
+    Timestamp,
 };
 use tokio::sync::Semaphore;
 
 use crate::backend::Backend;
 use crate::builder::SessionManagerBuilder;
+use crate::directory::Directory;
+use crate::events::Events;
+use crate::loads::Loads;
 use crate::metrics::{Metrics, Op};
 use crate::settings::Settings;
 use crate::touch::TouchQueue;
 use crate::workers::Workers;
-use crate::{sweep, touch};
+use crate::{sweep, touch, transfer};
 
 /// Creates, validates, changes and ends sessions on a store.
 ///
@@ -58,7 +63,11 @@ struct Inner {
 
 /// What the manager and its workers use. Workers hold this and not the manager, so that they do not keep it alive.
 pub(crate) struct Shared {
-    pub(crate) backend: Backend,
+    pub(crate) backend: Arc<Backend>,
+    pub(crate) loads: Arc<Loads>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) directory: Option<Directory>,
+    pub(crate) transfer_attempts: DefaultDirectRateLimiter,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn SecureRandom>,
     pub(crate) hasher: SecretHasher,
@@ -82,9 +91,18 @@ impl SessionManager {
     }
 
     pub(crate) fn start(builder: SessionManagerBuilder) -> Self {
-        let SessionManagerBuilder { store, clock, random, hasher, settings } = builder;
+        let SessionManagerBuilder { store, clock, random, hasher, directory, sink, settings } = builder;
+        let workers = Workers::default();
+        let events = Arc::new(Events::new(sink, Arc::clone(&clock)));
+        let backend = Arc::new(Backend::new(store, settings.store_deadline, Arc::clone(&events)));
+        let directory =
+            directory.map(|inner| Directory::new(inner, settings.directory_lag, settings.store_deadline));
         let shared = Arc::new(Shared {
-            backend: Backend::new(store, settings.store_deadline),
+            loads: Arc::new(Loads::new(Arc::clone(&backend), workers.tasks(), settings.concurrent_loads)),
+            backend,
+            events,
+            directory,
+            transfer_attempts: transfer::limiter(),
             clock,
             random,
             hasher,
@@ -93,7 +111,6 @@ impl SessionManager {
             rehashes: Arc::new(Semaphore::new(REHASHES_AT_ONCE)),
             settings,
         });
-        let workers = Workers::default();
         let worker = Arc::clone(&shared);
         workers.supervise("touch", move |stop| touch::run(Arc::clone(&worker), stop));
         if let Some(interval) = shared.settings.sweep_interval {
@@ -148,27 +165,32 @@ impl SessionManager {
     ///
     /// Call it before the process ends. The manager still answers afterwards, but uses are no longer written.
     pub async fn shutdown(&self) {
-        if tokio::time::timeout(SHUTDOWN_LIMIT, self.inner.workers.stop()).await.is_err() {
+        let stop = async {
+            self.inner.workers.stop().await;
+            self.shared().events.flush().await;
+        };
+        if tokio::time::timeout(SHUTDOWN_LIMIT, stop).await.is_err() {
             tracing::warn!(
                 "session manager: work was still under way after 10 s; it goes on without being waited for"
             );
         }
     }
-
-    /// Counts and reports records that just ended.
-    pub(crate) fn report_ended(&self, records: &[Arc<SessionRecord>]) {
-        self.shared().report_ended(records);
-    }
 }
 
 impl Shared {
+    /// Counts and reports records that just ended.
     pub(crate) fn report_ended(&self, records: &[Arc<SessionRecord>]) {
         self.metrics.ended(records.iter().map(|record| &**record));
         for record in records {
             if let Some(ended) = record.ended() {
                 tracing::debug!(session = %record.id, reason = %ended.reason, "session ended");
+                self.emit(EventKind::Ended(ended.clone()), record);
             }
         }
+    }
+
+    pub(crate) fn emit(&self, kind: EventKind, record: &SessionRecord) {
+        self.events.emit_for(kind, record);
     }
 }
 

@@ -104,6 +104,7 @@ impl Metrics {
                 Rejection::Ended(_) => "ended",
                 Rejection::Expired(_) => "expired",
                 Rejection::Malformed => "malformed",
+                Rejection::TokenExpired => "token_expired",
                 Rejection::Unknown => "unknown",
                 Rejection::UserInactive => "user_inactive",
             },

@@ -38,7 +38,8 @@ impl SessionManager {
         self.end(EndScope::id(id), revoked(by), by.clone()).await
     }
 
-    /// Ends all sessions of the session's user but this one, and returns them.
+    /// Ends all sessions of the session's user but this one, and returns them. This one gets a new secret, because whoever had to be
+    /// thrown out may hold a copy of it: the new token waits in the handle ([`Session::take_token`]).
     ///
     /// # Errors
     /// [`Invalid`](session_core::ErrorKind::Invalid) for an anonymous session; else as the store answers.
@@ -50,7 +51,11 @@ impl SessionManager {
             .user_id()
             .ok_or_else(|| Error::invalid("revoke", "an anonymous session has no others"))?;
         let scope = EndScope::UserExcept { user: user.clone(), keep: session.id() };
-        self.end(scope, EndReason::RevokedByUser, Actor::User(user)).await
+        let ended = self.end(scope, EndReason::RevokedByUser, Actor::User(user)).await?;
+        if session.record().secret.is_some() {
+            self.rotate(session).await?;
+        }
+        Ok(ended)
     }
 
     /// Ends all sessions of a user, and returns them.
@@ -75,11 +80,10 @@ impl SessionManager {
 
     #[tracing::instrument(name = "session_end", level = "debug", skip_all, fields(%reason))]
     async fn end(&self, scope: EndScope, reason: EndReason, by: Actor) -> Result<Vec<SessionInfo>> {
-        let shared = Arc::clone(self.shared());
+        let (shared, tasks) = (Arc::clone(self.shared()), self.workers().tasks());
         self.finish(async move {
             let now = shared.clock.now();
-            let records = shared.backend.operation().end(&scope, &Ended::new(reason, now, by)).await?;
-            shared.report_ended(&records);
+            let records = shared.end_sessions(scope, Ended::new(reason, now, by), &tasks).await?;
             Ok(records.iter().map(|record| SessionInfo::new(record, now)).collect())
         })
         .await

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use session_core::{DataLimits, Error, Result, SessionData, SessionRecord};
 
-use crate::session::{Changes, Session};
+use crate::session::{Change, Changes, Session};
 use crate::settings::ConflictPolicy;
 
 impl Session {
@@ -19,7 +19,8 @@ impl Session {
     /// [`Ended`](session_core::ErrorKind::Ended) if the session was ended: it stays ended, and the changes are lost with it;
     /// [`Invalid`](session_core::ErrorKind::Invalid) if the data is too large, too deep or too much;
     /// [`Unavailable`](session_core::ErrorKind::Unavailable) and [`Timeout`](session_core::ErrorKind::Timeout) when the store failed.
-    /// After an error the changes are still here, and saving again is safe even if the first attempt was written after all.
+    /// After an error the changes are still here, and saving again is safe even if the first attempt was written after all (a
+    /// [taken](Self::take) key is then a conflict, because nobody can tell who took it).
     ///
     /// # Cancellation
     /// The old data or the new data is stored, whole.
@@ -73,8 +74,8 @@ impl Merge {
         let stored = SessionData::decode(&current.data, &self.limits)?;
         self.resolve(&stored, current)?;
         let mut merged = stored.clone();
-        for (key, value) in &self.changes {
-            merged.set_value(key, value.clone());
+        for (key, change) in &self.changes {
+            merged.set_value(key, change.value().cloned());
         }
         self.base = stored;
         if merged == self.base {
@@ -87,18 +88,19 @@ impl Merge {
 
     /// Applies the policy to keys that both sides changed differently.
     fn resolve(&mut self, stored: &SessionData, current: &SessionRecord) -> Result<()> {
-        let base = &self.base;
-        let contested = |key: &str, mine: &Option<serde_json::Value>| {
-            base.value(key) != stored.value(key) && stored.value(key) != mine.as_ref()
+        let Self { base, changes, policy, .. } = self;
+        let moved = |key: &str| base.value(key) != stored.value(key);
+        let contested = |key: &str, mine: &Change| moved(key) && stored.value(key) != mine.value();
+        let lost = |key: &str, mine: &Change| match mine {
+            Change::Take => moved(key),
+            Change::Set(_) | Change::Remove => *policy == ConflictPolicy::Fail && contested(key, mine),
         };
-        match self.policy {
-            ConflictPolicy::Mine => {}
-            ConflictPolicy::Theirs => self.changes.retain(|key, mine| !contested(key, mine)),
-            ConflictPolicy::Fail if self.changes.iter().any(|(key, mine)| contested(key, mine)) => {
-                let error = Error::conflict("manager", "save", current.revision);
-                return Err(error.with_detail("another request changed the same key"));
-            }
-            ConflictPolicy::Fail => {}
+        if changes.iter().any(|(key, mine)| lost(key, mine)) {
+            let error = Error::conflict("manager", "save", current.revision);
+            return Err(error.with_detail("another request changed the same key"));
+        }
+        if *policy == ConflictPolicy::Theirs {
+            changes.retain(|key, mine| !contested(key, mine));
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use session_core::rules::Reason;
-use session_core::{Deadline, Error, Result, SessionData, SessionId, SessionRecord, UserId};
+use session_core::{Deadline, Error, Result, SessionData, SessionId, SessionRecord, SessionToken, UserId};
 
 use crate::info::SessionInfo;
 use crate::manager::SessionManager;
@@ -46,15 +46,36 @@ struct Inner {
     state: Mutex<State>,
 }
 
-pub(crate) type Changes = BTreeMap<String, Option<Value>>;
+/// Keys that were changed and not saved yet.
+pub(crate) type Changes = BTreeMap<String, Change>;
+
+/// What a request did to a key.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Change {
+    Set(Value),
+    Remove,
+    /// Removed by [`Session::take`]: the request relies on being the one that removed it.
+    Take,
+}
+
+impl Change {
+    /// The key's value after the change.
+    pub(crate) fn value(&self) -> Option<&Value> {
+        match self {
+            Self::Set(value) => Some(value),
+            Self::Remove | Self::Take => None,
+        }
+    }
+}
 
 pub(crate) struct State {
     /// The record as this handle knows it.
     pub(crate) record: Arc<SessionRecord>,
     /// Its data, decoded when first asked for.
     base: Option<SessionData>,
-    /// Keys that were set (`Some`) or removed (`None`) and not saved yet.
     pub(crate) changes: Changes,
+    /// A token that its owner does not have yet.
+    token: Option<SessionToken>,
 }
 
 impl State {
@@ -70,7 +91,7 @@ impl State {
     /// Returns a key as this handle sees it.
     fn value(&mut self, key: &str, manager: &SessionManager) -> Result<Option<Value>> {
         match self.changes.get(key) {
-            Some(change) => Ok(change.clone()),
+            Some(change) => Ok(change.value().cloned()),
             None => Ok(self.base(manager)?.value(key).cloned()),
         }
     }
@@ -88,7 +109,7 @@ impl Session {
         record: Arc<SessionRecord>,
         challenge: Option<Reason>,
     ) -> Self {
-        let state = Mutex::new(State { record, base: None, changes: Changes::new() });
+        let state = Mutex::new(State { record, base: None, changes: Changes::new(), token: None });
         Self { inner: Arc::new(Inner { manager, challenge, state }) }
     }
 
@@ -139,6 +160,27 @@ impl Session {
         self.record().expiry(now).expires_soon(now, within)
     }
 
+    /// Takes the token that replaces the presented one, if the secret was rotated: hand it to the client instead of the old one.
+    ///
+    /// The web integrations do that by themselves.
+    #[must_use]
+    pub fn take_token(&self) -> Option<SessionToken> {
+        self.inner.state.lock().token.take()
+    }
+
+    pub(crate) fn hand_out(&self, token: SessionToken) {
+        self.inner.state.lock().token = Some(token);
+    }
+
+    /// Takes over a record with a new secret.
+    pub(crate) fn renewed(&self, record: Arc<SessionRecord>, token: SessionToken) {
+        let mut state = self.inner.state.lock();
+        state.token = Some(token);
+        if record.revision > state.record.revision {
+            state.replace(record);
+        }
+    }
+
     /// Returns what a rule wants the application to make sure of, see [`Verdict::Challenge`](session_core::rules::Verdict).
     #[must_use]
     pub fn challenge(&self) -> Option<Reason> {
@@ -161,7 +203,7 @@ impl Session {
     pub fn insert<T: Serialize + ?Sized>(&self, key: impl Into<String>, value: &T) -> Result<()> {
         let value = serde_json::to_value(value)
             .map_err(|source| Error::invalid("insert", "the value is not JSON").with_source(source))?;
-        self.inner.state.lock().changes.insert(key.into(), Some(value));
+        self.inner.state.lock().changes.insert(key.into(), Change::Set(value));
         Ok(())
     }
 
@@ -170,26 +212,30 @@ impl Session {
     /// # Errors
     /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored data cannot be read.
     pub fn remove(&self, key: &str) -> Result<bool> {
-        Ok(self.take_value(key)?.is_some())
+        self.drop_key(key, Change::Remove)
     }
 
-    /// Removes a key and returns what it was. If two requests take the same key, only one of them can save.
+    /// Removes a key and returns what it was, for values that may be used once.
+    ///
+    /// If two requests take the same key, exactly one of them can [`save`](Self::save); the other's save is a
+    /// [`Conflict`](session_core::ErrorKind::Conflict) under every [`ConflictPolicy`](crate::ConflictPolicy). So act on the value
+    /// after saving.
     ///
     /// # Errors
     /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored data or the value is not what is expected; the key stays then.
     pub fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         let value = self.get(key)?;
-        self.take_value(key)?;
+        self.drop_key(key, Change::Take)?;
         Ok(value)
     }
 
-    fn take_value(&self, key: &str) -> Result<Option<Value>> {
+    fn drop_key(&self, key: &str, change: Change) -> Result<bool> {
         let mut state = self.inner.state.lock();
-        let value = state.value(key, self.manager())?;
-        if value.is_some() {
-            state.changes.insert(key.to_owned(), None);
+        let present = state.value(key, self.manager())?.is_some();
+        if present {
+            state.changes.insert(key.to_owned(), change);
         }
-        Ok(value)
+        Ok(present)
     }
 
     /// Returns the data with the changes of this handle.
@@ -199,8 +245,8 @@ impl Session {
     pub fn data(&self) -> Result<SessionData> {
         let mut state = self.inner.state.lock();
         let mut data = state.base(self.manager())?.clone();
-        for (key, value) in &state.changes {
-            data.set_value(key, value.clone());
+        for (key, change) in &state.changes {
+            data.set_value(key, change.value().cloned());
         }
         Ok(data)
     }

@@ -1,6 +1,6 @@
 //! Everything that can be set, with its default and its bound.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use session_core::limits::MAX_LIFETIME;
@@ -8,6 +8,8 @@ use session_core::rules::RuleSet;
 use session_core::{
     DataLimits, Error, ExpiryPolicy, LimitScope, OnExceed, Result, SecretFormat, SessionLimit, Timestamp,
 };
+
+use crate::refresh::RefreshPolicy;
 
 /// How many live sessions a user may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +71,12 @@ pub(crate) struct Settings {
     pub(crate) data_limits: DataLimits,
     pub(crate) conflict: ConflictPolicy,
     pub(crate) store_deadline: Duration,
+    pub(crate) concurrent_loads: Option<NonZeroUsize>,
+    pub(crate) rotate_after: Option<Duration>,
+    pub(crate) grace: Duration,
+    pub(crate) refresh: RefreshPolicy,
+    pub(crate) step_up_lifetime: Option<Duration>,
+    pub(crate) directory_lag: Duration,
     pub(crate) touch_interval: Duration,
     pub(crate) touch_flush: Duration,
     pub(crate) touch_capacity: usize,
@@ -86,6 +94,12 @@ impl Default for Settings {
             data_limits: DataLimits::default(),
             conflict: ConflictPolicy::default(),
             store_deadline: Duration::from_secs(2),
+            concurrent_loads: None,
+            rotate_after: None,
+            grace: Duration::from_secs(30),
+            refresh: RefreshPolicy::default(),
+            step_up_lifetime: None,
+            directory_lag: Duration::from_secs(30),
             touch_interval: Duration::from_secs(60),
             touch_flush: Duration::from_secs(1),
             touch_capacity: 100_000,
@@ -102,6 +116,25 @@ impl Settings {
         let millis = Duration::from_millis;
         let rules = [
             (within(self.store_deadline, millis(1), minute), "the store deadline is 1 ms to 60 s"),
+            (within(self.grace, Duration::ZERO, 5 * minute), "the grace period is at most 300 s"),
+            (
+                self.rotate_after.is_none_or(|after| within(after, Duration::from_secs(1), MAX_LIFETIME)),
+                "the rotation interval is 1 s to 400 days",
+            ),
+            (
+                within(self.refresh.access, Duration::from_secs(1), MAX_LIFETIME),
+                "the access lifetime is 1 s to 400 days",
+            ),
+            (
+                within(self.refresh.refresh, Duration::from_secs(1), MAX_LIFETIME),
+                "the refresh lifetime is 1 s to 400 days",
+            ),
+            (
+                self.step_up_lifetime
+                    .is_none_or(|lifetime| within(lifetime, Duration::from_secs(1), MAX_LIFETIME)),
+                "the step-up lifetime is 1 s to 400 days",
+            ),
+            (within(self.directory_lag, Duration::ZERO, 60 * minute), "the directory lag is at most 1 h"),
             (within(self.touch_interval, Duration::ZERO, 60 * minute), "the touch interval is at most 1 h"),
             (within(self.touch_flush, millis(1), minute), "the touch flush interval is 1 ms to 60 s"),
             (

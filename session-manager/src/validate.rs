@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use session_core::rules::{Facts, Reason, RequestClient, Verdict};
 use session_core::{
-    Deadline, Ended, Error, Expiry, LastClient, SecretMatch, SecretPurpose, SessionRecord, SessionToken,
+    Deadline, Ended, Error, EventKind, Expiry, LastClient, SecretPurpose, SessionRecord, SessionToken,
     Timestamp, Touch,
 };
 
 use crate::manager::{SessionManager, Shared};
 use crate::metrics::Op;
+use crate::rotate::Presented;
 use crate::session::Session;
 
 /// Why a token does not open a session. All of these are final for this request: asking again gives the same answer.
@@ -33,6 +34,9 @@ pub enum Rejection {
     /// The text is not a token. The store was not asked.
     #[error("not a session token")]
     Malformed,
+    /// The session goes on, but this short-lived token does not: refresh it.
+    #[error("the token expired and must be refreshed")]
+    TokenExpired,
     /// There is no such session, or the secret is not its secret.
     #[error("unknown session")]
     Unknown,
@@ -80,38 +84,59 @@ impl SessionManager {
 
     async fn open(&self, token: &str, client: &RequestClient<'_>) -> Result<Session, ValidateError> {
         let token = SessionToken::parse(token).map_err(|_| Rejection::Malformed)?;
-        let record = self.backend().operation().load(token.id()).await?.ok_or(Rejection::Unknown)?;
+        let mut operation = self.backend().operation();
+        let record = self.shared().loads.load(&mut operation, token.id()).await?.ok_or(Rejection::Unknown)?;
         if let Some(ended) = record.ended() {
             return Err(Rejection::Ended(ended.clone()).into());
         }
-        self.check_secret(&record, &token)?;
         let now = self.now();
+        let presented = self.shared().recognise(&record, &token, now)?;
+        if matches!(presented, Presented::Wrong) {
+            return Err(Rejection::Unknown.into());
+        }
         if let Expiry::Expired(deadline) = record.expiry(now) {
             return Err(Rejection::Expired(deadline).into());
         }
+        if record.secret.as_ref().and_then(|secret| secret.expires_at).is_some_and(|end| end <= now) {
+            return Err(Rejection::TokenExpired.into());
+        }
+        if self.shared().directory.is_some() {
+            self.check_user(&record).await?;
+        }
         let challenge = self.apply_rules(&record, client, now)?;
         self.shared().note_use(&record, client, now);
-        Ok(Session::new(self.clone(), record, challenge))
+        let (record, replacement) = self.renew_if_due(record, &token, presented, now).await;
+        let session = Session::new(self.clone(), record, challenge);
+        if let Some(replacement) = replacement {
+            session.hand_out(replacement);
+        }
+        Ok(session)
     }
 
-    fn check_secret(&self, record: &Arc<SessionRecord>, token: &SessionToken) -> Result<(), ValidateError> {
-        let stored = record.secret.as_ref().ok_or(Rejection::Unknown)?;
-        let hasher = &self.shared().hasher;
-        match hasher.verify(SecretPurpose::Session, record.id, token.secret(), &stored.current) {
-            SecretMatch::Match => Ok(()),
-            SecretMatch::MatchOutdated => {
-                self.rehash(record, token);
-                Ok(())
+    /// Rotates and rehashes on the way. Neither may fail the request: the presented secret is good.
+    async fn renew_if_due(
+        &self,
+        record: Arc<SessionRecord>,
+        token: &SessionToken,
+        presented: Presented,
+        now: Timestamp,
+    ) -> (Arc<SessionRecord>, Option<SessionToken>) {
+        match presented {
+            Presented::Current if self.shared().rotation_is_due(&record, now) => {
+                let rotation = Box::pin(self.rotate_due(Arc::clone(&record), token, now));
+                rotation.await.unwrap_or((record, None))
             }
-            SecretMatch::Mismatch => Err(Rejection::Unknown.into()),
-            _ => Err(Error::unavailable("manager", "validate")
-                .with_detail("this node does not have the pepper key that the session was hashed with")
-                .into()),
+            Presented::Outdated => {
+                self.rehash(&record, token);
+                (record, None)
+            }
+            Presented::Replaced(successor) => (record, Some(successor)),
+            Presented::Current | Presented::Wrong => (record, None),
         }
     }
 
     /// Returns what the application should make sure of, if anything.
-    fn apply_rules(
+    pub(crate) fn apply_rules(
         &self,
         record: &SessionRecord,
         client: &RequestClient<'_>,
@@ -121,12 +146,15 @@ impl SessionManager {
         match judgement.verdict {
             Verdict::Allow => Ok(None),
             Verdict::Challenge(reason) => Ok(Some(reason)),
-            Verdict::Deny(reason) => {
-                Err(Rejection::Denied { rule: judgement.rule.unwrap_or("rules"), reason })
-            }
+            Verdict::Deny(reason) => Err(self.denied(record, judgement.rule.unwrap_or("rules"), reason)),
             // A verdict of a later version is not a permission.
-            _ => Err(Rejection::Denied { rule: "rules", reason: Reason::Custom }),
+            _ => Err(self.denied(record, "rules", Reason::Custom)),
         }
+    }
+
+    fn denied(&self, record: &SessionRecord, rule: &'static str, reason: Reason) -> Rejection {
+        self.shared().emit(EventKind::Denied { rule }, record);
+        Rejection::Denied { rule, reason }
     }
 
     /// Moves a hash to the current pepper key, in the background and at most once: who loses against another write, or finds
@@ -149,7 +177,7 @@ impl SessionManager {
 
 impl Shared {
     /// Remembers that a session is in use, if what is stored is old enough.
-    fn note_use(&self, record: &SessionRecord, client: &RequestClient<'_>, now: Timestamp) {
+    pub(crate) fn note_use(&self, record: &SessionRecord, client: &RequestClient<'_>, now: Timestamp) {
         if now.since(record.last_seen_at) < self.settings.touch_interval_for(record.idle_timeout)
             || now <= record.last_seen_at
         {

@@ -46,6 +46,11 @@ impl Workers {
         });
     }
 
+    /// Returns the set of tasks that shutdown waits for, to add to it.
+    pub(crate) fn tasks(&self) -> TaskTracker {
+        self.tasks.clone()
+    }
+
     /// Runs an operation that shutdown waits for.
     pub(crate) fn spawn<T: Send + 'static>(
         &self,
@@ -64,5 +69,32 @@ impl Workers {
         self.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_panics_is_started_again() {
+        let workers = Workers::default();
+        let starts = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&starts);
+        workers.supervise("test", move |stop| {
+            let start = counted.fetch_add(1, Ordering::SeqCst);
+            async move {
+                assert!(start >= 2, "the first two starts fail");
+                stop.cancelled().await;
+            }
+        });
+        while starts.load(Ordering::SeqCst) < 3 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        workers.stop().await;
+        assert_eq!(starts.load(Ordering::SeqCst), 3);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::error::{Error, Result};
 use crate::members;
 use crate::process::{Cmd, human};
-use crate::{direction, test};
+use crate::{direction, saboteurs, test};
 
 struct Step {
     title: String,
@@ -22,6 +22,8 @@ enum Action {
         command: Cmd,
     },
     Run(Cmd),
+    /// What `cargo xtask saboteurs` runs.
+    Saboteurs,
     /// What `cargo xtask test` runs.
     Test,
 }
@@ -54,6 +56,7 @@ fn steps(members: &[String]) -> Vec<Step> {
         Step::command("docs", docs(&[])),
         Step::command("docs with private items", docs(&["--document-private-items".to_owned()])),
         Step::new("tests, doctests and conformance count", Action::Test),
+        Step::new("saboteurs", Action::Saboteurs),
         Step::command("benchmarks as tests", Cmd::cargo(&["bench", "-p", "session-bench", "--", "--test"])),
         Step::new("direction of dependencies", Action::Direction),
         Step::new("licences, bans and sources", cargo_deny()),
@@ -124,6 +127,7 @@ impl Action {
                 return Ok(Outcome::Skipped);
             }
             Self::IfInstalled { command, .. } | Self::Run(command) => command.run()?,
+            Self::Saboteurs => saboteurs::run(&[])?,
             Self::Test => test::run(&[])?,
         }
         Ok(Outcome::Passed)
@@ -133,6 +137,7 @@ impl Action {
         match self {
             Self::Direction => "cargo xtask direction".to_owned(),
             Self::IfInstalled { command, .. } | Self::Run(command) => command.to_string(),
+            Self::Saboteurs => "cargo xtask saboteurs".to_owned(),
             Self::Test => "cargo xtask test".to_owned(),
         }
     }

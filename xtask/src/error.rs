@@ -1,12 +1,15 @@
 //! What can go wrong in an xtask command. Every message says what to do next.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    #[error("cannot copy {}; is the disk full?", path.display())]
+    Copy { path: PathBuf, source: io::Error },
     #[error("{count} of the crates' dependencies go the wrong way:\n{list}")]
     Direction { count: usize, list: String },
     #[error("`{command}` ended with {status}; its output above says why")]
@@ -24,6 +27,13 @@ pub(crate) enum Error {
     NoFigures,
     #[error("cannot read the output of `{command}` ({reason}); run the command alone and compare its output")]
     Output { command: String, reason: String },
+    #[error(
+        "the saboteur {name:?} finds its line {found} times in {file}, not once; bring its `find` in \
+         xtask/src/saboteurs/table.rs up to date"
+    )]
+    Saboteur { name: &'static str, file: &'static str, found: usize },
+    #[error("nobody noticed: {names}; write the test that does, and name it in xtask/src/saboteurs/table.rs")]
+    Saboteurs { names: String },
     #[error("short of the bar: {names}; run `cargo xtask bench {names}` to measure only these")]
     Short { names: String },
     #[error("cannot start `{command}`; install `{program}` or put it on PATH, then try again")]

@@ -8,6 +8,7 @@ mod direction;
 mod error;
 mod members;
 mod process;
+mod saboteurs;
 mod table;
 mod test;
 
@@ -33,6 +34,11 @@ enum Command {
     Ci,
     /// Checks that the crates depend on each other one way, and that session-core stays pure
     Direction,
+    /// Changes one line of a copy for the worse at a time, and checks that a test notices
+    Saboteurs {
+        /// Part of the names of the saboteurs to run; all of them if none is given
+        names: Vec<String>,
+    },
     /// Installs what the tests need, runs all of them and counts the conformance cases
     Test {
         /// Arguments for `cargo nextest run`: part of a test's name, or `-E 'package(session-core)'`
@@ -57,6 +63,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Bench(arguments) => bench::run(arguments),
         Command::Ci => ci::run(),
         Command::Direction => direction::run(),
+        Command::Saboteurs { names } => saboteurs::run(names),
         Command::Test { filters } => test::run(filters),
     }
 }

@@ -46,6 +46,11 @@ impl Cmd {
         self.command().status().map_err(|source| self.not_started(source))
     }
 
+    /// Runs to the end and shows nothing.
+    pub(crate) fn quiet(&self) -> Result<ExitStatus> {
+        self.command().output().map(|output| output.status).map_err(|source| self.not_started(source))
+    }
+
     /// Runs to the end and returns its standard output; standard error is inherited.
     pub(crate) fn capture(&self) -> Result<String> {
         eprintln!("$ {self}");

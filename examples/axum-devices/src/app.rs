@@ -1,0 +1,99 @@
+//! Putting it together: one manager, one layer, the routes.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::middleware::{from_fn, map_response};
+use axum::response::Response;
+use axum::routing::{get, post};
+use session_axum::{SameOrigin, SessionCookie, SessionLayer};
+use session_manager::SessionManager;
+use session_manager::core::{ExpiryPolicy, Lifetime, Result};
+use session_memory::MemoryStore;
+
+use crate::{assets, error_page, forms, pages};
+
+/// How long sessions of the demo live.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Lifetimes {
+    /// Signed out after this long without use, unless remembered.
+    pub idle: Duration,
+    /// Signed out after this long in any case.
+    pub absolute: Duration,
+}
+
+impl Lifetimes {
+    /// Sets both.
+    #[must_use]
+    pub const fn new(idle: Duration, absolute: Duration) -> Self {
+        Self { idle, absolute }
+    }
+}
+
+impl Default for Lifetimes {
+    /// Half an hour without use, 12 hours in any case.
+    fn default() -> Self {
+        Self::new(Duration::from_secs(30 * 60), Duration::from_secs(12 * 60 * 60))
+    }
+}
+
+/// Makes the manager of the demo: sessions in memory.
+///
+/// # Errors
+/// For lifetimes that are zero or longer than 400 days.
+pub fn manager(lifetimes: Lifetimes) -> Result<SessionManager> {
+    let expiry =
+        ExpiryPolicy::default().with_standard(Lifetime::new(Some(lifetimes.idle), lifetimes.absolute)?);
+    SessionManager::builder(MemoryStore::default())
+        .with_expiry(expiry)
+        // Often, so that an expired session shows up in the history while you watch.
+        .with_sweep_interval(Duration::from_secs(2))
+        .build()
+}
+
+/// What handlers can ask for.
+#[derive(Debug, Clone)]
+pub(crate) struct AppState {
+    pub(crate) manager: SessionManager,
+}
+
+/// Builds the site on a manager.
+pub fn app(manager: SessionManager) -> Router {
+    let forms = Router::new()
+        .route("/cart/add", post(forms::add_to_cart))
+        .route("/cart/remove", post(forms::remove_from_cart))
+        .route("/sign-in", post(forms::sign_in))
+        .route("/sign-out", post(forms::sign_out))
+        .route("/devices/others/sign-out", post(forms::sign_out_others))
+        .route("/devices/{id}/rename", post(forms::rename))
+        .route("/devices/{id}/sign-out", post(forms::sign_out_one))
+        .layer(SameOrigin::default());
+
+    Router::new()
+        .route("/", get(pages::shop::show))
+        .route("/sign-in", get(pages::sign_in::show))
+        .route("/devices", get(pages::devices::show))
+        .merge(forms)
+        .nest("/api", session_axum::routes())
+        .fallback(error_page::not_found)
+        // The demo speaks plain http on localhost. A real site leaves the default cookie alone.
+        .layer(SessionLayer::new(manager.clone()).with_cookie(SessionCookie::insecure_dev()))
+        .layer(from_fn(error_page::for_browsers))
+        .merge(assets::router())
+        .layer(map_response(harden))
+        .with_state(AppState { manager })
+}
+
+/// Everything comes from this host, nothing is framed, no script stands in a page.
+async fn harden(mut response: Response) -> Response {
+    const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+                          form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    response
+}

@@ -1,0 +1,105 @@
+//! Times and reasons, as people say them.
+
+use std::time::Duration;
+
+use session_manager::core::{EndReason, Timestamp};
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// "3 minutes ago".
+pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
+    match now.since(at) {
+        passed if passed < Duration::from_secs(10) => "just now".to_owned(),
+        passed => format!("{} ago", span(passed)),
+    }
+}
+
+/// "in 3 minutes".
+pub(crate) fn until(at: Timestamp, now: Timestamp) -> String {
+    match at.since(now) {
+        Duration::ZERO => "now".to_owned(),
+        left => format!("in {}", span(left)),
+    }
+}
+
+/// The largest unit that fits, rounded down: nobody is told that they have more time than they do.
+fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs().max(1);
+    let (count, unit) = match seconds {
+        DAY.. => (seconds / DAY, "day"),
+        HOUR.. => (seconds / HOUR, "hour"),
+        MINUTE.. => (seconds / MINUTE, "minute"),
+        _ => (seconds, "second"),
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{plural}")
+}
+
+/// "1:05", for the countdown.
+pub(crate) fn clock(left: Duration) -> String {
+    let seconds = left.as_secs();
+    let (hours, minutes, seconds) = (seconds / HOUR, seconds % HOUR / MINUTE, seconds % MINUTE);
+    match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+/// "12.50 €".
+pub(crate) fn price(cents: u32) -> String {
+    format!("{}.{:02} €", cents / 100, cents % 100)
+}
+
+/// Why a session ended.
+pub(crate) fn reason(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::AbsoluteTimeout => "Reached the end of its time",
+        EndReason::CredentialChanged => "Password was changed",
+        EndReason::IdleTimeout => "Not used for too long",
+        EndReason::LimitEvicted => "Made room for a newer sign-in",
+        EndReason::LoggedOut => "Signed out on the device",
+        EndReason::RevokedByAdmin => "Signed out by support",
+        EndReason::RevokedByUser => "Signed out from another device",
+        EndReason::Superseded => "Replaced by a new sign-in",
+        _ => "Ended for your safety",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+    #[test]
+    fn the_past_and_the_future_are_told_in_the_largest_unit() {
+        for (seconds, expected) in [
+            (10, "10 seconds"),
+            (59, "59 seconds"),
+            (60, "1 minute"),
+            (119, "1 minute"),
+            (7_200, "2 hours"),
+            (86_399, "23 hours"),
+            (86_400, "1 day"),
+            (2_592_000, "30 days"),
+        ] {
+            let span = Duration::from_secs(seconds);
+            assert_eq!(ago(NOW.saturating_sub(span), NOW), format!("{expected} ago"));
+            assert_eq!(until(NOW.saturating_add(span), NOW), format!("in {expected}"));
+        }
+        assert_eq!(ago(NOW, NOW), "just now");
+        assert_eq!(until(NOW, NOW), "now");
+        assert_eq!(until(NOW.saturating_add(Duration::from_millis(1)), NOW), "in 1 second");
+    }
+
+    #[test]
+    fn clocks_and_prices_have_two_digits() {
+        assert_eq!(clock(Duration::from_secs(65)), "1:05");
+        assert_eq!(clock(Duration::from_secs(3_605)), "1:00:05");
+        assert_eq!(clock(Duration::ZERO), "0:00");
+        assert_eq!(price(1_190), "11.90 €");
+        assert_eq!(price(5), "0.05 €");
+    }
+}

@@ -1,0 +1,139 @@
+//! The shop in a real browser: what is seen, and how it looks.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
+
+mod cdp;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum_devices::{Lifetimes, manager};
+use cdp::Browser;
+use session_manager::core::ClientInfo;
+use session_manager::{NewSession, SessionManager};
+use support::Shop;
+
+const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
+                     Version/18.5 Mobile/15E148 Safari/604.1";
+
+/// Starts a browser, or says in one line that there is none.
+async fn browser() -> Option<Browser> {
+    if let Some(program) = cdp::installed() {
+        return Some(Browser::start(&program).await);
+    }
+    let required = std::env::var("SESSION_TEST_REQUIRE").unwrap_or_default();
+    let is_required = required.split([',', ' ']).any(|name| name == "chromium");
+    assert!(!is_required, "SESSION_TEST_REQUIRE names chromium, and none is installed");
+    println!("skipped: no Chromium is installed");
+    None
+}
+
+/// Where pictures go: a folder of the machine's for temporary files.
+fn pictures() -> PathBuf {
+    let folder = std::env::temp_dir().join("axum-devices");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+async fn sign_in(browser: &mut Browser, shop: &Shop, user: &str, password: &str) {
+    browser.open(&format!("{}/sign-in", shop.url)).await;
+    browser.type_into("[name=name]", user).await;
+    browser.type_into("[name=password]", password).await;
+    browser.enter().await;
+}
+
+/// Signs Ann in on a phone that is not here.
+async fn phone(manager: &SessionManager) {
+    let client = ClientInfo::new(Some("203.0.113.24".parse().unwrap()), Some(PHONE));
+    let new = NewSession::for_user("ann".parse().unwrap()).with_username("Ann").with_client(client);
+    manager.create(new.with_remember(true)).await.unwrap();
+}
+
+#[tokio::test]
+async fn browser_signs_in_and_signs_the_other_device_out() {
+    let Some(mut browser) = browser().await else { return };
+    let manager = manager(Lifetimes::default()).unwrap();
+    let shop = Shop::open(manager.clone()).await;
+    phone(&manager).await;
+
+    browser.open(&shop.url).await;
+    browser.follow(".product:nth-child(1) button").await;
+    browser.follow(".product:nth-child(3) button").await;
+    assert_eq!(browser.eval("document.querySelector('.count').innerText").await, "2");
+    browser.picture(&pictures().join("shop.png")).await;
+
+    sign_in(&mut browser, &shop, "ann", "wrong").await;
+    assert!(browser.text().await.contains("do not belong together"));
+    browser.picture(&pictures().join("sign-in.png")).await;
+    sign_in(&mut browser, &shop, "ann", "monstera").await;
+    let text = browser.text().await;
+    assert!(text.contains("Hello, Ann") && text.contains("45.90 €"), "{text}");
+    // No script can read the token.
+    assert_eq!(browser.eval("document.cookie").await, "");
+
+    browser.follow("nav a[href='/devices']").await;
+    assert_eq!(browser.eval("document.querySelectorAll('.device').length").await, 2);
+    let current = browser.eval("document.querySelector('.device.current').innerText").await.to_string();
+    assert!(current.contains("This device") && current.contains("HeadlessChrome"), "{current}");
+    assert_eq!(browser.eval("document.querySelector('#expiry').checkVisibility()").await, false);
+
+    browser.click(".device:not(.current) summary").await;
+    browser.picture(&pictures().join("rename.png")).await;
+    browser.type_into(".device:not(.current) [name=label]", "Ann's phone").await;
+    browser.enter().await;
+    assert!(browser.text().await.contains("The device has its new name."));
+    for (name, width, dark) in [
+        ("devices", 1200, false),
+        ("devices-dark", 1200, true),
+        ("devices-phone", 390, false),
+        ("devices-phone-dark", 390, true),
+    ] {
+        browser.look(width, dark).await;
+        assert_eq!(browser.eval("document.documentElement.scrollWidth <= innerWidth").await, true, "{name}");
+        browser.picture(&pictures().join(format!("{name}.png"))).await;
+    }
+    browser.look(1200, false).await;
+
+    browser.follow(".device:not(.current) button[aria-label^='Sign out']").await;
+    assert_eq!(browser.eval("document.querySelectorAll('.device').length").await, 1);
+    assert!(browser.text().await.contains("Signed out from another device"));
+    browser.picture(&pictures().join("history.png")).await;
+    browser.open(&format!("{}/nowhere", shop.url)).await;
+    browser.picture(&pictures().join("not-found.png")).await;
+    let live = manager.list(&"ann".parse().unwrap(), Default::default()).await.unwrap();
+    assert_eq!(live.sessions.len(), 1);
+
+    browser.look(390, true).await;
+    browser.follow(".brand").await;
+    assert_eq!(browser.eval("document.documentElement.scrollWidth <= innerWidth").await, true);
+    browser.picture(&pictures().join("shop-phone-dark.png")).await;
+    browser.follow(".who button").await;
+    assert!(browser.text().await.contains("You are signed out."));
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn browser_is_warned_before_the_session_expires() {
+    let Some(mut browser) = browser().await else { return };
+    let lifetimes = Lifetimes::new(Duration::from_secs(8), Duration::from_secs(3_600));
+    let shop = Shop::open(manager(lifetimes).unwrap()).await;
+    sign_in(&mut browser, &shop, "ann", "monstera").await;
+    browser.open(&format!("{}/devices", shop.url)).await;
+    assert_eq!(browser.eval("document.querySelector('#expiry').checkVisibility()").await, false);
+
+    browser.until("document.querySelector('#expiry').checkVisibility()").await;
+    let text = browser.text().await;
+    assert!(text.contains("Your session is about to expire"), "{text}");
+    browser.picture(&pictures().join("warning.png")).await;
+
+    // A click is use.
+    browser.follow("#expiry .button").await;
+    assert_eq!(browser.eval("document.querySelector('#expiry').checkVisibility()").await, false);
+    assert!(browser.text().await.contains("Your devices"));
+
+    browser.until("document.body.innerText.includes('Your session has expired')").await;
+    browser.follow("#expiry .button").await;
+    assert!(browser.text().await.contains("Two people you can be"));
+    browser.close().await;
+}

@@ -1,0 +1,355 @@
+//! The whole story, told by two browsers side by side: real connections, real cookies.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum_devices::{DEMO_USERS, Lifetimes, manager};
+use reqwest::header::{ACCEPT, COOKIE, HeaderMap, LOCATION, ORIGIN, RETRY_AFTER, SET_COOKIE};
+use reqwest::{Client, Response, StatusCode, redirect};
+use session_conformance::faults::{Fault, FaultyStore};
+use session_manager::SessionManager;
+use session_manager::core::{ErrorKind, ExpiryPolicy, Lifetime, ManualClock};
+use session_memory::MemoryStore;
+use support::Shop;
+
+const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
+                     Version/18.5 Mobile/15E148 Safari/604.1";
+const HTML: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
+
+/// A person with a browser. It follows redirects, keeps cookies and says where its forms come from.
+struct Visitor {
+    client: Client,
+    shop: String,
+}
+
+/// What they see, after the redirects.
+struct Page {
+    status: StatusCode,
+    headers: HeaderMap,
+    path: String,
+    html: String,
+}
+
+impl Visitor {
+    fn new(shop: &Shop, user_agent: &str) -> Self {
+        let client = Client::builder().user_agent(user_agent).cookie_store(true).no_proxy().build().unwrap();
+        Self { client, shop: shop.url.clone() }
+    }
+
+    async fn get(&self, path: &str) -> Page {
+        Page::read(self.client.get(format!("{}{path}", self.shop)).header(ACCEPT, HTML).send().await.unwrap())
+            .await
+    }
+
+    async fn post(&self, path: &str, form: &[(&str, &str)]) -> Page {
+        self.post_from(&self.shop, path, form).await
+    }
+
+    async fn post_from(&self, origin: &str, path: &str, form: &[(&str, &str)]) -> Page {
+        let request = self.client.post(format!("{}{path}", self.shop)).form(form);
+        Page::read(request.header(ACCEPT, HTML).header(ORIGIN, origin).send().await.unwrap()).await
+    }
+
+    async fn sign_in(&self, name: &str, password: &str) -> Page {
+        self.post("/sign-in", &[("name", name), ("password", password), ("next", "/devices")]).await
+    }
+
+    async fn add(&self, product: &str) -> Page {
+        self.post("/cart/add", &[("product", product)]).await
+    }
+}
+
+impl Page {
+    async fn read(response: Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let query = response.url().query().map(|query| format!("?{query}")).unwrap_or_default();
+        let path = format!("{}{query}", response.url().path());
+        Self { status, headers, path, html: response.text().await.unwrap() }
+    }
+
+    #[track_caller]
+    fn assert_shows(&self, text: &str) -> &Self {
+        assert!(self.html.contains(text), "{text:?} is not on {}: {}", self.path, self.html);
+        self
+    }
+
+    #[track_caller]
+    fn assert_hides(&self, text: &str) -> &Self {
+        assert!(!self.html.contains(text), "{text:?} is on {}: {}", self.path, self.html);
+        self
+    }
+
+    /// Returns the list entries of the devices, in their order.
+    fn devices(&self) -> Vec<&str> {
+        let list = self.html.split_once(r#"<ul class="devices">"#).unwrap().1;
+        list.split_once("</ul>").unwrap().0.split("<li").skip(1).collect()
+    }
+
+    /// Returns the id of the device whose entry holds that text.
+    fn device_id(&self, text: &str) -> &str {
+        let entry = self.devices().into_iter().find(|entry| entry.contains(text)).unwrap();
+        entry.split_once("/devices/").unwrap().1.split_once('/').unwrap().0
+    }
+}
+
+#[tokio::test]
+async fn two_browsers_walk_through_the_shop() {
+    let shop = Shop::open(manager(Lifetimes::default()).unwrap()).await;
+    let laptop = Visitor::new(&shop, FIREFOX);
+    let phone = Visitor::new(&shop, PHONE);
+    let [ann, bob] = DEMO_USERS;
+
+    // Looking around costs no session.
+    let first = laptop.get("/").await;
+    assert_eq!((first.status, first.headers.get(SET_COOKIE)), (StatusCode::OK, None));
+    first.assert_shows("Nothing yet.").assert_hides(r#"href="/devices""#);
+
+    // A cart before signing in.
+    laptop.add("monstera").await.assert_shows("Added to your cart.");
+    laptop.add("monstera").await;
+    laptop.add("fern").await.assert_shows("84.50 €");
+    assert_eq!(laptop.post("/cart/remove", &[("product", "fern")]).await.path, "/?notice=removed");
+    laptop.get("/").await.assert_shows("68.00 €").assert_shows("anonymous session");
+
+    // Devices need a user, and the page comes after signing in.
+    let asked = laptop.get("/devices").await;
+    assert_eq!(asked.path, "/sign-in?next=/devices&notice=sign-in");
+    asked.assert_shows("Sign in to see this page.").assert_shows(ann.password).assert_shows(bob.password);
+
+    // A wrong password, and a name that nobody has, look the same.
+    for (name, password) in [(ann.id, bob.password), ("eve", "x"), (ann.id, "")] {
+        let wrong = laptop.sign_in(name, password).await;
+        assert_eq!(wrong.path, "/sign-in?next=/devices&notice=wrong");
+        wrong.assert_shows("That name and password do not belong together.");
+    }
+
+    // The right one: the cart comes along.
+    let devices = laptop.sign_in(ann.id, ann.password).await;
+    assert_eq!(devices.path, "/devices?notice=signed-in");
+    assert_eq!(devices.devices().len(), 1);
+    laptop.get("/").await.assert_shows("Hello, Ann").assert_shows("68.00 €");
+
+    // The same user on the phone: both devices, each marks itself.
+    let on_phone = phone.sign_in(ann.id, ann.password).await;
+    assert_eq!(on_phone.devices().len(), 2);
+    let current = |page: &Page| {
+        let marked: Vec<_> = page
+            .devices()
+            .into_iter()
+            .filter(|entry| entry.contains("This device"))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(marked.len(), 1);
+        marked[0].clone()
+    };
+    assert!(current(&on_phone).contains("Safari on iPhone") && current(&on_phone).contains(PHONE));
+    let on_laptop = laptop.get("/devices").await;
+    assert!(current(&on_laptop).contains("Firefox on Linux") && current(&on_laptop).contains("127.0.0.1"));
+    on_laptop.assert_shows("in 29 minutes");
+    // Carts belong to sessions, not to users.
+    phone.get("/").await.assert_shows("Nothing yet.");
+
+    // A name for the phone, given on the laptop; and names that are none.
+    let id = on_laptop.device_id("Safari on iPhone").to_owned();
+    let rename = format!("/devices/{id}/rename");
+    laptop
+        .post(&rename, &[("label", "  Ann's <phone> 📱 ")])
+        .await
+        .assert_shows("The device has its new name.");
+    phone.get("/devices").await.assert_shows("Ann's &lt;phone&gt; 📱").assert_hides("<phone>");
+    for label in ["", "   ", &"x".repeat(101)] {
+        laptop.post(&rename, &[("label", label)]).await.assert_shows("A name has 1 to 100 characters.");
+    }
+
+    // Another user cannot see, name or end it.
+    let stranger = Visitor::new(&shop, FIREFOX);
+    let theirs = stranger.sign_in(bob.id, bob.password).await;
+    assert_eq!(theirs.devices().len(), 1);
+    for action in ["rename", "sign-out"] {
+        let refused = stranger.post(&format!("/devices/{id}/{action}"), &[("label", "mine")]).await;
+        assert_eq!(refused.status, StatusCode::NOT_FOUND);
+        refused.assert_shows("Nothing here");
+    }
+
+    // A form on another site changes nothing.
+    let forged = laptop.post_from("https://evil.example", "/devices/others/sign-out", &[]).await;
+    assert_eq!(forged.status, StatusCode::FORBIDDEN);
+    forged.assert_shows("That came from somewhere else");
+    assert_eq!(laptop.get("/devices").await.devices().len(), 2);
+
+    // Signing the phone out from the laptop: it is out with its next click.
+    let after = laptop.post(&format!("/devices/{id}/sign-out"), &[]).await;
+    after.assert_shows("The device is signed out.").assert_shows("Signed out from another device");
+    assert_eq!(after.devices().len(), 1);
+    assert_eq!(phone.get("/devices").await.path, "/sign-in?next=/devices&notice=sign-in");
+    phone.get("/").await.assert_hides("Hello, Ann");
+
+    // Back in, and a third time; then all others at once.
+    phone.sign_in(ann.id, ann.password).await;
+    let tablet = Visitor::new(&shop, "Mozilla/5.0 (iPad; CPU OS 18_5 like Mac OS X) Safari/604.1");
+    assert_eq!(tablet.sign_in(ann.id, ann.password).await.devices().len(), 3);
+    let alone = laptop.post("/devices/others/sign-out", &[]).await;
+    alone.assert_shows("Your other devices are signed out.");
+    assert_eq!(alone.devices().len(), 1);
+    for out in [&phone, &tablet] {
+        assert!(out.get("/devices").await.path.starts_with("/sign-in"));
+    }
+    assert_eq!(stranger.get("/devices").await.devices().len(), 1);
+
+    // Signing out here, and the history from there on.
+    laptop.post("/sign-out", &[]).await.assert_shows("You are signed out.").assert_shows("Nothing yet.");
+    let history = laptop.sign_in(ann.id, ann.password).await;
+    history.assert_shows("Signed out on the device").assert_shows("Signed out from another device");
+    assert_eq!(history.html.matches("history-reason").count(), 4);
+}
+
+/// A request without cookie jar and redirects, to look at the headers themselves.
+async fn raw(shop: &Shop, request: impl FnOnce(Client) -> reqwest::RequestBuilder) -> Response {
+    let client = Client::builder().redirect(redirect::Policy::none()).no_proxy().build().unwrap();
+    request(client).header(ACCEPT, HTML).header(ORIGIN, &shop.url).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn remembering_makes_the_cookie_last() {
+    let lifetimes = Lifetimes::new(Duration::from_secs(600), Duration::from_secs(3_600));
+    let shop = Shop::open(manager(lifetimes).unwrap()).await;
+    let url = format!("{}/sign-in", shop.url);
+    for (remember, max_age) in [(None, "Max-Age=3600"), (Some("yes"), "Max-Age=2592000")] {
+        let mut form = vec![("name", "ann"), ("password", "monstera")];
+        form.extend(remember.map(|yes| ("remember", yes)));
+        let answer = raw(&shop, |client| client.post(&url).form(&form)).await;
+        assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+        let cookie = answer.headers()[SET_COOKIE].to_str().unwrap();
+        assert!(cookie.starts_with("session=") && cookie.ends_with(max_age), "{cookie}");
+        assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+    }
+    let remembered = Visitor::new(&shop, FIREFOX);
+    let form = [("name", "ann"), ("password", "monstera"), ("remember", "yes"), ("next", "/devices")];
+    remembered.post("/sign-in", &form).await.assert_shows("Remembered").assert_shows("in 29 days");
+}
+
+#[tokio::test]
+async fn cookies_that_are_none_are_an_anonymous_page() {
+    let shop = Shop::open(manager(Lifetimes::default()).unwrap()).await;
+    let long = "x".repeat(7_000);
+    for value in ["", "garbage", "a.b", "%00%ff", "\"quoted\"", &long, "AZtjmqt-cAGiuLZ8RVPSBQ.mKYk"] {
+        let cookie = format!("session={value}");
+        let page = raw(&shop, |client| client.get(&shop.url).header(COOKIE, &cookie)).await;
+        assert_eq!(page.status(), StatusCode::OK, "{value:?}");
+        assert!(page.headers()[SET_COOKIE].to_str().unwrap().contains("Max-Age=0"), "{value:?}");
+        assert!(page.text().await.unwrap().contains("Plants for people with windows"));
+    }
+    let twice = raw(&shop, |client| client.get(&shop.url).header(COOKIE, "session=a; session=b")).await;
+    assert_eq!((twice.status(), twice.headers().get(SET_COOKIE)), (StatusCode::OK, None));
+}
+
+#[tokio::test]
+async fn a_stopped_store_is_a_friendly_503_and_signs_nobody_out() {
+    let store = FaultyStore::new(MemoryStore::default());
+    let faults = store.faults();
+    let shop = Shop::open(SessionManager::builder(store).with_sweep_interval(None).build().unwrap()).await;
+    let visitor = Visitor::new(&shop, FIREFOX);
+    visitor.sign_in("ann", "monstera").await;
+    visitor.add("fern").await;
+
+    faults.arm(Fault::error(ErrorKind::Unavailable));
+    for page in [visitor.get("/").await, visitor.get("/devices").await, visitor.add("fern").await] {
+        assert_eq!((page.status, page.headers.get(SET_COOKIE)), (StatusCode::SERVICE_UNAVAILABLE, None));
+        assert_eq!(page.headers[RETRY_AFTER], "5");
+        page.assert_shows("One moment, please").assert_shows("You are still signed in");
+    }
+    faults.disarm();
+    visitor.get("/").await.assert_shows("Hello, Ann").assert_shows("16.50 €");
+}
+
+#[tokio::test]
+async fn two_windows_that_change_the_same_thing_are_told() {
+    let store = FaultyStore::new(MemoryStore::default());
+    let faults = store.faults();
+    let shop = Shop::open(SessionManager::builder(store).with_sweep_interval(None).build().unwrap()).await;
+    let visitor = Visitor::new(&shop, FIREFOX);
+    visitor.add("fern").await;
+    // The first window is slow to write, the second comes between.
+    faults.reset_calls();
+    faults.arm(Fault::delay(Duration::from_secs(1)).on("update").at_call(1));
+    let second = async {
+        while faults.calls("update") == 0 {
+            tokio::task::yield_now().await;
+        }
+        visitor.add("cactus").await
+    };
+    let (first, second) = tokio::join!(visitor.add("fern"), second);
+    assert_eq!(second.status, StatusCode::OK);
+    assert_eq!(first.status, StatusCode::CONFLICT);
+    first.assert_shows("Two changes at once");
+    visitor.get("/").await.assert_shows("28.40 €");
+}
+
+#[tokio::test]
+async fn an_idle_session_ends_and_shows_in_the_history() {
+    let minute = Duration::from_secs(60);
+    let clock = Arc::new(ManualClock::default());
+    let lifetime = Lifetime::new(Some(2 * minute), 60 * minute).unwrap();
+    let manager = SessionManager::builder(MemoryStore::default())
+        .with_clock(Arc::clone(&clock))
+        .with_expiry(ExpiryPolicy::default().with_standard(lifetime))
+        .with_sweep_interval(None)
+        .build()
+        .unwrap();
+    let shop = Shop::open(manager.clone()).await;
+    let visitor = Visitor::new(&shop, FIREFOX);
+    let devices = visitor.sign_in("ann", "monstera").await;
+    // 12 seconds of the two minutes may be gone already, because not every view is written.
+    devices
+        .assert_shows("in 1 minute")
+        .assert_shows(r#"hidden data-left="108" data-grace="13" data-warn="60""#);
+
+    clock.advance(2 * minute);
+    assert!(visitor.get("/devices").await.path.starts_with("/sign-in"));
+    manager.sweep().await.unwrap();
+    clock.advance(minute);
+    let devices = visitor.sign_in("ann", "monstera").await;
+    devices.assert_shows("Not used for too long").assert_shows("1 minute ago");
+    assert_eq!(devices.devices().len(), 1);
+}
+
+#[tokio::test]
+async fn programs_get_json_where_people_get_pages() {
+    let shop = Shop::open(manager(Lifetimes::default()).unwrap()).await;
+    let client = Client::builder().cookie_store(true).no_proxy().build().unwrap();
+    let refused = client.get(format!("{}/api/sessions", shop.url)).send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(refused.headers()["content-type"], "application/problem+json");
+    let form = [("name", "ann"), ("password", "monstera")];
+    client.post(format!("{}/sign-in", shop.url)).form(&form).send().await.unwrap();
+    let listing: serde_json::Value =
+        client.get(format!("{}/api/sessions", shop.url)).send().await.unwrap().json().await.unwrap();
+    assert_eq!(listing["sessions"][0]["current"], true);
+}
+
+#[tokio::test]
+async fn signing_in_leads_nowhere_else() {
+    let shop = Shop::open(manager(Lifetimes::default()).unwrap()).await;
+    for next in
+        ["https://evil.example", "//evil.example", "/\\evil.example", "/sign-out", "javascript:alert(1)"]
+    {
+        let form = [("name", "ann"), ("password", "monstera"), ("next", next)];
+        let answer = raw(&shop, |client| client.post(format!("{}/sign-in", shop.url)).form(&form)).await;
+        assert_eq!(answer.headers()[LOCATION], "/?notice=signed-in", "{next}");
+    }
+    let page = raw(&shop, |client| {
+        client.get(format!("{}/sign-in?next=%22%3E%3Cscript%3E&notice=%3Cb%3E", shop.url))
+    })
+    .await;
+    assert_eq!(page.status(), StatusCode::OK);
+    assert!(!page.text().await.unwrap().contains("\"><script>"));
+}

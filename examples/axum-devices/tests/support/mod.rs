@@ -1,0 +1,35 @@
+//! The shop on a free port of this machine.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum_devices::app;
+use session_manager::SessionManager;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// A running shop; it closes when this is dropped.
+pub(crate) struct Shop {
+    pub(crate) url: String,
+    server: JoinHandle<()>,
+}
+
+impl Shop {
+    pub(crate) async fn open(manager: SessionManager) -> Self {
+        Self::serve(app(manager)).await
+    }
+
+    pub(crate) async fn serve(app: Router) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let service = app.into_make_service_with_connect_info::<SocketAddr>();
+        let server = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+        Self { url, server }
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}

@@ -1,0 +1,183 @@
+//! What an extractor or a context can answer instead of a session.
+
+use std::error::Error as StdError;
+
+use axum::response::{IntoResponse, Response};
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
+use session_manager::core::{Error, ErrorKind};
+
+use crate::problem::Problem;
+
+/// Seconds after which a client may try again when the store cannot be asked. Shorter than a failover, so that most clients
+/// come back once or twice, and long enough not to add to the load of a store that starts up.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
+
+/// Why there is no session, as a response.
+///
+/// The body is [problem+json](Problem) with one fixed text per class. What went wrong inside goes to the log.
+///
+/// | variant, kind | status |
+/// |---|---|
+/// | [`Required`](Self::Required), [`SignedOut`](Self::SignedOut), `Ended` | 401 |
+/// | `NotFound` | 404 |
+/// | `AlreadyExists`, `Conflict`, `LimitExceeded` | 409 |
+/// | `Invalid` | 413 if the session's data is too large, else 422 |
+/// | [`Unavailable`](Self::Unavailable), `Timeout`, `Unavailable` | 503 with `Retry-After` |
+/// | [`LayerMissing`](Self::LayerMissing), everything else | 500 |
+///
+/// Handlers can return it themselves: `?` turns an error of the manager into it.
+///
+/// ```
+/// use axum::Json;
+/// use session_axum::{Session, SessionError};
+///
+/// async fn cart(session: Session) -> Result<Json<Vec<String>>, SessionError> {
+///     Ok(Json(session.get("cart")?.unwrap_or_default()))
+/// }
+/// ```
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The manager or its store answered with an error.
+    #[error(transparent)]
+    Failed(Error),
+    /// No [`SessionLayer`](crate::SessionLayer) is around this route.
+    #[error(
+        "no SessionLayer is around this route: add `.layer(SessionLayer::new(manager))` to the router, after its routes"
+    )]
+    LayerMissing,
+    /// The request has no live session.
+    #[error("the request has no live session")]
+    Required,
+    /// The request was signed out, and signing out wins over everything else that it asks for.
+    #[error("the session was signed out earlier in this request")]
+    SignedOut,
+    /// Whether the request has a session cannot be told now.
+    #[error("the session cannot be validated now")]
+    Unavailable(#[source] Error),
+}
+
+impl SessionError {
+    /// Returns the status of the response.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.problem().status()
+    }
+
+    /// Returns the body of the response.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Failed(error) => problem_of(error),
+            Self::LayerMissing => INTERNAL,
+            Self::Required | Self::SignedOut => SIGN_IN,
+            Self::Unavailable(_) => TRY_AGAIN,
+        }
+    }
+
+    fn log(&self) {
+        let status = self.status().as_u16();
+        match self {
+            Self::Failed(error) | Self::Unavailable(error) if status >= 500 => {
+                let source = error.source().map(tracing::field::display);
+                // An outage touches every request and is the store's to report as an error.
+                match status {
+                    503 => tracing::warn!(%error, source, status, "sessions are not reachable"),
+                    _ => tracing::error!(%error, source, status, "session request failed"),
+                }
+            }
+            Self::LayerMissing => tracing::error!("{self}"),
+            _ => tracing::debug!(status, "session request refused: {self}"),
+        }
+    }
+}
+
+const SIGN_IN: Problem = Problem::new(StatusCode::UNAUTHORIZED, "Sign in to continue.");
+const TRY_AGAIN: Problem = Problem::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "Sessions are not reachable right now. You are still signed in; try again in a moment.",
+);
+const INTERNAL: Problem =
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side. Try again later.");
+
+fn problem_of(error: &Error) -> Problem {
+    match error.kind() {
+        ErrorKind::Ended => SIGN_IN,
+        ErrorKind::NotFound => Problem::new(StatusCode::NOT_FOUND, "There is no such session."),
+        ErrorKind::AlreadyExists | ErrorKind::Conflict => Problem::new(
+            StatusCode::CONFLICT,
+            "The session was changed by another request at the same time. Load the page again and repeat the change.",
+        ),
+        ErrorKind::LimitExceeded => Problem::new(
+            StatusCode::CONFLICT,
+            "You are signed in on too many devices. Sign out on one of them first.",
+        ),
+        // The only refusals while data is encoded are its limits.
+        ErrorKind::Invalid if error.operation() == "encode" => Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "The session cannot hold that much. Remove something first.",
+        ),
+        ErrorKind::Invalid => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "A value is empty, too long or not allowed.")
+        }
+        ErrorKind::Timeout | ErrorKind::Unavailable => TRY_AGAIN,
+        _ => INTERNAL,
+    }
+}
+
+impl From<Error> for SessionError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl IntoResponse for SessionError {
+    fn into_response(self) -> Response {
+        self.log();
+        let problem = self.problem();
+        let mut response = problem.into_response();
+        if problem.status() == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_status() {
+        for (kind, status) in [
+            (ErrorKind::AlreadyExists, 409),
+            (ErrorKind::Conflict, 409),
+            (ErrorKind::Corrupt, 500),
+            (ErrorKind::Ended, 401),
+            (ErrorKind::Invalid, 422),
+            (ErrorKind::LimitExceeded, 409),
+            (ErrorKind::NotFound, 404),
+            (ErrorKind::Other, 500),
+            (ErrorKind::Timeout, 503),
+            (ErrorKind::Unavailable, 503),
+            (ErrorKind::Unsupported, 500),
+        ] {
+            let error = SessionError::from(Error::new(kind, "memory", "load"));
+            assert_eq!(error.status().as_u16(), status, "{kind:?}");
+            let retry = error.into_response().headers().contains_key(RETRY_AFTER);
+            assert_eq!(retry, status == 503, "{kind:?}");
+        }
+        let too_large = Error::invalid("encode", "session data is larger than its limit");
+        assert_eq!(SessionError::from(too_large).status(), StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[test]
+    fn no_session_is_401_and_no_answer_is_503() {
+        assert_eq!(SessionError::Required.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(SessionError::SignedOut.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(SessionError::LayerMissing.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        // What the store cannot read is as good as a store that does not answer: nobody is signed out by it.
+        let corrupt = Error::corrupt("memory", "load", "damaged");
+        assert_eq!(SessionError::Unavailable(corrupt).status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

@@ -1,0 +1,74 @@
+//! The session as an argument of a handler.
+
+use std::ops::Deref;
+
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use http::request::Parts;
+
+use crate::error::SessionError;
+use crate::state::RequestState;
+
+/// The live session of the request, as an extractor.
+///
+/// | argument | no session, or a rejected one | store not reachable |
+/// |---|---|---|
+/// | `Session` | 401 | 503 |
+/// | `Option<Session>` | `None` | 503 |
+///
+/// All extractors of one request share one validated session: it is validated when the first asks, and changes that one makes
+/// the others see. What was changed is written after the handler, see the [crate documentation](crate#when-data-is-written).
+///
+/// An anonymous session is a session too: [`user_id`](session_manager::Session::user_id) tells.
+///
+/// ```
+/// use session_axum::{Session, SessionError};
+///
+/// async fn visit(session: Session) -> Result<String, SessionError> {
+///     let visits = session.get::<u32>("visits")?.unwrap_or_default() + 1;
+///     session.insert("visits", &visits)?;
+///     Ok(format!("visit number {visits}"))
+/// }
+///
+/// async fn greeting(session: Option<Session>) -> &'static str {
+///     if session.is_some() { "welcome back" } else { "hello" }
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Session(session_manager::Session);
+
+impl Session {
+    pub(crate) const fn new(session: session_manager::Session) -> Self {
+        Self(session)
+    }
+
+    /// Returns the manager's handle.
+    #[must_use]
+    pub fn into_inner(self) -> session_manager::Session {
+        self.0
+    }
+}
+
+impl Deref for Session {
+    type Target = session_manager::Session;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Session {
+    type Rejection = SessionError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        let session = RequestState::of(parts)?.session().await?;
+        session.map(Self).ok_or(SessionError::Required)
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
+    type Rejection = SessionError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Self::Rejection> {
+        Ok(RequestState::of(parts)?.session().await?.map(Self))
+    }
+}

@@ -1,0 +1,73 @@
+//! Error responses that programs can read: `application/problem+json`.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+/// An error response after [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457).
+///
+/// The body has the members `type`, `title`, `status` and `detail`. The type is always `about:blank`, so the title is the
+/// status code's phrase (section 4.2.1). The detail is a fixed text: nothing of the request and nothing of what went wrong
+/// inside can get into it.
+///
+/// # Examples
+/// ```
+/// use axum::http::StatusCode;
+/// use axum::response::IntoResponse;
+/// use session_axum::Problem;
+///
+/// let problem = Problem::new(StatusCode::CONFLICT, "Somebody else changed this. Load it again.");
+/// assert_eq!(problem.into_response().headers()["content-type"], "application/problem+json");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Problem {
+    status: StatusCode,
+    detail: &'static str,
+}
+
+impl Problem {
+    /// Describes an error by its status and one fixed sentence that says what to do.
+    pub const fn new(status: StatusCode, detail: &'static str) -> Self {
+        Self { status, detail }
+    }
+
+    /// Returns the status.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Returns the sentence.
+    #[must_use]
+    pub const fn detail(&self) -> &'static str {
+        self.detail
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = Body {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: self.detail,
+        };
+        let headers = [
+            (CONTENT_TYPE, HeaderValue::from_static("application/problem+json")),
+            (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ];
+        // Three texts and a number always are JSON.
+        (self.status, headers, serde_json::to_vec(&body).unwrap_or_default()).into_response()
+    }
+}
+
+/// RFC 9457 section 3.1.
+#[derive(Serialize)]
+struct Body {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'static str,
+}

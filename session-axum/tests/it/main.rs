@@ -1,0 +1,15 @@
+//! The layer, the extractors and the routes, with real requests on a real store that can be made to fail.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
+
+mod bad_cookies;
+mod commit;
+mod cookie;
+mod headers;
+mod lazy;
+mod origin;
+mod outage;
+mod outcome;
+mod renewal;
+mod routes;
+mod support;
+mod transport;

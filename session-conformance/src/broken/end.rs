@@ -1,0 +1,126 @@
+//! Mistakes in `end`.
+
+use std::sync::Arc;
+
+use session_core::limits::MAX_BATCH;
+use session_core::prelude::*;
+use session_core::{Actor, DeviceId, EndReason};
+
+use super::store::{Records, let_others_run};
+use super::{BrokenStore, Bug};
+use crate::reference::end_row;
+
+impl BrokenStore {
+    pub(super) async fn end_wrongly(&self, scope: &EndScope, ended: &Ended) -> Result<Records> {
+        match scope {
+            EndScope::Ids(ids) if self.bug != Bug::EndTakesAnyBatch => check_batch("end", ids.len())?,
+            _ => {}
+        }
+        let active = self.rows_where(|row| row.ended().is_none() && self.means(scope, row));
+        let over = self.rows_where(|row| row.ended().is_some() && scope.contains(row));
+        match self.bug {
+            Bug::RacyEnd => {
+                let_others_run().await;
+                return Ok(active.iter().map(|row| self.end_row(row, ended)).collect());
+            }
+            Bug::EndOverwrites => over.iter().for_each(|row| drop(self.end_row(row, ended))),
+            Bug::EndLeavesTombstones => {
+                if let EndScope::Ids(ids) = scope {
+                    for id in ids.iter().filter(|id| self.row(**id).is_none()) {
+                        let unknown = SessionRecord::new(*id, Timestamp::EPOCH, Timestamp::MAX);
+                        self.put(unknown.into_ended(ended.clone()));
+                    }
+                }
+            }
+            Bug::EndReturnsTheRecordBefore => {
+                self.end_and_spoil(&active, ended);
+                return Ok(active);
+            }
+            Bug::EndSkipsExpired => {
+                let live: Vec<_> = active.into_iter().filter(|row| row.is_live(ended.at)).collect();
+                return Ok(self.end_and_spoil(&live, ended));
+            }
+            Bug::EndReachesOneBatch => {
+                return Ok(self.end_and_spoil(&active[..active.len().min(MAX_BATCH)], ended));
+            }
+            _ => {}
+        }
+        let mut returned = self.end_and_spoil(&active, ended);
+        if self.bug == Bug::EndReturnsAll {
+            returned.extend(over);
+        }
+        Ok(returned)
+    }
+
+    /// Ends those that are still active in one step, and makes the mistakes about what is left of them.
+    fn end_and_spoil(&self, those: &[Arc<SessionRecord>], ended: &Ended) -> Records {
+        let mut rows = self.map.rows.lock();
+        let mut returned = Vec::new();
+        for old in those {
+            let Some(row) = rows.get_mut(&old.id).filter(|row| row.ended().is_none()) else {
+                continue;
+            };
+            let old = Arc::clone(row);
+            end_row(row, ended.clone());
+            let left = Arc::make_mut(row);
+            match self.bug {
+                Bug::EndKeepsData => left.data = Arc::clone(&old.data),
+                Bug::EndKeepsSecrets => left.secret.clone_from(&old.secret),
+                Bug::EndKeepsRevision => left.revision = old.revision,
+                Bug::EndForgetsReason => {
+                    left.state =
+                        SessionState::Ended(Ended::new(EndReason::LoggedOut, ended.at, ended.by.clone()));
+                }
+                Bug::EndForgetsActor => {
+                    left.state = SessionState::Ended(Ended::new(ended.reason, ended.at, Actor::System));
+                }
+                Bug::EndClearsHistory => left.client = Arc::default(),
+                _ => {}
+            }
+            returned.push(Arc::clone(row));
+            if self.bug == Bug::EndDeletes {
+                rows.remove(&old.id);
+            }
+        }
+        returned
+    }
+
+    /// Tells which sessions are meant, or thought to be.
+    fn means(&self, scope: &EndScope, row: &SessionRecord) -> bool {
+        match (self.bug, scope) {
+            (Bug::EndMissesDevice, EndScope::Device { .. }) => false,
+            (Bug::EndOfDeviceOfAnybody, EndScope::Device { device, .. }) => {
+                row.device_id.as_ref() == Some(device)
+            }
+            (Bug::DeviceIdPrefix, EndScope::Device { user, device }) => {
+                let alike = |other: DeviceId| other.as_bytes()[..8] == device.as_bytes()[..8];
+                row.user_id.as_ref() == Some(user) && row.device_id.is_some_and(alike)
+            }
+            (Bug::EndSparesNobody, EndScope::UserExcept { user, .. }) => row.user_id.as_ref() == Some(user),
+            (Bug::EndOfNoIdsEndsAll, EndScope::Ids(ids)) => ids.is_empty() || ids.contains(&row.id),
+            (Bug::CaseInsensitiveUser | Bug::PaddedUser | Bug::UserIdPrefix, EndScope::User(user)) => {
+                row.user_id.as_ref().is_some_and(|other| self.same_user(other, user))
+            }
+            _ => scope.contains(row),
+        }
+    }
+
+    /// Compares users as this store's database does.
+    pub(super) fn same_user(&self, one: &UserId, other: &UserId) -> bool {
+        match self.bug {
+            Bug::CaseInsensitiveUser => one.as_str().eq_ignore_ascii_case(other.as_str()),
+            Bug::PaddedUser => one.as_str().trim_end_matches(' ') == other.as_str().trim_end_matches(' '),
+            Bug::UserIdPrefix => {
+                one.as_str().as_bytes().iter().take(191).eq(other.as_str().as_bytes().iter().take(191))
+            }
+            _ => one == other,
+        }
+    }
+
+    /// Ends a row as it was read, whatever happened to it since.
+    pub(super) fn end_row(&self, row: &Arc<SessionRecord>, ended: &Ended) -> Arc<SessionRecord> {
+        let ended = Arc::new(SessionRecord::clone(row).into_ended(ended.clone()));
+        self.put(Arc::clone(&ended));
+        ended
+    }
+}

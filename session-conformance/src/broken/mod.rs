@@ -1,0 +1,35 @@
+//! Stores and caches that are wrong on purpose: the proof that the suites bite.
+//!
+//! Each [`Bug`] is one mistake in an otherwise right [`MapStore`](crate::reference::MapStore), each [`CacheBug`] one in a
+//! [`MapCache`](crate::reference::MapCache). Most of them were found in published session stores; the others are what a case was
+//! written against. Every bug names the case that is there to catch it, and the tests of this crate assert that the case does.
+//!
+//! The module is public because it is useful to read before writing a backend, and for other tests that claim to find mistakes: an
+//! application's own, or a suite for a decorator.
+//!
+//! ```
+//! use session_conformance::broken::{BrokenStore, Bug};
+//! use session_conformance::{CASE_TIME_LIMIT, Form, Harness, store_cases};
+//!
+//! let bug = Bug::UpsertingUpdate;
+//! let case = store_cases().iter().find(|case| case.name() == bug.caught_by()).unwrap();
+//! let verdict = case.check(CASE_TIME_LIMIT, async move { Harness::in_form(BrokenStore::new(bug), Form::Bare) });
+//! assert!(verdict.is_err());
+//! ```
+
+mod bugs;
+mod cache;
+mod content;
+mod create;
+mod end;
+mod list;
+mod load;
+mod locks;
+mod store;
+mod sweep;
+mod touch;
+mod update;
+
+pub use bugs::{Bug, CacheBug};
+pub use cache::BrokenCache;
+pub use store::BrokenStore;

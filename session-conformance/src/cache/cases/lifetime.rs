@@ -1,0 +1,126 @@
+//! When an entry goes.
+
+use std::time::Duration;
+
+use session_core::SessionId;
+use tokio::time::{Instant, sleep};
+
+use super::{entry, tombstone};
+use crate::CacheHarness;
+use crate::fixtures::{at, record};
+
+/// Long enough to be read back once, short enough to wait for.
+const SHORT: Duration = Duration::from_millis(400);
+
+/// How long after its time an entry may still be there, for caches that count in whole seconds.
+const SLACK: Duration = Duration::from_secs(3);
+
+/// A time to live of zero stores nothing, and says so.
+pub async fn ttl_of_zero_stores_nothing(h: CacheHarness) {
+    let record = record("ann");
+    assert!(!h.put_for(&entry(&record, 1, at(0)), Duration::ZERO).await);
+    assert_eq!(h.get(record.id).await, None);
+    assert!(!h.put_for(&tombstone(&record, 2, at(0)), Duration::ZERO).await);
+    assert_eq!(h.get(record.id).await, None);
+}
+
+/// A newer entry with a time to live of zero does not remove what is there either.
+pub async fn ttl_of_zero_leaves_what_is_there(h: CacheHarness) {
+    let record = record("ann");
+    let put = entry(&record, 1, at(0));
+    h.given(&put).await;
+    assert!(!h.put_for(&entry(&record, 2, at(0)), Duration::ZERO).await);
+    h.assert_holds(&put).await;
+}
+
+/// A time to live that rounds to zero is neither an error nor eternity.
+pub async fn ttl_below_a_millisecond_does_not_live_for_ever(h: CacheHarness) {
+    let record = record("ann");
+    h.put_for(&entry(&record, 1, at(0)), Duration::from_nanos(1)).await;
+    assert_gone(&h, record.id, Instant::now()).await;
+}
+
+/// The longest time to live there is can be asked for; the cache may keep the entry for less.
+pub async fn ttl_without_end_is_accepted(h: CacheHarness) {
+    let put = entry(&record("ann"), 1, at(0));
+    assert!(h.put_for(&put, Duration::MAX).await);
+    h.assert_holds(&put).await;
+}
+
+/// An entry is there before its time is over, and gone after it.
+pub async fn entry_is_gone_after_its_ttl(h: CacheHarness) {
+    let put = entry(&record("ann"), 1, at(0));
+    let start = Instant::now();
+    assert!(h.put_for(&put, SHORT).await);
+    let found = h.get(put.id).await;
+    if start.elapsed() < SHORT {
+        assert_eq!(found, Some(put.clone()), "a time to live of {SHORT:?} stored nothing");
+    }
+    sleep(SHORT).await;
+    assert_gone(&h, put.id, start + SHORT).await;
+}
+
+/// A tombstone has its time too.
+pub async fn tombstone_is_gone_after_its_ttl(h: CacheHarness) {
+    let record = record("ann");
+    let start = Instant::now();
+    assert!(h.put_for(&tombstone(&record, 2, at(0)), SHORT).await);
+    sleep(SHORT).await;
+    assert_gone(&h, record.id, start + SHORT).await;
+}
+
+/// An entry that is read all the time lives no longer.
+pub async fn reading_does_not_extend_the_ttl(h: CacheHarness) {
+    let put = entry(&record("ann"), 1, at(0));
+    let start = Instant::now();
+    assert!(h.put_for(&put, SHORT).await);
+    assert_gone(&h, put.id, start + SHORT).await;
+}
+
+/// Once an entry is past its time, an older one is as good as any.
+pub async fn expired_entry_does_not_keep_others_out(h: CacheHarness) {
+    let record = record("ann");
+    let start = Instant::now();
+    assert!(h.put_for(&entry(&record, 9, at(9)), SHORT).await);
+    assert_gone(&h, record.id, start + SHORT).await;
+    let older = entry(&record, 1, at(1));
+    assert!(h.put(&older).await);
+    h.assert_holds(&older).await;
+}
+
+/// A removed record is gone, and an older one may follow it.
+pub async fn remove_forgets_a_record(h: CacheHarness) {
+    let record = record("ann");
+    h.given(&entry(&record, 9, at(9))).await;
+    h.remove(record.id).await;
+    assert_eq!(h.get(record.id).await, None);
+    let older = entry(&record, 1, at(1));
+    h.given(&older).await;
+    h.assert_holds(&older).await;
+}
+
+/// A removed tombstone is gone as well: maintenance may do what no writer may.
+pub async fn remove_forgets_a_tombstone(h: CacheHarness) {
+    let record = record("ann");
+    h.given(&tombstone(&record, 9, at(9))).await;
+    h.remove(record.id).await;
+    assert_eq!(h.get(record.id).await, None);
+    h.given(&entry(&record, 1, at(1))).await;
+}
+
+/// Removing what is not there is no error, once or twice.
+pub async fn remove_of_nothing_is_fine(h: CacheHarness) {
+    let (record, other) = (record("ann"), entry(&record("bob"), 1, at(0)));
+    h.given(&other).await;
+    h.remove(record.id).await;
+    h.remove(record.id).await;
+    h.assert_holds(&other).await;
+}
+
+/// Reads until the entry is gone. Reading that often must not keep it.
+async fn assert_gone(h: &CacheHarness, id: SessionId, since: Instant) {
+    while h.get(id).await.is_some() {
+        assert!(since.elapsed() < SLACK, "an entry is still there {SLACK:?} after its time to live");
+        sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,77 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_core::{CacheEntry, SessionCache, SessionId};
+
+use crate::Form;
+
+/// How long the entries of most cases live.
+const LONG: Duration = Duration::from_secs(600);
+
+/// An empty cache, seen in one of the [forms](Form) that applications use.
+#[derive(Debug, Clone)]
+pub struct CacheHarness {
+    cache: Arc<dyn SessionCache>,
+}
+
+impl CacheHarness {
+    /// Takes an empty cache.
+    #[must_use]
+    pub fn new(cache: Arc<dyn SessionCache>) -> Self {
+        Self { cache }
+    }
+
+    /// Takes an empty cache and shows it in a form. The decorator of a cache is a `Box<dyn SessionCache>`.
+    #[must_use]
+    pub fn in_form(cache: impl SessionCache, form: Form) -> Self {
+        match form {
+            Form::Bare => Self::new(Arc::new(cache)),
+            Form::Shared => {
+                let shared: Arc<dyn SessionCache> = Arc::new(cache);
+                Self::new(Arc::new(shared))
+            }
+            Form::Decorated => {
+                let boxed: Box<dyn SessionCache> = Box::new(cache);
+                Self::new(Arc::new(boxed))
+            }
+        }
+    }
+
+    /// Returns the cache.
+    #[must_use]
+    pub fn cache(&self) -> &dyn SessionCache {
+        &*self.cache
+    }
+
+    /// Puts an entry that lives long enough for every case.
+    pub async fn put(&self, entry: &CacheEntry) -> bool {
+        self.put_for(entry, LONG).await
+    }
+
+    /// Puts an entry that lives that long.
+    pub async fn put_for(&self, entry: &CacheEntry, ttl: Duration) -> bool {
+        self.cache.put_if_newer(entry.clone(), ttl).await.expect("put_if_newer")
+    }
+
+    /// Puts an entry that has to be stored.
+    pub async fn given(&self, entry: &CacheEntry) {
+        assert!(self.put(entry).await, "the cache did not store {entry:?}");
+    }
+
+    /// Reads an entry.
+    pub async fn get(&self, id: SessionId) -> Option<CacheEntry> {
+        let found = self.cache.get(id).await.expect("get")?;
+        assert_eq!(found.id, id, "the cache answered with another session");
+        Some(found)
+    }
+
+    /// Asserts that the cache holds exactly this.
+    pub async fn assert_holds(&self, entry: &CacheEntry) {
+        assert_eq!(self.get(entry.id).await.as_ref(), Some(entry));
+    }
+
+    /// Removes an entry.
+    pub async fn remove(&self, id: SessionId) {
+        self.cache.remove(id).await.expect("remove");
+    }
+}

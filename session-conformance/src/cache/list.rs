@@ -1,0 +1,49 @@
+/// Calls a macro of this crate with its arguments in brackets and the names of all cache cases.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __for_each_cache_case {
+    ($callback:ident $($arguments:tt)*) => {
+        $crate::$callback! {
+            [$($arguments)*]
+            get_of_nothing_is_none,
+            put_then_get_returns_the_entry,
+            put_says_whether_it_stored,
+            newer_revision_replaces,
+            older_revision_never_replaces,
+            later_verified_copy_of_a_revision_replaces,
+            earlier_verified_copy_of_a_revision_stays_out,
+            same_entry_again_is_not_stored,
+            revisions_compare_as_numbers,
+            times_compare_as_numbers,
+            tombstone_replaces_a_record_of_any_revision,
+            nothing_replaces_a_tombstone,
+            ids_are_independent,
+            ids_are_compared_byte_by_byte,
+            ttl_of_zero_stores_nothing,
+            ttl_of_zero_leaves_what_is_there,
+            ttl_below_a_millisecond_does_not_live_for_ever,
+            ttl_without_end_is_accepted,
+            entry_is_gone_after_its_ttl,
+            tombstone_is_gone_after_its_ttl,
+            reading_does_not_extend_the_ttl,
+            expired_entry_does_not_keep_others_out,
+            remove_forgets_a_record,
+            remove_forgets_a_tombstone,
+            remove_of_nothing_is_fine,
+            full_record_comes_back_whole,
+            record_without_anything_comes_back_without_anything,
+            verified_at_keeps_its_millisecond,
+            highest_revision_comes_back,
+            tombstone_keeps_reason_time_and_actor,
+            every_byte_of_the_data_comes_back,
+            largest_payload_comes_back,
+            texts_come_back_byte_by_byte,
+            race_of_puts_keeps_the_highest_revision,
+            race_of_copies_keeps_the_latest_verified,
+            race_of_one_entry_stores_it_once,
+            race_of_tombstones_stores_one,
+            race_of_a_tombstone_against_puts_ends_in_the_tombstone,
+            reads_among_writers_never_go_back,
+        }
+    };
+}

@@ -1,0 +1,195 @@
+//! A case as a value: for harnesses other than the macros.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::runtime::Runtime;
+
+use crate::{CacheHarness, Harness};
+
+/// How long one case may take in one [form](crate::Form).
+///
+/// The slowest case takes a fraction of a second on a laptop's database; what takes a minute hangs.
+pub const CASE_TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// A case of [`session_store_suite!`](crate::session_store_suite).
+pub type StoreCase = Case<Harness>;
+
+/// A case of [`session_cache_suite!`](crate::session_cache_suite).
+pub type CacheCase = Case<CacheHarness>;
+
+/// One promise of the contract, as code that panics if it is not kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<H> {
+    name: &'static str,
+    run: fn(H) -> BoxFuture<'static, ()>,
+}
+
+impl<H: Send + 'static> Case<H> {
+    pub(crate) const fn new(name: &'static str, run: fn(H) -> BoxFuture<'static, ()>) -> Self {
+        Self { name, run }
+    }
+
+    /// Returns the name, which is also the name of the test that a macro makes of it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Runs the case where the caller is, which must be in a tokio runtime, best of several threads: races are part of it.
+    ///
+    /// The future panics if the promise is not kept. It has no time limit of its own.
+    #[must_use]
+    pub fn run(&self, harness: H) -> BoxFuture<'static, ()> {
+        (self.run)(harness)
+    }
+
+    /// Runs the case in a runtime of its own and returns what failed instead of panicking, for reports and for suites
+    /// that expect failures. Must not be called in a runtime.
+    ///
+    /// # Errors
+    /// What the case said when it failed, or that it did not finish in time.
+    ///
+    /// # Examples
+    /// ```
+    /// use session_conformance::reference::MapStore;
+    /// use session_conformance::{CASE_TIME_LIMIT, Form, Harness, store_cases};
+    ///
+    /// let case = &store_cases()[0];
+    /// let verdict = case.check(CASE_TIME_LIMIT, async { Harness::in_form(MapStore::default(), Form::Bare) });
+    /// assert_eq!(verdict, Ok(()));
+    /// ```
+    pub fn check(
+        &self,
+        limit: Duration,
+        open: impl Future<Output = H> + Send + 'static,
+    ) -> Result<(), CaseFailure> {
+        self.execute(&format!("checking {}", self.name), limit, || open)
+    }
+
+    /// Opens and runs in a runtime whose threads are called `threads`; that is what the message of a panic begins with.
+    pub(crate) fn execute<F>(
+        &self,
+        threads: &str,
+        limit: Duration,
+        open: impl FnOnce() -> F,
+    ) -> Result<(), CaseFailure>
+    where
+        F: Future<Output = H> + Send + 'static,
+    {
+        let runtime = new_runtime(threads);
+        let opening = {
+            let _guard = runtime.enter();
+            open()
+        };
+        let run = self.run;
+        let (done, outcome) = mpsc::channel();
+        runtime.spawn(async move {
+            let case = AssertUnwindSafe(async move { run(opening.await).await });
+            // The receiver is gone if the time is up.
+            let _ = done.send(case.catch_unwind().await);
+        });
+        // A channel of the standard library, because a store that blocks its threads also stops the runtime's timers.
+        match outcome.recv_timeout(limit) {
+            Ok(Ok(())) => {
+                runtime.shutdown_timeout(Duration::from_secs(5));
+                Ok(())
+            }
+            Ok(Err(panic)) => {
+                runtime.shutdown_background();
+                Err(CaseFailure::Failed(panic_text(&*panic)))
+            }
+            Err(_) => {
+                runtime.shutdown_background();
+                Err(CaseFailure::TimedOut(limit))
+            }
+        }
+    }
+}
+
+fn new_runtime(threads: &str) -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name(threads)
+        .enable_all()
+        .build()
+        .expect("a tokio runtime")
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let literal = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    literal.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
+}
+
+/// Why a case did not pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CaseFailure {
+    /// It said so.
+    Failed(String),
+    /// It did not finish in the given time.
+    TimedOut(Duration),
+}
+
+impl fmt::Display for CaseFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(message) => f.write_str(message),
+            Self::TimedOut(limit) => write!(
+                f,
+                "not finished after {} s: a call hangs, or waits for a lock that nobody releases",
+                limit.as_secs_f32()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for CaseFailure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+
+    fn check(run: fn(()) -> BoxFuture<'static, ()>) -> Result<(), CaseFailure> {
+        Case::new("example", run).execute("checking example", SHORT, || async {})
+    }
+
+    #[test]
+    fn a_case_that_returns_passes() {
+        assert_eq!(check(|()| Box::pin(async {})), Ok(()));
+    }
+
+    #[test]
+    fn a_call_that_never_returns_runs_out_of_time() {
+        let verdict = check(|()| Box::pin(std::future::pending()));
+        assert_eq!(verdict, Err(CaseFailure::TimedOut(SHORT)));
+        assert!(verdict.unwrap_err().to_string().starts_with("not finished after 0.05 s"));
+    }
+
+    #[test]
+    fn blocked_threads_do_not_stop_the_clock() {
+        let verdict = check(|()| {
+            Box::pin(async {
+                tokio::spawn(async { std::thread::park_timeout(SHORT * 20) });
+                std::thread::park_timeout(SHORT * 20);
+            })
+        });
+        assert_eq!(verdict, Err(CaseFailure::TimedOut(SHORT)));
+    }
+
+    #[test]
+    fn the_factory_is_called_in_the_runtime() {
+        let case = Case::new("example", |()| Box::pin(async {}));
+        let verdict = case.execute("checking example", SHORT, || {
+            tokio::runtime::Handle::current();
+            async {}
+        });
+        assert_eq!(verdict, Ok(()));
+    }
+}

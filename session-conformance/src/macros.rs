@@ -1,0 +1,122 @@
+//! The macros that make a test of every case.
+
+/// Tests a store: one test per case, called `$name::<case>`.
+///
+/// The factory is called once for every case and [form](crate::Form), in a tokio runtime of two threads that lives as long as that
+/// one run. It gives a fresh, empty store: a database backend makes a new key prefix, schema or file each time. So tests run in
+/// parallel, and nothing has to be cleared.
+///
+/// With `env "VARIABLE"` the store needs a server. The variable is read when the test runs, and its value goes to the factory. If it
+/// is not set the test prints one line, `skipped ...`, and passes, unless the variable `SESSION_TEST_REQUIRE` names the suite: it holds
+/// names separated by commas, or `all`. Set it in CI, so that a missing server cannot look like a success.
+///
+/// # Examples
+/// ```
+/// use session_conformance::reference::MapStore;
+///
+/// mod conformance {
+///     use session_conformance::reference::MapStore;
+///
+///     // Tests called `conformance::map::create_then_load` and so on.
+///     session_conformance::session_store_suite!(map, || async { MapStore::default() });
+///
+///     session_conformance::session_store_suite!(served, env "SESSION_TEST_SERVED_URL", |url: String| async move {
+///         super::connect(&url).await.expect("a connection")
+///     });
+/// }
+///
+/// async fn connect(url: &str) -> session_core::Result<MapStore> {
+///     // ...
+/// #   let _ = url;
+/// #   Ok(MapStore::default())
+/// }
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! session_store_suite {
+    ($name:ident, env $variable:expr, $factory:expr $(,)?) => {
+        #[allow(dead_code)]
+        fn $name(case: &str) {
+            $crate::__private::run_store_from_env(stringify!($name), case, $variable, $factory);
+        }
+        $crate::__for_each_store_case!(__tests $name);
+    };
+    ($name:ident, $factory:expr $(,)?) => {
+        #[allow(dead_code)]
+        fn $name(case: &str) {
+            $crate::__private::run_store(stringify!($name), case, $factory);
+        }
+        $crate::__for_each_store_case!(__tests $name);
+    };
+}
+
+/// Tests a cache: one test per case, called `$name::<case>`. The same as [`session_store_suite!`] in everything else.
+///
+/// The factory gives a fresh, empty cache with room for a thousand entries.
+///
+/// # Examples
+/// ```
+/// mod conformance {
+///     use session_conformance::reference::MapCache;
+///
+///     session_conformance::session_cache_suite!(map_cache, || async { MapCache::default() });
+///
+///     session_conformance::session_cache_suite!(
+///         served_cache,
+///         env "SESSION_TEST_SERVED_URL",
+///         |_url: String| async { MapCache::default() },
+///     );
+/// }
+/// ```
+#[macro_export]
+macro_rules! session_cache_suite {
+    ($name:ident, env $variable:expr, $factory:expr $(,)?) => {
+        #[allow(dead_code)]
+        fn $name(case: &str) {
+            $crate::__private::run_cache_from_env(stringify!($name), case, $variable, $factory);
+        }
+        $crate::__for_each_cache_case!(__tests $name);
+    };
+    ($name:ident, $factory:expr $(,)?) => {
+        #[allow(dead_code)]
+        fn $name(case: &str) {
+            $crate::__private::run_cache(stringify!($name), case, $factory);
+        }
+        $crate::__for_each_cache_case!(__tests $name);
+    };
+}
+
+/// Makes the tests of a suite. They call the function of the suite's name, which stands beside the module so that the factory
+/// means what it means where the macro is called.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __tests {
+    ([$name:ident] $($case:ident),* $(,)?) => {
+        mod $name {
+            $(
+                #[test]
+                fn $case() {
+                    super::$name(stringify!($case));
+                }
+            )*
+        }
+    };
+}
+
+/// Makes the table of all store cases.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __store_table {
+    ([] $($case:ident),* $(,)?) => {
+        &[$($crate::StoreCase::new(stringify!($case), |harness| Box::pin($crate::store::cases::$case(harness)))),*]
+    };
+}
+
+/// Makes the table of all cache cases.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __cache_table {
+    ([] $($case:ident),* $(,)?) => {
+        &[$($crate::CacheCase::new(stringify!($case), |harness| Box::pin($crate::cache::cases::$case(harness)))),*]
+    };
+}

@@ -1,0 +1,69 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use session_core::{CacheEntry, Result, SessionCache, SessionId, async_trait};
+use tokio::time::Instant;
+
+/// A cache in a map behind one lock. It forgets what is past its time when it is asked for it, and nothing else.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use session_conformance::fixtures;
+/// use session_conformance::reference::MapCache;
+/// use session_core::{CacheEntry, SessionCache};
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let cache = MapCache::default();
+/// let entry = CacheEntry::of(fixtures::record("ann").into(), fixtures::NOW);
+/// assert!(cache.put_if_newer(entry.clone(), Duration::from_secs(60)).await?);
+/// assert!(!cache.put_if_newer(entry, Duration::from_secs(60)).await?, "nothing newer");
+/// # Ok::<(), session_core::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct MapCache {
+    slots: Mutex<BTreeMap<SessionId, Slot>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    entry: CacheEntry,
+    until: Instant,
+}
+
+#[async_trait]
+impl SessionCache for MapCache {
+    fn name(&self) -> &'static str {
+        "map"
+    }
+
+    async fn get(&self, id: SessionId) -> Result<Option<CacheEntry>> {
+        let mut slots = self.slots.lock();
+        slots.retain(|_, slot| slot.until > Instant::now());
+        Ok(slots.get(&id).map(|slot| slot.entry.clone()))
+    }
+
+    async fn put_if_newer(&self, entry: CacheEntry, ttl: Duration) -> Result<bool> {
+        if ttl.is_zero() {
+            return Ok(false);
+        }
+        let now = Instant::now();
+        let mut slots = self.slots.lock();
+        let stored = slots.get(&entry.id).filter(|slot| slot.until > now);
+        if stored.is_some_and(|slot| !entry.replaces(&slot.entry)) {
+            return Ok(false);
+        }
+        // A time to live beyond what the clock can count is none: 100 years.
+        let until = now.checked_add(ttl).unwrap_or(now + Duration::from_secs(100 * 365 * 24 * 3600));
+        slots.insert(entry.id, Slot { entry, until });
+        Ok(true)
+    }
+
+    async fn remove(&self, id: SessionId) -> Result<()> {
+        self.slots.lock().remove(&id);
+        Ok(())
+    }
+}

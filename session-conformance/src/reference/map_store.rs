@@ -1,0 +1,183 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use session_core::prelude::*;
+use session_core::{Actor, Cursor, EndReason, Expiry};
+
+const NAME: &str = "map";
+
+/// Everything that the store keeps.
+pub(crate) type Rows = BTreeMap<SessionId, Arc<SessionRecord>>;
+
+/// A store in a map behind one lock: every method is a critical section, so every promise of atomicity holds by itself.
+///
+/// It is exact, and as slow as a full scan for everything that is not asked by id. Use it to learn the contract and to test
+/// against; an application takes `session-memory`.
+///
+/// # Examples
+/// ```
+/// use session_conformance::reference::MapStore;
+/// use session_core::{SessionStore, Timestamp};
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let store = MapStore::default();
+/// assert_eq!(store.stats(Timestamp::from_millis(0)).await?.live, 0);
+/// # Ok::<(), session_core::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct MapStore {
+    pub(crate) rows: Mutex<Rows>,
+}
+
+#[async_trait]
+impl SessionStore for MapStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new(NAME, Durability::Process)
+    }
+
+    async fn create(
+        &self,
+        record: Arc<SessionRecord>,
+        limit: Option<&SessionLimit>,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
+        self.capabilities().check_new(&record, limit)?;
+        let mut rows = self.rows.lock();
+        if rows.contains_key(&record.id) {
+            return Err(Error::already_exists(NAME, "create"));
+        }
+        let ended = match limit {
+            Some(limit) => make_room(&mut rows, &record, limit)?,
+            None => Vec::new(),
+        };
+        rows.insert(record.id, record);
+        Ok(ended)
+    }
+
+    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>> {
+        check_batch("load", ids.len())?;
+        let ids: BTreeSet<_> = ids.iter().collect();
+        let rows = self.rows.lock();
+        Ok(ids.into_iter().filter_map(|id| rows.get(id)).cloned().collect())
+    }
+
+    async fn update(&self, record: Arc<SessionRecord>, expected: Revision) -> Result<Revision> {
+        self.capabilities().check_active(&record)?;
+        let mut rows = self.rows.lock();
+        let row = rows.get_mut(&record.id).ok_or_else(|| Error::not_found(NAME, "update"))?;
+        if let Some(ended) = row.ended() {
+            return Err(Error::ended(NAME, "update", ended.clone()));
+        }
+        if row.revision != expected {
+            return Err(Error::conflict(NAME, "update", row.revision));
+        }
+        *row = Arc::new(row.updated_by(&record));
+        Ok(row.revision)
+    }
+
+    async fn touch(&self, batch: &[Touch]) -> Result<u64> {
+        check_batch("touch", batch.len())?;
+        let mut rows = self.rows.lock();
+        let mut moved = 0;
+        for touch in latest_of_each(batch) {
+            if let Some(row) = rows.get_mut(&touch.id) {
+                moved += u64::from(Arc::make_mut(row).touch(touch));
+            }
+        }
+        Ok(moved)
+    }
+
+    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
+        if let EndScope::Ids(ids) = scope {
+            check_batch("end", ids.len())?;
+        }
+        let mut rows = self.rows.lock();
+        let claimed = rows.values_mut().filter(|row| row.ended().is_none() && scope.contains(row));
+        Ok(claimed.map(|row| end_row(row, ended.clone())).collect())
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page> {
+        query.check()?;
+        let rows = self.rows.lock();
+        let mut found: Vec<_> = rows.values().filter(|row| query.matches(row)).collect();
+        found.sort_unstable_by_key(|row| std::cmp::Reverse(Cursor::of(row)));
+        // One more than the page tells whether there is a next one.
+        let found = found.into_iter().take(query.limit + 1).map(|row| Arc::new(row.redacted()));
+        Ok(Page::cut(found.collect(), query.limit))
+    }
+
+    async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<SessionRecord>>> {
+        check_batch("expire", limit)?;
+        let mut rows = self.rows.lock();
+        let claimed = rows.values_mut().filter(|row| row.ended().is_none());
+        Ok(claimed.filter_map(|row| expire_row(row, now)).take(limit).collect())
+    }
+
+    async fn purge(&self, before: Timestamp, limit: usize) -> Result<u64> {
+        check_batch("purge", limit)?;
+        let mut rows = self.rows.lock();
+        let over = |row: &SessionRecord| row.ended().is_some_and(|ended| ended.at < before);
+        let purged: Vec<_> = rows.values().filter(|row| over(row)).map(|row| row.id).take(limit).collect();
+        rows.retain(|id, _| !purged.contains(id));
+        Ok(purged.len() as u64)
+    }
+
+    async fn stats(&self, now: Timestamp) -> Result<StoreStats> {
+        let rows = self.rows.lock();
+        let mut stats = StoreStats::default();
+        let mut users = BTreeSet::new();
+        for row in rows.values() {
+            match row.ended() {
+                Some(ended) => *stats.ended.entry(ended.reason).or_default() += 1,
+                None if row.is_live(now) => {
+                    stats.live += 1;
+                    users.extend(&row.user_id);
+                }
+                None => stats.expired += 1,
+            }
+        }
+        stats.users = users.len() as u64;
+        stats.oldest = rows.values().map(|row| row.created_at).min();
+        stats.newest = rows.values().map(|row| row.created_at).max();
+        Ok(stats)
+    }
+}
+
+/// Ends what must go so that the new session fits.
+fn make_room(rows: &mut Rows, new: &SessionRecord, limit: &SessionLimit) -> Result<Vec<Arc<SessionRecord>>> {
+    let counted = rows.values().filter(|row| limit.counts(row, new)).cloned().collect();
+    let surplus: BTreeSet<_> = limit.evict(NAME, counted)?.iter().map(|row| row.id).collect();
+    let ended = Ended::new(EndReason::LimitEvicted, limit.now, Actor::System);
+    let claimed = rows.values_mut().filter(|row| surplus.contains(&row.id));
+    Ok(claimed.map(|row| end_row(row, ended.clone())).collect())
+}
+
+/// Of several touches of one session only the latest counts.
+fn latest_of_each(batch: &[Touch]) -> impl Iterator<Item = &Touch> {
+    let mut latest: BTreeMap<SessionId, &Touch> = BTreeMap::new();
+    for touch in batch {
+        let kept = latest.entry(touch.id).or_insert(touch);
+        if touch.last_seen_at > kept.last_seen_at {
+            *kept = touch;
+        }
+    }
+    latest.into_values()
+}
+
+/// Ends one active row and returns it as it is now stored.
+pub(crate) fn end_row(row: &mut Arc<SessionRecord>, ended: Ended) -> Arc<SessionRecord> {
+    *row = Arc::new(SessionRecord::clone(row).into_ended(ended));
+    Arc::clone(row)
+}
+
+/// Ends one active row if it is past a deadline, with the reason and the time of that deadline.
+fn expire_row(row: &mut Arc<SessionRecord>, now: Timestamp) -> Option<Arc<SessionRecord>> {
+    match row.expiry(now) {
+        Expiry::Expired(deadline) => {
+            Some(end_row(row, Ended::new(deadline.reason, deadline.at, Actor::System)))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,169 @@
+//! `create` under a limit: which sessions count.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_core::{
+    ClientInfo, DeviceKind, EndReason, ErrorKind, LimitScope, OnExceed, Revision, SessionLimit, SessionRecord,
+};
+
+use super::{
+    apply, assert_all_stored, assert_stored, expire, given_all, given_ended, idle, ids_of, live, several,
+    sign_out,
+};
+use crate::fixtures::{anonymous, at, full, limit, logged_out, record, record_at, touch};
+use crate::harness::{Harness, assert_kind, ids};
+
+/// Signs a user in if there is a place, and tells whether there was.
+async fn fits(h: &Harness, record: &SessionRecord, limit: &SessionLimit) -> bool {
+    match h.create(record, limit).await {
+        Ok(ended) => {
+            assert!(ended.is_empty(), "a limit that refuses ended something");
+            true
+        }
+        Err(error) => {
+            assert_kind::<()>(Err(error), ErrorKind::LimitExceeded);
+            false
+        }
+    }
+}
+
+fn on(kind: Option<DeviceKind>, millis: u64) -> SessionRecord {
+    let mut record = record_at("ann", millis);
+    let mut client = ClientInfo::default();
+    client.device.kind = kind;
+    record.client = Arc::new(client);
+    record
+}
+
+fn per_device_kind(max: u32, on_exceed: OnExceed) -> SessionLimit {
+    limit(max, on_exceed, 100).with_scope(LimitScope::UserAndDeviceKind)
+}
+
+/// A session at its absolute or idle deadline does not count, and is left for the sweep, which gives it its own reason.
+pub async fn limit_does_not_count_expired_sessions_and_leaves_them(h: Harness) {
+    let (mut absolute, idle) = (full("ann"), idle("ann", 1_000));
+    absolute.expires_at = at(1_000);
+    given_all(&h, &[absolute.clone(), idle.clone()]).await;
+    assert!(!fits(&h, &record("ann"), &limit(2, OnExceed::Refuse, 999)).await);
+    assert!(fits(&h, &record("ann"), &limit(1, OnExceed::Refuse, 1_000)).await);
+    let gone = h.create(&record_at("ann", 1), &limit(1, OnExceed::EndOldest, 1_000)).await;
+    assert_eq!(gone.expect("create").len(), 1);
+    assert_stored(&h, &absolute).await;
+    assert_stored(&h, &idle).await;
+    assert_eq!(ids(&expire(&h, 1_000, 10).await), ids_of([&absolute, &idle]));
+}
+
+/// Ended sessions free their places, however they ended.
+pub async fn limit_does_not_count_ended_sessions(h: Harness) {
+    let over = several("ann", 4);
+    for record in &over {
+        given_ended(&h, record, &logged_out(1)).await;
+    }
+    let live = record("ann");
+    assert!(fits(&h, &live, &limit(1, OnExceed::Refuse, 2)).await);
+    let gone = h.create(&record("ann"), &limit(1, OnExceed::EndOldest, 3)).await.expect("create");
+    assert_eq!(ids(&gone), [live.id]);
+    assert_eq!(gone[0].ended().map(|ended| ended.reason), Some(EndReason::LimitEvicted));
+    assert_stored(&h, &over[0].clone().into_ended(logged_out(1))).await;
+}
+
+/// Each user has their own places; anonymous sessions take none.
+pub async fn limit_does_not_count_other_users(h: Harness) {
+    given_all(&h, &several("bob", 5)).await;
+    given_all(&h, &[anonymous(), anonymous()]).await;
+    assert!(fits(&h, &record("ann"), &limit(1, OnExceed::Refuse, 9)).await);
+    assert!(!fits(&h, &record("ann"), &limit(1, OnExceed::Refuse, 9)).await);
+    assert_eq!(live(&h, "bob", 9).await.len(), 5);
+}
+
+/// Sessions that were created without a limit count as well. Catches a counter that only limited sign-ins raise.
+pub async fn limit_counts_sessions_created_without_one(h: Harness) {
+    given_all(&h, &several("ann", 2)).await;
+    assert!(!fits(&h, &record("ann"), &limit(2, OnExceed::Refuse, 9)).await);
+    assert!(fits(&h, &record("ann"), &limit(3, OnExceed::Refuse, 9)).await);
+    h.given(&record("ann")).await;
+    assert!(!fits(&h, &record("ann"), &limit(4, OnExceed::Refuse, 9)).await);
+}
+
+/// Places come free and are taken again, over and over. Catches a counter that drifts.
+pub async fn limit_counts_right_after_many_sign_ins_and_outs(h: Harness) {
+    let limit = limit(2, OnExceed::Refuse, 9);
+    h.given(&record("ann")).await;
+    for _ in 0..10 {
+        let record = record("ann");
+        assert!(fits(&h, &record, &limit).await);
+        assert!(!fits(&h, &record_at("ann", 1), &limit).await);
+        assert_eq!(sign_out(&h, record.id, 1).await, [record.id]);
+        assert_eq!(sign_out(&h, record.id, 2).await, []);
+    }
+    assert!(fits(&h, &record("ann"), &limit).await);
+}
+
+/// Whether a session is live is judged at the limit's own time and by the deadlines that touches and updates left.
+pub async fn limit_counts_by_the_deadlines_as_they_are_now(h: Harness) {
+    let (used, mut cut, mut longer) = (idle("ann", 1_000), record("ann"), record("ann"));
+    longer.expires_at = at(500);
+    given_all(&h, &[used.clone(), cut.clone(), longer.clone()]).await;
+    assert_eq!(apply(&h, &[touch(used.id, 900)]).await, 1);
+    (cut.expires_at, longer.expires_at) = (at(600), at(700_000));
+    h.update(&cut, Revision::FIRST).await.expect("update");
+    h.update(&longer, Revision::FIRST).await.expect("update");
+
+    let refused = h.create(&record("ann"), &limit(1, OnExceed::Refuse, 1_500)).await;
+    let error = assert_kind(refused, ErrorKind::LimitExceeded);
+    assert_eq!(ids(error.live_sessions()), ids_of([&used, &longer]));
+    let refused = h.create(&record("ann"), &limit(1, OnExceed::Refuse, 599)).await;
+    let error = assert_kind(refused, ErrorKind::LimitExceeded);
+    assert_eq!(ids(error.live_sessions()), ids_of([&used, &cut, &longer]));
+}
+
+/// Per kind of device, only sessions on the same kind count, go, and are shown by a refusal, even if another kind has
+/// older ones.
+pub async fn limit_by_device_kind_counts_that_kind_only(h: Harness) {
+    let phones = [on(Some(DeviceKind::Mobile), 10), on(Some(DeviceKind::Mobile), 20)];
+    let others = [on(Some(DeviceKind::Desktop), 0), on(Some(DeviceKind::Tablet), 1), on(None, 2)];
+    given_all(&h, &phones).await;
+    given_all(&h, &others).await;
+    let limit = per_device_kind(2, OnExceed::EndOldest);
+    let gone = h.create(&on(Some(DeviceKind::Mobile), 30), &limit).await.expect("create");
+    assert_eq!(ids(&gone), [phones[0].id]);
+    assert!(h.create(&on(Some(DeviceKind::Tv), 31), &limit).await.expect("create").is_empty());
+    let refused = h.create(&on(Some(DeviceKind::Desktop), 32), &per_device_kind(1, OnExceed::Refuse)).await;
+    let error = assert_kind(refused, ErrorKind::LimitExceeded);
+    assert_eq!(ids(error.live_sessions()), [others[0].id]);
+    assert_all_stored(&h, &others).await;
+}
+
+/// Unknown is a kind of its own: unknown devices count against each other and against no others. Catches `NULL = NULL`.
+pub async fn limit_by_device_kind_counts_unknown_as_a_kind(h: Harness) {
+    let unknown = [on(None, 10), on(None, 20)];
+    given_all(&h, &unknown).await;
+    given_all(&h, &[on(Some(DeviceKind::Other), 0), on(Some(DeviceKind::Desktop), 1)]).await;
+    let gone = h.create(&on(None, 30), &per_device_kind(2, OnExceed::EndOldest)).await.expect("create");
+    assert_eq!(ids(&gone), [unknown[0].id]);
+    assert!(!fits(&h, &on(None, 31), &per_device_kind(2, OnExceed::Refuse)).await);
+    assert!(fits(&h, &on(Some(DeviceKind::Other), 32), &per_device_kind(2, OnExceed::Refuse)).await);
+}
+
+/// A limit for the whole user counts all kinds of devices together.
+pub async fn limit_of_a_user_counts_all_device_kinds(h: Harness) {
+    let records =
+        [on(Some(DeviceKind::Mobile), 0), on(None, 1), on(Some(DeviceKind::Desktop), 2), on(None, 3)];
+    given_all(&h, &records).await;
+    let new = on(Some(DeviceKind::Tv), 4);
+    let gone = h.create(&new, &limit(3, OnExceed::EndOldest, 9)).await.expect("create");
+    assert_eq!(ids(&gone), ids_of(&records[..2]));
+}
+
+/// The kind of device that counts is the one that is stored now, after an update of the client too.
+pub async fn limit_by_device_kind_follows_an_update(h: Harness) {
+    let mut record = on(Some(DeviceKind::Mobile), 0);
+    record.idle_timeout = Some(Duration::from_secs(60));
+    h.given(&record).await;
+    record.client = on(Some(DeviceKind::Desktop), 0).client;
+    h.update(&record, Revision::FIRST).await.expect("update");
+    let limit = per_device_kind(1, OnExceed::Refuse);
+    assert!(fits(&h, &on(Some(DeviceKind::Mobile), 1), &limit).await);
+    assert!(!fits(&h, &on(Some(DeviceKind::Desktop), 2), &limit).await);
+}

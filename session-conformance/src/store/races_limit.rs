@@ -1,0 +1,247 @@
+//! Races under a limit: never one too many, and everybody who had to go is told once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use session_core::{
+    ClientInfo, DeviceKind, EndReason, EndScope, Error, ErrorKind, LimitScope, ListQuery, OnExceed,
+    SessionId, SessionLimit, SessionRecord, StateFilter,
+};
+
+use super::{
+    Records, TASKS, apply, assert_all_stored, change, end, found, given_all, ids_of, live, load, race,
+    several,
+};
+use crate::fixtures::{full, limit, logged_out, record_at, touch, user};
+use crate::harness::{Harness, ids};
+
+/// The limit of most races.
+const MAX: usize = 5;
+
+fn at_most(on_exceed: OnExceed) -> SessionLimit {
+    limit(5, on_exceed, 1_000)
+}
+
+/// Watches a user's live sessions until it is told to stop, and asserts that never more than so many were live at once.
+///
+/// A list need not be a snapshot: it may show a session that ended while the list was read, beside the one that took
+/// its place. But what two lists in a row show was live in between, because no session becomes live again.
+async fn watch(h: Harness, name: &'static str, max: usize, done: Arc<AtomicBool>) {
+    let mut before = BTreeSet::new();
+    loop {
+        let last = done.load(Ordering::SeqCst);
+        let now: BTreeSet<_> = live(&h, name, 1_000).await.into_iter().collect();
+        let both = before.intersection(&now).count();
+        assert!(both <= max, "{both} sessions were live at once under a limit of {max}");
+        if last {
+            return;
+        }
+        before = now;
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Runs parallel sign-ins of a user beside a watcher, and returns their answers.
+async fn sign_in(
+    h: &Harness,
+    name: &'static str,
+    limit: SessionLimit,
+) -> Vec<(SessionRecord, Result<Records, Error>)> {
+    let done = Arc::new(AtomicBool::new(false));
+    let watcher = tokio::spawn(watch(h.clone(), name, MAX, Arc::clone(&done)));
+    let answers = race(h, TASKS, |number, h| async move {
+        let record = record_at(name, number as u64);
+        let answer = h.create(&record, &limit).await;
+        (record, answer)
+    });
+    let answers = answers.await;
+    done.store(true, Ordering::SeqCst);
+    watcher.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
+    answers
+}
+
+/// Asserts that all sign-ins succeeded, that exactly the limit is live, and that the others were evicted and returned,
+/// each once.
+async fn assert_exact(h: &Harness, name: &str, answers: Vec<(SessionRecord, Result<Records, Error>)>) {
+    let mut created = Vec::new();
+    let mut returned = Records::new();
+    for (record, answer) in answers {
+        let evicted = answer.expect("create");
+        assert!(evicted.len() <= 1, "a sign-in met {} too many", evicted.len());
+        returned.extend(evicted);
+        created.push(record);
+    }
+    let live: BTreeSet<_> = live(h, name, 1_000).await.into_iter().collect();
+    assert_eq!(live.len(), MAX);
+    let gone = ids(&returned);
+    let expected: Vec<_> = ids_of(&created).into_iter().filter(|id| !live.contains(id)).collect();
+    assert_eq!(gone, expected, "who is gone is not who was returned");
+    let reason = |record: &SessionRecord| record.ended().map(|ended| ended.reason);
+    assert!(returned.iter().all(|record| reason(record) == Some(EndReason::LimitEvicted)));
+    assert_all_stored(h, returned.iter().map(|record| &**record)).await;
+}
+
+/// Of parallel sign-ins exactly as many as the limit stay, and at no moment more are live. Catches count first and
+/// insert later, and insert first and evict later.
+pub async fn parallel_sign_ins_end_the_oldest_and_keep_the_limit(h: Harness) {
+    let answers = sign_in(&h, "ann", at_most(OnExceed::EndOldest)).await;
+    assert_exact(&h, "ann", answers).await;
+}
+
+/// So if the least recently seen has to go.
+pub async fn parallel_sign_ins_end_the_least_recently_seen_and_keep_the_limit(h: Harness) {
+    let answers = sign_in(&h, "ann", at_most(OnExceed::EndLeastRecentlySeen)).await;
+    assert_exact(&h, "ann", answers).await;
+}
+
+/// If the limit refuses, exactly as many as it allows get in, nobody has to go, and everybody else is shown who fills it.
+pub async fn parallel_sign_ins_are_refused_beyond_the_limit(h: Harness) {
+    let answers = sign_in(&h, "ann", at_most(OnExceed::Refuse)).await;
+    let mut created = Vec::new();
+    let mut refused = Vec::new();
+    for (record, answer) in answers {
+        match answer {
+            Ok(ended) => {
+                assert!(ended.is_empty());
+                created.push(record);
+            }
+            Err(error) => {
+                assert_eq!((error.kind(), error.live_sessions().len()), (ErrorKind::LimitExceeded, MAX));
+                refused.push(record.id);
+            }
+        }
+    }
+    assert_eq!(created.len(), MAX);
+    assert_eq!(live(&h, "ann", 1_000).await, ids_of(&created));
+    assert!(load(&h, &refused).await.is_empty(), "a refused session is stored");
+}
+
+/// Sign-ins of two users at once keep both limits, and nobody's session ends for the other. Catches locks that are
+/// taken in two orders.
+pub async fn parallel_sign_ins_of_two_users_keep_both_limits(h: Harness) {
+    let limit = at_most(OnExceed::EndOldest);
+    let answers = race(&h, TASKS, |number, h| async move {
+        let record = record_at(["ann", "bob"][number % 2], number as u64);
+        let answer = h.create(&record, &limit).await;
+        if let Ok(evicted) = &answer {
+            assert!(evicted.iter().all(|gone| gone.user_id == record.user_id));
+        }
+        (record, answer)
+    });
+    let (ann, bob) =
+        answers.await.into_iter().partition(|(record, _)| record.user_id.as_ref() == Some(&user("ann")));
+    assert_exact(&h, "ann", ann).await;
+    assert_exact(&h, "bob", bob).await;
+}
+
+/// Sign-ins on several kinds of devices keep the limit of each kind.
+pub async fn parallel_sign_ins_keep_the_limit_of_each_device_kind(h: Harness) {
+    let kinds = [Some(DeviceKind::Mobile), Some(DeviceKind::Desktop), None];
+    let per_kind = limit(2, OnExceed::EndOldest, 1_000).with_scope(LimitScope::UserAndDeviceKind);
+    let answers = race(&h, TASKS, |number, h| async move {
+        let mut record = record_at("ann", number as u64);
+        let mut client = ClientInfo::default();
+        client.device.kind = kinds[number % 3];
+        record.client = Arc::new(client);
+        h.create(&record, &per_kind).await.expect("create")
+    });
+    let evicted: Records = answers.await.into_iter().flatten().collect();
+    let left = load(&h, &live(&h, "ann", 1_000).await).await;
+    for kind in kinds {
+        assert_eq!(left.iter().filter(|live| live.client.device.kind == kind).count(), 2);
+    }
+    assert_eq!(evicted.len(), TASKS - 6, "an eviction was lost or told twice");
+}
+
+/// A limit per kind of device and one for the whole user at once: the narrower is kept by those who ask for it, the
+/// wider by all.
+pub async fn parallel_sign_ins_of_both_scopes_keep_the_wider_limit(h: Harness) {
+    let wide = at_most(OnExceed::EndOldest);
+    let narrow = limit(1, OnExceed::EndOldest, 1_000).with_scope(LimitScope::UserAndDeviceKind);
+    let answers = race(&h, TASKS, |number, h| async move {
+        let record = record_at("ann", number as u64);
+        h.create(&record, if number % 2 == 0 { &wide } else { &narrow }).await.expect("create")
+    });
+    let evicted: Records = answers.await.into_iter().flatten().collect();
+    let left = live(&h, "ann", 1_000).await;
+    assert!((1..=MAX).contains(&left.len()), "{} are live under a limit of {MAX}", left.len());
+    assert_eq!(evicted.len() + left.len(), TASKS, "an eviction was lost or told twice");
+}
+
+/// An eviction wins over saves and touches that run beside it, like any end.
+pub async fn evictions_are_not_undone_by_updates_and_touches(h: Harness) {
+    let victims = [full("ann"), full("ann"), full("ann"), full("ann"), full("ann")];
+    given_all(&h, &victims).await;
+    let targets = ids_of(&victims);
+    let answers = race(&h, TASKS, |number, h| {
+        let target = targets[number % targets.len()];
+        async move {
+            match number % 8 {
+                0 => {
+                    let record = record_at("ann", 500 + number as u64);
+                    h.create(&record, &at_most(OnExceed::EndOldest)).await.expect("create")
+                }
+                1..=4 => {
+                    let edit = |record: &mut SessionRecord| record.label = Some(number.to_string());
+                    if let Err(error) = change(&h, target, edit).await {
+                        assert_eq!(error.kind(), ErrorKind::Ended);
+                    }
+                    Records::new()
+                }
+                _ => {
+                    apply(&h, &[touch(target, number as u64)]).await;
+                    Records::new()
+                }
+            }
+        }
+    });
+    let evicted: Records = answers.await.into_iter().flatten().collect();
+    assert_eq!((evicted.len(), live(&h, "ann", 1_000).await.len()), (TASKS / 8, MAX));
+    assert_all_stored(&h, evicted.iter().map(|record| &**record)).await;
+}
+
+/// Evictions and sign-outs meet: each session ends once and is returned to one of them.
+pub async fn evictions_and_ends_return_each_session_once(h: Harness) {
+    let before = several("ann", 20);
+    given_all(&h, &before).await;
+    let answers = race(&h, TASKS, |number, h| {
+        let target: SessionId = before[(number * 7) % before.len()].id;
+        async move {
+            if number % 2 == 0 {
+                let record = record_at("ann", 100 + number as u64);
+                return h.create(&record, &at_most(OnExceed::EndOldest)).await.expect("create");
+            }
+            end(&h, &EndScope::id(target), &logged_out(1)).await
+        }
+    });
+    let returned: Records = answers.await.into_iter().flatten().collect();
+    let query = ListQuery::default().with_user(user("ann")).with_state(StateFilter::Ended);
+    assert_eq!(ids(&returned), found(&h, query).await);
+    assert!(live(&h, "ann", 1_000).await.len() <= MAX);
+    assert_all_stored(&h, returned.iter().map(|record| &**record)).await;
+}
+
+/// Places that come free are given away once each, while people sign out and in.
+pub async fn freed_places_are_given_away_once(h: Harness) {
+    let before = several("ann", MAX);
+    given_all(&h, &before).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let watcher = tokio::spawn(watch(h.clone(), "ann", MAX, Arc::clone(&done)));
+    let answers = race(&h, TASKS, |number, h| {
+        let leaving = before.get(number / 8).filter(|_| number % 8 == 0).map(|record| record.id);
+        async move {
+            if let Some(id) = leaving {
+                end(&h, &EndScope::id(id), &logged_out(1)).await;
+                return 0;
+            }
+            let record = record_at("ann", 100 + number as u64);
+            usize::from(h.create(&record, &at_most(OnExceed::Refuse)).await.is_ok())
+        }
+    });
+    let entered: usize = answers.await.into_iter().sum();
+    done.store(true, Ordering::SeqCst);
+    watcher.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
+    assert!(entered <= MAX, "{entered} got in through {MAX} free places");
+    assert_eq!(live(&h, "ann", 1_000).await.len(), entered);
+}

@@ -1,0 +1,148 @@
+//! What the tests that the macros make call: every form of one case, and the environment.
+
+use std::env::VarError;
+
+use session_core::{SessionCache, SessionStore};
+
+use crate::case::{CASE_TIME_LIMIT, Case};
+use crate::{CacheHarness, Form, Harness, cache_cases, store_cases};
+
+const REQUIRE: &str = "SESSION_TEST_REQUIRE";
+
+/// Runs one store case in every form.
+pub fn run_store<S, F>(suite: &str, case: &str, open: impl Fn() -> F)
+where
+    S: SessionStore,
+    F: Future<Output = S> + Send + 'static,
+{
+    run(suite, case, store_cases(), |form| {
+        let opening = open();
+        async move { Harness::in_form(opening.await, form) }
+    });
+}
+
+/// Runs one store case in every form, against what the environment names.
+pub fn run_store_from_env<S, F>(suite: &str, case: &str, variable: &str, open: impl Fn(String) -> F)
+where
+    S: SessionStore,
+    F: Future<Output = S> + Send + 'static,
+{
+    if let Some(value) = from_env(suite, case, variable) {
+        run_store(suite, case, || open(value.clone()));
+    }
+}
+
+/// Runs one cache case in every form.
+pub fn run_cache<C, F>(suite: &str, case: &str, open: impl Fn() -> F)
+where
+    C: SessionCache,
+    F: Future<Output = C> + Send + 'static,
+{
+    run(suite, case, cache_cases(), |form| {
+        let opening = open();
+        async move { CacheHarness::in_form(opening.await, form) }
+    });
+}
+
+/// Runs one cache case in every form, against what the environment names.
+pub fn run_cache_from_env<C, F>(suite: &str, case: &str, variable: &str, open: impl Fn(String) -> F)
+where
+    C: SessionCache,
+    F: Future<Output = C> + Send + 'static,
+{
+    if let Some(value) = from_env(suite, case, variable) {
+        run_cache(suite, case, || open(value.clone()));
+    }
+}
+
+fn run<H: Send + 'static, F>(suite: &str, name: &str, cases: &[Case<H>], open: impl Fn(Form) -> F)
+where
+    F: Future<Output = H> + Send + 'static,
+{
+    let case = cases.iter().find(|case| case.name() == name).expect("the macro and the table share a list");
+    for form in Form::ALL {
+        if let Err(failure) = case.execute(&format!("{name}, {form}"), CASE_TIME_LIMIT, || open(form)) {
+            panic!("{suite}, case {name}, {form}: {failure}");
+        }
+    }
+}
+
+fn from_env(suite: &str, case: &str, variable: &str) -> Option<String> {
+    match decide(suite, case, variable, read(variable), read(REQUIRE).as_deref()) {
+        Decision::Run(value) => Some(value),
+        Decision::Skip(line) => {
+            println!("{line}");
+            None
+        }
+        Decision::Fail(message) => panic!("{message}"),
+    }
+}
+
+/// Reads a variable; an empty one counts as unset.
+fn read(variable: &str) -> Option<String> {
+    match std::env::var(variable) {
+        Ok(value) => Some(value).filter(|value| !value.is_empty()),
+        Err(VarError::NotPresent) => None,
+        Err(VarError::NotUnicode(_)) => panic!("{variable} is not valid Unicode"),
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Decision {
+    Run(String),
+    Skip(String),
+    Fail(String),
+}
+
+fn decide(
+    suite: &str,
+    case: &str,
+    variable: &str,
+    value: Option<String>,
+    required: Option<&str>,
+) -> Decision {
+    if let Some(value) = value {
+        return Decision::Run(value);
+    }
+    let mut names = required.unwrap_or_default().split(',').map(str::trim);
+    match names.find(|name| *name == suite || *name == "all") {
+        None => Decision::Skip(format!("skipped {suite}::{case}: {variable} is not set")),
+        Some(name) => Decision::Fail(format!(
+            "{REQUIRE} asks for `{name}`, but {variable} is not set: set it to a server that the tests of \
+             `{suite}` may fill, or take `{name}` out of {REQUIRE}"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decided(value: Option<&str>, required: Option<&str>) -> Decision {
+        decide("redis", "load_of_nothing", "SESSION_TEST_REDIS_URL", value.map(str::to_owned), required)
+    }
+
+    #[test]
+    fn a_value_runs_the_case() {
+        assert_eq!(decided(Some("redis://"), None), Decision::Run("redis://".to_owned()));
+        assert_eq!(decided(Some("redis://"), Some("redis")), Decision::Run("redis://".to_owned()));
+    }
+
+    #[test]
+    fn an_unset_variable_skips_in_one_line() {
+        let line = "skipped redis::load_of_nothing: SESSION_TEST_REDIS_URL is not set";
+        for required in [None, Some(""), Some("postgres,redis_cache"), Some("Redis"), Some("allowed")] {
+            assert_eq!(decided(None, required), Decision::Skip(line.to_owned()), "{required:?}");
+        }
+    }
+
+    #[test]
+    fn a_required_suite_fails_and_says_what_to_do() {
+        for required in ["redis", "postgres, redis", "all", " all ,x"] {
+            let Decision::Fail(message) = decided(None, Some(required)) else {
+                panic!("{required} did not fail");
+            };
+            assert!(message.contains("SESSION_TEST_REDIS_URL is not set: set it"), "{message}");
+        }
+    }
+}

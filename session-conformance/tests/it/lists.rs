@@ -1,0 +1,30 @@
+//! A case that is written but not listed would never run.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use session_conformance::{Case, cache_cases, store_cases};
+
+#[test]
+fn every_store_case_is_listed_once() {
+    assert_listed("src/store", store_cases());
+}
+
+#[test]
+fn every_cache_case_is_listed_once() {
+    assert_listed("src/cache/cases", cache_cases());
+}
+
+#[track_caller]
+fn assert_listed<H: Send + 'static>(folder: &str, cases: &[Case<H>]) {
+    let listed: BTreeSet<_> = cases.iter().map(|case| case.name().to_owned()).collect();
+    assert_eq!(listed.len(), cases.len(), "a case is listed twice");
+    let mut written = BTreeSet::new();
+    for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        let functions = text.lines().filter_map(|line| line.strip_prefix("pub async fn "));
+        written.extend(functions.filter_map(|line| line.split(['(', '<']).next()).map(str::to_owned));
+    }
+    assert_eq!(written, listed);
+}

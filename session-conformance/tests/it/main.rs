@@ -1,0 +1,16 @@
+//! The suites, tried on stores and caches that are right and on some that are not.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod broken;
+mod decorated;
+mod environment;
+mod lists;
+mod namespaced;
+mod support;
+
+mod conformance {
+    use session_conformance::reference::{MapCache, MapStore};
+
+    session_conformance::session_store_suite!(reference, || async { MapStore::default() });
+    session_conformance::session_cache_suite!(reference_cache, || async { MapCache::default() });
+}

@@ -1,0 +1,128 @@
+//! How sure the application is who the user is: requiring more, and signing in in two steps.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use session_core::{AssuranceLevel, AuthEvent, AuthMethod, Error, Lifetime, Result, UserId};
+
+use crate::create::{Created, NewSession};
+use crate::manager::SessionManager;
+use crate::session::Session;
+
+/// Where a pending sign-in keeps what it knows. Keys with this prefix belong to the library.
+const PENDING_KEY: &str = "session-kit.pending";
+
+/// How long a user has for the second step.
+const PENDING_LIFETIME: Duration = Duration::from_secs(10 * 60);
+
+/// What [`Session::require`] misses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepUp {
+    /// The last authentication is too long ago: ask for the password, or whatever it was, again.
+    #[error("authentication is older than {} s", .max_age.as_secs())]
+    Fresh {
+        /// How old it may be.
+        max_age: Duration,
+    },
+    /// The level is too low: ask for a further factor.
+    #[error("{required} is required, the session has {actual}")]
+    Level {
+        /// What is required.
+        required: AssuranceLevel,
+        /// What the session has now.
+        actual: AssuranceLevel,
+    },
+}
+
+impl Session {
+    /// Returns the level that the session has now. A step-up beyond one factor decays with
+    /// [`with_step_up_lifetime`](crate::SessionManagerBuilder::with_step_up_lifetime): the session goes on at the level of its sign-in.
+    #[must_use]
+    pub fn assurance(&self) -> AssuranceLevel {
+        let record = self.record();
+        let Some(lifetime) = self.manager().settings().step_up_lifetime else { return record.assurance() };
+        let now = self.manager().now();
+        let fresh = |event: &&AuthEvent| now.since(event.at) < lifetime;
+        let level = AssuranceLevel::of(record.auth.iter().filter(fresh));
+        level.max(record.assurance().min(AssuranceLevel::Aal1))
+    }
+
+    /// Requires a level, and optionally that the last authentication is younger than `max_age`.
+    ///
+    /// Freshness counts from authentication: not from creation, activity or refresh. Once the user did what is missing, call
+    /// [`SessionManager::record_authentication`].
+    ///
+    /// # Errors
+    /// [`StepUp`] says what is missing.
+    pub fn require(
+        &self,
+        level: AssuranceLevel,
+        max_age: Option<Duration>,
+    ) -> std::result::Result<(), StepUp> {
+        let actual = self.assurance();
+        if actual < level {
+            return Err(StepUp::Level { required: level, actual });
+        }
+        let age = self.manager().now().since(self.record().authenticated_at);
+        match max_age {
+            Some(max_age) if age >= max_age => Err(StepUp::Fresh { max_age }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A sign-in between its first and its second step.
+#[derive(Debug, Serialize, Deserialize)]
+struct Pending {
+    user: UserId,
+    methods: Vec<String>,
+    credential_version: Option<u64>,
+}
+
+impl SessionManager {
+    /// Begins a sign-in that needs another step: the user has shown a first factor.
+    ///
+    /// The result is an anonymous session of at most 10 minutes that names its candidate. It is listed nowhere, counts for no limit and
+    /// [opens nothing](Session::user_id). Of `new`, the user, the methods and the credential version are kept.
+    ///
+    /// # Errors
+    /// [`Invalid`](session_core::ErrorKind::Invalid) without a user; else as [`create`](Self::create).
+    pub async fn begin_sign_in(&self, new: NewSession) -> Result<Created> {
+        let (user, methods, credential_version) = new.candidate();
+        let user = user.ok_or_else(|| Error::invalid("sign in", "a pending sign-in has a candidate"))?;
+        let methods = methods.iter().map(|method| method.as_str().to_owned()).collect();
+        let pending = new.into_anonymous(Lifetime::new(None, PENDING_LIFETIME)?);
+        let pending = pending.with_value(PENDING_KEY, &Pending { user, methods, credential_version })?;
+        self.create(pending).await
+    }
+
+    /// Returns the candidate of a pending sign-in, `None` for any other session.
+    ///
+    /// # Errors
+    /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored data cannot be read.
+    pub fn pending_user(&self, session: &Session) -> Result<Option<UserId>> {
+        Ok(session.get::<Pending>(PENDING_KEY)?.map(|pending| pending.user))
+    }
+
+    /// Completes a pending sign-in with its further factor: creates the real session, under the limits, and ends the pending one.
+    ///
+    /// What `new` says about the client, the device and the lifetime counts; its user and credential version are those of the first step,
+    /// so a password changed between the steps is noticed.
+    ///
+    /// # Errors
+    /// [`Invalid`](session_core::ErrorKind::Invalid) if the session is no pending sign-in, or names another candidate than `new`; else as
+    /// [`create`](Self::create).
+    pub async fn complete_sign_in(&self, pending: &Session, new: NewSession) -> Result<Created> {
+        let not_pending = || Error::invalid("sign in", "the session is no pending sign-in");
+        let first = pending.get::<Pending>(PENDING_KEY)?.ok_or_else(not_pending)?;
+        let (user, ..) = new.candidate();
+        if user.is_some_and(|user| user != first.user) {
+            return Err(Error::invalid("sign in", "the pending sign-in is another user's"));
+        }
+        let methods: Vec<AuthMethod> =
+            first.methods.iter().map(|name| name.parse()).collect::<Result<_>>()?;
+        let new = new.completing(first.user, methods, first.credential_version).without_key(PENDING_KEY);
+        self.create(new.replacing(pending)).await
+    }
+}

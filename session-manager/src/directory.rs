@@ -1,0 +1,130 @@
+//! Asking the application whether a user is still who they were.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+use session_core::{
+    Actor, Clock, EndReason, EndScope, Ended, Error, Result, SessionRecord, Timestamp, UserDirectory, UserId,
+    UserStatus,
+};
+use tokio::time::timeout;
+
+use crate::manager::SessionManager;
+use crate::validate::{Rejection, ValidateError};
+
+/// Most users whose status is remembered.
+const MAX_USERS: usize = 100_000;
+
+/// The application's directory, asked at most once per user and lag.
+pub(crate) struct Directory {
+    inner: Arc<dyn UserDirectory>,
+    lag: Duration,
+    deadline: Duration,
+    known: Cache<UserId, (Timestamp, Option<UserStatus>)>,
+}
+
+impl Directory {
+    pub(crate) fn new(inner: Arc<dyn UserDirectory>, lag: Duration, deadline: Duration) -> Self {
+        Self { inner, lag, deadline, known: Cache::new(MAX_USERS) }
+    }
+
+    /// Returns a user's status, at most as old as the lag.
+    async fn status(&self, user: &UserId, clock: &dyn Clock) -> Result<Option<UserStatus>> {
+        // Counted from the start of the question, so that a slow directory does not lengthen the lag.
+        let now = clock.now();
+        match self.known.get(user) {
+            Some((asked, status)) if asked <= now && now.since(asked) < self.lag => Ok(status),
+            _ => self.fresh(user, now).await,
+        }
+    }
+
+    async fn fresh(&self, user: &UserId, now: Timestamp) -> Result<Option<UserStatus>> {
+        let late = || Error::timeout("directory", "lookup");
+        let status = timeout(self.deadline, self.inner.lookup(user)).await.unwrap_or_else(|_| Err(late()))?;
+        self.known.insert(user.clone(), (now, status));
+        Ok(status)
+    }
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Directory")
+            .field("inner", &self.inner)
+            .field("lag", &self.lag)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the directory says about a session.
+enum Standing {
+    Good,
+    Inactive,
+    OtherCredentials,
+}
+
+impl Standing {
+    fn of(record: &SessionRecord, status: Option<UserStatus>) -> Self {
+        match status {
+            None | Some(UserStatus { active: false, .. }) => Self::Inactive,
+            Some(user)
+                if record.credential_version.is_some_and(|version| version != user.credential_version) =>
+            {
+                Self::OtherCredentials
+            }
+            Some(_) => Self::Good,
+        }
+    }
+}
+
+impl SessionManager {
+    /// Refuses sessions of users who are gone or disabled, and ends those that were signed in under other credentials.
+    pub(crate) async fn check_user(&self, record: &SessionRecord) -> Result<(), ValidateError> {
+        let (Some(directory), Some(user)) = (&self.shared().directory, &record.user_id) else {
+            return Ok(());
+        };
+        let status = directory.status(user, &*self.shared().clock).await?;
+        match Standing::of(record, status) {
+            Standing::Good => Ok(()),
+            Standing::Inactive => Err(Rejection::UserInactive.into()),
+            Standing::OtherCredentials => Err(Rejection::Ended(self.end_outdated(record)).into()),
+        }
+    }
+
+    /// A sign-in asks the directory itself, not what is remembered of it: a user who was disabled or changed their password while it
+    /// was under way does not get a session.
+    pub(crate) async fn check_sign_in(&self, record: &SessionRecord) -> Result<()> {
+        let (Some(directory), Some(user)) = (&self.shared().directory, &record.user_id) else {
+            return Ok(());
+        };
+        let status = directory.fresh(user, self.now()).await?;
+        match Standing::of(record, status) {
+            Standing::Good => Ok(()),
+            Standing::Inactive => Err(Error::invalid("create", "the user is not active")),
+            Standing::OtherCredentials => {
+                Err(Error::invalid("create", "the user's credentials changed meanwhile"))
+            }
+        }
+    }
+
+    /// Ends in the background: the refusal does not depend on it.
+    fn end_outdated(&self, record: &SessionRecord) -> Ended {
+        let ended = Ended::new(EndReason::CredentialChanged, self.now(), Actor::System);
+        let (shared, scope, end) = (Arc::clone(self.shared()), EndScope::id(record.id), ended.clone());
+        self.workers().spawn(async move {
+            if let Ok(records) = shared.backend.operation().end(&scope, &end).await {
+                shared.report_ended(&records);
+            }
+        });
+        ended
+    }
+
+    /// Forgets what is remembered of a user's status, so that this process asks again at the next request. Call it where a password is
+    /// changed or a user disabled; other processes notice within the lag.
+    pub fn forget_user(&self, user: &UserId) {
+        if let Some(directory) = &self.shared().directory {
+            directory.known.remove(user);
+        }
+    }
+}

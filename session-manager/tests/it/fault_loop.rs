@@ -1,0 +1,194 @@
+//! One story, run again and again, in which the n-th call of the store fails, hangs, or is carried out and its reply lost, for every n
+//! until the story gets to its end undisturbed. After each run everything that was promised must hold.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use session_conformance::faults::Fault;
+use session_core::rules::RequestClient;
+use session_core::{
+    Actor, ErrorKind, Event, EventKind, EventSink, ExpiryPolicy, Lifetime, OnExceed, Result, SessionId,
+};
+use session_manager::{Ensured, ExternalSession, NewSession, Session, UserLimit, ValidateError};
+
+use crate::world::{World, user};
+
+#[derive(Debug, Clone, Default)]
+struct Ends(Arc<Mutex<BTreeMap<SessionId, u32>>>);
+
+impl EventSink for Ends {
+    fn emit(&self, event: &Event) {
+        if let (EventKind::Ended(_), Some(id)) = (&event.kind, event.session) {
+            *self.0.lock().unwrap().entry(id).or_default() += 1;
+        }
+    }
+}
+
+/// A run of the story, with what it was promised.
+struct Run {
+    world: World,
+    ends: Ends,
+    /// Tokens of sessions that must be live, or must be refused, whatever happens later.
+    live: Vec<(&'static str, String)>,
+    dead: Vec<(&'static str, String)>,
+}
+
+const LIMIT: u64 = 3;
+
+impl Run {
+    fn new() -> Self {
+        let ends = Ends::default();
+        let sink = ends.clone();
+        let limit = UserLimit::new(NonZeroU32::new(3).unwrap(), OnExceed::EndOldest);
+        let lifetime = Lifetime::new(Some(Duration::from_secs(1_000)), Duration::from_secs(5_000)).unwrap();
+        let expiry = ExpiryPolicy::default().with_standard(lifetime);
+        let world =
+            World::with(|builder| builder.with_event_sink(sink).with_limit(limit).with_expiry(expiry));
+        Self { world, ends, live: Vec::new(), dead: Vec::new() }
+    }
+
+    /// Awaits a step and checks what every answer must satisfy: it comes in time, and a failure is one of an outage.
+    async fn step<T>(&self, name: &str, step: impl Future<Output = Result<T>>) -> Option<T> {
+        let started = tokio::time::Instant::now();
+        let result = step.await;
+        assert!(started.elapsed() <= Duration::from_millis(2 * 2_100), "{name} took {:?}", started.elapsed());
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                assert!(error.is_transient(), "{name} answered {error} to an outage");
+                None
+            }
+        }
+    }
+
+    async fn open(&self, name: &str, token: &str) -> Option<Session> {
+        let opened = async { outage_only(self.world.validate(token).await) };
+        self.step(name, opened).await
+    }
+
+    /// The story. Every step goes on with what the steps before it have left.
+    async fn tell(&mut self) {
+        let manager = self.world.manager.clone();
+        let ann = || NewSession::for_user(user("ann"));
+
+        let first = self.step("create", manager.create(ann())).await;
+        if let Some(first) = &first {
+            let token = first.token.expose().to_string();
+            if let Some(session) = self.open("validate", &token).await {
+                session.insert("cart", &1).unwrap();
+                self.step("save", session.save()).await;
+            }
+            self.step("rename", manager.rename(first.session.id(), Some("desk"), &Actor::System)).await;
+            self.live.push(("the first sign-in", token));
+        }
+
+        let pair = self.step("create with refresh", manager.create(ann().with_refresh(true))).await;
+        if let Some(pair) = &pair {
+            let token = pair.refresh.as_ref().unwrap().expose().to_string();
+            let client = RequestClient::default();
+            let refreshed = async { outage_only(manager.refresh(&token, &client).await) };
+            if self.step("refresh", refreshed).await.is_none() {
+                let again = manager.refresh(&token, &client).await;
+                assert!(again.is_ok(), "a refresh that failed can be repeated: {again:?}");
+            }
+        }
+
+        let third = self.step("create", manager.create(ann())).await;
+        if let Some(third) = &third {
+            let token = third.token.expose().to_string();
+            self.step("logout", manager.logout(&third.session)).await;
+            self.dead.push(("the signed-out session", token));
+        }
+
+        let external = ExternalSession::new("sid", user("bob")).unwrap();
+        let ensured = async { outage_only(manager.ensure(external.clone()).await) };
+        if self.step("ensure", ensured).await.is_none() {
+            assert!(manager.ensure(external.clone()).await.is_ok(), "an ensure that failed can be repeated");
+        }
+        assert!(matches!(
+            manager.ensure(external).await,
+            Ok(Ensured::Exists(_)) | Err(ValidateError::Unavailable(_))
+        ));
+
+        let eve = self.step("create", manager.create(NewSession::for_user(user("eve")))).await;
+        if let Some(eve) = eve {
+            let token = eve.token.expose().to_string();
+            self.step("revoke all", manager.revoke_all(&user("eve"), &Actor::System)).await;
+            self.dead.push(("the revoked session", token));
+        }
+        self.step("sweep", manager.sweep()).await;
+    }
+
+    /// The fault is over: everything promised must hold now.
+    async fn check(self, fault: &str) {
+        let Self { world, ends, live, dead } = self;
+        world.faults.disarm();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        for (name, token) in &live {
+            let session = world.validate(token).await;
+            assert!(session.is_ok(), "{fault}: {name} is gone: {session:?}");
+        }
+        for (name, token) in &dead {
+            let outcome = world.validate(token).await;
+            assert!(
+                matches!(outcome, Err(ValidateError::Rejected(_))),
+                "{fault}: {name} is live: {outcome:?}"
+            );
+        }
+        let page = world.manager.list(&user("ann"), session_manager::Paging::default()).await.unwrap();
+        assert!(page.sessions.len() as u64 <= LIMIT, "{fault}: more sessions than the limit");
+        tokio::time::resume();
+        world.manager.shutdown().await;
+        let stats = world.manager.stats().await.unwrap();
+        let ends = ends.0.lock().unwrap();
+        assert!(ends.values().all(|count| *count == 1), "{fault}: an end was told more than once: {ends:?}");
+        assert_eq!(ends.len() as u64, stats.ended.values().sum::<u64>(), "{fault}: an end was not told");
+    }
+}
+
+/// Turns the answer into one that only an outage can spoil.
+#[track_caller]
+fn outage_only<T: std::fmt::Debug>(outcome: Result<T, ValidateError>) -> Result<T> {
+    match outcome {
+        Ok(value) => Ok(value),
+        Err(ValidateError::Unavailable(error)) => Err(error),
+        Err(rejection) => panic!("an outage was reported as {rejection:?}"),
+    }
+}
+
+/// Runs the story with the fault in its n-th call. Returns whether the story was long enough for it.
+fn run(kind: fn() -> Fault, name: &str, n: u64) -> bool {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut run = Run::new();
+        run.world.faults.arm(kind().at_call(n));
+        run.tell().await;
+        let injected = run.world.faults.injected() > 0;
+        run.check(&format!("{name} in call {n}")).await;
+        injected
+    })
+}
+
+fn every_call(kind: fn() -> Fault, name: &str) {
+    let points = (1..).take_while(|n| run(kind, name, *n)).count();
+    println!("fault points: {points} ({name})");
+    assert!(points >= 15, "the story makes more calls than that: {points}");
+}
+
+#[test]
+fn every_guarantee_holds_when_a_call_fails() {
+    every_call(|| Fault::error(ErrorKind::Unavailable), "an error");
+}
+
+#[test]
+fn every_guarantee_holds_when_a_call_hangs() {
+    every_call(Fault::hang, "a hang");
+}
+
+#[test]
+fn every_guarantee_holds_when_a_reply_is_lost() {
+    every_call(|| Fault::lost_reply(ErrorKind::Timeout), "a lost reply");
+}

@@ -1,0 +1,124 @@
+//! `cargo xtask saboteurs`: changes one line of a copy for the worse, runs the test that must notice, and expects it to fail.
+//!
+//! A test that never failed has not been tested.
+
+mod table;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::process::Cmd;
+use crate::table::with_columns;
+use table::{SABOTEURS, Saboteur};
+
+/// Where the copy stands and is built. Below `target`, so that `cargo clean` removes it.
+const COPY: &str = "target/saboteurs/copy";
+const BUILD: &str = "target/saboteurs/build";
+
+pub(crate) fn run(names: &[String]) -> Result<()> {
+    let wanted: Vec<_> = SABOTEURS.iter().filter(|saboteur| is_wanted(saboteur, names)).collect();
+    copy_workspace()?;
+    eprintln!("without a saboteur, the tests must pass");
+    let tests: Vec<_> = wanted.iter().map(|saboteur| saboteur.test).collect();
+    if !passes(&tests)? {
+        return Err(Error::Saboteurs { names: "the tests fail by themselves".to_owned() });
+    }
+    let mut table = with_columns(&["saboteur", "caught by"]);
+    let mut survivors = Vec::new();
+    for (index, saboteur) in wanted.iter().enumerate() {
+        eprintln!("[{}/{}] {}", index + 1, wanted.len(), saboteur.name);
+        let caught = is_caught(saboteur)?;
+        table.add_row([saboteur.name, if caught { saboteur.test } else { "NOBODY" }]);
+        if !caught {
+            survivors.push(saboteur.name);
+        }
+    }
+    println!("\n{table}");
+    if survivors.is_empty() { Ok(()) } else { Err(Error::Saboteurs { names: survivors.join(", ") }) }
+}
+
+fn is_wanted(saboteur: &Saboteur, names: &[String]) -> bool {
+    names.is_empty() || names.iter().any(|name| saboteur.name.contains(name.as_str()))
+}
+
+/// Whether the test fails while the line is changed. That it does not compile is an error of the table.
+fn is_caught(saboteur: &Saboteur) -> Result<bool> {
+    let path = Path::new(COPY).join(saboteur.file);
+    let original = fs::read_to_string(&path).map_err(|source| Error::Copy { path: path.clone(), source })?;
+    let changed = mutated(saboteur, &original)?;
+    write(&path, &changed)?;
+    let passed = passes(&[saboteur.test]);
+    write(&path, &original)?;
+    Ok(!passed?)
+}
+
+fn mutated(saboteur: &Saboteur, original: &str) -> Result<String> {
+    match original.matches(saboteur.find).count() {
+        1 => Ok(original.replacen(saboteur.find, saboteur.replace, 1)),
+        found => Err(Error::Saboteur { name: saboteur.name, file: saboteur.file, found }),
+    }
+}
+
+/// Runs tests of the copy, and tells a failed test from everything else.
+fn passes(tests: &[&str]) -> Result<bool> {
+    let exact: Vec<_> = tests.iter().map(|test| format!("test(={test})")).collect();
+    let manifest = format!("{COPY}/Cargo.toml");
+    let command = Cmd::cargo(&["nextest", "run", "--manifest-path", &manifest, "-p", "session-manager"])
+        .args(
+            &["--target-dir", BUILD, "--no-fail-fast", "--status-level", "none", "-E", &exact.join(" | ")]
+                .map(str::to_owned),
+        )
+        // The point is the failure, not its backtrace; what a mutation leaves unused is no news.
+        .env("RUST_BACKTRACE", "0")
+        .env("RUSTFLAGS", "-Awarnings");
+    let output = command.quiet()?;
+    match output.code() {
+        Some(0) => Ok(true),
+        Some(100) => Ok(false),
+        _ => Err(command.failed(output)),
+    }
+}
+
+fn copy_workspace() -> Result<()> {
+    let files = Cmd::new("git", &["ls-files", "--cached", "--others", "--exclude-standard"]).capture()?;
+    for file in files.lines().map(Path::new).filter(|file| file.is_file()) {
+        let target = Path::new(COPY).join(file);
+        let content = fs::read(file).map_err(|source| Error::Copy { path: file.to_owned(), source })?;
+        // An unchanged file keeps its time, so that only what changed is built again.
+        if fs::read(&target).ok().as_ref() != Some(&content) {
+            let parent: PathBuf = target.parent().unwrap_or(Path::new(COPY)).to_owned();
+            fs::create_dir_all(&parent).map_err(|source| Error::Copy { path: parent, source })?;
+            write_bytes(&target, &content)?;
+        }
+    }
+    Ok(())
+}
+
+fn write(path: &Path, content: &str) -> Result<()> {
+    write_bytes(path, content.as_bytes())
+}
+
+fn write_bytes(path: &Path, content: &[u8]) -> Result<()> {
+    fs::write(path, content).map_err(|source| Error::Copy { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_saboteur_finds_its_line_once() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for saboteur in SABOTEURS {
+            let original = fs::read_to_string(root.join(saboteur.file)).unwrap();
+            assert_ne!(mutated(saboteur, &original).unwrap(), original, "{}", saboteur.name);
+        }
+    }
+
+    #[test]
+    fn there_are_at_least_twelve_with_names_of_their_own() {
+        let names: std::collections::BTreeSet<_> = SABOTEURS.iter().map(|saboteur| saboteur.name).collect();
+        assert!(names.len() >= 12 && names.len() == SABOTEURS.len());
+    }
+}
