@@ -31,7 +31,6 @@ const STORE_WIDE: &[&str] = &[
     "expire_of_500_leaves_the_501st",
     "extreme_times_can_be_asked_about",
     "lifetimes_of_400_days_are_kept",
-    "nothing_makes_an_ended_session_active_again",
     "pages_go_on_after_the_position_was_purged",
     "parallel_purges_count_each_session_once",
     "purge_deletes_at_most_the_limit",
@@ -62,6 +61,9 @@ const STORE_WIDE: &[&str] = &[
     "user_ids_may_contain_separators",
 ];
 
+/// Fails beside another namespace only if its sweep meets the other one's expired session first.
+const STORE_WIDE_AT_TIMES: &str = "nothing_makes_an_ended_session_active_again";
+
 #[test]
 fn every_case_passes_in_a_namespace_of_an_empty_store() {
     assert_fail_exactly(&[NEED_FULL_LENGTH], async || Arc::new(MapStore::default()));
@@ -69,7 +71,7 @@ fn every_case_passes_in_a_namespace_of_an_empty_store() {
 
 #[test]
 fn every_case_passes_beside_another_namespace() {
-    assert_fail_exactly(&[NEED_FULL_LENGTH, STORE_WIDE], shared_store);
+    assert_fail_exactly(&[NEED_FULL_LENGTH, STORE_WIDE, &[STORE_WIDE_AT_TIMES]], shared_store);
 }
 
 /// Runs the whole suite. What is excepted must fail: an exception that nobody needs hides something.
@@ -87,6 +89,9 @@ where
     let failed = store_cases().iter().zip(failed).filter(|(_, failed)| *failed);
     let mut failed: Vec<_> = failed.map(|(case, _)| StoreCase::name(case)).collect();
     let mut excepted = excepted.concat();
+    if !failed.contains(&STORE_WIDE_AT_TIMES) {
+        excepted.retain(|name| *name != STORE_WIDE_AT_TIMES);
+    }
     failed.sort_unstable();
     excepted.sort_unstable();
     assert_eq!(failed, excepted);
