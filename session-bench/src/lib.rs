@@ -4,8 +4,10 @@
 //! the machine only.
 #![allow(clippy::expect_used, reason = "a benchmark that cannot run stops")]
 
+mod counted;
 mod figure;
 mod scene;
 
+pub use counted::Counted;
 pub use figure::{Figure, alternate};
 pub use scene::{Floor, Scene};

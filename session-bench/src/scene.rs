@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use session_core::rules::RequestClient;
 use session_core::{
-    AuthMethod, ClientInfo, SecretHasher, SecretMatch, SecretPurpose, SessionId, SessionRecord, SessionToken, UserId,
+    AuthMethod, ClientInfo, SecretHasher, SecretMatch, SecretPurpose, SessionId, SessionRecord, SessionToken,
+    UserId,
 };
 use session_manager::{NewSession, Session, SessionManager};
 use session_memory::MemoryStore;
@@ -113,7 +114,8 @@ impl Floor {
             let token = SessionToken::parse(token).expect("a token");
             let record = &self.map[&token.id()];
             let stored = record.secret.as_ref().expect("a secret");
-            let found = self.hasher.verify(SecretPurpose::Session, token.id(), token.secret(), &stored.current);
+            let found =
+                self.hasher.verify(SecretPurpose::Session, token.id(), token.secret(), &stored.current);
             assert_eq!(found, SecretMatch::Match);
             black_box(record);
         }

@@ -156,25 +156,34 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(50);
 
-    fn check(run: fn(()) -> BoxFuture<'static, ()>) -> Result<(), CaseFailure> {
-        Case::new("example", run).execute("checking example", SHORT, || async {})
+    fn check(limit: Duration, run: fn(()) -> BoxFuture<'static, ()>) -> Result<(), CaseFailure> {
+        Case::new("example", run).execute("checking example", limit, || async {})
     }
 
     #[test]
     fn a_case_that_returns_passes() {
-        assert_eq!(check(|()| Box::pin(async {})), Ok(()));
+        assert_eq!(check(CASE_TIME_LIMIT, |()| Box::pin(async {})), Ok(()));
+    }
+
+    #[test]
+    fn a_failure_says_what_the_case_said() {
+        let verdict = check(CASE_TIME_LIMIT, |()| Box::pin(async { assert_eq!(1 + 1, 3, "no") }));
+        let Err(CaseFailure::Failed(message)) = verdict else {
+            panic!("{verdict:?}");
+        };
+        assert!(message.starts_with("assertion `left == right` failed: no"), "{message}");
     }
 
     #[test]
     fn a_call_that_never_returns_runs_out_of_time() {
-        let verdict = check(|()| Box::pin(std::future::pending()));
+        let verdict = check(SHORT, |()| Box::pin(std::future::pending()));
         assert_eq!(verdict, Err(CaseFailure::TimedOut(SHORT)));
         assert!(verdict.unwrap_err().to_string().starts_with("not finished after 0.05 s"));
     }
 
     #[test]
     fn blocked_threads_do_not_stop_the_clock() {
-        let verdict = check(|()| {
+        let verdict = check(SHORT, |()| {
             Box::pin(async {
                 tokio::spawn(async { std::thread::park_timeout(SHORT * 20) });
                 std::thread::park_timeout(SHORT * 20);
@@ -186,7 +195,7 @@ mod tests {
     #[test]
     fn the_factory_is_called_in_the_runtime() {
         let case = Case::new("example", |()| Box::pin(async {}));
-        let verdict = case.execute("checking example", SHORT, || {
+        let verdict = case.execute("checking example", CASE_TIME_LIMIT, || {
             tokio::runtime::Handle::current();
             async {}
         });

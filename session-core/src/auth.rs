@@ -48,6 +48,11 @@ impl AuthMethod {
         }
     }
 
+    /// Whether the stored name reads back as this method: an application's own name is 1 to 64 bytes without NUL, and none of ours.
+    pub(crate) fn is_storable(&self) -> bool {
+        self.as_str().parse::<Self>().is_ok_and(|read| read == *self)
+    }
+
     /// Something that the user has, as against something that they know.
     fn is_possession(&self) -> bool {
         matches!(self, Self::SecurityKey | Self::Sms | Self::Totp | Self::Passkey)

@@ -80,7 +80,7 @@ pub use record::{PreviousSecret, RefreshState, Revision, SecretState, SessionKin
 pub use secret::{PepperId, PepperRing, RotationSalt, SecretHash, SecretHasher, SecretMatch, SecretPurpose};
 pub use store::{
     Capabilities, Cursor, Durability, EndScope, LimitScope, ListQuery, OnExceed, Page, SessionLimit,
-    SessionStore, StateFilter, StoreStats, Touch, check_batch,
+    SessionStore, StateFilter, StoreStats, Touch, check_batch, check_touches,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 pub use token::{RefreshToken, Secret, SecretFormat, SessionToken};
@@ -92,6 +92,6 @@ pub mod prelude {
     pub use crate::{
         Capabilities, Durability, EndScope, Ended, Error, ErrorKind, ListQuery, OnExceed, Page, Result,
         Revision, SessionId, SessionLimit, SessionRecord, SessionState, SessionStore, StateFilter,
-        StoreStats, Timestamp, Touch, UserId, async_trait, check_batch,
+        StoreStats, Timestamp, Touch, UserId, async_trait, check_batch, check_touches,
     };
 }

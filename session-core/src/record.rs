@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::auth::{AssuranceLevel, AuthEvent};
 use crate::client::{ClientInfo, LastClient, check_text};
-use crate::end::{Ended, SessionState, SessionStatus, wire_names};
+use crate::end::{Actor, Ended, SessionState, SessionStatus, wire_names};
 use crate::error::{Error, Result};
 use crate::expiry::{Expiry, ExpiryPolicy, whole_millis};
 use crate::id::{DeviceId, SessionId, UserId};
@@ -299,6 +299,15 @@ impl SessionRecord {
             ),
             (self.auth.len() > MAX_AUTH_EVENTS, "too many authentications"),
             (
+                !self.auth.iter().all(|event| event.method.is_storable()),
+                "an authentication method has another name",
+            ),
+            (self.credential_version.is_some_and(is_beyond_i64), "a credential version is at most 2^63 - 1"),
+            (
+                self.refresh.as_ref().is_some_and(|refresh| is_beyond_i64(refresh.generation)),
+                "a generation is at most 2^63 - 1",
+            ),
+            (
                 self.refresh.as_ref().is_some_and(|refresh| refresh.spent.len() > MAX_SPENT),
                 "too many spent secrets",
             ),
@@ -326,6 +335,25 @@ impl SessionRecord {
         self.secret = None;
         self.refresh = None;
         self.data = Arc::default();
+        self
+    }
+
+    /// Returns this ended record without anything that tells whose it was: no user, name, client, device, label or authentication, one
+    /// revision on. The id, the times and the reason of the end stay.
+    #[must_use]
+    pub fn into_erased(mut self) -> Self {
+        if let SessionState::Ended(ended) = &mut self.state {
+            ended.by = Actor::System;
+        }
+        self.revision = self.revision.next();
+        self.user_id = None;
+        self.username = None;
+        self.credential_version = None;
+        self.auth = Vec::new();
+        self.client = Arc::default();
+        self.last_client = LastClient::default();
+        self.device_id = None;
+        self.label = None;
         self
     }
 
@@ -375,6 +403,11 @@ impl SessionRecord {
     pub fn redacted(&self) -> Self {
         Self { secret: None, refresh: None, data: Arc::default(), ..self.clone() }
     }
+}
+
+/// What databases without unsigned integers cannot hold.
+fn is_beyond_i64(number: u64) -> bool {
+    i64::try_from(number).is_err()
 }
 
 impl std::fmt::Debug for SessionRecord {

@@ -21,7 +21,7 @@ use crate::time::Timestamp;
 
 /// A place that keeps sessions.
 ///
-/// This trait is for backend authors; applications use the manager. It has ten methods, no defaults, and one conformance
+/// This trait is for backend authors; applications use the manager. It has eleven methods, no defaults, and one conformance
 /// suite (`session-conformance`) that says whether an implementation is right.
 ///
 /// # Contract
@@ -31,6 +31,8 @@ use crate::time::Timestamp;
 /// - Ids, user ids, names and data are compared and kept byte by byte: no case folding, no trimming, no normalisation.
 /// - Times come back as the same millisecond.
 /// - "Not there" and "cannot tell" are different answers: a failure of the database is never an empty result.
+/// - A limit of zero does nothing. An enum's value that a backend does not know, because a later version of this crate added it, is
+///   [`Unsupported`](crate::ErrorKind::Unsupported).
 /// - Invalid arguments are refused with [`Invalid`](crate::ErrorKind::Invalid) before any I/O: a record that fails
 ///   [`SessionRecord::check`], or more than [`MAX_BATCH`] ids or rows. An empty batch is fine and does nothing.
 ///
@@ -50,7 +52,7 @@ use crate::time::Timestamp;
 #[async_trait]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a session store",
-    note = "a store implements all ten methods of `SessionStore`; `Arc<S>` and `Box<S>` of a store are stores too"
+    note = "a store implements all eleven methods of `SessionStore`; `Arc<S>` and `Box<S>` of a store are stores too"
 )]
 pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// Describes the backend: its name, its bounds, and what survives a crash.
@@ -65,6 +67,8 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// - With a limit, counting the user's live sessions, ending the surplus (or refusing) and inserting are one atomic step: at
     ///   no moment are more than `max` of them live, however many callers create at once.
     /// - Sessions past a deadline at [`SessionLimit::now`] do not count and are not ended here.
+    /// - [`AlreadyExists`](crate::ErrorKind::AlreadyExists) comes before [`LimitExceeded`](crate::ErrorKind::LimitExceeded), and nobody is
+    ///   evicted for an id that is taken. Of sessions that are equally old (or equally long unseen), the one with the smaller id goes first.
     /// - Evicted records end as [`LimitEvicted`](EndReason::LimitEvicted) at `limit.now` by the system, and are returned as
     ///   [`end`](Self::end) returns them.
     ///
@@ -111,6 +115,7 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// - `last_seen_at` and `last_client` do not move back: if the stored sighting is later, both stand. See
     ///   [`SessionRecord::updated_by`].
     /// - Never inserts.
+    /// - The new record stems from the stored one: that both together satisfy [`SessionRecord::check`] is the caller's part.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound); [`Ended`](crate::ErrorKind::Ended) with the stored end, which wins over a conflict;
@@ -131,7 +136,8 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// - Only active rows, only forward, and only where the touch happened before the row's own deadline: a touch never revives.
     ///   See [`SessionRecord::touch`].
     /// - `last_client` moves with it. Nothing else changes, the revision included.
-    /// - If an id is named twice, the latest touch counts, and the session counts once.
+    /// - If an id is named several times, the session ends up at the latest of its touches that the rules above accept one after the
+    ///   other, and counts once.
     /// - Unknown and ended ids are skipped.
     ///
     /// # Errors
@@ -213,6 +219,25 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// Any part of the batch may be gone.
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<u64>;
 
+    /// Removes from up to `limit` ended sessions of a user what tells whose they were, and returns how many.
+    ///
+    /// For the right to be forgotten. The record stays as a tombstone, so that its session stays ended, and is purged like others.
+    ///
+    /// # Contract
+    /// - Only ended sessions of that user; active ones are left alone (end them first).
+    /// - What stays and what goes is [`SessionRecord::into_erased`]; neither a listing by the user nor by the name finds them any more.
+    /// - Fewer than `limit` results mean that nothing was left to erase.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a limit above [`MAX_BATCH`].
+    ///
+    /// # Security
+    /// Deleting the row instead would let a late write or a cached copy bring the session back.
+    ///
+    /// # Cancellation
+    /// Each session is erased or untouched.
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64>;
+
     /// Counts what is stored. For operators, not for the request path.
     ///
     /// # Errors
@@ -284,6 +309,15 @@ impl Capabilities {
         }
         record.check()
     }
+}
+
+/// Checks sightings before any I/O.
+///
+/// # Errors
+/// [`Invalid`](crate::ErrorKind::Invalid) above [`MAX_BATCH`], or for a country code that is none.
+pub fn check_touches(batch: &[Touch]) -> Result<()> {
+    check_batch("touch", batch.len())?;
+    batch.iter().try_for_each(|touch| touch.last_client.check())
 }
 
 /// Checks a batch size before any I/O.

@@ -1,5 +1,8 @@
 #![cfg_attr(all(feature = "axum", feature = "memory"), doc = include_str!("../README.md"))]
-#![cfg_attr(not(all(feature = "axum", feature = "memory")), doc = "Server-side sessions on the storage that you already run.")]
+#![cfg_attr(
+    not(all(feature = "axum", feature = "memory")),
+    doc = "Server-side sessions on the storage that you already run."
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub use session_core as core;

@@ -72,6 +72,7 @@ mod settings;
 mod sweep;
 mod touch;
 mod transfer;
+mod user_data;
 mod validate;
 mod workers;
 
@@ -89,4 +90,5 @@ pub use session::Session;
 pub use settings::{ConflictPolicy, UserLimit};
 pub use sweep::SweepReport;
 pub use transfer::TransferCode;
+pub use user_data::{Authentication, EraseReport, ExportedSession, UserExport};
 pub use validate::{Rejection, ValidateError};

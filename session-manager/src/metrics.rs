@@ -21,11 +21,12 @@ pub(crate) enum Op {
     List,
     Expire,
     Purge,
+    Erase,
     Stats,
 }
 
 impl Op {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Create,
         Self::Load,
         Self::Update,
@@ -34,6 +35,7 @@ impl Op {
         Self::List,
         Self::Expire,
         Self::Purge,
+        Self::Erase,
         Self::Stats,
     ];
 
@@ -47,6 +49,7 @@ impl Op {
             Self::List => "list",
             Self::Expire => "expire",
             Self::Purge => "purge",
+            Self::Erase => "erase",
             Self::Stats => "stats",
         }
     }

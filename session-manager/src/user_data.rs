@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use session_core::limits::MAX_BATCH;
 use session_core::{
-    Actor, EndReason, EndScope, Ended, Result, SessionData, SessionId, SessionRecord, StateFilter, Timestamp, UserId,
+    Actor, EndReason, EndScope, Ended, Result, SessionData, SessionId, SessionRecord, StateFilter, Timestamp,
+    UserId,
 };
 
 use crate::info::SessionInfo;
@@ -102,10 +103,15 @@ impl SessionManager {
             last_country: record.last_client.country_code.as_deref().map(str::to_owned),
             credential_version: record.credential_version,
             authentications: record.auth.iter().map(Authentication::of).collect(),
-            data: SessionData::decode(&record.data, limits).ok().map(json),
+            data: SessionData::decode(&record.data, limits).ok().as_ref().map(json),
         });
         let sessions = sessions.collect();
-        Ok(UserExport { format: "session-kit.user-export.1", user_id: user.clone(), exported_at: now, sessions })
+        Ok(UserExport {
+            format: "session-kit.user-export.1",
+            user_id: user.clone(),
+            exported_at: now,
+            sessions,
+        })
     }
 
     /// Forgets a user: ends their sessions as [`UserInactive`](EndReason::UserInactive) and removes from all of their records, history included,
@@ -130,7 +136,10 @@ impl SessionManager {
 }
 
 impl Shared {
-    async fn load_all(&self, listed: &[Arc<SessionRecord>]) -> Result<HashMap<SessionId, Arc<SessionRecord>>> {
+    async fn load_all(
+        &self,
+        listed: &[Arc<SessionRecord>],
+    ) -> Result<HashMap<SessionId, Arc<SessionRecord>>> {
         let mut full = HashMap::new();
         for chunk in listed.chunks(MAX_BATCH) {
             let mut ids: Vec<_> = chunk.iter().map(|record| record.id).collect();
@@ -159,6 +168,6 @@ impl Authentication {
     }
 }
 
-fn json(data: SessionData) -> Map<String, Value> {
+fn json(data: &SessionData) -> Map<String, Value> {
     data.keys().filter_map(|key| Some((key.to_owned(), data.value(key)?.clone()))).collect()
 }

@@ -130,17 +130,34 @@ impl Partition {
         ids.iter().filter(|id| self.purge_one(**id, before)).count()
     }
 
+    /// Forgets whose the ended sessions of a user were.
+    pub(crate) fn erase(&mut self, user: &UserId, limit: usize) -> usize {
+        let ended = self.records_of(user).filter(|record| record.ended().is_some());
+        let ids: Vec<_> = ended.map(|record| record.id).take(limit).collect();
+        for id in &ids {
+            if let Some(stored) = self.records.get_mut(id) {
+                *stored = Arc::new(SessionRecord::clone(stored).into_erased());
+            }
+            self.unindex(user, *id);
+        }
+        ids.len()
+    }
+
+    fn unindex(&mut self, user: &UserId, id: SessionId) {
+        if let Some(ids) = self.users.get_mut(user) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.users.remove(user);
+            }
+        }
+    }
+
     fn purge_one(&mut self, id: SessionId, before: Timestamp) -> bool {
         let Some(record) = self.records.get(&id).filter(|record| is_purgeable(record, before)) else {
             return false;
         };
-        if let Some(user) = record.user_id.clone()
-            && let Some(ids) = self.users.get_mut(&user)
-        {
-            ids.remove(&id);
-            if ids.is_empty() {
-                self.users.remove(&user);
-            }
+        if let Some(user) = record.user_id.clone() {
+            self.unindex(&user, id);
         }
         self.records.remove(&id).is_some()
     }

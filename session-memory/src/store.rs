@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use session_core::{
     Capabilities, Cursor, Durability, EndScope, Ended, ListQuery, Page, Result, Revision, SessionId,
     SessionLimit, SessionRecord, SessionStore, Shard, StoreStats, Timestamp, Touch, UserId, async_trait,
-    check_batch,
+    check_batch, check_touches,
 };
 
 use crate::partition::{Partition, is_expired, is_purgeable};
@@ -111,7 +111,7 @@ impl SessionStore for MemoryStore {
     }
 
     async fn touch(&self, batch: &[Touch]) -> Result<u64> {
-        check_batch("touch", batch.len())?;
+        check_touches(batch)?;
         let moved: HashSet<_> = batch
             .iter()
             .filter(|touch| self.of_session(touch.id).write().touch(touch))
@@ -172,6 +172,11 @@ impl SessionStore for MemoryStore {
             }
         }
         Ok(purged as u64)
+    }
+
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+        check_batch("erase", limit)?;
+        Ok(self.of_user(user).write().erase(user, limit) as u64)
     }
 
     async fn stats(&self, now: Timestamp) -> Result<StoreStats> {

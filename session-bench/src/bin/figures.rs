@@ -2,13 +2,26 @@
 
 use std::process::ExitCode;
 
-use session_bench::{Figure, Scene, alternate};
+use session_bench::{Counted, Figure, Scene, alternate};
 
 /// Users of the scene: hot enough to measure the code and not the machine's caches.
 const USERS: u64 = 256;
 
+type Measure = fn() -> Figure;
+
 /// Each figure with what measures it.
-const FIGURES: &[(&str, fn() -> Figure)] = &[("validate", validate), ("validate_allocations", validate_allocations)];
+const FIGURES: &[(&str, Measure)] = &[
+    ("validate", validate),
+    ("validate_allocations", validate_allocations),
+    ("rotate_writes", || count("rotate_writes", Counted::rotate, 1.0)),
+    ("refresh_writes", || count("refresh_writes", Counted::refresh, 1.0)),
+    ("save_unchanged_calls", || count("save_unchanged_calls", Counted::save_unchanged, 0.0)),
+];
+
+#[allow(clippy::cast_precision_loss, reason = "a handful")]
+fn count(name: &'static str, calls: fn(&Counted) -> u64, bar: f64) -> Figure {
+    Figure::count(name, calls(&Counted::new()) as f64, "store calls", bar)
+}
 
 fn validate() -> Figure {
     let scene = Scene::new(USERS);

@@ -226,6 +226,10 @@ bugs! {
         UnboundedPurge: "purge deletes more than it was allowed to", purge_deletes_at_most_the_limit;
         PurgeInclusive: "purge deletes sessions that ended at the very millisecond",
             purge_deletes_only_ends_before_the_time;
+        EraseDeletes: "erase deletes the row and leaves no tombstone", erase_leaves_the_tombstone_and_nothing_of_the_user;
+        EraseKeepsTheName: "erase keeps the user's name", erase_takes_the_session_out_of_the_users_lists;
+        EraseOfActive: "erase ends active sessions, too", erase_leaves_active_sessions_alone;
+        EraseTakesAnyLimit: "erase accepts more than one batch", erase_of_501_is_invalid_and_forgets_nothing;
         PurgeOfActive: "purge deletes active sessions that are past their deadline",
             purge_never_deletes_an_active_session;
         PurgeByLastSeen: "purge goes by the last sighting and not by the end", purge_goes_by_the_end;

@@ -154,6 +154,10 @@ impl SessionStore for BrokenStore {
         self.purge_wrongly(before, limit).await
     }
 
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+        self.erase_wrongly(user, limit).await
+    }
+
     async fn stats(&self, now: Timestamp) -> Result<StoreStats> {
         self.stats_wrongly(now).await
     }

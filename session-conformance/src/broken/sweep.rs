@@ -1,4 +1,4 @@
-//! Mistakes in `expire` and `purge`.
+//! Mistakes in `expire`, `purge` and `erase`.
 
 use session_core::limits::MAX_BATCH;
 use session_core::prelude::*;
@@ -61,6 +61,35 @@ impl BrokenStore {
         let mut rows = self.map.rows.lock();
         let claimed = rows.values_mut().filter(|row| condition(row)).take(limit);
         claimed.map(|row| crate::reference::end_row(row, ended(row))).collect()
+    }
+
+    pub(super) async fn erase_wrongly(&self, user: &UserId, limit: usize) -> Result<u64> {
+        let theirs = |row: &SessionRecord| row.user_id.as_ref() == Some(user);
+        match self.bug {
+            Bug::EraseDeletes => {
+                let ended = self.rows_where(|row| theirs(row) && row.ended().is_some());
+                self.remove(ended.iter().map(|row| row.id));
+                Ok(ended.len() as u64)
+            }
+            Bug::EraseOfActive => {
+                let ended = Ended::new(EndReason::UserInactive, Timestamp::EPOCH, Actor::System);
+                self.map.end(&EndScope::User(user.clone()), &ended).await?;
+                self.map.erase(user, limit).await
+            }
+            Bug::EraseKeepsTheName => {
+                let mut rows = self.map.rows.lock();
+                let ended = rows.values_mut().filter(|row| theirs(row) && row.ended().is_some()).take(limit);
+                let keep = |row: &mut Arc<SessionRecord>| {
+                    let username = row.username.clone();
+                    let mut erased = SessionRecord::clone(row).into_erased();
+                    erased.username = username;
+                    *row = Arc::new(erased);
+                };
+                Ok(ended.map(keep).count() as u64)
+            }
+            Bug::EraseTakesAnyLimit => self.map.erase(user, limit.min(MAX_BATCH)).await,
+            _ => self.map.erase(user, limit).await,
+        }
     }
 
     pub(super) async fn purge_wrongly(&self, before: Timestamp, limit: usize) -> Result<u64> {

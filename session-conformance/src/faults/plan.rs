@@ -10,8 +10,8 @@ use session_core::ErrorKind;
 use tokio::sync::Notify;
 
 /// The operations that can fail and that are counted, as errors and spans name them. `capabilities` is not one: it does no I/O.
-pub const OPERATIONS: [&str; 9] =
-    ["create", "load", "update", "touch", "end", "list", "expire", "purge", "stats"];
+pub const OPERATIONS: [&str; 10] =
+    ["create", "load", "update", "touch", "end", "list", "expire", "purge", "erase", "stats"];
 
 #[track_caller]
 fn index_of(operation: &str) -> usize {

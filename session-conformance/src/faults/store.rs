@@ -98,6 +98,10 @@ impl<S: SessionStore> SessionStore for FaultyStore<S> {
         self.call("purge", self.inner.purge(before, limit)).await
     }
 
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+        self.call("erase", self.inner.erase(user, limit)).await
+    }
+
     async fn stats(&self, now: Timestamp) -> Result<StoreStats> {
         self.call("stats", self.inner.stats(now)).await
     }

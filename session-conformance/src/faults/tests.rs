@@ -5,7 +5,7 @@ use session_core::{EndScope, ErrorKind, ListQuery, Result, SessionStore};
 use tokio::time::{Instant, timeout};
 
 use super::{Fault, Faults, FaultyStore, OPERATIONS};
-use crate::fixtures::{NOW, logged_out, record, touch};
+use crate::fixtures::{NOW, logged_out, record, touch, user};
 use crate::reference::MapStore;
 
 fn faulty() -> (FaultyStore<MapStore>, Faults) {
@@ -23,7 +23,7 @@ async fn list(store: &impl SessionStore) -> Result<()> {
 }
 
 /// Calls each operation once, in the order of [`OPERATIONS`].
-async fn call_all(store: &impl SessionStore) -> [Result<()>; 9] {
+async fn call_all(store: &impl SessionStore) -> [Result<()>; 10] {
     let record = Arc::new(record("ann"));
     [
         store.create(Arc::clone(&record), None).await.map(drop),
@@ -34,6 +34,7 @@ async fn call_all(store: &impl SessionStore) -> [Result<()>; 9] {
         list(store).await,
         store.expire(NOW, 1).await.map(drop),
         store.purge(NOW, 1).await.map(drop),
+        store.erase(&user("ann"), 1).await.map(drop),
         store.stats(NOW).await.map(drop),
     ]
 }
@@ -42,9 +43,9 @@ async fn call_all(store: &impl SessionStore) -> [Result<()>; 9] {
 async fn nothing_armed_is_the_store_inside() {
     let (store, faults) = faulty();
     assert!(call_all(&store).await.iter().all(Result::is_ok));
-    assert_eq!((faults.all_calls(), faults.injected()), (9, 0));
+    assert_eq!((faults.all_calls(), faults.injected()), (10, 0));
     assert_eq!(store.capabilities(), store.inner().capabilities());
-    assert_eq!(faults.all_calls(), 9, "capabilities is not a call");
+    assert_eq!(faults.all_calls(), 10, "capabilities is not a call");
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ impl SessionStore for MapStore {
     }
 
     async fn touch(&self, batch: &[Touch]) -> Result<u64> {
-        check_batch("touch", batch.len())?;
+        check_touches(batch)?;
         let mut rows = self.rows.lock();
         let mut moved = 0;
         for touch in latest_of_each(batch) {
@@ -122,6 +122,16 @@ impl SessionStore for MapStore {
         let purged: Vec<_> = rows.values().filter(|row| over(row)).map(|row| row.id).take(limit).collect();
         rows.retain(|id, _| !purged.contains(id));
         Ok(purged.len() as u64)
+    }
+
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+        check_batch("erase", limit)?;
+        let mut rows = self.rows.lock();
+        let over =
+            |row: &&mut Arc<SessionRecord>| row.user_id.as_ref() == Some(user) && row.ended().is_some();
+        let erased = rows.values_mut().filter(over).take(limit);
+        let erase = |row: &mut Arc<SessionRecord>| *row = Arc::new(SessionRecord::clone(row).into_erased());
+        Ok(erased.map(erase).count() as u64)
     }
 
     async fn stats(&self, now: Timestamp) -> Result<StoreStats> {

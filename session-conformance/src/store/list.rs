@@ -304,6 +304,17 @@ macro_rules! __for_each_store_case {
             evictions_and_ends_return_each_session_once,
             freed_places_are_given_away_once,
 
+            // erase
+            erase_leaves_the_tombstone_and_nothing_of_the_user,
+            erase_leaves_active_sessions_alone,
+            erase_leaves_other_users_alone,
+            erase_takes_the_session_out_of_the_users_lists,
+            erase_forgets_at_most_the_limit,
+            erase_of_an_unknown_user_does_nothing,
+            erase_of_501_is_invalid_and_forgets_nothing,
+            erase_brings_nothing_back,
+            erased_sessions_are_purged_by_their_end,
+
             // races of sweeps
             parallel_sweepers_claim_each_session_once,
             a_sweep_leaves_what_was_touched_meanwhile,

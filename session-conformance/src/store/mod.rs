@@ -7,6 +7,7 @@ mod cancel;
 mod create;
 mod end;
 mod end_scopes;
+mod erase;
 mod errors;
 mod expire;
 mod ids;
@@ -55,6 +56,7 @@ pub mod cases {
     pub use super::create::*;
     pub use super::end::*;
     pub use super::end_scopes::*;
+    pub use super::erase::*;
     pub use super::errors::*;
     pub use super::expire::*;
     pub use super::ids::*;

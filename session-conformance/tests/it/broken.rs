@@ -8,12 +8,16 @@ use std::time::Duration;
 
 use session_conformance::broken::{BrokenCache, BrokenStore, Bug, CacheBug};
 use session_conformance::reference::{MapCache, MapStore};
-use session_conformance::{CacheHarness, Case, Form, Harness, cache_cases, store_cases};
+use session_conformance::{CASE_TIME_LIMIT, CacheHarness, Case, Form, Harness, cache_cases, store_cases};
 
 use crate::support::{be_quiet_about_checks, in_parallel};
 
-/// What no case needs, and what a mistake that makes a case hang may cost.
-const LIMIT: Duration = Duration::from_secs(10);
+/// What a mistake that makes a case hang may cost.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// How often a mistake may slip through. Only a race is ever won, if the system takes the processor away at the right moment: in one of
+/// some hundred runs.
+const ATTEMPTS: usize = 10;
 
 #[test]
 fn every_broken_store_is_caught_by_its_case() {
@@ -32,10 +36,21 @@ fn every_broken_cache_is_caught_by_its_case() {
 /// Otherwise a case that always fails would look like one that catches.
 #[test]
 fn what_is_not_broken_fails_no_case() {
-    let failed = failures(store_cases(), || Harness::in_form(MapStore::default(), Form::Bare));
-    assert_eq!(failed, [""; 0]);
-    let failed = failures(cache_cases(), || CacheHarness::in_form(MapCache::default(), Form::Bare));
-    assert_eq!(failed, [""; 0]);
+    let open = || Harness::in_form(MapStore::default(), Form::Bare);
+    let failed = store_cases().iter().filter(|case| fails(case, CASE_TIME_LIMIT, open)).map(Case::name);
+    assert_eq!(failed.collect::<Vec<_>>(), [""; 0]);
+    let open = || CacheHarness::in_form(MapCache::default(), Form::Bare);
+    let failed = cache_cases().iter().filter(|case| fails(case, CASE_TIME_LIMIT, open)).map(Case::name);
+    assert_eq!(failed.collect::<Vec<_>>(), [""; 0]);
+}
+
+fn fails<H: Send + 'static>(
+    case: &Case<H>,
+    limit: Duration,
+    open: impl FnOnce() -> H + Send + 'static,
+) -> bool {
+    be_quiet_about_checks();
+    case.check(limit, async move { open() }).is_err()
 }
 
 /// One row of the table.
@@ -59,9 +74,12 @@ fn assert_caught<B, H>(
 {
     let all = std::env::var("SESSION_TEST_BROKEN").is_ok_and(|value| value == "all");
     let failed = in_parallel(exhibits, |exhibit| {
-        let tried = cases.iter().filter(|case| all || case.name() == exhibit.caught_by);
         let bug = exhibit.bug;
-        failures(tried, move || open(bug))
+        let caught = |case: &&Case<H>| match case.name() == exhibit.caught_by {
+            true => (0..ATTEMPTS).any(|_| fails(case, LIMIT, move || open(bug))),
+            false => all && fails(case, LIMIT, move || open(bug)),
+        };
+        cases.iter().filter(caught).map(Case::name).collect::<Vec<_>>()
     });
     let results: Vec<_> = exhibits.iter().zip(failed).collect();
     print_table(&results);
@@ -74,19 +92,6 @@ fn assert_caught<B, H>(
     let missed: Vec<_> =
         missed.map(|(exhibit, _)| format!("{:?}: {}", exhibit.bug, exhibit.caught_by)).collect();
     assert_eq!(missed, [""; 0], "mistakes that their case does not catch, or whose case does not exist");
-}
-
-/// Returns the names of the cases that fail.
-fn failures<'a, H: Send + 'static>(
-    cases: impl IntoIterator<Item = &'a Case<H>>,
-    open: impl Fn() -> H + Clone + Send + 'static,
-) -> Vec<&'static str> {
-    be_quiet_about_checks();
-    let fails = |case: &&Case<H>| {
-        let open = open.clone();
-        case.check(LIMIT, async move { open() }).is_err()
-    };
-    cases.into_iter().filter(fails).map(Case::name).collect()
 }
 
 fn print_table<B: Debug>(results: &[(&Exhibit<B>, Vec<&str>)]) {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::cache::{CacheEntry, SessionCache};
 use crate::end::Ended;
 use crate::error::Result;
-use crate::id::SessionId;
+use crate::id::{SessionId, UserId};
 use crate::record::{Revision, SessionRecord};
 use crate::store::{Capabilities, EndScope, ListQuery, Page, SessionLimit, SessionStore, StoreStats, Touch};
 use crate::time::Timestamp;
@@ -56,6 +56,10 @@ macro_rules! forward {
 
             async fn purge(&self, before: Timestamp, limit: usize) -> Result<u64> {
                 (**self).purge(before, limit).await
+            }
+
+            async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+                (**self).erase(user, limit).await
             }
 
             async fn stats(&self, now: Timestamp) -> Result<StoreStats> {

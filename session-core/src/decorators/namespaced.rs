@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{NAMESPACE_SEPARATOR, SessionId, UserId};
 use crate::record::{Revision, SessionRecord};
 use crate::store::{
-    Capabilities, EndScope, ListQuery, Page, SessionLimit, SessionStore, StoreStats, Touch, check_batch,
+    Capabilities, EndScope, ListQuery, Page, SessionLimit, SessionStore, StoreStats, Touch, check_touches,
 };
 use crate::time::Timestamp;
 
@@ -21,8 +21,10 @@ use crate::time::Timestamp;
 ///
 /// # What is store-wide
 /// [`expire`](SessionStore::expire) and [`purge`](SessionStore::purge) are housekeeping and work on the whole store, though
-/// `expire` returns this namespace's sessions only, and [`stats`](SessionStore::stats) counts everything. Run sweeps on the store
+/// `expire` returns this namespace's sessions only (so fewer than its limit does not mean that nothing is left), and [`stats`](SessionStore::stats) counts everything. Run sweeps on the store
 /// inside.
+///
+/// [Erased](SessionStore::erase) sessions belong to nobody, and so to no namespace.
 ///
 /// # Limits
 /// A namespace is 1 to 64 bytes; user ids and names are shorter by its length plus one. Ending and touching by id costs one
@@ -160,7 +162,7 @@ impl<S: SessionStore> SessionStore for NamespacedStore<S> {
     }
 
     async fn touch(&self, batch: &[Touch]) -> Result<u64> {
-        check_batch("touch", batch.len())?;
+        check_touches(batch)?;
         let own = self.ids_in(batch.iter().map(|touch| touch.id).collect()).await?;
         let batch: Vec<_> = batch.iter().filter(|touch| own.contains(&touch.id)).cloned().collect();
         self.inner.touch(&batch).await
@@ -187,6 +189,10 @@ impl<S: SessionStore> SessionStore for NamespacedStore<S> {
 
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<u64> {
         self.inner.purge(before, limit).await
+    }
+
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+        self.inner.erase(&self.user_in(user)?, limit).await
     }
 
     async fn stats(&self, now: Timestamp) -> Result<StoreStats> {

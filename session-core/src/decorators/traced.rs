@@ -7,7 +7,7 @@ use tracing::Instrument;
 
 use crate::end::Ended;
 use crate::error::Result;
-use crate::id::SessionId;
+use crate::id::{SessionId, UserId};
 use crate::record::{Revision, SessionRecord};
 use crate::store::{Capabilities, EndScope, ListQuery, Page, SessionLimit, SessionStore, StoreStats, Touch};
 use crate::time::Timestamp;
@@ -98,6 +98,10 @@ impl<S: SessionStore> SessionStore for TracedStore<S> {
 
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<u64> {
         self.observe("purge", self.inner.purge(before, limit)).await
+    }
+
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+        self.observe("erase", self.inner.erase(user, limit)).await
     }
 
     async fn stats(&self, now: Timestamp) -> Result<StoreStats> {

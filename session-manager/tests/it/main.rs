@@ -21,5 +21,6 @@ mod save;
 mod sweep;
 mod touch;
 mod transfer;
+mod user_data;
 mod validate;
 mod world;
