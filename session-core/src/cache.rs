@@ -102,7 +102,7 @@ pub trait SessionCache: fmt::Debug + Send + Sync + 'static {
     /// # Contract
     /// - One atomic step: an older revision never replaces a newer one; of the same revision the later verified one stays;
     ///   nothing replaces a tombstone, and a tombstone replaces every record. See [`CacheEntry::replaces`].
-    /// - A `ttl` of zero stores nothing.
+    /// - A `ttl` of zero stores nothing; one below a millisecond may do so. One beyond what the cache can hold is cut to that.
     ///
     /// # Errors
     /// Only the general ones.

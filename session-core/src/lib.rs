@@ -41,6 +41,7 @@
 mod auth;
 mod cache;
 mod client;
+mod credentials;
 mod data;
 mod decorators;
 mod end;
@@ -65,6 +66,7 @@ pub use async_trait::async_trait;
 pub use auth::{AssuranceLevel, AuthEvent, AuthMethod};
 pub use cache::{CacheBody, CacheEntry, SessionCache};
 pub use client::{ClientInfo, Device, DeviceKind, GeoLocation, LastClient};
+pub use credentials::{PreviousSecret, RefreshState, SecretState};
 pub use data::{DataLimits, SessionData};
 pub use decorators::{NamespacedStore, TracedStore};
 pub use end::{Actor, EndReason, Ended, SessionState, SessionStatus};
@@ -76,7 +78,7 @@ pub use ports::{
     InvalidationBus, Subscription, UserAgentParser, UserDirectory, UserStatus,
 };
 pub use random::{SecureRandom, SystemRandom};
-pub use record::{PreviousSecret, RefreshState, Revision, SecretState, SessionKind, SessionRecord};
+pub use record::{Revision, SessionKind, SessionRecord};
 pub use secret::{PepperId, PepperRing, RotationSalt, SecretHash, SecretHasher, SecretMatch, SecretPurpose};
 pub use store::{
     Capabilities, Cursor, Durability, EndScope, LimitScope, ListQuery, OnExceed, Page, SessionLimit,
@@ -90,8 +92,9 @@ pub mod prelude {
     pub use std::sync::Arc;
 
     pub use crate::{
-        Capabilities, Durability, EndScope, Ended, Error, ErrorKind, ListQuery, OnExceed, Page, Result,
-        Revision, SessionId, SessionLimit, SessionRecord, SessionState, SessionStore, StateFilter,
-        StoreStats, Timestamp, Touch, UserId, async_trait, check_batch, check_touches,
+        Actor, Capabilities, Cursor, Durability, EndReason, EndScope, Ended, Error, ErrorKind, Expiry,
+        ListQuery, OnExceed, Page, Result, Revision, SessionId, SessionLimit, SessionRecord, SessionState,
+        SessionStore, StateFilter, StoreStats, Timestamp, Touch, UserId, async_trait, check_batch,
+        check_touches,
     };
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use session_core::{AssuranceLevel, AuthEvent, AuthMethod, Error, Lifetime, Result, UserId};
 
-use crate::create::{Created, NewSession};
+use crate::create::Created;
 use crate::manager::SessionManager;
+use crate::new_session::NewSession;
 use crate::session::Session;
 
 /// Where a pending sign-in keeps what it knows. Keys with this prefix belong to the library.

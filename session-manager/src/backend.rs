@@ -37,6 +37,10 @@ impl Backend {
         &*self.store
     }
 
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     /// Begins an operation: all of its calls together have one deadline.
     pub(crate) fn operation(&self) -> Operation<'_> {
         Operation { backend: self, deadline: None }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use session_core::rules::RequestClient;
 use session_core::{
-    ClientInfo, DeviceId, Error, ErrorKind, Expiry, LastClient, SessionId, SessionKind, SessionRecord, UserId,
+    ClientInfo, DeviceId, Error, ErrorKind, Expiry, SessionId, SessionKind, SessionRecord, UserId,
 };
 
 use crate::manager::SessionManager;
+use crate::new_session::NewSession;
 use crate::session::Session;
 use crate::validate::{Rejection, ValidateError};
 
@@ -20,10 +21,7 @@ use crate::validate::{Rejection, ValidateError};
 pub struct ExternalSession {
     name: String,
     user: UserId,
-    username: Option<String>,
-    remember: bool,
-    client: ClientInfo,
-    device_id: Option<DeviceId>,
+    new: NewSession,
 }
 
 impl ExternalSession {
@@ -36,41 +34,35 @@ impl ExternalSession {
         if name.is_empty() || name.len() > 1_024 {
             return Err(Error::invalid("ensure", "an external name is 1 to 1,024 bytes"));
         }
-        Ok(Self {
-            name,
-            user,
-            username: None,
-            remember: false,
-            client: ClientInfo::default(),
-            device_id: None,
-        })
+        let new = NewSession::for_user(user.clone()).with_kind(SessionKind::External);
+        Ok(Self { name, user, new })
     }
 
     /// Sets the user's name for lists.
     #[must_use]
     pub fn with_username(mut self, username: impl Into<String>) -> Self {
-        self.username = Some(username.into());
+        self.new = self.new.with_username(username);
         self
     }
 
     /// Gives the session the lifetime of remembered ones.
     #[must_use]
     pub fn with_remember(mut self, remember: bool) -> Self {
-        self.remember = remember;
+        self.new = self.new.with_remember(remember);
         self
     }
 
     /// Sets what is known about the client.
     #[must_use]
     pub fn with_client(mut self, client: ClientInfo) -> Self {
-        self.client = client;
+        self.new = self.new.with_client(client);
         self
     }
 
     /// Sets the device.
     #[must_use]
     pub fn with_device(mut self, device: DeviceId) -> Self {
-        self.device_id = Some(device);
+        self.new = self.new.with_device(device);
         self
     }
 
@@ -149,17 +141,7 @@ impl SessionManager {
     }
 
     fn external_record(&self, external: &ExternalSession) -> session_core::Result<Arc<SessionRecord>> {
-        let now = self.now();
-        let lifetime = self.settings().expiry.lifetime(external.remember);
-        let mut record = SessionRecord::new(external.id(), now, now.saturating_add(lifetime.absolute()));
-        record.user_id = Some(external.user.clone());
-        record.username.clone_from(&external.username);
-        record.kind = SessionKind::External;
-        record.idle_timeout = lifetime.idle();
-        record.remembered = external.remember;
-        record.last_client = LastClient::from(&external.client);
-        record.client = Arc::new(external.client.clone());
-        record.device_id = external.device_id;
+        let record = external.new.record(external.id(), self.now(), self.lifetime_of(&external.new));
         record.check()?;
         Ok(Arc::new(record))
     }

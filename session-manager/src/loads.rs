@@ -7,11 +7,13 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use session_core::{Error, ErrorKind, Result, SessionId, SessionRecord};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::backend::{Backend, Operation};
@@ -41,6 +43,22 @@ struct State {
     waiting: HashMap<SessionId, Vec<oneshot::Sender<Answer>>>,
     /// How many senders wait, over all ids.
     waiters: usize,
+    /// Since when somebody waits without a batch having gone out.
+    waiting_since: Option<Instant>,
+    /// Raised when all slots are given up for lost. What an older slot does no longer counts.
+    epoch: u64,
+}
+
+impl State {
+    /// A load ends by its deadline and hands its slot to those who wait. If they waited longer than that, its caller stopped polling it
+    /// without dropping it, and must not stop everybody else.
+    fn give_up_lost_slots(&mut self, deadline: Duration) {
+        if self.waiting_since.is_some_and(|since| since.elapsed() > deadline) {
+            self.epoch += 1;
+            self.under_way = 0;
+            self.waiting_since = None;
+        }
+    }
 }
 
 /// What a caller is told when it asks.
@@ -68,9 +86,12 @@ impl Loads {
 
     fn turn(self: &Arc<Self>, id: SessionId) -> Result<Turn> {
         let mut state = self.state.lock();
+        if state.under_way >= self.at_once {
+            state.give_up_lost_slots(self.backend.deadline());
+        }
         if state.under_way < self.at_once {
             state.under_way += 1;
-            return Ok(Turn::Go(Slot(Arc::clone(self))));
+            return Ok(Turn::Go(Slot { loads: Arc::clone(self), epoch: state.epoch }));
         }
         if state.waiters >= MAX_WAITING {
             return Err(
@@ -79,6 +100,7 @@ impl Loads {
         }
         let (sender, receiver) = oneshot::channel();
         state.waiters += 1;
+        state.waiting_since.get_or_insert_with(Instant::now);
         state.waiting.entry(id).or_default().push(sender);
         Ok(Turn::Wait(receiver))
     }
@@ -96,6 +118,7 @@ impl Loads {
                 batch.insert(id, senders);
             }
         }
+        state.waiting_since = (state.waiters > 0).then(Instant::now);
         batch
     }
 
@@ -131,17 +154,23 @@ fn answer(batch: HashMap<SessionId, Vec<oneshot::Sender<Answer>>>, mut of: impl 
 
 /// The right to ask the store. Given back on drop, also by a caller that is dropped or panics: to the next batch if somebody waits.
 #[derive(Debug)]
-struct Slot(Arc<Loads>);
+struct Slot {
+    loads: Arc<Loads>,
+    epoch: u64,
+}
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
+        let mut state = self.loads.state.lock();
+        if state.epoch != self.epoch {
+            return;
+        }
         if state.waiting.is_empty() {
             state.under_way -= 1;
             return;
         }
         drop(state);
-        let slot = Slot(Arc::clone(&self.0));
-        self.0.tasks.spawn_on(async move { slot.0.run_batch().await }, &self.0.runtime);
+        let slot = Slot { loads: Arc::clone(&self.loads), epoch: self.epoch };
+        self.loads.tasks.spawn_on(async move { slot.loads.run_batch().await }, &self.loads.runtime);
     }
 }

@@ -13,8 +13,9 @@ use session_core::{
 };
 use zeroize::Zeroizing;
 
-use crate::create::{Created, NewSession};
+use crate::create::Created;
 use crate::manager::SessionManager;
+use crate::new_session::NewSession;
 use crate::session::Session;
 
 /// How long a code counts.

@@ -2,7 +2,7 @@
 
 use std::array;
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -112,12 +112,15 @@ impl SessionStore for MemoryStore {
 
     async fn touch(&self, batch: &[Touch]) -> Result<u64> {
         check_touches(batch)?;
-        let moved: HashSet<_> = batch
-            .iter()
-            .filter(|touch| self.of_session(touch.id).write().touch(touch))
-            .map(|touch| touch.id)
-            .collect();
-        Ok(moved.len() as u64)
+        let mut latest: HashMap<SessionId, &Touch> = HashMap::new();
+        for touch in batch {
+            let known = latest.entry(touch.id).or_insert(touch);
+            if touch.last_seen_at > known.last_seen_at {
+                *known = touch;
+            }
+        }
+        let moved = latest.values().filter(|touch| self.of_session(touch.id).write().touch(touch));
+        Ok(moved.count() as u64)
     }
 
     async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {

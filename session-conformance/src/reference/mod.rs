@@ -10,6 +10,7 @@
 //! | what an update leaves of the stored record | [`SessionRecord::updated_by`] |
 //! | which sightings count | [`SessionRecord::touch`] |
 //! | what remains of an ended session | [`SessionRecord::into_ended`] |
+//! | what remains of one that was erased | [`SessionRecord::into_erased`] |
 //! | which sessions a scope names | [`EndScope::contains`] |
 //! | which sessions count against a limit, and which of them go | [`SessionLimit::counts`], [`SessionLimit::evict`] |
 //! | what a list shows, and where its pages end | [`ListQuery::matches`], [`SessionRecord::redacted`], [`Page::cut`] |
@@ -29,6 +30,7 @@
 //! [`SessionLimit::evict`]: session_core::SessionLimit::evict
 //! [`SessionRecord::expiry`]: session_core::SessionRecord::expiry
 //! [`SessionRecord::into_ended`]: session_core::SessionRecord::into_ended
+//! [`SessionRecord::into_erased`]: session_core::SessionRecord::into_erased
 //! [`SessionRecord::redacted`]: session_core::SessionRecord::redacted
 //! [`SessionRecord::touch`]: session_core::SessionRecord::touch
 //! [`SessionRecord::updated_by`]: session_core::SessionRecord::updated_by

@@ -120,6 +120,24 @@ async fn waiting_for_a_batch_ends_at_the_deadline_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_that_stops_polling_does_not_stop_the_others() {
+    let (world, tokens) = slow_world(3).await;
+    let mut forgotten = Box::pin(world.validate(&tokens[0]));
+    assert!(futures_util::poll!(&mut forgotten).is_pending());
+    assert_eq!(
+        unavailable(world.validate(&tokens[1]).await),
+        ErrorKind::Timeout,
+        "its slot may still be used"
+    );
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(world.validate(&tokens[1]).await.is_ok());
+    assert!(world.validate(&tokens[2]).await.is_ok(), "and so on");
+    drop(forgotten);
+    let outcomes = join_all(tokens.iter().map(|token| world.validate(token))).await;
+    assert!(outcomes.iter().all(Result::is_ok));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_queue_is_bounded() {
     let (world, tokens) = slow_world(1).await;
     world.faults.arm(Fault::hang().on("load"));

@@ -1,0 +1,71 @@
+//! What `touch` and `end` are told.
+
+use crate::client::LastClient;
+use crate::id::{DeviceId, SessionId, UserId};
+use crate::record::SessionRecord;
+use crate::time::Timestamp;
+
+/// One sighting of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Touch {
+    /// Which session.
+    pub id: SessionId,
+    /// When it was used.
+    pub last_seen_at: Timestamp,
+    /// From where.
+    pub last_client: LastClient,
+}
+
+impl Touch {
+    /// Describes a sighting.
+    #[must_use]
+    pub const fn new(id: SessionId, last_seen_at: Timestamp, last_client: LastClient) -> Self {
+        Self { id, last_seen_at, last_client }
+    }
+}
+
+/// Which sessions to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndScope {
+    /// A user's sessions on one device.
+    Device {
+        /// The user.
+        user: UserId,
+        /// The device.
+        device: DeviceId,
+    },
+    /// These, at most [`MAX_BATCH`](crate::limits::MAX_BATCH).
+    Ids(Vec<SessionId>),
+    /// All of a user.
+    User(UserId),
+    /// All of a user but one.
+    UserExcept {
+        /// The user.
+        user: UserId,
+        /// The session that stays.
+        keep: SessionId,
+    },
+}
+
+impl EndScope {
+    /// Names one session.
+    #[must_use]
+    pub fn id(id: SessionId) -> Self {
+        Self::Ids(vec![id])
+    }
+
+    /// Returns whether a record is in the scope.
+    #[must_use]
+    pub fn contains(&self, record: &SessionRecord) -> bool {
+        match self {
+            Self::Device { user, device } => {
+                record.user_id.as_ref() == Some(user) && record.device_id.as_ref() == Some(device)
+            }
+            Self::Ids(ids) => ids.contains(&record.id),
+            Self::User(user) => record.user_id.as_ref() == Some(user),
+            Self::UserExcept { user, keep } => record.user_id.as_ref() == Some(user) && record.id != *keep,
+        }
+    }
+}
