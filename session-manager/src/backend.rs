@@ -121,6 +121,16 @@ impl Operation<'_> {
         Err(Error::corrupt(self.backend.name, "load", "the store answered with another session"))
     }
 
+    /// Asks somebody else than the store, within the same deadline.
+    pub(crate) async fn ask<T>(
+        &mut self,
+        (whom, what): (&'static str, &'static str),
+        question: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let late = || Error::timeout(whom, what);
+        timeout_at(self.deadline(), question).await.unwrap_or_else(|_| Err(late()))
+    }
+
     /// Waits for an answer that somebody else asks for.
     pub(crate) async fn wait<T>(&mut self, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
         match timeout_at(self.deadline(), answer).await {

@@ -8,6 +8,7 @@ use session_core::{
     UserId,
 };
 
+use crate::backend::Operation;
 use crate::info::SessionInfo;
 use crate::manager::{SessionManager, Shared};
 use crate::metrics::Op;
@@ -45,16 +46,16 @@ impl SessionManager {
     #[tracing::instrument(name = "session_create", level = "debug", skip_all)]
     pub async fn create(&self, new: NewSession) -> Result<Created> {
         let manager = self.clone();
-        self.finish(async move { manager.create_now(new).await }).await
+        self.finish(async move { manager.create_now(new, &mut manager.backend().operation()).await }).await
     }
 
-    pub(crate) async fn create_now(&self, new: NewSession) -> Result<Created> {
+    pub(crate) async fn create_now(&self, new: NewSession, operation: &mut Operation<'_>) -> Result<Created> {
         let now = self.now();
         let data: Arc<[u8]> = new.initial_data()?.encode(&self.settings().data_limits)?.into();
         for _ in 0..ID_ATTEMPTS {
             let Minted { record, token, refresh } = self.mint(&new, &data, now)?;
-            self.check_sign_in(&record).await?;
-            match self.insert(Arc::clone(&record), now).await {
+            self.check_sign_in(&record, operation).await?;
+            match self.insert(Arc::clone(&record), now, operation).await {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => {
                     if error.is_transient() {
@@ -64,7 +65,7 @@ impl SessionManager {
                 }
                 Ok(evicted) => {
                     self.created(&record, &evicted);
-                    self.supersede(new.replaces.as_ref(), now).await;
+                    self.supersede(new.replaces.as_ref(), now, operation).await;
                     let ended = evicted.iter().map(|record| SessionInfo::new(record, now)).collect();
                     let session = Session::new(self.clone(), record, None);
                     return Ok(Created { session, token, refresh, ended });
@@ -116,27 +117,31 @@ impl SessionManager {
         &self,
         record: Arc<SessionRecord>,
         now: Timestamp,
+        operation: &mut Operation<'_>,
     ) -> Result<Vec<Arc<SessionRecord>>> {
         let limit = self.settings().limit.filter(|_| record.user_id.is_some()).map(|limit| limit.at(now));
         let create = self.backend().store().create(record, limit.as_ref());
-        self.backend().operation().call(Op::Create, create).await
+        operation.call(Op::Create, create).await
     }
 
     /// Ends a session that nobody holds the token of, in case that the store kept it after all.
     fn undo(&self, id: SessionId, now: Timestamp) {
         let (shared, tasks) = (Arc::clone(self.shared()), self.workers().tasks());
         let ended = Ended::new(EndReason::Superseded, now, Actor::System);
-        self.workers()
-            .spawn(async move { shared.end_sessions(EndScope::id(id), ended, &tasks).await.map(drop) });
+        self.workers().spawn(async move {
+            let mut operation = shared.backend.operation();
+            shared.end_sessions(&mut operation, EndScope::id(id), ended, &tasks).await.map(drop)
+        });
     }
 
     /// Ends the session that the new one replaces. Its failure does not fail the sign-in: the old session is anonymous or the
     /// user's own, nobody gains by it, and the end is tried again.
-    async fn supersede(&self, replaced: Option<&Session>, now: Timestamp) {
+    async fn supersede(&self, replaced: Option<&Session>, now: Timestamp, operation: &mut Operation<'_>) {
         let Some(replaced) = replaced else { return };
         let ended = Ended::new(EndReason::Superseded, now, Actor::System);
         let tasks = self.workers().tasks();
-        if let Err(error) = self.shared().end_sessions(EndScope::id(replaced.id()), ended, &tasks).await {
+        let scope = EndScope::id(replaced.id());
+        if let Err(error) = self.shared().end_sessions(operation, scope, ended, &tasks).await {
             tracing::warn!(kind = error.kind().as_str(), "a replaced session could not be ended yet");
         }
     }

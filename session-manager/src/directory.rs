@@ -9,8 +9,8 @@ use session_core::{
     Actor, Clock, EndReason, EndScope, Ended, Error, Result, SessionRecord, Timestamp, UserDirectory, UserId,
     UserStatus,
 };
-use tokio::time::timeout;
 
+use crate::backend::Operation;
 use crate::manager::SessionManager;
 use crate::validate::{Rejection, ValidateError};
 
@@ -21,28 +21,36 @@ const MAX_USERS: usize = 100_000;
 pub(crate) struct Directory {
     inner: Arc<dyn UserDirectory>,
     lag: Duration,
-    deadline: Duration,
     known: Cache<UserId, (Timestamp, Option<UserStatus>)>,
 }
 
 impl Directory {
-    pub(crate) fn new(inner: Arc<dyn UserDirectory>, lag: Duration, deadline: Duration) -> Self {
-        Self { inner, lag, deadline, known: Cache::new(MAX_USERS) }
+    pub(crate) fn new(inner: Arc<dyn UserDirectory>, lag: Duration) -> Self {
+        Self { inner, lag, known: Cache::new(MAX_USERS) }
     }
 
     /// Returns a user's status, at most as old as the lag.
-    async fn status(&self, user: &UserId, clock: &dyn Clock) -> Result<Option<UserStatus>> {
+    async fn status(
+        &self,
+        user: &UserId,
+        clock: &dyn Clock,
+        operation: &mut Operation<'_>,
+    ) -> Result<Option<UserStatus>> {
         // Counted from the start of the question, so that a slow directory does not lengthen the lag.
         let now = clock.now();
         match self.known.get(user) {
             Some((asked, status)) if asked <= now && now.since(asked) < self.lag => Ok(status),
-            _ => self.fresh(user, now).await,
+            _ => self.fresh(user, now, operation).await,
         }
     }
 
-    async fn fresh(&self, user: &UserId, now: Timestamp) -> Result<Option<UserStatus>> {
-        let late = || Error::timeout("directory", "lookup");
-        let status = timeout(self.deadline, self.inner.lookup(user)).await.unwrap_or_else(|_| Err(late()))?;
+    async fn fresh(
+        &self,
+        user: &UserId,
+        now: Timestamp,
+        operation: &mut Operation<'_>,
+    ) -> Result<Option<UserStatus>> {
+        let status = operation.ask(("directory", "lookup"), self.inner.lookup(user)).await?;
         self.known.insert(user.clone(), (now, status));
         Ok(status)
     }
@@ -80,11 +88,15 @@ impl Standing {
 
 impl SessionManager {
     /// Refuses sessions of users who are gone or disabled, and ends those that were signed in under other credentials.
-    pub(crate) async fn check_user(&self, record: &SessionRecord) -> Result<(), ValidateError> {
+    pub(crate) async fn check_user(
+        &self,
+        record: &SessionRecord,
+        operation: &mut Operation<'_>,
+    ) -> Result<(), ValidateError> {
         let (Some(directory), Some(user)) = (&self.shared().directory, &record.user_id) else {
             return Ok(());
         };
-        let status = directory.status(user, &*self.shared().clock).await?;
+        let status = directory.status(user, &*self.shared().clock, operation).await?;
         match Standing::of(record, status) {
             Standing::Good => Ok(()),
             Standing::Inactive => Err(Rejection::UserInactive.into()),
@@ -94,11 +106,15 @@ impl SessionManager {
 
     /// A sign-in asks the directory itself, not what is remembered of it: a user who was disabled or changed their password while it
     /// was under way does not get a session.
-    pub(crate) async fn check_sign_in(&self, record: &SessionRecord) -> Result<()> {
+    pub(crate) async fn check_sign_in(
+        &self,
+        record: &SessionRecord,
+        operation: &mut Operation<'_>,
+    ) -> Result<()> {
         let (Some(directory), Some(user)) = (&self.shared().directory, &record.user_id) else {
             return Ok(());
         };
-        let status = directory.fresh(user, self.now()).await?;
+        let status = directory.fresh(user, self.now(), operation).await?;
         match Standing::of(record, status) {
             Standing::Good => Ok(()),
             Standing::Inactive => Err(Error::invalid("create", "the user is not active")),

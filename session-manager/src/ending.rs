@@ -7,6 +7,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use session_core::{EndScope, Ended, ErrorKind, ListQuery, Result, SessionRecord, StateFilter, UserId};
 use tokio_util::task::TaskTracker;
 
+use crate::backend::Operation;
 use crate::manager::Shared;
 use crate::metrics::Op;
 
@@ -18,11 +19,12 @@ impl Shared {
     /// revocation that was asked for is not forgotten because a reply was lost.
     pub(crate) async fn end_sessions(
         self: &Arc<Self>,
+        operation: &mut Operation<'_>,
         scope: EndScope,
         ended: Ended,
         tasks: &TaskTracker,
     ) -> Result<Vec<Arc<SessionRecord>>> {
-        let result = self.backend.operation().end(&scope, &ended).await;
+        let result = operation.end(&scope, &ended).await;
         match &result {
             Ok(records) => self.report_ended(records),
             Err(error) if error.is_transient() => {

@@ -8,6 +8,7 @@ use session_core::{
     ClientInfo, DeviceId, Error, ErrorKind, Expiry, SessionId, SessionKind, SessionRecord, UserId,
 };
 
+use crate::backend::Operation;
 use crate::manager::SessionManager;
 use crate::new_session::NewSession;
 use crate::session::Session;
@@ -121,20 +122,21 @@ impl SessionManager {
 
     async fn ensure_now(&self, external: &ExternalSession) -> Result<Ensured, ValidateError> {
         let id = external.id();
-        if let Some(record) = self.backend().operation().load(id).await? {
-            return self.open_external(record).await.map(Ensured::Exists);
+        let mut operation = self.backend().operation();
+        if let Some(record) = operation.load(id).await? {
+            return self.open_external(record, &mut operation).await.map(Ensured::Exists);
         }
         let now = self.now();
         let record = self.external_record(external)?;
-        self.check_user(&record).await?;
-        match self.insert(Arc::clone(&record), now).await {
+        self.check_user(&record, &mut operation).await?;
+        match self.insert(Arc::clone(&record), now, &mut operation).await {
             Ok(evicted) => {
                 self.created(&record, &evicted);
                 Ok(Ensured::Created(Session::new(self.clone(), record, None)))
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let record = self.backend().operation().load(id).await?.ok_or(Rejection::Unknown)?;
-                self.open_external(record).await.map(Ensured::Exists)
+                let record = operation.load(id).await?.ok_or(Rejection::Unknown)?;
+                self.open_external(record, &mut operation).await.map(Ensured::Exists)
             }
             Err(error) => Err(error.into()),
         }
@@ -159,14 +161,18 @@ impl SessionManager {
         let mut operation = self.backend().operation();
         let record =
             self.shared().loads.load(&mut operation, external.id()).await?.ok_or(Rejection::Unknown)?;
-        let session = self.open_external(record).await?;
+        let session = self.open_external(record, &mut operation).await?;
         let (record, now) = (session.record(), self.now());
         let challenge = self.apply_rules(&record, client, now)?;
         self.shared().note_use(&record, client, now);
         Ok(Session::new(self.clone(), record, challenge))
     }
 
-    async fn open_external(&self, record: Arc<SessionRecord>) -> Result<Session, ValidateError> {
+    async fn open_external(
+        &self,
+        record: Arc<SessionRecord>,
+        operation: &mut Operation<'_>,
+    ) -> Result<Session, ValidateError> {
         if let Some(ended) = record.ended() {
             return Err(Rejection::Ended(ended.clone()).into());
         }
@@ -176,7 +182,7 @@ impl SessionManager {
         if record.kind != SessionKind::External {
             return Err(Rejection::Unknown.into());
         }
-        self.check_user(&record).await?;
+        self.check_user(&record, operation).await?;
         Ok(Session::new(self.clone(), record, None))
     }
 }

@@ -95,8 +95,7 @@ impl SessionManager {
         let workers = Workers::default();
         let events = Arc::new(Events::new(sink, Arc::clone(&clock)));
         let backend = Arc::new(Backend::new(store, settings.store_deadline, Arc::clone(&events)));
-        let directory =
-            directory.map(|inner| Directory::new(inner, settings.directory_lag, settings.store_deadline));
+        let directory = directory.map(|inner| Directory::new(inner, settings.directory_lag));
         let shared = Arc::new(Shared {
             loads: Arc::new(Loads::new(Arc::clone(&backend), workers.tasks(), settings.concurrent_loads)),
             backend,

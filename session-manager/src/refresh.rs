@@ -21,6 +21,7 @@ use session_core::{
     Timestamp,
 };
 
+use crate::backend::Operation;
 use crate::manager::{SessionManager, Shared};
 use crate::metrics::Op;
 use crate::rotate::{is_match, missing_key};
@@ -138,14 +139,14 @@ impl SessionManager {
         for _ in 0..ATTEMPTS {
             let record = operation.load(token.id()).await?.ok_or(Rejection::Unknown)?;
             let now = self.now();
-            let state = self.check_refreshable(&record, now).await?;
+            let state = self.check_refreshable(&record, now, &mut operation).await?;
             match self.shared().recognise_refresh(&record, state, token, now)? {
                 Presented::Current => {}
                 Presented::InGrace(salt) => {
                     let (session, refresh) = pair(&record, &salt, token);
                     return Ok((record, session, refresh));
                 }
-                Presented::Spent => return Err(self.end_reused(&record, now).await?.into()),
+                Presented::Spent => return Err(self.end_reused(&record, now, &mut operation).await?.into()),
                 Presented::Wrong => return Err(Rejection::Unknown.into()),
             }
             let salt = RotationSalt::mint(&*self.shared().random)?;
@@ -172,6 +173,7 @@ impl SessionManager {
         &self,
         record: &'a SessionRecord,
         now: Timestamp,
+        operation: &mut Operation<'_>,
     ) -> Result<&'a RefreshState, ValidateError> {
         if let Some(ended) = record.ended() {
             return Err(Rejection::Ended(ended.clone()).into());
@@ -179,12 +181,17 @@ impl SessionManager {
         if let Expiry::Expired(deadline) = record.expiry(now) {
             return Err(Rejection::Expired(deadline).into());
         }
-        self.check_user(record).await?;
+        self.check_user(record, operation).await?;
         let state = record.refresh.as_ref().ok_or(Rejection::Unknown)?;
         if now < state.expires_at { Ok(state) } else { Err(Rejection::TokenExpired.into()) }
     }
 
-    async fn end_reused(&self, record: &SessionRecord, now: Timestamp) -> Result<Rejection> {
+    async fn end_reused(
+        &self,
+        record: &SessionRecord,
+        now: Timestamp,
+        operation: &mut Operation<'_>,
+    ) -> Result<Rejection> {
         let shared = self.shared();
         shared.emit(EventKind::Reuse, record);
         let ended = Ended::new(EndReason::RefreshReuse, now, Actor::System);
@@ -193,8 +200,7 @@ impl SessionManager {
             (ReuseEnds::Device, Some(user), Some(device)) => EndScope::Device { user: user.clone(), device },
             _ => EndScope::id(record.id),
         };
-        let records = shared.backend.operation().end(&scope, &ended).await?;
-        shared.report_ended(&records);
+        shared.end_sessions(operation, scope, ended.clone(), &self.workers().tasks()).await?;
         Ok(Rejection::Ended(ended))
     }
 }

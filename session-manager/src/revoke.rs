@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use session_core::{Actor, EndReason, EndScope, Ended, Error, Result, SessionId, UserId};
+use session_core::{
+    Actor, EndReason, EndScope, Ended, Error, Result, SessionId, SessionRecord, Timestamp, UserId,
+};
 
+use crate::backend::Operation;
 use crate::info::SessionInfo;
 use crate::manager::SessionManager;
 use crate::session::Session;
@@ -18,7 +21,7 @@ impl SessionManager {
     /// Runs to its end even if the future is dropped.
     pub async fn logout(&self, session: &Session) -> Result<()> {
         let by = session.user_id().map_or(Actor::System, Actor::User);
-        self.end(EndScope::id(session.id()), EndReason::LoggedOut, by).await.map(drop)
+        self.end(EndScope::id(session.id()), EndReason::LoggedOut, by, None).await.map(drop)
     }
 
     /// Ends a session from elsewhere, and returns it if it was active until now.
@@ -32,10 +35,11 @@ impl SessionManager {
     /// # Cancellation
     /// Runs to its end even if the future is dropped.
     pub async fn revoke(&self, id: SessionId, by: &Actor) -> Result<Vec<SessionInfo>> {
-        if let Actor::User(user) = by {
-            self.check_owner(id, user).await?;
-        }
-        self.end(EndScope::id(id), revoked(by), by.clone()).await
+        let owner = match by {
+            Actor::User(user) => Some((id, user.clone())),
+            _ => None,
+        };
+        self.end(EndScope::id(id), revoked(by), by.clone(), owner).await
     }
 
     /// Ends all sessions of the session's user but this one, and returns them. This one gets a new secret, because whoever had to be
@@ -51,11 +55,18 @@ impl SessionManager {
             .user_id()
             .ok_or_else(|| Error::invalid("revoke", "an anonymous session has no others"))?;
         let scope = EndScope::UserExcept { user: user.clone(), keep: session.id() };
-        let ended = self.end(scope, EndReason::RevokedByUser, Actor::User(user)).await?;
-        if session.record().secret.is_some() {
-            self.rotate(session).await?;
-        }
-        Ok(ended)
+        let (shared, tasks, session) = (Arc::clone(self.shared()), self.workers().tasks(), session.clone());
+        self.finish(async move {
+            let mut operation = shared.backend.operation();
+            let now = shared.clock.now();
+            let ended = Ended::new(EndReason::RevokedByUser, now, Actor::User(user));
+            let records = shared.end_sessions(&mut operation, scope, ended, &tasks).await?;
+            if session.record().secret.is_some() {
+                shared.renew(&session, &mut operation, |_| ()).await?;
+            }
+            Ok(infos(&records, now))
+        })
+        .await
     }
 
     /// Ends all sessions of a user, and returns them.
@@ -66,27 +77,42 @@ impl SessionManager {
     /// # Cancellation
     /// Runs to its end even if the future is dropped.
     pub async fn revoke_all(&self, user: &UserId, by: &Actor) -> Result<Vec<SessionInfo>> {
-        self.end(EndScope::User(user.clone()), revoked(by), by.clone()).await
-    }
-
-    /// A session's user never changes, so looking first and ending then cannot go wrong between.
-    pub(crate) async fn check_owner(&self, id: SessionId, user: &UserId) -> Result<()> {
-        let record = self.backend().operation().load(id).await?;
-        match record.filter(|record| record.user_id.as_ref() == Some(user)) {
-            Some(_) => Ok(()),
-            None => Err(Error::not_found("manager", "revoke")),
-        }
+        self.end(EndScope::User(user.clone()), revoked(by), by.clone(), None).await
     }
 
     #[tracing::instrument(name = "session_end", level = "debug", skip_all, fields(%reason))]
-    async fn end(&self, scope: EndScope, reason: EndReason, by: Actor) -> Result<Vec<SessionInfo>> {
+    async fn end(
+        &self,
+        scope: EndScope,
+        reason: EndReason,
+        by: Actor,
+        owner: Option<(SessionId, UserId)>,
+    ) -> Result<Vec<SessionInfo>> {
         let (shared, tasks) = (Arc::clone(self.shared()), self.workers().tasks());
         self.finish(async move {
             let now = shared.clock.now();
-            let records = shared.end_sessions(scope, Ended::new(reason, now, by), &tasks).await?;
-            Ok(records.iter().map(|record| SessionInfo::new(record, now)).collect())
+            let mut operation = shared.backend.operation();
+            if let Some((id, user)) = owner {
+                check_owner(&mut operation, id, &user).await?;
+            }
+            let ended = Ended::new(reason, now, by);
+            let records = shared.end_sessions(&mut operation, scope, ended, &tasks).await?;
+            Ok(infos(&records, now))
         })
         .await
+    }
+}
+
+fn infos(records: &[Arc<SessionRecord>], now: Timestamp) -> Vec<SessionInfo> {
+    records.iter().map(|record| SessionInfo::new(record, now)).collect()
+}
+
+/// A session's user never changes, so looking first and ending then cannot go wrong between.
+async fn check_owner(operation: &mut Operation<'_>, id: SessionId, user: &UserId) -> Result<()> {
+    let record = operation.load(id).await?;
+    match record.filter(|record| record.user_id.as_ref() == Some(user)) {
+        Some(_) => Ok(()),
+        None => Err(Error::not_found("manager", "revoke")),
     }
 }
 

@@ -17,6 +17,7 @@ use session_core::{
     SecretPurpose, SecretState, SessionRecord, SessionToken, Timestamp,
 };
 
+use crate::backend::Operation;
 use crate::manager::{SessionManager, Shared};
 use crate::session::Session;
 
@@ -88,13 +89,13 @@ impl SessionManager {
         record: Arc<SessionRecord>,
         token: &SessionToken,
         now: Timestamp,
+        operation: &mut Operation<'_>,
     ) -> Result<(Arc<SessionRecord>, Option<SessionToken>)> {
         let shared = self.shared();
         let salt = RotationSalt::mint(&*shared.random)?;
         let successor = salt.successor(token.secret());
         let hash = shared.hasher.hash(SecretPurpose::Session, record.id, &successor);
         let before = record.revision;
-        let mut operation = self.backend().operation();
         let rotated = operation.modify(record, |current| {
             let Presented::Current = shared.recognise(current, token, now)? else { return Ok(None) };
             let mut next = current.clone();
@@ -122,7 +123,9 @@ impl SessionManager {
     /// # Cancellation
     /// Runs to its end even if the future is dropped.
     pub async fn rotate(&self, session: &Session) -> Result<()> {
-        self.renew(session, |_| ()).await
+        let (shared, session) = (Arc::clone(self.shared()), session.clone());
+        self.finish(async move { shared.renew(&session, &mut shared.backend.operation(), |_| ()).await })
+            .await
     }
 
     /// Records that the user authenticated again or with a further factor, and rotates the secret at once.
@@ -134,37 +137,40 @@ impl SessionManager {
     /// Runs to its end even if the future is dropped.
     pub async fn record_authentication(&self, session: &Session, method: AuthMethod) -> Result<()> {
         let event = AuthEvent::new(method, self.now());
-        self.renew(session, move |record| record.push_auth(event.clone())).await
+        let (shared, session) = (Arc::clone(self.shared()), session.clone());
+        self.finish(async move {
+            let record_it = |record: &mut SessionRecord| record.push_auth(event.clone());
+            shared.renew(&session, &mut shared.backend.operation(), record_it).await
+        })
+        .await
     }
+}
 
-    /// Changes the record and replaces the secret in one write.
+impl Shared {
+    /// Changes the record and replaces the secret in one write. The new token waits in the handle.
     pub(crate) async fn renew(
         &self,
         session: &Session,
-        change: impl Fn(&mut SessionRecord) + Send + Sync + 'static,
+        operation: &mut Operation<'_>,
+        change: impl Fn(&mut SessionRecord),
     ) -> Result<()> {
-        let (shared, session) = (Arc::clone(self.shared()), session.clone());
-        self.finish(async move {
-            let record = session.record();
-            let token = SessionToken::mint(record.id, shared.settings.secret_format, &*shared.random)?;
-            let hash = shared.hasher.hash(SecretPurpose::Session, record.id, token.secret());
-            let mut operation = shared.backend.operation();
-            let renewed = operation.modify(record, |current| {
-                let mut next = current.clone();
-                let Some(old) = &current.secret else {
-                    return Err(Error::invalid("rotate", "the session has no secret of ours"));
-                };
-                let mut secret = SecretState::new(hash.clone());
-                secret.expires_at = old.expires_at;
-                next.secret = Some(secret);
-                change(&mut next);
-                Ok(Some(next))
-            });
-            let renewed = renewed.await?;
-            shared.emit(EventKind::Rotated, &renewed);
-            session.renewed(renewed, token);
-            Ok(())
-        })
-        .await
+        let record = session.record();
+        let token = SessionToken::mint(record.id, self.settings.secret_format, &*self.random)?;
+        let hash = self.hasher.hash(SecretPurpose::Session, record.id, token.secret());
+        let renewed = operation.modify(record, |current| {
+            let mut next = current.clone();
+            let Some(old) = &current.secret else {
+                return Err(Error::invalid("rotate", "the session has no secret of ours"));
+            };
+            let mut secret = SecretState::new(hash.clone());
+            secret.expires_at = old.expires_at;
+            next.secret = Some(secret);
+            change(&mut next);
+            Ok(Some(next))
+        });
+        let renewed = renewed.await?;
+        self.emit(EventKind::Rotated, &renewed);
+        session.renewed(renewed, token);
+        Ok(())
     }
 }

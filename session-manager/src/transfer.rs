@@ -106,7 +106,7 @@ impl SessionManager {
         text.truncate(CODE_LEN);
         let code = TransferCode(text);
         let record = self.offer(&code, &Offer { source: session.id(), end_source })?;
-        self.insert(record, self.now()).await?;
+        self.insert(record, self.now(), &mut self.backend().operation()).await?;
         Ok(code)
     }
 
@@ -161,11 +161,13 @@ impl SessionManager {
             .await?
             .filter(|record| record.is_live(now))
             .ok_or_else(unknown_code)?;
-        let created = self.create_now(new.continuing(&source, &self.settings().data_limits)?).await?;
+        let new = new.continuing(&source, &self.settings().data_limits)?;
+        let created = self.create_now(new, &mut operation).await?;
         if offer.end_source {
             let by = source.user_id.clone().map_or(Actor::System, Actor::User);
             let ended = Ended::new(EndReason::Transferred, now, by);
-            self.shared().end_sessions(EndScope::id(source.id), ended, &self.workers().tasks()).await?;
+            let tasks = self.workers().tasks();
+            self.shared().end_sessions(&mut operation, EndScope::id(source.id), ended, &tasks).await?;
         }
         Ok(created)
     }

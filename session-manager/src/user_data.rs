@@ -127,7 +127,9 @@ impl SessionManager {
         self.forget_user(&user);
         self.finish(async move {
             let ended = Ended::new(EndReason::UserInactive, shared.clock.now(), Actor::System);
-            let ended = shared.end_sessions(EndScope::User(user.clone()), ended, &tasks).await?;
+            let mut operation = shared.backend.operation();
+            let ended =
+                shared.end_sessions(&mut operation, EndScope::User(user.clone()), ended, &tasks).await?;
             let erased = shared.erase_all(&user).await?;
             Ok(EraseReport { ended: ended.len() as u64, erased })
         })

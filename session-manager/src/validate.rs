@@ -8,6 +8,7 @@ use session_core::{
     Timestamp, Touch,
 };
 
+use crate::backend::Operation;
 use crate::manager::{SessionManager, Shared};
 use crate::metrics::Op;
 use crate::rotate::Presented;
@@ -101,11 +102,11 @@ impl SessionManager {
             return Err(Rejection::TokenExpired.into());
         }
         if self.shared().directory.is_some() {
-            self.check_user(&record).await?;
+            self.check_user(&record, &mut operation).await?;
         }
         let challenge = self.apply_rules(&record, client, now)?;
         self.shared().note_use(&record, client, now);
-        let (record, replacement) = self.renew_if_due(record, &token, presented, now).await;
+        let (record, replacement) = self.renew_if_due(record, &token, presented, now, &mut operation).await;
         let session = Session::new(self.clone(), record, challenge);
         if let Some(replacement) = replacement {
             session.hand_out(replacement);
@@ -120,10 +121,11 @@ impl SessionManager {
         token: &SessionToken,
         presented: Presented,
         now: Timestamp,
+        operation: &mut Operation<'_>,
     ) -> (Arc<SessionRecord>, Option<SessionToken>) {
         match presented {
             Presented::Current if self.shared().rotation_is_due(&record, now) => {
-                let rotation = Box::pin(self.rotate_due(Arc::clone(&record), token, now));
+                let rotation = Box::pin(self.rotate_due(Arc::clone(&record), token, now, operation));
                 rotation.await.unwrap_or((record, None))
             }
             Presented::Outdated => {

@@ -52,7 +52,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
     Saboteur {
         name: "reuse is only refused",
         file: "session-manager/src/refresh.rs",
-        find: "Presented::Spent => return Err(self.end_reused(&record, now).await?.into()),",
+        find: "Presented::Spent => return Err(self.end_reused(&record, now, &mut operation).await?.into()),",
         replace: "Presented::Spent => return Err(Rejection::Unknown.into()),",
         test: "refresh::a_spent_token_after_grace_ends_the_session",
     },
@@ -60,7 +60,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         name: "a forged refresh token ends the session",
         file: "session-manager/src/refresh.rs",
         find: "Presented::Wrong => return Err(Rejection::Unknown.into()),",
-        replace: "Presented::Wrong => return Err(self.end_reused(&record, now).await?.into()),",
+        replace: "Presented::Wrong => return Err(self.end_reused(&record, now, &mut operation).await?.into()),",
         test: "refresh::a_forged_secret_for_a_known_id_ends_nothing",
     },
     Saboteur {
