@@ -56,6 +56,7 @@ fn steps(members: &[String]) -> Vec<Step> {
         Step::command("docs", docs(&[])),
         Step::command("docs with private items", docs(&["--document-private-items".to_owned()])),
         Step::new("tests, doctests and conformance count", Action::Test),
+        Step::command("session-core without features", Cmd::cargo(&["nextest", "run", "-p", "session-core"])),
         Step::new("saboteurs", Action::Saboteurs),
         Step::command("benchmarks as tests", Cmd::cargo(&["bench", "-p", "session-bench", "--", "--test"])),
         Step::new("direction of dependencies", Action::Direction),

@@ -34,6 +34,22 @@ fn edges_of_json_round_trip() {
     assert_eq!(SessionData::decode(&bytes, &limits()).unwrap(), data);
 }
 
+/// Runs with and without `serde_json/arbitrary_precision`, which other crates may switch on.
+#[test]
+fn the_bytes_do_not_depend_on_features_of_the_json_crate() {
+    let mut data = SessionData::default();
+    data.insert("a", &[1.0, -0.5, 1e100]).unwrap();
+    data.insert("b", &u64::MAX).unwrap();
+    data.insert("c", &i64::MIN).unwrap();
+    let bytes = data.encode(&limits()).unwrap();
+    let golden = b"\x01{\"a\":[1.0,-0.5,1e+100],\"b\":18446744073709551615,\"c\":-9223372036854775808}";
+    assert_eq!(String::from_utf8_lossy(&bytes), String::from_utf8_lossy(golden));
+    let read = SessionData::decode(&bytes, &limits()).unwrap();
+    assert_eq!(read.encode(&limits()).unwrap(), bytes);
+    assert_eq!(read.get::<Vec<f64>>("a").unwrap().unwrap(), [1.0, -0.5, 1e100]);
+    assert_eq!(read.get::<u64>("b").unwrap(), Some(u64::MAX));
+}
+
 #[test]
 fn null_is_not_absent() {
     let mut data = SessionData::default();

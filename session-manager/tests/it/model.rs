@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use session_core::{Actor, ExpiryPolicy, Lifetime, OnExceed, SessionId};
 use session_manager::{Created, NewSession, Paging, Rejection, Session, UserLimit, ValidateError};
 
@@ -17,6 +18,9 @@ const ABSOLUTE: u64 = 400;
 const LIMIT: usize = 3;
 /// A tenth of the idle time: a use is written when the last one known is at least that old.
 const TOUCH: u64 = IDLE / 10;
+
+/// How many random stories are told.
+const STORIES: u32 = 256;
 
 static STEPS: AtomicU64 = AtomicU64::new(0);
 
@@ -254,19 +258,20 @@ impl Story {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
-
-    #[test]
-    fn the_manager_answers_as_the_model_does(steps in prop::collection::vec(step(), 1..60)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        runtime.block_on(async {
+#[test]
+fn the_manager_answers_as_the_model_does() {
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(STORIES));
+    let outcome = runner.run(&prop::collection::vec(step(), 1..60), |steps| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.unwrap().block_on(async {
             let mut story = Story::new();
             for step in &steps {
                 story.run(step).await;
                 story.check_lists().await;
             }
         });
-        println!("model steps so far: {}", STEPS.load(Ordering::Relaxed));
-    }
+        Ok(())
+    });
+    outcome.unwrap();
+    println!("model steps: {} in {STORIES} stories", STEPS.load(Ordering::Relaxed));
 }

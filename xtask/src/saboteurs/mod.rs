@@ -4,6 +4,7 @@
 
 mod table;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,8 +21,7 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
     let wanted: Vec<_> = SABOTEURS.iter().filter(|saboteur| is_wanted(saboteur, names)).collect();
     copy_workspace()?;
     eprintln!("without a saboteur, the tests must pass");
-    let tests: Vec<_> = wanted.iter().map(|saboteur| saboteur.test).collect();
-    if !passes(&tests)? {
+    if !passes(&wanted)? {
         return Err(Error::Saboteurs { names: "the tests fail by themselves".to_owned() });
     }
     let mut table = with_columns(&["saboteur", "caught by"]);
@@ -48,7 +48,7 @@ fn is_caught(saboteur: &Saboteur) -> Result<bool> {
     let original = fs::read_to_string(&path).map_err(|source| Error::Copy { path: path.clone(), source })?;
     let changed = mutated(saboteur, &original)?;
     write(&path, &changed)?;
-    let passed = passes(&[saboteur.test]);
+    let passed = passes(&[saboteur]);
     write(&path, &original)?;
     Ok(!passed?)
 }
@@ -60,23 +60,24 @@ fn mutated(saboteur: &Saboteur, original: &str) -> Result<String> {
     }
 }
 
-/// Runs tests of the copy, and tells a failed test from everything else.
-fn passes(tests: &[&str]) -> Result<bool> {
-    let exact: Vec<_> = tests.iter().map(|test| format!("test(={test})")).collect();
+/// Runs the saboteurs' tests in the copy, and tells a failed test from everything else.
+fn passes(saboteurs: &[&Saboteur]) -> Result<bool> {
+    let exactly = |it: &&Saboteur| format!("(package({}) & test(={}))", it.package, it.test);
+    let filter: Vec<_> = saboteurs.iter().map(exactly).collect();
+    let packages: BTreeSet<_> = saboteurs.iter().map(|saboteur| saboteur.package).collect();
+    let packages: Vec<_> = packages.iter().map(|package| format!("--package={package}")).collect();
     let manifest = format!("{COPY}/Cargo.toml");
-    let command = Cmd::cargo(&["nextest", "run", "--manifest-path", &manifest, "-p", "session-manager"])
-        .args(
-            &["--target-dir", BUILD, "--no-fail-fast", "--status-level", "none", "-E", &exact.join(" | ")]
-                .map(str::to_owned),
-        )
+    let command = Cmd::cargo(&["nextest", "run", "--manifest-path", &manifest, "--target-dir", BUILD])
+        .args(&packages)
+        .args(&["--no-fail-fast", "--status-level", "none", "-E", &filter.join(" | ")].map(str::to_owned))
         // The point is the failure, not its backtrace; what a mutation leaves unused is no news.
         .env("RUST_BACKTRACE", "0")
         .env("RUSTFLAGS", "-Awarnings");
-    let output = command.quiet()?;
-    match output.code() {
+    let status = command.quiet()?;
+    match status.code() {
         Some(0) => Ok(true),
         Some(100) => Ok(false),
-        _ => Err(command.failed(output)),
+        _ => Err(command.failed(status)),
     }
 }
 
@@ -118,7 +119,7 @@ mod tests {
 
     #[test]
     fn there_are_at_least_twelve_with_names_of_their_own() {
-        let names: std::collections::BTreeSet<_> = SABOTEURS.iter().map(|saboteur| saboteur.name).collect();
+        let names: BTreeSet<_> = SABOTEURS.iter().map(|saboteur| saboteur.name).collect();
         assert!(names.len() >= 12 && names.len() == SABOTEURS.len());
     }
 }

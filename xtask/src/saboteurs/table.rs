@@ -9,7 +9,8 @@ pub(crate) struct Saboteur {
     /// Text that occurs once in the file.
     pub(crate) find: &'static str,
     pub(crate) replace: &'static str,
-    /// The test of session-manager that turns red.
+    /// The package of the test that turns red, and its name.
+    pub(crate) package: &'static str,
     pub(crate) test: &'static str,
 }
 
@@ -19,13 +20,31 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         file: "session-core/src/expiry.rs",
         find: "if now < deadline.at {",
         replace: "if now <= deadline.at {",
+        package: "session-manager",
         test: "validate::idleness_ends_at_its_millisecond",
+    },
+    Saboteur {
+        name: "a touch after the end",
+        file: "session-core/src/record.rs",
+        find: "touch.last_seen_at > self.last_seen_at && self.is_live(touch.last_seen_at)",
+        replace: "touch.last_seen_at > self.last_seen_at",
+        package: "session-core",
+        test: "tests::record::a_touch_moves_forward_only_and_never_revives",
+    },
+    Saboteur {
+        name: "a limit counts before the sweep",
+        file: "session-core/src/store/limit.rs",
+        find: "in_scope && stored.user_id == new.user_id && stored.is_live(self.now)",
+        replace: "in_scope && stored.user_id == new.user_id && stored.ended().is_none()",
+        package: "session-memory",
+        test: "conformance::memory::limit_does_not_count_expired_sessions_and_leaves_them",
     },
     Saboteur {
         name: "every secret is right",
         file: "session-manager/src/validate.rs",
         find: "if matches!(presented, Presented::Wrong) {",
         replace: "if false {",
+        package: "session-manager",
         test: "validate::a_forged_secret_for_a_known_id_is_unknown_and_ends_nothing",
     },
     Saboteur {
@@ -33,6 +52,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         file: "session-manager/src/validate.rs",
         find: "self.shared().loads.load(&mut operation, token.id()).await?.ok_or(",
         replace: "self.shared().loads.load(&mut operation, token.id()).await.unwrap_or_default().ok_or(",
+        package: "session-manager",
         test: "validate::no_failure_of_the_store_is_a_rejection",
     },
     Saboteur {
@@ -40,6 +60,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         file: "session-manager/src/rotate.rs",
         find: "now <= previous.rotated_at.saturating_add(self.settings.grace)",
         replace: "now >= previous.rotated_at",
+        package: "session-manager",
         test: "rotate::the_old_token_gives_the_same_successor_within_grace_and_writes_nothing",
     },
     Saboteur {
@@ -47,6 +68,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         file: "session-manager/src/rotate.rs",
         find: "let mut secret = SecretState::new(hash.clone());",
         replace: "let mut secret = if true { old.clone() } else { SecretState::new(hash.clone()) };",
+        package: "session-manager",
         test: "rotate::a_change_of_privilege_leaves_no_grace",
     },
     Saboteur {
@@ -54,6 +76,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         file: "session-manager/src/refresh.rs",
         find: "Presented::Spent => return Err(self.end_reused(&record, now, &mut operation).await?.into()),",
         replace: "Presented::Spent => return Err(Rejection::Unknown.into()),",
+        package: "session-manager",
         test: "refresh::a_spent_token_after_grace_ends_the_session",
     },
     Saboteur {
@@ -61,6 +84,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         file: "session-manager/src/refresh.rs",
         find: "Presented::Wrong => return Err(Rejection::Unknown.into()),",
         replace: "Presented::Wrong => return Err(self.end_reused(&record, now, &mut operation).await?.into()),",
+        package: "session-manager",
         test: "refresh::a_forged_secret_for_a_known_id_ends_nothing",
     },
     Saboteur {
@@ -68,6 +92,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         file: "session-manager/src/save.rs",
         find: "Change::Take => moved(key),",
         replace: "Change::Take => false,",
+        package: "session-manager",
         test: "save::only_one_of_two_requests_takes_a_key",
     },
     Saboteur {
@@ -75,6 +100,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         file: "session-manager/src/save.rs",
         find: "let contested = |key: &str, mine: &Change| moved(key) && stored.value(key) != mine.value();",
         replace: "let contested = |key: &str, mine: &Change| moved(key) && stored.value(key) != mine.value() && false;",
+        package: "session-manager",
         test: "save::the_policy_decides_about_one_key_changed_twice",
     },
     Saboteur {
@@ -82,6 +108,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         file: "session-manager/src/create.rs",
         find: "store().create(record, limit.as_ref());",
         replace: "store().create(record, limit.as_ref().filter(|_| false));",
+        package: "session-manager",
         test: "create::the_least_recently_seen_session_makes_room",
     },
     Saboteur {
@@ -89,6 +116,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         file: "session-manager/src/manager.rs",
         find: "let task = self.inner.workers.spawn(operation);",
         replace: "let task = async { Ok::<_, tokio::task::JoinError>(operation.await) };",
+        package: "session-manager",
         test: "create::a_sign_in_ends_even_if_nobody_waits_for_it",
     },
     Saboteur {
@@ -96,6 +124,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         file: "session-manager/src/manager.rs",
         find: "self.emit(EventKind::Ended(ended.clone()), record);",
         replace: "self.emit(EventKind::Ended(ended.clone()), record); self.emit(EventKind::Ended(ended.clone()), record);",
+        package: "session-manager",
         test: "events::a_life_is_told_in_order",
     },
     Saboteur {
@@ -103,6 +132,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         file: "session-manager/src/ending.rs",
         find: "Err(error) if error.is_transient() => {",
         replace: "Err(error) if error.is_transient() && false => {",
+        package: "session-manager",
         test: "events::a_revocation_during_an_outage_is_carried_through",
     },
     Saboteur {
@@ -110,6 +140,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         file: "session-manager/src/transfer.rs",
         find: "if operation.end(&EndScope::id(waiting.id), &used).await?.is_empty() {",
         replace: "if operation.end(&EndScope::id(waiting.id), &used).await?.len() > 1 {",
+        package: "session-manager",
         test: "transfer::of_many_attempts_one_wins",
     },
     Saboteur {
@@ -117,6 +148,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         file: "session-manager/src/directory.rs",
         find: "if asked <= now && now.since(asked) < self.lag => Ok(status),",
         replace: "if asked <= now => Ok(status),",
+        package: "session-manager",
         test: "directory::a_disabled_user_is_refused_within_the_lag_and_comes_back_when_enabled",
     },
     Saboteur {
@@ -124,6 +156,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         file: "session-manager/src/settings.rs",
         find: "idle.map_or(self.touch_interval, |idle| self.touch_interval.min(idle / 10))",
         replace: "idle.map_or(self.touch_interval, |idle| self.touch_interval.min(idle / 10)).min(Duration::ZERO)",
+        package: "session-manager",
         test: "touch::a_use_within_the_interval_is_not_written",
     },
     Saboteur {
@@ -131,6 +164,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         file: "session-manager/src/loads.rs",
         find: "Turn::Go(_slot) => operation.load(id).await,",
         replace: "Turn::Go(slot) => { let answer = operation.load(id).await; if answer.is_err() { std::mem::forget(slot); } answer }",
+        package: "session-manager",
         test: "loads::waiting_for_a_batch_ends_at_the_deadline_too",
     },
     Saboteur {
@@ -138,6 +172,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         file: "session-manager/src/sweep.rs",
         find: "let before = self.clock.now().saturating_sub(self.settings.retention);",
         replace: "let before = self.clock.now();",
+        package: "session-manager",
         test: "sweep::a_sweep_ends_what_expired_and_purges_what_ended_long_ago",
     },
 ];
