@@ -2,7 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 use metrics::{Counter, counter};
 use session_core::{Clock, Event, EventKind, EventSink, SessionId, SessionRecord, UserId};
@@ -10,6 +11,9 @@ use tokio::sync::oneshot;
 
 /// Most events that wait for the sink. Beyond that they are dropped and counted.
 const MAX_WAITING: usize = 4_096;
+
+/// How soon a flush tries again to get into a full queue.
+const RETRY: Duration = Duration::from_millis(5);
 
 enum Message {
     Event(Event),
@@ -50,12 +54,15 @@ impl Events {
 
     /// Waits until the sink took what was emitted before. The caller sets the limit.
     pub(crate) async fn flush(&self) {
+        let Some(queue) = &self.queue else { return };
         let (sender, flushed) = oneshot::channel();
-        if let Some(queue) = &self.queue
-            && queue.try_send(Message::Flush(sender)).is_ok()
-        {
-            let _ = flushed.await;
+        let mut message = Message::Flush(sender);
+        // A full queue makes room when the sink goes on; nothing tells when.
+        while let Err(TrySendError::Full(back)) = queue.try_send(message) {
+            message = back;
+            tokio::time::sleep(RETRY).await;
         }
+        let _ = flushed.await;
     }
 }
 
