@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use session_core::{
-    AuthEvent, AuthMethod, ClientInfo, DataLimits, DeviceId, LastClient, Lifetime, Result, SessionData,
-    SessionId, SessionKind, SessionRecord, Timestamp, UserId,
+    AuthEvent, AuthMethod, ClientInfo, DataLimits, DeviceId, Error, LastClient, Lifetime, Result,
+    SessionData, SessionId, SessionKind, SessionRecord, Timestamp, UserId,
 };
 
-use crate::session::Session;
+use crate::session::{RESERVED, Session};
 
 /// A session to be created.
 ///
@@ -40,6 +40,8 @@ pub struct NewSession {
     label: Option<String>,
     data: SessionData,
     dropped_key: Option<&'static str>,
+    /// Whether the library itself set data.
+    internal: bool,
     pub(crate) replaces: Option<Session>,
 }
 
@@ -62,6 +64,7 @@ impl NewSession {
             label: None,
             data: SessionData::default(),
             dropped_key: None,
+            internal: false,
             replaces: None,
         }
     }
@@ -196,6 +199,7 @@ impl NewSession {
 
     pub(crate) fn with_value(mut self, key: &str, value: &impl serde::Serialize) -> Result<Self> {
         self.data.insert(key, value)?;
+        self.internal = true;
         Ok(self)
     }
 
@@ -230,6 +234,12 @@ impl NewSession {
     }
 
     pub(crate) fn initial_data(&self) -> Result<SessionData> {
+        if !self.internal && self.data.keys().any(|key| key.starts_with(RESERVED)) {
+            return Err(Error::invalid(
+                "create",
+                "keys that begin with `session-kit.` belong to the library",
+            ));
+        }
         let Some(replaced) = &self.replaces else { return Ok(self.data.clone()) };
         let mut data = replaced.data()?;
         if let Some(key) = self.dropped_key {

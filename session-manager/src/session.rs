@@ -46,6 +46,9 @@ struct Inner {
     state: Mutex<State>,
 }
 
+/// What the library's own keys begin with.
+pub(crate) const RESERVED: &str = "session-kit.";
+
 /// Keys that were changed and not saved yet.
 pub(crate) type Changes = BTreeMap<String, Change>;
 
@@ -199,11 +202,19 @@ impl Session {
     /// Sets a key. Nothing is written before [`save`](Self::save).
     ///
     /// # Errors
-    /// [`Invalid`](session_core::ErrorKind::Invalid) if the value is not JSON.
+    /// [`Invalid`](session_core::ErrorKind::Invalid) if the value is not JSON, or the key begins with `session-kit.`: under those the
+    /// library keeps what must not be forged, like the candidate of a pending sign-in.
     pub fn insert<T: Serialize + ?Sized>(&self, key: impl Into<String>, value: &T) -> Result<()> {
+        let key = key.into();
+        if key.starts_with(RESERVED) {
+            return Err(Error::invalid(
+                "insert",
+                "keys that begin with `session-kit.` belong to the library",
+            ));
+        }
         let value = serde_json::to_value(value)
             .map_err(|source| Error::invalid("insert", "the value is not JSON").with_source(source))?;
-        self.inner.state.lock().changes.insert(key.into(), Change::Set(value));
+        self.inner.state.lock().changes.insert(key, Change::Set(value));
         Ok(())
     }
 

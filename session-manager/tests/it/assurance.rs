@@ -100,6 +100,16 @@ async fn a_pending_sign_in_has_ten_minutes() {
 }
 
 #[tokio::test]
+async fn an_application_cannot_forge_a_pending_sign_in_by_accident() {
+    let world = World::new();
+    let forged = serde_json::json!({ "user": "ann", "methods": [], "credential_version": null });
+    let session = world.sign_in("eve").await.session;
+    assert_eq!(kind(session.insert("session-kit.pending", &forged)), ErrorKind::Invalid);
+    let data = [("session-kit.pending".to_owned(), forged)].into_iter().collect();
+    assert_eq!(kind(world.manager.create(NewSession::anonymous().with_data(data)).await), ErrorKind::Invalid);
+}
+
+#[tokio::test]
 async fn only_a_pending_sign_in_is_completed_and_only_for_its_candidate() {
     let world = World::new();
     let other = world.sign_in("eve").await.session;
