@@ -6,8 +6,8 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use serde::Serialize;
-use session_manager::core::{ClientInfo, Error, SessionData, SessionKind, SessionToken};
-use session_manager::{Created, NewSession, SessionInfo, SessionManager};
+use session_manager::core::{ClientInfo, Error, RefreshToken, SessionData, SessionKind, SessionToken};
+use session_manager::{Created, NewSession, Refreshed, SessionInfo, SessionManager};
 
 use crate::error::SessionError;
 use crate::extract::Session;
@@ -45,7 +45,7 @@ pub struct SessionContext {
     state: Result<Arc<RequestState>, SessionError>,
 }
 
-/// What [`SessionContext::sign_in`] made.
+/// What [`SessionContext::sign_in`] and its relatives made.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct SignedIn {
@@ -54,6 +54,9 @@ pub struct SignedIn {
     /// The token, if it does not travel in a cookie: for sessions of the kind [`Api`](SessionKind::Api), and under
     /// [`Transport::Bearer`](crate::Transport::Bearer). It cannot be asked for again.
     pub token: Option<SessionToken>,
+    /// The refresh token, if [one was asked for](NewSession::with_refresh). It never travels in a cookie, and cannot be asked for
+    /// again.
+    pub refresh: Option<RefreshToken>,
     /// The user's sessions that ended because of the limit.
     pub ended: Vec<SessionInfo>,
 }
@@ -102,6 +105,93 @@ impl SessionContext {
             }
         }
         create(state, &mut decision, new).await
+    }
+
+    /// Redeems the code of a [transfer](SessionManager::begin_transfer): this request gets a session of the same user, with the data
+    /// of the session that the code was shown in.
+    ///
+    /// The session that the request came with gives way as in [`sign_in`](Self::sign_in), but only to a code that is right. What both
+    /// an anonymous session and the transferred one hold is as in the transferred one.
+    ///
+    /// # Errors
+    /// [`SessionError::WrongCode`]; [`SessionError::TooManyAttempts`]; else as [`sign_in`](Self::sign_in). The code is not used up if
+    /// the present session cannot be told.
+    ///
+    /// # Security
+    /// Put [`SameOrigin`](crate::SameOrigin) on the form: a code that another site made a browser send would sign its user in as somebody
+    /// else.
+    ///
+    /// # Cancellation
+    /// As [`sign_in`](Self::sign_in).
+    pub async fn redeem_transfer(&self, code: &str, new: NewSession) -> Result<SignedIn, SessionError> {
+        let state = self.state()?;
+        let mut decision = state.decision.lock().await;
+        if matches!(*decision, Decision::SignedOut) {
+            return Err(SessionError::SignedOut);
+        }
+        let mut new = new.with_client(state.client());
+        let old = state.session_under(&decision).await?;
+        if let Some(anonymous) = old.as_ref().filter(|old| old.user_id().is_none()) {
+            new = new.replacing(anonymous);
+        }
+        let created = state.config.manager.redeem_transfer(code, new).await?;
+        let signed_in = settle(state, &mut decision, created);
+        if let Some(old) = old.filter(|old| old.user_id().is_some()) {
+            end_replaced(state, &old).await;
+        }
+        Ok(signed_in)
+    }
+
+    /// Makes a session that the [manager](Self::manager) created the one of this request, and hands its token over.
+    ///
+    /// For what the manager does in steps, such as [`complete_sign_in`](SessionManager::complete_sign_in). The session that the request
+    /// came with is signed out; to carry an anonymous session's data over, create with [`replacing`](NewSession::replacing). And create
+    /// with this request's [`client`](Self::client).
+    ///
+    /// ```
+    /// use session_axum::{NewSession, Session, SessionContext, SessionError};
+    ///
+    /// async fn second_step(pending: Session, context: SessionContext) -> Result<(), SessionError> {
+    ///     let manager = context.manager()?;
+    ///     let Some(user) = manager.pending_user(&pending)? else { return Err(SessionError::Required) };
+    ///     // ... check the code of the user's app here ...
+    ///     let new = NewSession::for_user(user).with_client(context.client());
+    ///     context.adopt(manager.complete_sign_in(&pending, new).await?).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SessionError::SignedOut`] after a [`sign_out`](Self::sign_out) in the same request; [`SessionError::Unavailable`] when the
+    /// present session cannot be told. The session that was to be adopted is ended then.
+    pub async fn adopt(&self, created: Created) -> Result<SignedIn, SessionError> {
+        let state = self.state()?;
+        let mut decision = state.decision.lock().await;
+        let old = match state.session_under(&decision).await {
+            Ok(old) if !matches!(*decision, Decision::SignedOut) => old,
+            other => {
+                end_replaced(state, &created.session).await;
+                return Err(other.err().unwrap_or(SessionError::SignedOut));
+            }
+        };
+        let signed_in = settle(state, &mut decision, created);
+        if let Some(old) = old.filter(|old| old.id() != signed_in.session.id()) {
+            end_replaced(state, &old).await;
+        }
+        Ok(signed_in)
+    }
+
+    /// Exchanges a refresh token, which is not the credential of this request, for a new pair. The session of the request stays out of
+    /// it: nothing is validated, and no cookie is set.
+    ///
+    /// `POST /sessions/refresh` of the [routes](crate::SessionRoutes) does this.
+    ///
+    /// # Errors
+    /// [`SessionError::Required`] for a token that is not or no longer worth anything; [`SessionError::Unavailable`] when that cannot be
+    /// told. Try again with the same token then.
+    pub async fn refresh(&self, token: &str) -> Result<Refreshed, SessionError> {
+        let state = self.state()?;
+        Ok(state.config.manager.refresh(token, &state.request_client()).await?)
     }
 
     /// Returns the session, or creates an anonymous one if there is none.
@@ -193,7 +283,7 @@ impl SessionContext {
         Ok(&self.state()?.config.manager)
     }
 
-    fn state(&self) -> Result<&Arc<RequestState>, SessionError> {
+    pub(crate) fn state(&self) -> Result<&Arc<RequestState>, SessionError> {
         self.state.as_ref().map_err(Clone::clone)
     }
 }
@@ -203,12 +293,25 @@ async fn create(
     decision: &mut Decision,
     new: NewSession,
 ) -> Result<SignedIn, SessionError> {
+    Ok(settle(state, decision, state.config.manager.create(new).await?))
+}
+
+/// Decides that a session which the store has is the one of this request.
+fn settle(state: &RequestState, decision: &mut Decision, created: Created) -> SignedIn {
     let config = &state.config;
-    let Created { session, token, ended, .. } = config.manager.create(new).await?;
+    let Created { session, token, refresh, ended, .. } = created;
     let in_cookie = config.transport.reads_cookie() && session.record().kind == SessionKind::Web;
     let cookie = in_cookie.then(|| config.cookie_for(&session, &token)).flatten();
     *decision = Decision::Created { session: session.clone(), cookie };
-    Ok(SignedIn { session: Session::new(session), token: (!in_cookie).then_some(token), ended })
+    SignedIn { session: Session::new(session), token: (!in_cookie).then_some(token), refresh, ended }
+}
+
+/// Ends a session that gave way. Its failure does not fail the request: the response takes its token from the client, and the manager
+/// tries the end again.
+async fn end_replaced(state: &RequestState, session: &session_manager::Session) {
+    if let Err(error) = state.config.manager.logout(session).await {
+        tracing::warn!(kind = error.kind().as_str(), "a session that gave way could not be ended yet");
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for SessionContext {

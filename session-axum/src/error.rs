@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use axum::response::{IntoResponse, Response};
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
+use session_manager::ValidateError;
 use session_manager::core::{Error, ErrorKind};
 
 use crate::problem::Problem;
@@ -13,6 +14,13 @@ use crate::problem::Problem;
 /// come back once or twice, and long enough not to add to the load of a store that starts up.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
+/// Seconds after which codes may be tried again: the manager lets ten a second pass.
+const RETRY_ATTEMPT_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// What tells a program to refresh its token, and where that is explained.
+const TOKEN_EXPIRED_TYPE: &str =
+    "https://docs.rs/session-axum/latest/session_axum/enum.SessionError.html#variant.TokenExpired";
+
 /// Why there is no session, as a response.
 ///
 /// The body is [problem+json](Problem) with one fixed text per class. What went wrong inside goes to the log.
@@ -20,9 +28,11 @@ const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 /// | variant, kind | status |
 /// |---|---|
 /// | [`Required`](Self::Required), [`SignedOut`](Self::SignedOut), `Ended` | 401 |
-/// | `NotFound` | 404 |
+/// | [`TokenExpired`](Self::TokenExpired) | 401 with a `type` of its own |
+/// | [`WrongCode`](Self::WrongCode), `NotFound` | 404 |
 /// | `AlreadyExists`, `Conflict`, `LimitExceeded` | 409 |
 /// | `Invalid` | 413 if the session's data is too large, else 422 |
+/// | [`TooManyAttempts`](Self::TooManyAttempts) | 429 with `Retry-After` |
 /// | [`Unavailable`](Self::Unavailable), `Timeout`, `Unavailable` | 503 with `Retry-After` |
 /// | [`LayerMissing`](Self::LayerMissing), everything else | 500 |
 ///
@@ -53,9 +63,22 @@ pub enum SessionError {
     /// The request was signed out, and signing out wins over everything else that it asks for.
     #[error("the session was signed out earlier in this request")]
     SignedOut,
+    /// The session goes on, but the short-lived token of its pair does not: [refresh](crate::SessionContext::refresh) it and repeat the
+    /// request. Only programs are told: the token came without a cookie.
+    ///
+    /// The `type` of the problem is
+    /// `https://docs.rs/session-axum/latest/session_axum/enum.SessionError.html#variant.TokenExpired`.
+    #[error("the token expired and must be refreshed")]
+    TokenExpired,
+    /// Too many codes were tried in a short time, here or by others.
+    #[error("too many codes were tried")]
+    TooManyAttempts,
     /// Whether the request has a session cannot be told now.
     #[error("the session cannot be validated now")]
     Unavailable(#[source] Error),
+    /// The code of a transfer is mistyped, used, or too old.
+    #[error("the code of a transfer is wrong, used or too old")]
+    WrongCode,
 }
 
 impl SessionError {
@@ -71,7 +94,10 @@ impl SessionError {
             Self::Failed(error) => problem_of(error),
             Self::LayerMissing => INTERNAL,
             Self::Required | Self::SignedOut => SIGN_IN,
+            Self::TokenExpired => REFRESH,
+            Self::TooManyAttempts => SLOW_DOWN,
             Self::Unavailable(_) => TRY_AGAIN,
+            Self::WrongCode => WRONG_CODE,
         }
     }
 
@@ -93,6 +119,17 @@ impl SessionError {
 }
 
 const SIGN_IN: Problem = Problem::new(StatusCode::UNAUTHORIZED, "Sign in to continue.");
+const REFRESH: Problem =
+    Problem::new(StatusCode::UNAUTHORIZED, "The token expired. Refresh it and repeat the request.")
+        .with_type(TOKEN_EXPIRED_TYPE, "Token expired");
+const SLOW_DOWN: Problem = Problem::new(
+    StatusCode::TOO_MANY_REQUESTS,
+    "Too many codes were tried. Wait a moment and type the code again.",
+);
+const WRONG_CODE: Problem = Problem::new(
+    StatusCode::NOT_FOUND,
+    "That code is mistyped, was used already, or is too old. Ask for a new one.",
+);
 const TRY_AGAIN: Problem = Problem::new(
     StatusCode::SERVICE_UNAVAILABLE,
     "Sessions are not reachable right now. You are still signed in; try again in a moment.",
@@ -127,7 +164,28 @@ fn problem_of(error: &Error) -> Problem {
 
 impl From<Error> for SessionError {
     fn from(error: Error) -> Self {
-        Self::Failed(error)
+        match (error.operation(), error.kind()) {
+            ("redeem", ErrorKind::LimitExceeded) => Self::TooManyAttempts,
+            ("redeem", ErrorKind::NotFound) => Self::WrongCode,
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+impl From<ValidateError> for SessionError {
+    fn from(error: ValidateError) -> Self {
+        match error {
+            ValidateError::Rejected(_) => Self::Required,
+            // A refusal: asking again gives the same answer.
+            ValidateError::Unavailable(error)
+                if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::LimitExceeded) =>
+            {
+                Self::Failed(error)
+            }
+            ValidateError::Unavailable(error) => Self::Unavailable(error),
+            // A later kind of failure signs nobody out either.
+            error => Self::Unavailable(Error::other("manager", "validate", error)),
+        }
     }
 }
 
@@ -136,9 +194,12 @@ impl IntoResponse for SessionError {
         self.log();
         let problem = self.problem();
         let mut response = problem.into_response();
-        if problem.status() == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
-        }
+        let retry = match problem.status() {
+            StatusCode::SERVICE_UNAVAILABLE => Some(RETRY_SECONDS),
+            StatusCode::TOO_MANY_REQUESTS => Some(RETRY_ATTEMPT_SECONDS),
+            _ => None,
+        };
+        response.headers_mut().extend(retry.map(|retry| (RETRY_AFTER, retry)));
         response
     }
 }
@@ -169,6 +230,29 @@ mod tests {
         }
         let too_large = Error::invalid("encode", "session data is larger than its limit");
         assert_eq!(SessionError::from(too_large).status(), StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[test]
+    fn codes_have_errors_of_their_own() {
+        let wrong = SessionError::from(Error::not_found("manager", "redeem"));
+        assert!(matches!(wrong, SessionError::WrongCode));
+        assert_eq!(wrong.status(), StatusCode::NOT_FOUND);
+        let often = SessionError::from(Error::limit_exceeded("manager", "redeem", Vec::new()));
+        assert!(matches!(often, SessionError::TooManyAttempts));
+        let response = often.into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+    }
+
+    #[test]
+    fn a_rejection_is_401_and_a_refusal_no_outage() {
+        let of = |error| SessionError::from(ValidateError::Unavailable(error)).status().as_u16();
+        assert_eq!(of(Error::unavailable("memory", "load")), 503);
+        assert_eq!(of(Error::corrupt("memory", "load", "damaged")), 503);
+        assert_eq!(of(Error::limit_exceeded("memory", "create", Vec::new())), 409);
+        assert_eq!(of(Error::invalid("create", "too long")), 422);
+        let rejected = ValidateError::Rejected(session_manager::Rejection::Unknown);
+        assert_eq!(SessionError::from(rejected).status(), StatusCode::UNAUTHORIZED);
     }
 
     #[test]

@@ -60,8 +60,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Session {
     type Rejection = SessionError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        let session = RequestState::of(parts)?.session().await?;
-        session.map(Self).ok_or(SessionError::Required)
+        let state = RequestState::of(parts)?;
+        match state.session().await? {
+            Some(session) => Ok(Self(session)),
+            None => Err(state.missing().await),
+        }
     }
 }
 

@@ -122,13 +122,15 @@ fn renewed(state: &RequestState, session: &Session) -> Option<HeaderValue> {
     session.take_token().and_then(|token| state.config.cookie_for(session, &token))
 }
 
-/// Whether a cookie is worth nothing from now on. A session that a rule denied to this request goes on elsewhere.
+/// Whether a cookie is worth nothing from now on. A session that a rule denied to this request goes on elsewhere; and one whose secret was
+/// replaced while this request was under way has handed the new one to the browser already, which a removal would take away.
 fn is_final(rejection: &Rejection) -> bool {
     matches!(
         rejection,
         Rejection::Ended(_)
             | Rejection::Expired(_)
             | Rejection::Malformed
+            | Rejection::TokenExpired
             | Rejection::Unknown
             | Rejection::UserInactive
     )
@@ -154,9 +156,19 @@ fn with_headers(state: &RequestState, mut response: Response, cookie: CookieChan
     vary(headers, config.transport);
     // RFC 9110 section 15.5.2 wants a challenge with every 401; there is no scheme for cookies.
     if is_unauthorized && config.transport.reads_bearer() && !headers.contains_key(WWW_AUTHENTICATE) {
-        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        headers.insert(WWW_AUTHENTICATE, challenge(state));
     }
     response
+}
+
+/// RFC 6750 section 3: a request that brought no token is told no error.
+fn challenge(state: &RequestState) -> HeaderValue {
+    HeaderValue::from_static(match state.verdict() {
+        Some(Verdict::Rejected(Rejection::TokenExpired)) => {
+            r#"Bearer error="invalid_token", error_description="The token expired""#
+        }
+        _ => "Bearer",
+    })
 }
 
 /// RFC 6265bis section 4.1.1: at most one `Set-Cookie` per name and response.

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 /// An error response after [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457).
 ///
-/// The body has the members `type`, `title`, `status` and `detail`. The type is always `about:blank`, so the title is the
-/// status code's phrase (section 4.2.1). The detail is a fixed text: nothing of the request and nothing of what went wrong
+/// The body has the members `type`, `title`, `status` and `detail`. The type is `about:blank` and the title the status code's
+/// phrase (section 4.2.1), unless [`with_type`](Self::with_type) says otherwise. The detail is a fixed text: nothing of the request and nothing of what went wrong
 /// inside can get into it.
 ///
 /// # Examples
@@ -25,12 +25,20 @@ use serde::Serialize;
 pub struct Problem {
     status: StatusCode,
     detail: &'static str,
+    /// Type and title.
+    kind: Option<(&'static str, &'static str)>,
 }
 
 impl Problem {
     /// Describes an error by its status and one fixed sentence that says what to do.
     pub const fn new(status: StatusCode, detail: &'static str) -> Self {
-        Self { status, detail }
+        Self { status, detail, kind: None }
+    }
+
+    /// Sets the type, a URI that programs can tell the problem by, and its title.
+    pub const fn with_type(mut self, uri: &'static str, title: &'static str) -> Self {
+        self.kind = Some((uri, title));
+        self
     }
 
     /// Returns the status.
@@ -48,12 +56,9 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Body {
-            r#type: "about:blank",
-            title: self.status.canonical_reason().unwrap_or("Error"),
-            status: self.status.as_u16(),
-            detail: self.detail,
-        };
+        let phrase = || self.status.canonical_reason().unwrap_or("Error");
+        let (r#type, title) = self.kind.unwrap_or_else(|| ("about:blank", phrase()));
+        let body = Body { r#type, title, status: self.status.as_u16(), detail: self.detail };
         let headers = [
             (CONTENT_TYPE, HeaderValue::from_static("application/problem+json")),
             (CACHE_CONTROL, HeaderValue::from_static("no-store")),

@@ -170,6 +170,22 @@ impl RequestState {
         }
     }
 
+    /// Returns what to answer a request that needs a session and has none.
+    pub(crate) async fn missing(&self) -> SessionError {
+        match (&*self.decision.lock().await, self.verdict()) {
+            // A browser has nothing to refresh with: to it, this cookie is as stale as any other.
+            (Decision::Unchanged, Some(Verdict::Rejected(Rejection::TokenExpired))) if !self.has_cookie() => {
+                SessionError::TokenExpired
+            }
+            _ => SessionError::Required,
+        }
+    }
+
+    /// Describes the client of this request to the manager's rules.
+    pub(crate) fn request_client(&self) -> RequestClient<'_> {
+        self.claims.get().map(Claims::client).unwrap_or_default()
+    }
+
     /// Describes the client of this request, for a session that it creates.
     pub(crate) fn client(&self) -> ClientInfo {
         self.claims.get().map(|claims| ClientInfo::new(claims.ip, claims.user_agent())).unwrap_or_default()

@@ -123,7 +123,7 @@ impl SessionManager {
         }
         let methods: Vec<AuthMethod> =
             first.methods.iter().map(|name| name.parse()).collect::<Result<_>>()?;
-        let new = new.completing(first.user, methods, first.credential_version).without_key(PENDING_KEY);
+        let new = new.completing(first.user, methods, first.credential_version);
         self.create(new.replacing(pending)).await
     }
 }

@@ -110,6 +110,7 @@ impl Metrics {
                 Rejection::TokenExpired => "token_expired",
                 Rejection::Unknown => "unknown",
                 Rejection::UserInactive => "user_inactive",
+                Rejection::WrongSecret => "wrong_secret",
             },
         };
         counter!("session_validations_total", "result" => result).increment(1);

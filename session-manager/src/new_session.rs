@@ -39,7 +39,6 @@ pub struct NewSession {
     device_id: Option<DeviceId>,
     label: Option<String>,
     data: SessionData,
-    dropped_key: Option<&'static str>,
     /// Whether the library itself set data.
     internal: bool,
     pub(crate) replaces: Option<Session>,
@@ -63,7 +62,6 @@ impl NewSession {
             device_id: None,
             label: None,
             data: SessionData::default(),
-            dropped_key: None,
             internal: false,
             replaces: None,
         }
@@ -203,12 +201,6 @@ impl NewSession {
         Ok(self)
     }
 
-    /// Does not carry a key over from the session that is replaced.
-    pub(crate) fn without_key(mut self, key: &'static str) -> Self {
-        self.dropped_key = Some(key);
-        self
-    }
-
     /// Takes user, credential version and first factors from the first step of a sign-in.
     pub(crate) fn completing(
         mut self,
@@ -242,9 +234,8 @@ impl NewSession {
         }
         let Some(replaced) = &self.replaces else { return Ok(self.data.clone()) };
         let mut data = replaced.data()?;
-        if let Some(key) = self.dropped_key {
-            data.set_value(key, None);
-        }
+        let own: Vec<_> = data.keys().filter(|key| key.starts_with(RESERVED)).map(str::to_owned).collect();
+        own.iter().for_each(|key| data.set_value(key, None));
         for key in self.data.keys() {
             data.set_value(key, self.data.value(key).cloned());
         }

@@ -6,7 +6,7 @@
 //! | previous refresh secret | within grace of its use | the same pair again | none |
 //! | previous refresh secret | later | the session ends: somebody holds a copy | end |
 //! | secret of an earlier generation | | the same | end |
-//! | anything else | | unknown; nothing is ended | none |
+//! | anything else | | wrong; nothing is ended | none |
 //!
 //! All of it is decided on what the store of record holds. Only a secret that was once ours proves reuse, so knowing an id is not the power
 //! to end a session.
@@ -147,7 +147,7 @@ impl SessionManager {
                     return Ok((record, session, refresh));
                 }
                 Presented::Spent => return Err(self.end_reused(&record, now, &mut operation).await?.into()),
-                Presented::Wrong => return Err(Rejection::Unknown.into()),
+                Presented::Wrong => return Err(Rejection::WrongSecret.into()),
             }
             let salt = RotationSalt::mint(&*self.shared().random)?;
             let next = self.shared().refreshed(&record, state, token, &salt, now);

@@ -4,8 +4,8 @@
 //! |---|---|---|---|
 //! | current secret | | live; rotated if due | only if rotated |
 //! | previous secret | within grace of its rotation | live, with the same successor again | none |
-//! | previous secret | later | unknown | none |
-//! | anything else | | unknown; nothing is ended | none |
+//! | previous secret | later | wrong | none |
+//! | anything else | | wrong; nothing is ended | none |
 //!
 //! The successor is computed from the old secret and a stored salt. So every request that still carries the old secret, on every node,
 //! hands out the same one: parallel tabs converge, and a lost response is survivable.

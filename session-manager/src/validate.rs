@@ -38,12 +38,16 @@ pub enum Rejection {
     /// The session goes on, but this short-lived token does not: refresh it.
     #[error("the token expired and must be refreshed")]
     TokenExpired,
-    /// There is no such session, or the secret is not its secret.
+    /// There is no such session.
     #[error("unknown session")]
     Unknown,
     /// The user is disabled or gone.
     #[error("the user is not active")]
     UserInactive,
+    /// The session goes on, but this is not its secret: forged, or replaced while the request was under way. A browser may hold the
+    /// new one already, so do not take its cookie away.
+    #[error("not the secret of the session")]
+    WrongSecret,
 }
 
 /// Why [`validate`](SessionManager::validate) gave no session. The two are never confused: `Rejected` means "sign in
@@ -74,7 +78,7 @@ impl SessionManager {
     /// [`ValidateError::Rejected`] when the answer is no, [`ValidateError::Unavailable`] when there is none.
     ///
     /// # Security
-    /// A malformed token does not reach the store. A wrong secret for a known id is [`Rejection::Unknown`] and ends
+    /// A malformed token does not reach the store. A wrong secret for a known id is [`Rejection::WrongSecret`] and ends
     /// nothing: ids are public, and knowing one must not be the power to sign somebody out.
     #[tracing::instrument(name = "session_validate", level = "debug", skip_all)]
     pub async fn validate(&self, token: &str, client: &RequestClient<'_>) -> Result<Session, ValidateError> {
@@ -92,11 +96,11 @@ impl SessionManager {
         }
         let now = self.now();
         let presented = self.shared().recognise(&record, &token, now)?;
-        if matches!(presented, Presented::Wrong) {
-            return Err(Rejection::Unknown.into());
-        }
         if let Expiry::Expired(deadline) = record.expiry(now) {
             return Err(Rejection::Expired(deadline).into());
+        }
+        if matches!(presented, Presented::Wrong) {
+            return Err(Rejection::WrongSecret.into());
         }
         if record.secret.as_ref().and_then(|secret| secret.expires_at).is_some_and(|end| end <= now) {
             return Err(Rejection::TokenExpired.into());

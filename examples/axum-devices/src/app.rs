@@ -13,7 +13,8 @@ use session_manager::SessionManager;
 use session_manager::core::{ExpiryPolicy, Lifetime, Result};
 use session_memory::MemoryStore;
 
-use crate::{assets, error_page, forms, pages};
+use crate::account::{self, Accounts};
+use crate::{assets, error_page, forms, pages, transfer};
 
 /// How long sessions of the demo live.
 #[derive(Debug, Clone, Copy)]
@@ -58,15 +59,22 @@ pub fn manager(lifetimes: Lifetimes) -> Result<SessionManager> {
 #[derive(Debug, Clone)]
 pub(crate) struct AppState {
     pub(crate) manager: SessionManager,
+    pub(crate) accounts: Accounts,
+    /// How old a password may be for the account page.
+    pub(crate) confirm_after: Duration,
 }
 
-/// Builds the site on a manager.
-pub fn app(manager: SessionManager) -> Router {
+/// Builds the site on a manager. The account page asks for the password again once it was entered `confirm_after` ago.
+pub fn app(manager: SessionManager, confirm_after: Duration) -> Router {
     let forms = Router::new()
+        .route("/account/confirm", post(account::confirm))
+        .route("/account/recovery", post(account::set_recovery))
         .route("/cart/add", post(forms::add_to_cart))
         .route("/cart/remove", post(forms::remove_from_cart))
         .route("/sign-in", post(forms::sign_in))
         .route("/sign-out", post(forms::sign_out))
+        .route("/redeem", post(transfer::redeem))
+        .route("/devices/transfer", post(transfer::offer))
         .route("/devices/others/sign-out", post(forms::sign_out_others))
         .route("/devices/{id}/rename", post(forms::rename))
         .route("/devices/{id}/sign-out", post(forms::sign_out_one))
@@ -76,6 +84,8 @@ pub fn app(manager: SessionManager) -> Router {
         .route("/", get(pages::shop::show))
         .route("/sign-in", get(pages::sign_in::show))
         .route("/devices", get(pages::devices::show))
+        .route("/account", get(pages::account::show))
+        .route("/redeem", get(pages::transfer::redeem))
         .merge(forms)
         .nest("/api", session_axum::routes())
         .fallback(error_page::not_found)
@@ -84,7 +94,7 @@ pub fn app(manager: SessionManager) -> Router {
         .layer(from_fn(error_page::for_browsers))
         .merge(assets::router())
         .layer(map_response(harden))
-        .with_state(AppState { manager })
+        .with_state(AppState { manager, accounts: Accounts::default(), confirm_after })
 }
 
 /// Everything comes from this host, nothing is framed, no script stands in a page.

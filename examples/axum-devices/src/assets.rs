@@ -1,4 +1,4 @@
-//! The style sheet, the one script and the icon, inside of the binary.
+//! The style sheet, the scripts and the icon, inside of the binary.
 
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -14,6 +14,10 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route(
             "/assets/countdown.js",
             file("text/javascript; charset=utf-8", include_str!("assets/countdown.js")),
+        )
+        .route(
+            "/assets/transfer.js",
+            file("text/javascript; charset=utf-8", include_str!("assets/transfer.js")),
         )
         .route("/assets/icon.svg", file("image/svg+xml", include_str!("assets/icon.svg")))
 }

@@ -76,6 +76,11 @@ fn explain(status: StatusCode) -> Markup {
             "Your cart cannot hold any more. Take something out first.",
             "Back to the cart",
         ),
+        429 => (
+            "Slowly, please",
+            "Too many codes were tried in a short time. Nothing was changed. Wait a moment and type your code again.",
+            "Type the code again",
+        ),
         503 => (
             "One moment, please",
             "Sessions are not reachable right now. You are still signed in and your cart is safe. Try again in a few \
@@ -91,6 +96,7 @@ fn explain(status: StatusCode) -> Markup {
             "Back to the shop",
         ),
     };
+    let target = if status == StatusCode::TOO_MANY_REQUESTS { "/redeem" } else { "/" };
     pages::bare(
         title,
         &html! {
@@ -98,7 +104,7 @@ fn explain(status: StatusCode) -> Markup {
                 p.message-code { (status.as_u16()) }
                 h1 { (title) }
                 p { (text) }
-                a.button href="/" { (back) }
+                a.button href=(target) { (back) }
             }
         },
     )

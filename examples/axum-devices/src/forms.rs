@@ -12,9 +12,9 @@ use crate::cart::{self, Cart};
 use crate::users;
 use crate::view::Notice;
 
-type Done = Result<Redirect, SessionError>;
+pub(crate) type Done = Result<Redirect, SessionError>;
 
-fn to(page: &str, notice: Notice) -> Redirect {
+pub(crate) fn to(page: &str, notice: Notice) -> Redirect {
     let joint = if page.contains('?') { '&' } else { '?' };
     Redirect::to(&format!("{page}{joint}notice={}", notice.name()))
 }
@@ -65,7 +65,7 @@ pub(crate) async fn sign_in(context: SessionContext, Form(form): Form<SignIn>) -
 }
 
 /// Where signing in may lead. Anything else could be a link to another site.
-pub(crate) const PAGES: [&str; 2] = ["/", "/devices"];
+pub(crate) const PAGES: [&str; 3] = ["/", "/account", "/devices"];
 
 pub(crate) async fn sign_out(context: SessionContext) -> Done {
     context.sign_out().await?;

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use axum_devices::{DEMO_USERS, Lifetimes, app, manager};
+use axum::Router;
+use axum_devices::{CONFIRM_AFTER, DEMO_USERS, Lifetimes, app, manager};
 use clap::Parser;
-use session_manager::SessionManager;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -28,6 +28,9 @@ struct Options {
     /// How long a session lasts at most
     #[arg(long, default_value = "12h", value_parser = duration, value_name = "TIME")]
     lifetime: Duration,
+    /// How long ago the password may have been entered for the account page, before it asks again [default: 5m]
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    confirm_after: Option<Duration>,
 }
 
 /// Reads a number with its unit.
@@ -83,13 +86,13 @@ async fn run(options: &Options) -> Result<(), Failure> {
     })?;
     let manager = manager(Lifetimes::new(options.idle, options.lifetime))?;
     println!("{}", Welcome { address: listener.local_addr().unwrap_or(address) });
-    let served = serve(listener, manager.clone()).await;
+    let served = serve(listener, app(manager.clone(), options.confirm_after.unwrap_or(CONFIRM_AFTER))).await;
     manager.shutdown().await;
     served.map_err(Failure::Serve)
 }
 
-async fn serve(listener: TcpListener, manager: SessionManager) -> io::Result<()> {
-    let service = app(manager).into_make_service_with_connect_info::<SocketAddr>();
+async fn serve(listener: TcpListener, app: Router) -> io::Result<()> {
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(interrupted()).await
 }
 

@@ -26,15 +26,21 @@ pub(crate) struct View {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Notice {
     Added,
+    Confirmed,
+    Moved,
+    NoAddress,
     Others,
     Removed,
     Renamed,
+    Saved,
     SignIn,
     SignedIn,
     SignedOut,
     SignedOutOne,
     Unnamed,
     Wrong,
+    WrongCode,
+    WrongPassword,
 }
 
 impl Notice {
@@ -42,35 +48,49 @@ impl Notice {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Added => "added",
+            Self::Confirmed => "confirmed",
+            Self::Moved => "moved",
+            Self::NoAddress => "no-address",
             Self::Others => "others",
             Self::Removed => "removed",
             Self::Renamed => "renamed",
+            Self::Saved => "saved",
             Self::SignIn => "sign-in",
             Self::SignedIn => "signed-in",
             Self::SignedOut => "signed-out",
             Self::SignedOutOne => "signed-out-one",
             Self::Unnamed => "unnamed",
             Self::Wrong => "wrong",
+            Self::WrongCode => "wrong-code",
+            Self::WrongPassword => "wrong-password",
         }
     }
 
     pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::Added => "Added to your cart.",
+            Self::Confirmed => "Thank you, it is you.",
+            Self::Moved => "You are signed in here, and your cart came along.",
+            Self::NoAddress => "That is no e-mail address.",
             Self::Others => "Your other devices are signed out.",
             Self::Removed => "Removed from your cart.",
             Self::Renamed => "The device has its new name.",
+            Self::Saved => "The recovery address is saved.",
             Self::SignIn => "Sign in to see this page.",
             Self::SignedIn => "You are signed in.",
             Self::SignedOut => "You are signed out.",
             Self::SignedOutOne => "The device is signed out.",
             Self::Unnamed => "A name has 1 to 100 characters.",
             Self::Wrong => "That name and password do not belong together.",
+            Self::WrongCode => {
+                "That code is mistyped, was used already, or is older than 2 minutes. Ask for a new one."
+            }
+            Self::WrongPassword => "That is not your password. Try again.",
         }
     }
 
     pub(crate) const fn is_problem(self) -> bool {
-        matches!(self, Self::Unnamed | Self::Wrong)
+        matches!(self, Self::NoAddress | Self::Unnamed | Self::Wrong | Self::WrongCode | Self::WrongPassword)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_manager::core::{EndReason, Timestamp};
+use session_manager::core::{AssuranceLevel, AuthMethod, EndReason, Timestamp};
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -25,7 +25,7 @@ pub(crate) fn until(at: Timestamp, now: Timestamp) -> String {
 }
 
 /// The largest unit that fits, rounded down: nobody is told that they have more time than they do.
-fn span(duration: Duration) -> String {
+pub(crate) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs().max(1);
     let (count, unit) = match seconds {
         DAY.. => (seconds / DAY, "day"),
@@ -63,7 +63,27 @@ pub(crate) fn reason(reason: EndReason) -> &'static str {
         EndReason::RevokedByAdmin => "Signed out by support",
         EndReason::RevokedByUser => "Signed out from another device",
         EndReason::Superseded => "Replaced by a new sign-in",
+        EndReason::Transferred => "Moved to another device",
         _ => "Ended for your safety",
+    }
+}
+
+/// How sure the shop is who it is.
+pub(crate) fn assurance(level: AssuranceLevel) -> &'static str {
+    match level {
+        AssuranceLevel::None => "None",
+        AssuranceLevel::Aal1 => "One factor",
+        AssuranceLevel::Aal2 => "Two factors",
+        _ => "Hardware key",
+    }
+}
+
+/// What somebody signed in with.
+pub(crate) fn method(method: &AuthMethod) -> &'static str {
+    match method {
+        AuthMethod::Password => "Password",
+        AuthMethod::Passkey => "Passkey",
+        _ => "Another way",
     }
 }
 

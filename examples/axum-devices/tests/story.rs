@@ -7,99 +7,21 @@
 )]
 
 mod support;
+#[path = "support/visitor.rs"]
+mod visitor;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum_devices::{DEMO_USERS, Lifetimes, manager};
-use reqwest::header::{ACCEPT, COOKIE, HeaderMap, LOCATION, ORIGIN, RETRY_AFTER, SET_COOKIE};
+use reqwest::header::{ACCEPT, COOKIE, LOCATION, ORIGIN, RETRY_AFTER, SET_COOKIE};
 use reqwest::{Client, Response, StatusCode, redirect};
 use session_conformance::faults::{Fault, FaultyStore};
 use session_manager::SessionManager;
 use session_manager::core::{ErrorKind, ExpiryPolicy, Lifetime, ManualClock};
 use session_memory::MemoryStore;
 use support::Shop;
-
-const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
-const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
-                     Version/18.5 Mobile/15E148 Safari/604.1";
-const HTML: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
-
-/// A person with a browser. It follows redirects, keeps cookies and says where its forms come from.
-struct Visitor {
-    client: Client,
-    shop: String,
-}
-
-/// What they see, after the redirects.
-struct Page {
-    status: StatusCode,
-    headers: HeaderMap,
-    path: String,
-    html: String,
-}
-
-impl Visitor {
-    fn new(shop: &Shop, user_agent: &str) -> Self {
-        let client = Client::builder().user_agent(user_agent).cookie_store(true).no_proxy().build().unwrap();
-        Self { client, shop: shop.url.clone() }
-    }
-
-    async fn get(&self, path: &str) -> Page {
-        Page::read(self.client.get(format!("{}{path}", self.shop)).header(ACCEPT, HTML).send().await.unwrap())
-            .await
-    }
-
-    async fn post(&self, path: &str, form: &[(&str, &str)]) -> Page {
-        self.post_from(&self.shop, path, form).await
-    }
-
-    async fn post_from(&self, origin: &str, path: &str, form: &[(&str, &str)]) -> Page {
-        let request = self.client.post(format!("{}{path}", self.shop)).form(form);
-        Page::read(request.header(ACCEPT, HTML).header(ORIGIN, origin).send().await.unwrap()).await
-    }
-
-    async fn sign_in(&self, name: &str, password: &str) -> Page {
-        self.post("/sign-in", &[("name", name), ("password", password), ("next", "/devices")]).await
-    }
-
-    async fn add(&self, product: &str) -> Page {
-        self.post("/cart/add", &[("product", product)]).await
-    }
-}
-
-impl Page {
-    async fn read(response: Response) -> Self {
-        let (status, headers) = (response.status(), response.headers().clone());
-        let query = response.url().query().map(|query| format!("?{query}")).unwrap_or_default();
-        let path = format!("{}{query}", response.url().path());
-        Self { status, headers, path, html: response.text().await.unwrap() }
-    }
-
-    #[track_caller]
-    fn assert_shows(&self, text: &str) -> &Self {
-        assert!(self.html.contains(text), "{text:?} is not on {}: {}", self.path, self.html);
-        self
-    }
-
-    #[track_caller]
-    fn assert_hides(&self, text: &str) -> &Self {
-        assert!(!self.html.contains(text), "{text:?} is on {}: {}", self.path, self.html);
-        self
-    }
-
-    /// Returns the list entries of the devices, in their order.
-    fn devices(&self) -> Vec<&str> {
-        let list = self.html.split_once(r#"<ul class="devices">"#).unwrap().1;
-        list.split_once("</ul>").unwrap().0.split("<li").skip(1).collect()
-    }
-
-    /// Returns the id of the device whose entry holds that text.
-    fn device_id(&self, text: &str) -> &str {
-        let entry = self.devices().into_iter().find(|entry| entry.contains(text)).unwrap();
-        entry.split_once("/devices/").unwrap().1.split_once('/').unwrap().0
-    }
-}
+use visitor::{FIREFOX, HTML, PHONE, Page, Visitor};
 
 #[tokio::test]
 async fn two_browsers_walk_through_the_shop() {

@@ -63,6 +63,22 @@ pub(super) struct Rename {
     pub(super) label: Option<String>,
 }
 
+/// No `Debug`: the token is a secret.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Refresh {
+    pub(super) refresh_token: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Pair {
+    pub(super) token: String,
+    pub(super) refresh_token: String,
+    /// Whole seconds for which the token counts.
+    pub(super) expires_in: u64,
+}
+
 /// Why a route does not do what it was asked for.
 #[derive(Debug)]
 pub(super) enum RouteError {

@@ -2,12 +2,17 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::header::{CACHE_CONTROL, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use session_manager::core::limits::MAX_PAGE;
 use session_manager::core::{Actor, Cursor, Error, SessionId, UserId};
-use session_manager::{Paging, SessionPage};
+use session_manager::{Ensured, Paging, Refreshed, SessionPage};
 
-use super::body::{BAD_QUERY, EndQuery, EndedOthers, Entry, ListQuery, Listing, Rename, RouteError, read};
+use super::body::{
+    BAD_QUERY, EndQuery, EndedOthers, Entry, ListQuery, Listing, Pair, Refresh, Rename, RouteError, read,
+};
+use super::ensure::Verifier;
 use crate::context::SessionContext;
 use crate::error::SessionError;
 use crate::extract::Session;
@@ -100,6 +105,46 @@ pub(super) async fn end_by_query(
 pub(super) async fn log_out(_session: Session, context: SessionContext) -> Result<StatusCode, RouteError> {
     context.sign_out().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What the response of a request that asks for no session has to say by itself.
+type Uncached<T> = ([(http::HeaderName, HeaderValue); 1], Json<T>);
+
+const NO_STORE: (http::HeaderName, HeaderValue) = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
+
+pub(super) async fn refresh(context: SessionContext, body: Result<Json<Refresh>, JsonRejection>) -> Response {
+    let mut response = exchange(&context, body).await.into_response();
+    // RFC 9110 section 15.5.2 wants a challenge with every 401.
+    if response.status() == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static(r#"Bearer error="invalid_token""#);
+        response.headers_mut().extend(HeaderMap::from_iter([(WWW_AUTHENTICATE, challenge)]));
+    }
+    response
+}
+
+async fn exchange(
+    context: &SessionContext,
+    body: Result<Json<Refresh>, JsonRejection>,
+) -> Result<Uncached<Pair>, RouteError> {
+    let Refresh { refresh_token } = read(body)?;
+    let Refreshed { session, token, refresh, .. } = context.refresh(&refresh_token).await?;
+    let record = session.record();
+    let end = record.secret.as_ref().and_then(|secret| secret.expires_at).unwrap_or(record.expires_at);
+    let pair = Pair {
+        token: token.expose().to_string(),
+        refresh_token: refresh.expose().to_string(),
+        expires_in: end.min(record.expires_at).since(context.manager()?.now()).as_secs(),
+    };
+    Ok(([NO_STORE], Json(pair)))
+}
+
+pub(super) async fn ensure(
+    verifier: Verifier,
+    context: SessionContext,
+    parts: Parts,
+) -> Result<Uncached<Ensured>, SessionError> {
+    let external = verifier.verify(parts).await?.with_client(context.client());
+    Ok(([NO_STORE], Json(context.manager()?.ensure(external).await?)))
 }
 
 async fn end_one(id: &str, session: &Session, context: &SessionContext) -> Result<StatusCode, RouteError> {

@@ -64,12 +64,14 @@ async fn a_token_of_another_site_finds_nothing_and_is_removed() {
 }
 
 #[tokio::test]
-async fn a_forged_secret_for_a_known_id_ends_nothing() {
+async fn a_wrong_secret_for_a_live_session_ends_nothing_and_takes_no_cookie_away() {
     let backend = Backend::new();
     let (_, token) = backend.session("ann").await;
     let (_, other) = backend.session("bob").await;
     let forged = format!("{}.{}", token.split_once('.').unwrap().0, other.split_once('.').unwrap().1);
-    visit_with(&backend, &format!("{COOKIE}={forged}")).await.0.assert_cookie_removed();
+    // It may be the old secret of a request that was overtaken by a rotation: the browser holds the new one by now.
+    let (answer, _) = visit_with(&backend, &format!("{COOKIE}={forged}")).await;
+    assert_eq!(answer.set_cookies(), Vec::<&str>::new());
     assert_eq!(Client::new(backend.app()).with_token(&token).get("/maybe").await.body, "ann");
 }
 

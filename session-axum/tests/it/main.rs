@@ -4,12 +4,15 @@
 mod bad_cookies;
 mod commit;
 mod cookie;
+mod ensure;
 mod headers;
 mod lazy;
 mod origin;
 mod outage;
 mod outcome;
+mod refresh;
 mod renewal;
 mod routes;
 mod support;
+mod transfer;
 mod transport;

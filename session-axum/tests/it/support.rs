@@ -185,6 +185,10 @@ impl Client {
         self.send("DELETE", path, Body::empty()).await
     }
 
+    pub(crate) async fn post_body(&mut self, path: &str, body: impl Into<Body>) -> Answer {
+        self.send("POST", path, body.into()).await
+    }
+
     pub(crate) async fn patch(&mut self, path: &str, body: &str) -> Answer {
         self.send("PATCH", path, Body::from(body.to_owned())).await
     }
@@ -244,6 +248,19 @@ impl Answer {
         let expected =
             serde_json::json!({"type": "about:blank", "title": title, "status": status, "detail": detail});
         assert_eq!(self.json(), expected);
+    }
+
+    /// A program is told to refresh its token.
+    #[track_caller]
+    pub(crate) fn assert_token_expired(&self) {
+        let detail = "The token expired. Refresh it and repeat the request.";
+        let uri =
+            "https://docs.rs/session-axum/latest/session_axum/enum.SessionError.html#variant.TokenExpired";
+        let expected =
+            serde_json::json!({"type": uri, "title": "Token expired", "status": 401, "detail": detail});
+        assert_eq!((self.status.as_u16(), self.json()), (401, expected));
+        let challenge = r#"Bearer error="invalid_token", error_description="The token expired""#;
+        assert_eq!(self.header("www-authenticate"), Some(challenge));
     }
 
     /// Sessions cannot be told now, and nothing about the cookie changes.

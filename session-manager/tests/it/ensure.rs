@@ -59,7 +59,7 @@ async fn an_external_session_is_validated_by_its_name_and_by_nothing_else() {
     let token = SessionToken::mint(id, SecretFormat::default(), &SystemRandom).unwrap();
     assert_eq!(
         rejection(world.validate(&token.expose()).await),
-        Rejection::Unknown,
+        Rejection::WrongSecret,
         "it has no secret of ours"
     );
 }

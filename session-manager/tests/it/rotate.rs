@@ -57,7 +57,7 @@ async fn the_old_token_gives_the_same_successor_within_grace_and_writes_nothing(
     world.clock.advance(Duration::from_millis(1));
     assert_eq!(
         rejection(world.validate(&old).await),
-        Rejection::Unknown,
+        Rejection::WrongSecret,
         "30 s after the rotation, however often it was used"
     );
     assert!(world.validate(&new).await.is_ok(), "and nothing was ended by it");
@@ -80,7 +80,7 @@ async fn two_rotations_on_the_first_token_is_unknown() {
     let (world, old, new) = rotated(|builder| hourly(builder).with_rotation(Duration::from_secs(1))).await;
     world.pass(2);
     let newest = world.validate(&new).await.unwrap().take_token().unwrap();
-    assert_eq!(rejection(world.validate(&old).await), Rejection::Unknown, "at most two secrets count");
+    assert_eq!(rejection(world.validate(&old).await), Rejection::WrongSecret, "at most two secrets count");
     assert!(world.validate(&new).await.is_ok());
     assert!(world.validate(&newest.expose()).await.is_ok());
 }
@@ -136,7 +136,7 @@ async fn a_change_of_privilege_leaves_no_grace() {
     let created = world.sign_in("ann").await;
     world.manager.rotate(&created.session).await.unwrap();
     let new = created.session.take_token().unwrap();
-    assert_eq!(rejection(world.validate(&created.token.expose()).await), Rejection::Unknown);
+    assert_eq!(rejection(world.validate(&created.token.expose()).await), Rejection::WrongSecret);
     assert!(world.validate(&new.expose()).await.is_ok());
     assert!(created.session.take_token().is_none(), "it is handed out once");
 }

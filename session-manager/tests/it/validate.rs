@@ -51,7 +51,7 @@ async fn a_forged_secret_for_a_known_id_is_unknown_and_ends_nothing() {
     let world = World::new();
     let created = world.sign_in("ann").await;
     let forged = SessionToken::mint(created.session.id(), SecretFormat::default(), &SystemRandom).unwrap();
-    assert_eq!(rejection(world.validate(&forged.expose()).await), Rejection::Unknown);
+    assert_eq!(rejection(world.validate(&forged.expose()).await), Rejection::WrongSecret);
     assert!(world.validate(&created.token.expose()).await.is_ok());
 }
 

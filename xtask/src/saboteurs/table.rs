@@ -82,7 +82,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
     Saboteur {
         name: "a forged refresh token ends the session",
         file: "session-manager/src/refresh.rs",
-        find: "Presented::Wrong => return Err(Rejection::Unknown.into()),",
+        find: "Presented::Wrong => return Err(Rejection::WrongSecret.into()),",
         replace: "Presented::Wrong => return Err(self.end_reused(&record, now, &mut operation).await?.into()),",
         package: "session-manager",
         test: "refresh::a_forged_secret_for_a_known_id_ends_nothing",

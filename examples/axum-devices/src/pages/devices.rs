@@ -9,7 +9,7 @@ use session_manager::{Paging, SessionInfo};
 use crate::app::AppState;
 use crate::device::{self, Picture};
 use crate::forms::owner;
-use crate::pages::page;
+use crate::pages::{page, transfer};
 use crate::view::{TimeLeft, View};
 use crate::words::{self, ago, until};
 
@@ -42,6 +42,7 @@ pub(crate) async fn show(State(state): State<AppState>, view: View) -> Result<Ma
                 @for info in &others { (entry(info, session.id(), None, view.now)) }
             }
         }
+        (transfer::start())
         (history(&ended, view.now))
     };
     Ok(page("Your devices", "/devices", &view, &content))

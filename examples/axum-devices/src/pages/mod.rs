@@ -1,8 +1,10 @@
 //! The pages, and the frame around them.
 
+pub(crate) mod account;
 pub(crate) mod devices;
 pub(crate) mod shop;
 pub(crate) mod sign_in;
+pub(crate) mod transfer;
 
 use maud::{DOCTYPE, Markup, html};
 
@@ -87,6 +89,7 @@ fn header(here: &str, view: &View) -> Markup {
                     }
                     @if view.user.is_some() {
                         a href="/devices" aria-current=[current("/devices")] { "Devices" }
+                        a href="/account" aria-current=[current("/account")] { "Account" }
                     }
                 }
                 div.who {

@@ -44,6 +44,7 @@ fn form(next: &str, notice: Option<Notice>) -> Markup {
                         span { "Remember me on this device" small { "for 30 days, also when you do not come by" } }
                     }
                     button type="submit" { "Sign in" }
+                    a.centred href="/redeem" { "Have a code?" }
                 }
             }
             section.card.hint aria-labelledby="demo" {

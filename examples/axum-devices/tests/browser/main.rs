@@ -6,12 +6,14 @@ mod cdp;
 mod support;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum_devices::{Lifetimes, manager};
+use axum_devices::{CONFIRM_AFTER, Lifetimes, app, manager};
 use cdp::Browser;
-use session_manager::core::ClientInfo;
+use session_manager::core::{ClientInfo, ManualClock};
 use session_manager::{NewSession, SessionManager};
+use session_memory::MemoryStore;
 use support::Shop;
 
 const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
@@ -135,5 +137,101 @@ async fn browser_is_warned_before_the_session_expires() {
     browser.until("document.body.innerText.includes('Your session has expired')").await;
     browser.follow("#expiry .button").await;
     assert!(browser.text().await.contains("Two people you can be"));
+    browser.close().await;
+}
+
+/// Looks at a page in all sizes and colours; nothing may be wider than the window.
+async fn look_around(browser: &mut Browser, page: &str) {
+    for (suffix, width, dark) in
+        [("", 1200, false), ("-dark", 1200, true), ("-phone", 390, false), ("-phone-dark", 390, true)]
+    {
+        browser.look(width, dark).await;
+        let name = format!("{page}{suffix}");
+        assert_eq!(browser.eval("document.documentElement.scrollWidth <= innerWidth").await, true, "{name}");
+        browser.picture(&pictures().join(format!("{name}.png"))).await;
+    }
+    browser.look(1200, false).await;
+}
+
+#[tokio::test]
+async fn browser_confirms_the_password() {
+    let Some(mut browser) = browser().await else { return };
+    let clock = Arc::new(ManualClock::default());
+    let manager =
+        SessionManager::builder(MemoryStore::default()).with_clock(Arc::clone(&clock)).build().unwrap();
+    let shop = Shop::serve(app(manager, CONFIRM_AFTER)).await;
+    sign_in(&mut browser, &shop, "ann", "monstera").await;
+    browser.follow("nav a[href='/account']").await;
+    browser.type_into("[name=address]", "ann@example.com").await;
+    browser.enter().await;
+    assert!(browser.text().await.contains("The recovery address is saved."));
+    look_around(&mut browser, "account").await;
+
+    clock.advance(CONFIRM_AFTER);
+    browser.follow("nav a[href='/account']").await;
+    assert!(browser.text().await.contains("Confirm it’s you"));
+    assert_eq!(browser.eval("document.activeElement.name").await, "password");
+    look_around(&mut browser, "confirm").await;
+    browser.type_into("[name=password]", "wrong").await;
+    browser.enter().await;
+    assert!(browser.text().await.contains("That is not your password."));
+    browser.picture(&pictures().join("confirm-wrong.png")).await;
+    browser.type_into("[name=password]", "monstera").await;
+    browser.enter().await;
+    let text = browser.text().await;
+    assert!(text.contains("Thank you, it is you.") && text.contains("Recovery address"), "{text}");
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn browser_shows_a_code_and_another_one_types_it() {
+    let Some(mut desk) = browser().await else { return };
+    let Some(mut phone) = browser().await else { return };
+    let shop = Shop::open(manager(Lifetimes::default()).unwrap()).await;
+    sign_in(&mut desk, &shop, "ann", "monstera").await;
+    desk.follow(".product:nth-child(1) button").await;
+    desk.follow("nav a[href='/devices']").await;
+    desk.click(".move [type=checkbox]").await;
+    desk.follow(".move button").await;
+    let code = desk.eval("document.querySelector('.code').innerText").await.as_str().unwrap().to_owned();
+    assert_eq!(code.len(), 14, "{code}");
+    desk.until("document.querySelector('[data-code-clock]').innerText.startsWith('1:5')").await;
+    look_around(&mut desk, "code").await;
+
+    phone.look(390, false).await;
+    phone.open(&format!("{}/sign-in", shop.url)).await;
+    phone.follow(".stack a[href='/redeem']").await;
+    phone.type_into("[name=code]", "0000-0000-0000").await;
+    phone.enter().await;
+    assert!(phone.text().await.contains("That code is mistyped"));
+    phone.picture(&pictures().join("redeem-wrong.png")).await;
+    phone.open(&format!("{}/redeem", shop.url)).await;
+    look_around(&mut phone, "redeem").await;
+    phone.type_into("[name=code]", &code.to_lowercase()).await;
+    phone.enter().await;
+    let text = phone.text().await;
+    assert!(text.contains("Hello, Ann") && text.contains("your cart came along"), "{text}");
+    phone.picture(&pictures().join("moved.png")).await;
+
+    desk.follow(".brand").await;
+    assert!(desk.text().await.contains("Plants for people with windows"));
+    desk.close().await;
+    phone.close().await;
+}
+
+#[tokio::test]
+async fn browser_says_when_a_code_is_too_old() {
+    let Some(mut browser) = browser().await else { return };
+    let shop = Shop::open(manager(Lifetimes::default()).unwrap()).await;
+    sign_in(&mut browser, &shop, "ann", "monstera").await;
+    browser.open(&format!("{}/devices", shop.url)).await;
+    browser.follow(".move button").await;
+    // The page believes its own clock.
+    browser.eval("(() => { const now = Date.now; Date.now = () => now() + 120000; })()").await;
+    browser.until("document.querySelector('.over') !== null").await;
+    assert!(browser.text().await.contains("This code is too old now."));
+    browser.picture(&pictures().join("code-over.png")).await;
+    browser.follow("#transfer button").await;
+    assert_eq!(browser.eval("document.querySelector('.over')").await, serde_json::Value::Null);
     browser.close().await;
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use axum::Router;
-use axum_devices::app;
+use axum_devices::{CONFIRM_AFTER, app};
 use session_manager::SessionManager;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -16,7 +16,7 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) async fn open(manager: SessionManager) -> Self {
-        Self::serve(app(manager)).await
+        Self::serve(app(manager, CONFIRM_AFTER)).await
     }
 
     pub(crate) async fn serve(app: Router) -> Self {

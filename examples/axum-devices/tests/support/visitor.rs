@@ -1,0 +1,88 @@
+//! A person with a browser, and what they see.
+#![allow(dead_code, reason = "no story needs all of it")]
+
+use reqwest::header::{ACCEPT, HeaderMap, ORIGIN};
+use reqwest::{Client, Response, StatusCode};
+
+use crate::support::Shop;
+
+pub(crate) const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+pub(crate) const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
+                     Version/18.5 Mobile/15E148 Safari/604.1";
+pub(crate) const HTML: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
+
+/// A person with a browser. It follows redirects, keeps cookies and says where its forms come from.
+pub(crate) struct Visitor {
+    client: Client,
+    shop: String,
+}
+
+/// What they see, after the redirects.
+pub(crate) struct Page {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) path: String,
+    pub(crate) html: String,
+}
+
+impl Visitor {
+    pub(crate) fn new(shop: &Shop, user_agent: &str) -> Self {
+        let client = Client::builder().user_agent(user_agent).cookie_store(true).no_proxy().build().unwrap();
+        Self { client, shop: shop.url.clone() }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Page {
+        Page::read(self.client.get(format!("{}{path}", self.shop)).header(ACCEPT, HTML).send().await.unwrap())
+            .await
+    }
+
+    pub(crate) async fn post(&self, path: &str, form: &[(&str, &str)]) -> Page {
+        self.post_from(&self.shop, path, form).await
+    }
+
+    pub(crate) async fn post_from(&self, origin: &str, path: &str, form: &[(&str, &str)]) -> Page {
+        let request = self.client.post(format!("{}{path}", self.shop)).form(form);
+        Page::read(request.header(ACCEPT, HTML).header(ORIGIN, origin).send().await.unwrap()).await
+    }
+
+    pub(crate) async fn sign_in(&self, name: &str, password: &str) -> Page {
+        self.post("/sign-in", &[("name", name), ("password", password), ("next", "/devices")]).await
+    }
+
+    pub(crate) async fn add(&self, product: &str) -> Page {
+        self.post("/cart/add", &[("product", product)]).await
+    }
+}
+
+impl Page {
+    async fn read(response: Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let query = response.url().query().map(|query| format!("?{query}")).unwrap_or_default();
+        let path = format!("{}{query}", response.url().path());
+        Self { status, headers, path, html: response.text().await.unwrap() }
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_shows(&self, text: &str) -> &Self {
+        assert!(self.html.contains(text), "{text:?} is not on {}: {}", self.path, self.html);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_hides(&self, text: &str) -> &Self {
+        assert!(!self.html.contains(text), "{text:?} is on {}: {}", self.path, self.html);
+        self
+    }
+
+    /// Returns the list entries of the devices, in their order.
+    pub(crate) fn devices(&self) -> Vec<&str> {
+        let list = self.html.split_once(r#"<ul class="devices">"#).unwrap().1;
+        list.split_once("</ul>").unwrap().0.split("<li").skip(1).collect()
+    }
+
+    /// Returns the id of the device whose entry holds that text.
+    pub(crate) fn device_id(&self, text: &str) -> &str {
+        let entry = self.devices().into_iter().find(|entry| entry.contains(text)).unwrap();
+        entry.split_once("/devices/").unwrap().1.split_once('/').unwrap().0
+    }
+}
