@@ -8,8 +8,17 @@
 //!    session before the caller has the token.
 //! 2. [`validate`](SessionManager::validate) opens it again, on every request: a [`Session`], a [`Rejection`], or "cannot tell".
 //! 3. The [`Session`] carries data. [`save`](Session::save) writes what changed and merges with what others wrote.
-//! 4. It ends by [`logout`](SessionManager::logout), [`revoke`](SessionManager::revoke) and its relatives, by a limit, or by a deadline.
+//! 4. Its secret can be [rotated](SessionManager::rotate), its user can [authenticate again](SessionManager::record_authentication), a program can
+//!    [refresh](SessionManager::refresh) it, and its user can take it [to another device](SessionManager::begin_transfer). A new token waits in the
+//!    handle then: [`take_token`](Session::take_token).
+//! 5. It ends by [`logout`](SessionManager::logout), [`revoke`](SessionManager::revoke) and its relatives, by a limit, or by a deadline.
 //!    An ended session never comes back, and stays as history until the retention is over.
+//!
+//! # Users
+//! A [`UserDirectory`](session_core::UserDirectory) says whether a user is still active and under which version of their credentials; a changed
+//! password ends all sessions signed in under the old one, however many there are. [`export_user`](SessionManager::export_user) and
+//! [`erase_user`](SessionManager::erase_user) hand out and forget what is kept. Identities from elsewhere get sessions through
+//! [`ensure`](SessionManager::ensure).
 //!
 //! # What runs in the background
 //! Two supervised workers per manager: one writes that sessions were used (collected for a second, at most once a minute per
@@ -32,6 +41,12 @@
 //! | uses waiting to be written | 100,000 sessions | [`with_touch_capacity`](SessionManagerBuilder::with_touch_capacity) |
 //! | one sweep | 20 batches of 500 | fixed |
 //! | session data | 64 KiB, 32 levels, 10,000 values | [`with_data_limits`](SessionManagerBuilder::with_data_limits) |
+//! | events waiting for the sink | 4,096, then dropped and counted | fixed |
+//! | users whose status is remembered | 100,000, each for 30 s | [`with_directory_lag`](SessionManagerBuilder::with_directory_lag) |
+//! | grace after a rotation | 30 s, at most 300 s | [`with_grace`](SessionManagerBuilder::with_grace) |
+//! | attempts to redeem a transfer code | 10 a second, 20 at once, per process | fixed |
+//! | a pending sign-in | 10 minutes | fixed |
+//! | tries to carry an end through that was not confirmed | 8 within about 30 s | fixed |
 //! | hashes moved to a new pepper key at once | 8 | fixed |
 //! | waiting for the end | 10 s | [`shutdown`](SessionManager::shutdown) |
 //!
@@ -48,6 +63,7 @@
 //! | `session_store_seconds` (0 for a call that answered without waiting) | `backend`, `operation` |
 //! | `session_store_failures_total` | `backend`, `operation`, `kind` |
 //! | `session_worker_panics_total` | `worker` |
+//! | `session_events_dropped_total`, `session_event_panics_total` | |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod assurance;

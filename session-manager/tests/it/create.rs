@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use session_conformance::faults::Fault;
 use session_core::{
-    AuthMethod, EndReason, Error, ErrorKind, OnExceed, SecretFormat, SecureRandom, SessionData, SessionStore,
+    AuthMethod, ClientInfo, DeviceKind, EndReason, Error, ErrorKind, LimitScope, OnExceed, SecretFormat,
+    SecureRandom, SessionData, SessionStore,
 };
 use session_manager::{NewSession, SessionManager, UserLimit};
 use session_memory::MemoryStore;
@@ -66,6 +67,20 @@ async fn a_refusing_limit_names_the_devices_that_fill_it() {
     assert_eq!(error.kind(), ErrorKind::LimitExceeded);
     assert_eq!(error.live_sessions()[0].id, first.session.id());
     assert!(error.live_sessions()[0].secret.is_none());
+}
+
+#[tokio::test]
+async fn a_limit_can_count_per_kind_of_device() {
+    let limit = at_most(1, OnExceed::Refuse).with_scope(LimitScope::UserAndDeviceKind);
+    let world = World::with(|builder| builder.with_limit(limit));
+    let on = |kind| {
+        let mut client = ClientInfo::default();
+        client.device.kind = Some(kind);
+        world.manager.create(NewSession::for_user(user("ann")).with_client(client))
+    };
+    assert!(on(DeviceKind::Mobile).await.is_ok());
+    assert!(on(DeviceKind::Desktop).await.is_ok());
+    assert_eq!(kind(on(DeviceKind::Mobile).await), ErrorKind::LimitExceeded);
 }
 
 #[tokio::test]

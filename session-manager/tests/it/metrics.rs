@@ -1,8 +1,9 @@
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use session_conformance::faults::Fault;
-use session_core::{Actor, ErrorKind};
+use session_core::{Actor, ErrorKind, Event, EventSink};
 
 use crate::world::{World, user};
 
@@ -71,4 +72,33 @@ fn no_label_holds_a_name_an_id_or_an_address() {
             assert!(value.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{key}");
         }
     }
+}
+
+/// Takes nothing until the test is over.
+#[derive(Debug)]
+struct Stuck(Arc<Mutex<()>>);
+
+impl EventSink for Stuck {
+    fn emit(&self, _event: &Event) {
+        drop(self.0.lock());
+    }
+}
+
+#[test]
+fn events_that_find_no_place_are_counted() {
+    let gate = Arc::new(Mutex::new(()));
+    let sink = Stuck(Arc::clone(&gate));
+    let closed = gate.lock().unwrap();
+    let counted = counted(async || {
+        let world = World::with(|builder| builder.with_event_sink(sink).with_limit(None));
+        for _ in 0..4_200 {
+            world.sign_in("ann").await;
+        }
+    });
+    drop(closed);
+    let dropped = counted.iter().find(|(key, _)| key == "session_events_dropped_total{}").unwrap().1;
+    assert!(
+        (4_200 - 4_097..=4_200 - 4_096).contains(&dropped),
+        "4,096 wait, and the sink may hold one: {dropped}"
+    );
 }
