@@ -117,8 +117,8 @@ impl SessionManager {
     /// Forgets a user: ends their sessions as [`UserInactive`](EndReason::UserInactive) and removes from all of their records, history included,
     /// what tells whose they were (user, name, client, device, label, authentications).
     ///
-    /// What stays is the id with the time and reason of its end, until the retention is over: it keeps the session ended. Copies of events
-    /// and logs are the application's.
+    /// What stays is the id with the time and reason of its end, until the retention is over: it keeps the session ended. A sign-in that is
+    /// pending at that moment names its candidate for at most 10 more minutes. Copies of events and logs are the application's.
     ///
     /// # Errors
     /// As the store answers; what was done until then stays done, and calling again does the rest.

@@ -92,7 +92,8 @@ async fn of_many_attempts_one_wins() {
 async fn guessing_is_slowed_down() {
     let world = World::new();
     let mut kinds = Vec::new();
-    for _ in 0..30 {
+    // Far more than a slow machine is given back meanwhile.
+    for _ in 0..500 {
         kinds.push(kind(world.manager.redeem_transfer("0000-0000-0000", phone()).await));
     }
     assert_eq!(kinds[..20], [ErrorKind::NotFound; 20]);
