@@ -8,12 +8,13 @@
 pub use session_core as core;
 
 pub use session_core::{
-    Actor, ClientInfo, EndReason, Error, ErrorKind, ExpiryPolicy, Lifetime, Result, SessionId, SessionStore,
-    SessionToken, UserId, rules,
+    Actor, AssuranceLevel, AuthMethod, ClientInfo, DeviceId, EndReason, Error, ErrorKind, ExpiryPolicy,
+    Lifetime, Result, SessionId, SessionStore, SessionToken, UserId, rules,
 };
 pub use session_manager::{
-    ConflictPolicy, Created, NewSession, Paging, Rejection, Session, SessionInfo, SessionManager,
-    SessionManagerBuilder, SessionPage, SweepReport, UserLimit, ValidateError,
+    ConflictPolicy, Created, Ensured, ExternalSession, NewSession, Paging, RefreshPolicy, Refreshed,
+    Rejection, ReuseEnds, Session, SessionInfo, SessionManager, SessionManagerBuilder, SessionPage, StepUp,
+    SweepReport, TransferCode, UserExport, UserLimit, ValidateError,
 };
 
 #[cfg(feature = "memory")]
