@@ -75,7 +75,8 @@ impl SessionContext {
     /// An anonymous session of the request is replaced, and its data carried over: a cart filled before signing in stays. A
     /// session that was signed in already, whoever's, is signed out and leaves nothing behind.
     ///
-    /// The [client](NewSession::with_client) of the new session is the one of this request, see [`client`](Self::client).
+    /// The [client](NewSession::with_client) of the new session is the one of this request, see [`client`](Self::client), unless `new`
+    /// says another.
     ///
     /// # Errors
     /// [`SessionError::SignedOut`] after a [`sign_out`](Self::sign_out) in the same request; [`SessionError::Unavailable`] when
@@ -93,7 +94,7 @@ impl SessionContext {
         if matches!(*decision, Decision::SignedOut) {
             return Err(SessionError::SignedOut);
         }
-        let mut new = new.with_client(state.client());
+        let mut new = new.with_default_client(|| state.client());
         if let Some(old) = state.session_under(&decision).await? {
             match old.user_id() {
                 None => new = new.replacing(&old),
@@ -129,7 +130,7 @@ impl SessionContext {
         if matches!(*decision, Decision::SignedOut) {
             return Err(SessionError::SignedOut);
         }
-        let mut new = new.with_client(state.client());
+        let mut new = new.with_default_client(|| state.client());
         let old = state.session_under(&decision).await?;
         if let Some(anonymous) = old.as_ref().filter(|old| old.user_id().is_none()) {
             new = new.replacing(anonymous);
@@ -233,7 +234,7 @@ impl SessionContext {
             let error = Error::unsupported("axum", "create");
             return Err(error.with_detail("an anonymous session needs a cookie to come back").into());
         }
-        let new = NewSession::anonymous().with_client(state.client()).with_data(data);
+        let new = NewSession::anonymous().with_default_client(|| state.client()).with_data(data);
         Ok((create(state, &mut decision, new).await?.session, true))
     }
 

@@ -35,7 +35,7 @@ pub struct NewSession {
     auth: Vec<AuthMethod>,
     /// Authentications of an earlier session that this one continues.
     earlier: Vec<AuthEvent>,
-    client: ClientInfo,
+    client: Option<ClientInfo>,
     device_id: Option<DeviceId>,
     label: Option<String>,
     data: SessionData,
@@ -58,7 +58,7 @@ impl NewSession {
             credential_version: None,
             auth: Vec::new(),
             earlier: Vec::new(),
-            client: ClientInfo::default(),
+            client: None,
             device_id: None,
             label: None,
             data: SessionData::default(),
@@ -125,7 +125,14 @@ impl NewSession {
     /// Sets what is known about the client.
     #[must_use]
     pub fn with_client(mut self, client: ClientInfo) -> Self {
-        self.client = client;
+        self.client = Some(client);
+        self
+    }
+
+    /// Sets what is known about the client, unless that was set before. For integrations, which know the request.
+    #[must_use]
+    pub fn with_default_client(mut self, client: impl FnOnce() -> ClientInfo) -> Self {
+        self.client.get_or_insert_with(client);
         self
     }
 
@@ -177,8 +184,8 @@ impl NewSession {
         }
         let now_shown = self.auth.iter().map(|method| AuthEvent::new(method.clone(), now));
         self.earlier.iter().cloned().chain(now_shown).for_each(|event| record.push_auth(event));
-        record.last_client = LastClient::from(&self.client);
-        record.client = Arc::new(self.client.clone());
+        record.client = Arc::new(self.client.clone().unwrap_or_default());
+        record.last_client = LastClient::from(&*record.client);
         record.device_id = self.device_id;
         record.label.clone_from(&self.label);
         record

@@ -1,7 +1,7 @@
 use axum::routing::post;
 use proptest::prelude::*;
 use session_axum::{NewSession, SessionContext, SessionError};
-use session_manager::core::EndReason;
+use session_manager::core::{ClientInfo, EndReason};
 use session_manager::{Paging, UserLimit};
 
 use crate::support::{Backend, Client};
@@ -66,6 +66,19 @@ async fn a_new_session_knows_its_client() {
     let sessions = backend.manager.list(&"ann".parse().unwrap(), Paging::default()).await.unwrap().sessions;
     assert_eq!(sessions[0].client.ip, Some("192.0.2.7".parse().unwrap()));
     assert!(sessions[0].client.user_agent.as_deref().unwrap().ends_with("Firefox/140.0"));
+}
+
+#[tokio::test]
+async fn an_application_that_knows_better_says_who_the_client_is() {
+    let backend = Backend::new();
+    let handler = async |context: SessionContext| -> Result<String, SessionError> {
+        let client = ClientInfo::new("198.51.100.7".parse().ok(), Some("Kiosk/1"));
+        let new = NewSession::for_user("ann".parse()?).with_client(client);
+        let signed_in = context.sign_in(new).await?;
+        Ok(signed_in.session.record().client.user_agent.clone().unwrap_or_default())
+    };
+    let app = crate::support::site().route("/kiosk", post(handler)).layer(backend.layer());
+    assert_eq!(Client::new(app).post("/kiosk").await.body, "Kiosk/1");
 }
 
 #[tokio::test]
