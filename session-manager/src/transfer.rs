@@ -151,9 +151,10 @@ impl SessionManager {
             operation.load(code.id()).await?.filter(|record| record.is_live(now)).ok_or_else(unknown_code)?;
         let data = SessionData::decode(&waiting.data, &self.settings().data_limits)?;
         let offer: Offer = data.get(OFFER_KEY)?.ok_or_else(unknown_code)?;
+        let (shared, tasks) = (self.shared(), self.workers().tasks());
         // Ending tells who ended it: of all attempts, one.
         let used = Ended::new(EndReason::Transferred, now, Actor::System);
-        if operation.end(&EndScope::id(waiting.id), &used).await?.is_empty() {
+        if shared.end_sessions(&mut operation, EndScope::id(waiting.id), used, &tasks).await?.is_empty() {
             return Err(unknown_code());
         }
         let source = operation
@@ -166,8 +167,7 @@ impl SessionManager {
         if offer.end_source {
             let by = source.user_id.clone().map_or(Actor::System, Actor::User);
             let ended = Ended::new(EndReason::Transferred, now, by);
-            let tasks = self.workers().tasks();
-            self.shared().end_sessions(&mut operation, EndScope::id(source.id), ended, &tasks).await?;
+            shared.end_sessions(&mut operation, EndScope::id(source.id), ended, &tasks).await?;
         }
         Ok(created)
     }

@@ -138,8 +138,8 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
     Saboteur {
         name: "a code works twice",
         file: "session-manager/src/transfer.rs",
-        find: "if operation.end(&EndScope::id(waiting.id), &used).await?.is_empty() {",
-        replace: "if operation.end(&EndScope::id(waiting.id), &used).await?.len() > 1 {",
+        find: "EndScope::id(waiting.id), used, &tasks).await?.is_empty() {",
+        replace: "EndScope::id(waiting.id), used, &tasks).await?.len() > 1 {",
         package: "session-manager",
         test: "transfer::of_many_attempts_one_wins",
     },
