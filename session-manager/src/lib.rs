@@ -44,7 +44,7 @@
 //! | events waiting for the sink | 4,096, then dropped and counted | fixed |
 //! | users whose status is remembered | 100,000, each for 30 s | [`with_directory_lag`](SessionManagerBuilder::with_directory_lag) |
 //! | grace after a rotation | 30 s, at most 300 s | [`with_grace`](SessionManagerBuilder::with_grace) |
-//! | attempts to redeem a transfer code | 10 a second, 20 at once, per process | fixed |
+//! | attempts to redeem a transfer code | 10 a second, 20 at once, per client and process, for 10,000 clients | fixed |
 //! | a pending sign-in | 10 minutes | fixed |
 //! | tries to carry an end through that was not confirmed | 8 within about 30 s | fixed |
 //! | hashes moved to a new pepper key at once | 8 | fixed |

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use governor::DefaultDirectRateLimiter;
 use session_core::{
     Clock, Error, EventKind, Result, SecretHasher, SecureRandom, SessionRecord, SessionStore, StoreStats,
     Timestamp,
@@ -19,8 +18,9 @@ use crate::loads::Loads;
 use crate::metrics::{Metrics, Op};
 use crate::settings::Settings;
 use crate::touch::TouchQueue;
+use crate::transfer::Attempts;
 use crate::workers::Workers;
-use crate::{sweep, touch, transfer};
+use crate::{sweep, touch};
 
 /// Creates, validates, changes and ends sessions on a store.
 ///
@@ -67,7 +67,7 @@ pub(crate) struct Shared {
     pub(crate) loads: Arc<Loads>,
     pub(crate) events: Arc<Events>,
     pub(crate) directory: Option<Directory>,
-    pub(crate) transfer_attempts: DefaultDirectRateLimiter,
+    pub(crate) transfer_attempts: Attempts,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn SecureRandom>,
     pub(crate) hasher: SecretHasher,
@@ -101,7 +101,7 @@ impl SessionManager {
             backend,
             events,
             directory,
-            transfer_attempts: transfer::limiter(),
+            transfer_attempts: Attempts::default(),
             clock,
             random,
             hasher,

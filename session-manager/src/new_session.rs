@@ -1,5 +1,6 @@
 //! What a session begins with.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use session_core::{
@@ -194,6 +195,10 @@ impl NewSession {
     /// Who wants to sign in, with what, and under which credentials.
     pub(crate) fn candidate(&self) -> (Option<UserId>, &[AuthMethod], Option<u64>) {
         (self.user_id.clone(), &self.auth, self.credential_version)
+    }
+
+    pub(crate) fn client_ip(&self) -> Option<IpAddr> {
+        self.client.as_ref()?.ip
     }
 
     /// Leaves everything out that names the user.

@@ -1,12 +1,16 @@
 //! Moving a session to another device with a code.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::{Encoding, Specification};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use ipnet::IpNet;
+use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 use session_core::{
     Actor, EndReason, EndScope, Ended, Error, Result, SessionData, SessionId, SessionKind, SessionRecord,
@@ -21,9 +25,13 @@ use crate::session::Session;
 /// How long a code counts.
 const LIFETIME: Duration = Duration::from_secs(2 * 60);
 
-/// Attempts to redeem: 10 a second on average, 20 at once, per process. With 60 bits and 2 minutes, guessing is hopeless far above that.
+/// Attempts to redeem: 10 a second on average, 20 at once, per client and process. With 60 bits and 2 minutes, guessing is hopeless
+/// far above that.
 const ATTEMPTS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 const ATTEMPTS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
+
+/// Most clients whose attempts are remembered. Who has more addresses than that may try more often, and still guesses nothing.
+const MAX_CLIENTS: usize = 10_000;
 
 /// Characters of a code: 12 of 32, 60 bits.
 const CODE_LEN: usize = 12;
@@ -85,9 +93,32 @@ struct Offer {
 
 const OFFER_KEY: &str = "session-kit.transfer";
 
-/// Slows guessing down.
-pub(crate) fn limiter() -> DefaultDirectRateLimiter {
-    RateLimiter::direct(Quota::per_second(ATTEMPTS_PER_SECOND).allow_burst(ATTEMPTS_AT_ONCE))
+/// Slows guessing down, for each client by itself, so that one who guesses stops nobody else.
+pub(crate) struct Attempts(Cache<Option<IpNet>, Arc<DefaultDirectRateLimiter>>);
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Self(Cache::new(MAX_CLIENTS))
+    }
+}
+
+impl Attempts {
+    /// Counts an attempt, and tells whether it may be made.
+    fn allow(&self, client: Option<IpAddr>) -> bool {
+        let limiter = || {
+            Arc::new(RateLimiter::direct(
+                Quota::per_second(ATTEMPTS_PER_SECOND).allow_burst(ATTEMPTS_AT_ONCE),
+            ))
+        };
+        let known = self.0.get_or_insert_with(&client.and_then(network), || Ok::<_, Infallible>(limiter()));
+        known.is_ok_and(|limiter| limiter.check().is_ok())
+    }
+}
+
+/// An IPv4 address, or the /64 that one customer has of IPv6.
+fn network(ip: IpAddr) -> Option<IpNet> {
+    let prefix = if ip.is_ipv4() { 32 } else { 64 };
+    IpNet::new(ip, prefix).ok().map(|network| network.trunc())
 }
 
 impl SessionManager {
@@ -128,13 +159,13 @@ impl SessionManager {
     ///
     /// # Errors
     /// [`NotFound`](session_core::ErrorKind::NotFound) for a code that is wrong, used or older than 2 minutes, or whose source ended
-    /// meanwhile; [`LimitExceeded`](session_core::ErrorKind::LimitExceeded) beyond 10 attempts a second; else as
+    /// meanwhile; [`LimitExceeded`](session_core::ErrorKind::LimitExceeded) beyond 10 attempts a second of one client; else as
     /// [`create`](Self::create). A code is used up by an attempt that failed later.
     ///
     /// # Cancellation
     /// Runs to its end even if the future is dropped.
     pub async fn redeem_transfer(&self, code: &str, new: NewSession) -> Result<Created> {
-        if self.shared().transfer_attempts.check().is_err() {
+        if !self.shared().transfer_attempts.allow(new.client_ip()) {
             return Err(
                 Error::limit_exceeded("manager", "redeem", Vec::new()).with_detail("too many attempts")
             );

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use session_conformance::faults::Fault;
-use session_core::{Actor, AssuranceLevel, AuthMethod, EndReason, ErrorKind};
+use session_core::{Actor, AssuranceLevel, AuthMethod, ClientInfo, EndReason, ErrorKind};
 use session_manager::{NewSession, Paging, Session};
 
 use crate::world::{World, kind, user};
@@ -98,6 +98,25 @@ async fn guessing_is_slowed_down() {
     }
     assert_eq!(kinds[..20], [ErrorKind::NotFound; 20]);
     assert!(kinds[20..].contains(&ErrorKind::LimitExceeded));
+}
+
+#[tokio::test]
+async fn who_guesses_stops_nobody_else() {
+    let world = World::new();
+    let desk = at_the_desk(&world).await;
+    let from = |ip: &str| phone().with_client(ClientInfo::new(ip.parse().ok(), None));
+    let guess = async |ip: &str| kind(world.manager.redeem_transfer("0000-0000-0000", from(ip)).await);
+    let mut last = ErrorKind::NotFound;
+    for n in 0..500_u16 {
+        last = guess(&format!("2001:db8:0:7::{n:x}")).await;
+        if last == ErrorKind::LimitExceeded {
+            break;
+        }
+    }
+    assert_eq!(last, ErrorKind::LimitExceeded, "the addresses of one customer count as one");
+    assert_eq!(guess("2001:db8:0:8::1").await, ErrorKind::NotFound);
+    let code = world.manager.begin_transfer(&desk, false).await.unwrap();
+    assert!(world.manager.redeem_transfer(&code.expose(), from("192.0.2.9")).await.is_ok());
 }
 
 #[tokio::test]
