@@ -59,7 +59,11 @@ impl SessionManager {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => {
                     if error.is_transient() {
-                        self.undo(record.id, now);
+                        // Nobody holds its token, in case that the store kept it after all.
+                        self.end_in_background(
+                            record.id,
+                            Ended::new(EndReason::Superseded, now, Actor::System),
+                        );
                     }
                     return Err(error);
                 }
@@ -122,16 +126,6 @@ impl SessionManager {
         let limit = self.settings().limit.filter(|_| record.user_id.is_some()).map(|limit| limit.at(now));
         let create = self.backend().store().create(record, limit.as_ref());
         operation.call(Op::Create, create).await
-    }
-
-    /// Ends a session that nobody holds the token of, in case that the store kept it after all.
-    fn undo(&self, id: SessionId, now: Timestamp) {
-        let (shared, tasks) = (Arc::clone(self.shared()), self.workers().tasks());
-        let ended = Ended::new(EndReason::Superseded, now, Actor::System);
-        self.workers().spawn(async move {
-            let mut operation = shared.backend.operation();
-            shared.end_sessions(&mut operation, EndScope::id(id), ended, &tasks).await.map(drop)
-        });
     }
 
     /// Ends the session that the new one replaces. Its failure does not fail the sign-in: the old session is anonymous or the

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use session_core::{
-    Actor, Clock, EndReason, EndScope, Ended, Error, Result, SessionRecord, Timestamp, UserDirectory, UserId,
+    Actor, Clock, EndReason, Ended, Error, Result, SessionRecord, Timestamp, UserDirectory, UserId,
     UserStatus,
 };
 
@@ -100,7 +100,12 @@ impl SessionManager {
         match Standing::of(record, status) {
             Standing::Good => Ok(()),
             Standing::Inactive => Err(Rejection::UserInactive.into()),
-            Standing::OtherCredentials => Err(Rejection::Ended(self.end_outdated(record)).into()),
+            Standing::OtherCredentials => {
+                let ended = Ended::new(EndReason::CredentialChanged, self.now(), Actor::System);
+                // The refusal does not depend on it.
+                self.end_in_background(record.id, ended.clone());
+                Err(Rejection::Ended(ended).into())
+            }
         }
     }
 
@@ -122,18 +127,6 @@ impl SessionManager {
                 Err(Error::invalid("create", "the user's credentials changed meanwhile"))
             }
         }
-    }
-
-    /// Ends in the background: the refusal does not depend on it.
-    fn end_outdated(&self, record: &SessionRecord) -> Ended {
-        let ended = Ended::new(EndReason::CredentialChanged, self.now(), Actor::System);
-        let (shared, scope, end) = (Arc::clone(self.shared()), EndScope::id(record.id), ended.clone());
-        self.workers().spawn(async move {
-            if let Ok(records) = shared.backend.operation().end(&scope, &end).await {
-                shared.report_ended(&records);
-            }
-        });
-        ended
     }
 
     /// Forgets what is remembered of a user's status, so that this process asks again at the next request. Call it where a password is

@@ -4,15 +4,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use session_core::{EndScope, Ended, ErrorKind, ListQuery, Result, SessionRecord, StateFilter, UserId};
+use session_core::{
+    EndScope, Ended, ErrorKind, ListQuery, Result, SessionId, SessionRecord, StateFilter, UserId,
+};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 
 use crate::backend::Operation;
-use crate::manager::Shared;
+use crate::manager::{SessionManager, Shared};
 use crate::metrics::Op;
 
 /// How often an end whose outcome is unknown is tried again: after about 0.1, 0.2, 0.4 ... s, for half a minute.
 const RETRIES: usize = 8;
+
+/// Most ends that are carried through at once. In an outage that lasts, whoever asks beyond that has their answer, "not confirmed", and
+/// asks again.
+pub(crate) const CARRIED_AT_ONCE: usize = 1_000;
+
+impl SessionManager {
+    /// Ends a session of which nobody waits to hear.
+    pub(crate) fn end_in_background(&self, id: SessionId, ended: Ended) {
+        let (shared, tasks) = (Arc::clone(self.shared()), self.workers().tasks());
+        self.workers().spawn(async move {
+            let mut operation = shared.backend.operation();
+            // A failure is carried through like every other.
+            let _ = shared.end_sessions(&mut operation, EndScope::id(id), ended, &tasks).await;
+        });
+    }
+}
 
 impl Shared {
     /// Ends sessions. If the store does not answer, the caller is told so, and the end is tried again in the background: a
@@ -28,14 +47,16 @@ impl Shared {
         match &result {
             Ok(records) => self.report_ended(records),
             Err(error) if error.is_transient() => {
-                tasks.spawn(Arc::clone(self).end_later(scope, ended));
+                if let Ok(place) = Arc::clone(&self.carried).try_acquire_owned() {
+                    tasks.spawn(Arc::clone(self).end_later(scope, ended, place));
+                }
             }
             Err(_) => {}
         }
         result
     }
 
-    async fn end_later(self: Arc<Self>, scope: EndScope, ended: Ended) {
+    async fn end_later(self: Arc<Self>, scope: EndScope, ended: Ended, _place: OwnedSemaphorePermit) {
         let delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
             .with_max_delay(Duration::from_secs(10))

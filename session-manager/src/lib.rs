@@ -46,7 +46,7 @@
 //! | grace after a rotation | 30 s, at most 300 s | [`with_grace`](SessionManagerBuilder::with_grace) |
 //! | attempts to redeem a transfer code | 10 a second, 20 at once, per client and process, for 10,000 clients | fixed |
 //! | a pending sign-in | 10 minutes | fixed |
-//! | tries to carry an end through that was not confirmed | 8 within about 30 s | fixed |
+//! | tries to carry an end through that was not confirmed | 8 within about 30 s, for 1,000 ends at once | fixed |
 //! | hashes moved to a new pepper key at once | 8 | fixed |
 //! | waiting for the end | 10 s | [`shutdown`](SessionManager::shutdown) |
 //!

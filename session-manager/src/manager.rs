@@ -20,7 +20,7 @@ use crate::settings::Settings;
 use crate::touch::TouchQueue;
 use crate::transfer::Attempts;
 use crate::workers::Workers;
-use crate::{sweep, touch};
+use crate::{ending, sweep, touch};
 
 /// Creates, validates, changes and ends sessions on a store.
 ///
@@ -76,6 +76,8 @@ pub(crate) struct Shared {
     pub(crate) touches: TouchQueue,
     /// How many outdated hashes are replaced at once; the others wait for their next use.
     pub(crate) rehashes: Arc<Semaphore>,
+    /// How many unconfirmed ends are carried through at once.
+    pub(crate) carried: Arc<Semaphore>,
 }
 
 const REHASHES_AT_ONCE: usize = 8;
@@ -108,6 +110,7 @@ impl SessionManager {
             metrics: Metrics::new(),
             touches: TouchQueue::new(settings.touch_capacity),
             rehashes: Arc::new(Semaphore::new(REHASHES_AT_ONCE)),
+            carried: Arc::new(Semaphore::new(ending::CARRIED_AT_ONCE)),
             settings,
         });
         let worker = Arc::clone(&shared);

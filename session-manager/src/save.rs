@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use session_core::{DataLimits, Error, Result, SessionData, SessionRecord};
+use session_core::{DataLimits, Error, Result, Revision, SessionData, SessionRecord};
 
 use crate::session::{Change, Changes, Session};
 use crate::settings::ConflictPolicy;
@@ -54,6 +54,8 @@ impl Session {
 /// A three-way merge: the data that the changes were made on, the changes, and the data as it is stored now.
 struct Merge {
     base: SessionData,
+    /// Of which revision `base` is the data.
+    revision: Revision,
     changes: Changes,
     limits: DataLimits,
     policy: ConflictPolicy,
@@ -66,18 +68,28 @@ impl Merge {
         limits: DataLimits,
         policy: ConflictPolicy,
     ) -> Result<Self> {
-        Ok(Self { base: SessionData::decode(&start.data, &limits)?, changes, limits, policy })
+        Ok(Self {
+            base: SessionData::decode(&start.data, &limits)?,
+            revision: start.revision,
+            changes,
+            limits,
+            policy,
+        })
     }
 
     /// Puts the changes onto a record. `None` if it holds them already.
     fn onto(&mut self, current: &SessionRecord) -> Result<Option<SessionRecord>> {
-        let stored = SessionData::decode(&current.data, &self.limits)?;
+        let stored = match current.revision == self.revision {
+            true => self.base.clone(),
+            false => SessionData::decode(&current.data, &self.limits)?,
+        };
         self.resolve(&stored, current)?;
         let mut merged = stored.clone();
         for (key, change) in &self.changes {
             merged.set_value(key, change.value().cloned());
         }
         self.base = stored;
+        self.revision = current.revision;
         if merged == self.base {
             return Ok(None);
         }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use session_conformance::faults::Fault;
 use session_core::{EndReason, Error, ErrorKind, Result, UserDirectory, UserId, UserStatus, async_trait};
 use session_manager::{NewSession, Rejection};
 
@@ -95,6 +96,21 @@ async fn a_password_change_signs_every_device_out() {
     assert!(world.validate(&here).await.is_ok());
     world.settle().await;
     assert_eq!(world.live().await, 1, "those that were seen are ended in the store too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_an_outdated_session_is_carried_through() {
+    let (world, users) = world();
+    let created = world.manager.create(ann(1)).await.unwrap();
+    users.set("ann", true, 2);
+    world.manager.forget_user(&user("ann"));
+    world.faults.arm(Fault::error(ErrorKind::Unavailable).on("end").at_call(1));
+    assert!(matches!(rejection(world.validate(&created.token.expose()).await), Rejection::Ended(_)));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(
+        world.stored(created.session.id()).await.ended().unwrap().reason,
+        EndReason::CredentialChanged
+    );
 }
 
 #[tokio::test]

@@ -160,6 +160,23 @@ async fn a_revocation_during_an_outage_is_carried_through() {
     assert_eq!(stored.ended().unwrap().reason, EndReason::LoggedOut);
 }
 
+#[tokio::test(start_paused = true)]
+async fn at_most_a_thousand_ends_are_carried_through_at_once() {
+    let world = World::with(|builder| builder.with_limit(None));
+    let mut sessions = Vec::new();
+    for _ in 0..1_010 {
+        sessions.push(world.sign_in("ann").await.session);
+    }
+    world.faults.arm(Fault::error(ErrorKind::Unavailable).on("end"));
+    for session in &sessions {
+        world.manager.logout(session).await.unwrap_err();
+    }
+    world.faults.disarm();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.live().await, 10, "these have the answer that it was not confirmed");
+    world.manager.logout(&sessions[1_009]).await.unwrap();
+}
+
 /// Blocks until it is released, and panics at every second event.
 #[derive(Debug, Clone, Default)]
 struct Hostile(Arc<(Mutex<bool>, Condvar, AtomicU64, AtomicBool)>);
