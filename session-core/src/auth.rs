@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 use crate::end::wire_names;
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
@@ -91,8 +93,20 @@ impl FromStr for AuthMethod {
     }
 }
 
+impl Serialize for AuthMethod {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for AuthMethod {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
 /// One successful authentication.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AuthEvent {
     /// How.
@@ -188,6 +202,15 @@ mod tests {
         assert_eq!("badge".parse::<AuthMethod>().unwrap(), AuthMethod::Other("badge".to_owned()));
         assert!("".parse::<AuthMethod>().is_err());
         assert!("x".repeat(65).parse::<AuthMethod>().is_err());
+    }
+
+    #[test]
+    fn events_have_a_text_form() {
+        let event = AuthEvent::new(AuthMethod::RecoveryCode, Timestamp::from_millis(7));
+        let text = serde_json::to_string(&event).unwrap();
+        assert_eq!(text, r#"{"method":"recovery_code","at":7}"#);
+        assert_eq!(serde_json::from_str::<AuthEvent>(&text).unwrap(), event);
+        assert!(serde_json::from_str::<AuthEvent>(r#"{"method":"","at":7}"#).is_err());
     }
 
     #[test]

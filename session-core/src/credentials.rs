@@ -1,8 +1,16 @@
 //! What a record keeps of the secrets of its session.
 
+use crate::error::{Error, Result};
 use crate::limits::MAX_SPENT;
 use crate::secret::{RotationSalt, SecretHash};
 use crate::time::Timestamp;
+
+/// The first byte of the stored forms. Another layout gets another number.
+const LAYOUT: u8 = 1;
+
+/// Bits of the second byte of a stored [`SecretState`]: what follows the hash.
+const HAS_EXPIRY: u8 = 1;
+const HAS_PREVIOUS: u8 = 2;
 
 /// The stored half of a secret: the current hash, and what is needed to recognise the one before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +36,49 @@ impl SecretState {
     #[must_use]
     pub const fn new(current: SecretHash) -> Self {
         Self { current, expires_at: None, previous: None }
+    }
+
+    /// Returns the stored form, for backends without a richer one: at most 122 bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(122);
+        self.write(&mut bytes);
+        bytes
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for anything that [`to_bytes`](Self::to_bytes) does not write.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader(bytes);
+        let state = Self::read(&mut reader)?;
+        reader.finish()?;
+        Ok(state)
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        let expiry = if self.expires_at.is_some() { HAS_EXPIRY } else { 0 };
+        let previous = if self.previous.is_some() { HAS_PREVIOUS } else { 0 };
+        bytes.extend([LAYOUT, expiry | previous]);
+        bytes.extend(self.current.to_bytes());
+        bytes.extend(self.expires_at.iter().flat_map(|at| at.as_millis().to_be_bytes()));
+        if let Some(PreviousSecret { hash, salt, rotated_at }) = &self.previous {
+            bytes.extend(hash.to_bytes());
+            bytes.extend(salt.as_bytes());
+            bytes.extend(rotated_at.as_millis().to_be_bytes());
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let [layout, flags] = reader.take()?;
+        if layout != LAYOUT || flags & !(HAS_EXPIRY | HAS_PREVIOUS) != 0 {
+            return Err(malformed());
+        }
+        let current = reader.hash()?;
+        let expires_at = (flags & HAS_EXPIRY != 0).then(|| reader.time()).transpose()?;
+        let previous = (flags & HAS_PREVIOUS != 0).then(|| reader.previous()).transpose()?;
+        Ok(Self { current, expires_at, previous })
     }
 }
 
@@ -84,4 +135,68 @@ impl RefreshState {
     pub const fn new(current: SecretHash, expires_at: Timestamp) -> Self {
         Self { secret: SecretState::new(current), generation: 0, expires_at, spent: Vec::new() }
     }
+
+    /// Returns the stored form, for backends without a richer one: at most 426 bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(138 + self.spent.len() * SecretHash::LEN);
+        self.secret.write(&mut bytes);
+        bytes.extend(self.generation.to_be_bytes());
+        bytes.extend(self.expires_at.as_millis().to_be_bytes());
+        bytes.extend(self.spent.iter().flat_map(SecretHash::to_bytes));
+        bytes
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for anything that [`to_bytes`](Self::to_bytes) does not write.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader(bytes);
+        let secret = SecretState::read(&mut reader)?;
+        let generation = u64::from_be_bytes(reader.take()?);
+        let expires_at = reader.time()?;
+        let mut spent = Vec::new();
+        while !reader.0.is_empty() && spent.len() < MAX_SPENT {
+            spent.push(reader.hash()?);
+        }
+        reader.finish()?;
+        Ok(Self { secret, generation, expires_at, spent })
+    }
 }
+
+/// What is left to read of a stored form.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk().ok_or_else(malformed)?;
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    fn hash(&mut self) -> Result<SecretHash> {
+        self.take().map(SecretHash::from_bytes)
+    }
+
+    fn time(&mut self) -> Result<Timestamp> {
+        self.take().map(|bytes| Timestamp::from_millis(i64::from_be_bytes(bytes)))
+    }
+
+    fn previous(&mut self) -> Result<PreviousSecret> {
+        let hash = self.hash()?;
+        let salt = RotationSalt::from_bytes(self.take()?);
+        Ok(PreviousSecret::new(hash, salt, self.time()?))
+    }
+
+    fn finish(&self) -> Result<()> {
+        if self.0.is_empty() { Ok(()) } else { Err(malformed()) }
+    }
+}
+
+fn malformed() -> Error {
+    Error::invalid("parse", "not the stored form of a secret")
+}
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,22 @@ const ANY: &[&str] = &[
     "session-sqlx",
 ];
 
+/// The benchmarks start their own servers. To everybody else these are a dev-dependency.
+const BENCH: &[&str] = &[
+    "session-actix",
+    "session-axum",
+    "session-client",
+    "session-conformance",
+    "session-core",
+    "session-kit",
+    "session-manager",
+    "session-memory",
+    "session-mongo",
+    "session-redis",
+    "session-servers",
+    "session-sqlx",
+];
+
 /// Each crate with the crates of this workspace that it may depend on.
 const RULES: &[(&str, &[&str])] = &[
     ("session-core", &[]),
@@ -52,8 +68,9 @@ const RULES: &[(&str, &[&str])] = &[
     ("session-axum", WEB),
     ("session-kit", FAMILY),
     ("session-cli", ANY),
-    ("session-bench", ANY),
-    ("xtask", &[]),
+    ("session-bench", BENCH),
+    ("session-servers", &[]),
+    ("xtask", &["session-servers"]),
 ];
 
 /// No runtime, driver or HTTP crate in session-core; `tokio` also stands for `tokio-util` and its like.
@@ -141,7 +158,9 @@ mod tests {
             member("session-axum", &["session-core", "session-manager", "axum"]),
             member("session-kit", &["session-core", "session-memory", "session-manager", "session-axum"]),
             Member { is_example: true, ..member("axum-devices", &["session-kit", "axum"]) },
-            member("xtask", &["clap"]),
+            member("session-servers", &["rustix"]),
+            member("session-bench", &["session-manager", "session-servers"]),
+            member("xtask", &["clap", "session-servers"]),
         ]
     }
 
@@ -176,6 +195,14 @@ mod tests {
     fn nothing_depends_on_an_example_or_a_tool() {
         let mut members = workspace();
         members[5].dependencies.extend(["axum-devices".to_owned(), "xtask".to_owned()]);
+        assert_eq!(violations(&members).len(), 2);
+    }
+
+    #[test]
+    fn only_tools_start_servers_outside_of_tests() {
+        let mut members = workspace();
+        members[1].dependencies.push("session-servers".to_owned());
+        members[6].dependencies.push("session-servers".to_owned());
         assert_eq!(violations(&members).len(), 2);
     }
 

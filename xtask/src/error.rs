@@ -34,8 +34,12 @@ pub(crate) enum Error {
     Saboteur { name: &'static str, file: &'static str, found: usize },
     #[error("nobody noticed: {names}; write the test that does, and name it in xtask/src/saboteurs/table.rs")]
     Saboteurs { names: String },
+    #[error(transparent)]
+    Server(#[from] session_servers::Error),
     #[error("short of the bar: {names}; run `cargo xtask bench {names}` to measure only these")]
     Short { names: String },
+    #[error("cannot react to Ctrl-C, so the servers would be left running; try again in a plain shell")]
+    Signals { source: ctrlc::Error },
     #[error("cannot start `{command}`; install `{program}` or put it on PATH, then try again")]
     Start { command: String, program: String, source: io::Error },
     #[error("{heading} failed after {after}; to reproduce: {reproduce}")]

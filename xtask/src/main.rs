@@ -9,6 +9,8 @@ mod error;
 mod members;
 mod process;
 mod saboteurs;
+mod serve;
+mod servers;
 mod table;
 mod test;
 
@@ -39,7 +41,9 @@ enum Command {
         /// Part of the names of the saboteurs to run; all of them if none is given
         names: Vec<String>,
     },
-    /// Installs what the tests need, runs all of them and counts the conformance cases
+    /// Starts throw-away database servers, prints where they are and keeps them until Ctrl-C
+    Serve(serve::Arguments),
+    /// Installs and starts what the tests need, runs all of them and counts the conformance cases
     Test {
         /// Arguments for `cargo nextest run`: part of a test's name, or `-E 'package(session-core)'`
         #[arg(last = true)]
@@ -64,6 +68,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Ci => ci::run(),
         Command::Direction => direction::run(),
         Command::Saboteurs { names } => saboteurs::run(names),
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Test { filters } => test::run(filters),
     }
 }

@@ -4,6 +4,7 @@ use std::env;
 
 use crate::error::{Error, Result};
 use crate::process::{Cmd, in_ci};
+use crate::servers::Servers;
 use crate::{browser, cases};
 
 /// The version that `.config/nextest.toml` is written for and whose list format is read here.
@@ -17,16 +18,22 @@ const REQUIRE: &str = "SESSION_TEST_REQUIRE";
 
 pub(crate) fn run(filters: &[String]) -> Result<()> {
     install_nextest()?;
-    let required = required(env::var(REQUIRE).ok().as_deref(), browser::available() || in_ci());
+    let given = required(env::var(REQUIRE).ok().as_deref(), []);
+    eprintln!("\nservers");
+    let servers = Servers::for_tests(&given)?;
+    let mut there: Vec<&str> = servers.names().collect();
+    there.extend((browser::available() || in_ci()).then_some("chromium"));
+    let required = required(Some(&given), there);
+    let equipped = |command| servers.told_to(with_required(command, &required));
     let mut failed = Vec::new();
-    if !passes(&with_required(nextest(filters), &required))? {
+    if !passes(&equipped(nextest(filters)))? {
         failed.push("tests");
     }
     if !filters.is_empty() {
         eprintln!(
             "\nskipped: doctests, because filters were given (cargo test --doc --workspace --all-features)"
         );
-    } else if !doctests(&required)? {
+    } else if !passes_doctests(&equipped(doctests()))? {
         failed.push("doctests");
     }
     let counted = cases::report();
@@ -58,22 +65,27 @@ fn passes(command: &Cmd) -> Result<bool> {
     }
 }
 
-fn doctests(required: &str) -> Result<bool> {
+fn doctests() -> Cmd {
+    Cmd::cargo(&["test", "--doc", "--workspace", "--all-features", "--no-fail-fast"])
+}
+
+fn passes_doctests(command: &Cmd) -> Result<bool> {
     eprintln!("\ndoctests");
-    let command = Cmd::cargo(&["test", "--doc", "--workspace", "--all-features", "--no-fail-fast"]);
-    Ok(with_required(command, required).status()?.success())
+    Ok(command.status()?.success())
 }
 
 fn with_required(command: Cmd, required: &str) -> Cmd {
     if required.is_empty() { command } else { command.env(REQUIRE, required) }
 }
 
-/// What the user requires already, and the browser if there is one: what can run must not be skipped.
-fn required(given: Option<&str>, browser: bool) -> String {
-    let names = given.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
-    let mut names: Vec<_> = names.collect();
-    if browser && !names.contains(&"chromium") {
-        names.push("chromium");
+/// What the user requires already, and what there is: what can run must not be skipped.
+fn required<'a>(given: Option<&'a str>, there: impl IntoIterator<Item = &'a str>) -> String {
+    let given = given.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
+    let mut names = Vec::new();
+    for name in given.chain(there) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
     }
     names.join(",")
 }
@@ -83,16 +95,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_available_browser_is_required() {
-        assert_eq!(required(None, true), "chromium");
-        assert_eq!(required(None, false), "");
+    fn what_is_there_is_required() {
+        assert_eq!(required(None, ["postgres", "chromium"]), "postgres,chromium");
+        assert_eq!(required(None, []), "");
     }
 
     #[test]
     fn what_the_user_requires_is_kept() {
-        assert_eq!(required(Some("redis, postgres"), true), "redis,postgres,chromium");
-        assert_eq!(required(Some("redis"), false), "redis");
-        assert_eq!(required(Some("chromium"), true), "chromium");
+        assert_eq!(required(Some("redis, postgres"), ["chromium"]), "redis,postgres,chromium");
+        assert_eq!(required(Some("redis"), []), "redis");
+        assert_eq!(required(Some("chromium"), ["postgres", "chromium"]), "chromium,postgres");
     }
 
     #[test]

@@ -1,0 +1,142 @@
+//! Installing a server from Debian's packages.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::geteuid;
+
+use crate::error::io;
+use crate::{Error, Kind, Result};
+
+/// Asked by the packages' scripts whether they may start a service; 101 forbids it.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+const FORBID: &str = "#!/bin/sh\nexit 101\n";
+
+#[derive(Debug, Eq, PartialEq)]
+enum Plan {
+    Impossible,
+    Install,
+    Nothing,
+}
+
+fn plan(is_installed: bool, is_debian: bool, is_root: bool) -> Plan {
+    match (is_installed, is_debian && is_root) {
+        (true, _) => Plan::Nothing,
+        (false, true) => Plan::Install,
+        (false, false) => Plan::Impossible,
+    }
+}
+
+/// Installs a server if it is not installed yet.
+pub(crate) fn install(kind: Kind) -> Result<()> {
+    match plan(kind.installed(), Path::new("/etc/debian_version").exists(), geteuid().is_root()) {
+        Plan::Impossible => Err(kind.not_installed()),
+        Plan::Install => install_packages(kind),
+        Plan::Nothing => Ok(()),
+    }
+}
+
+fn install_packages(kind: Kind) -> Result<()> {
+    eprintln!("installing {kind} (once): {}", by_hand(kind));
+    let _policy = Policy::forbid_services(Path::new(POLICY))?;
+    // What was listed at the last update may be enough, and then the network is not needed for it.
+    if apt_get(&install_arguments(kind)).is_err() {
+        apt_get(&["update", "-q"]).map_err(|command| Error::Install { kind, command })?;
+        apt_get(&install_arguments(kind)).map_err(|command| Error::Install { kind, command })?;
+    }
+    kind.programs().map(drop)
+}
+
+/// The command that a person would type.
+pub(crate) fn by_hand(kind: Kind) -> String {
+    format!("apt-get install -y --no-install-recommends {}", kind.recipe().packages().join(" "))
+}
+
+fn install_arguments(kind: Kind) -> Vec<&'static str> {
+    let mut arguments = vec!["install", "-y", "-q", "--no-install-recommends"];
+    arguments.extend(kind.recipe().packages());
+    arguments
+}
+
+/// Runs `apt-get`; its output goes to standard error. The error is the command.
+fn apt_get(arguments: &[&str]) -> std::result::Result<(), String> {
+    let mut command = Command::new("apt-get");
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+    let status = command.stdout(std::io::stderr()).status();
+    if status.is_ok_and(|status| status.success()) {
+        Ok(())
+    } else {
+        Err(format!("apt-get {}", arguments.join(" ")))
+    }
+}
+
+/// While it lives, no package starts a service. A policy that the machine has already is left alone.
+#[derive(Debug)]
+struct Policy {
+    ours: Option<PathBuf>,
+}
+
+impl Policy {
+    fn forbid_services(path: &Path) -> Result<Self> {
+        if path.exists() {
+            return Ok(Self { ours: None });
+        }
+        let what = || io(format!("write {}", path.display()));
+        let mut file: File =
+            File::options().write(true).create_new(true).mode(0o755).open(path).map_err(what())?;
+        let policy = Self { ours: Some(path.to_owned()) };
+        file.write_all(FORBID.as_bytes()).map_err(what())?;
+        Ok(policy)
+    }
+}
+
+impl Drop for Policy {
+    fn drop(&mut self) {
+        if let Some(path) = &self.ours {
+            drop(fs::remove_file(path));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn only_root_on_debian_installs_and_only_what_is_missing() {
+        assert_eq!(plan(true, false, false), Plan::Nothing);
+        assert_eq!(plan(false, true, true), Plan::Install);
+        assert_eq!(plan(false, true, false), Plan::Impossible);
+        assert_eq!(plan(false, false, true), Plan::Impossible);
+    }
+
+    #[test]
+    fn no_service_is_started_while_packages_are_installed_and_then_all_is_as_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy-rc.d");
+        let policy = Policy::forbid_services(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o755);
+        assert_eq!(Command::new(&path).status().unwrap().code(), Some(101));
+        drop(policy);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_policy_that_the_machine_has_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy-rc.d");
+        fs::write(&path, "theirs").unwrap();
+        drop(Policy::forbid_services(&path).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
+    }
+
+    #[test]
+    fn every_kind_has_packages() {
+        assert_eq!(by_hand(Kind::Mysql), "apt-get install -y --no-install-recommends mariadb-server");
+        assert!(Kind::ALL.iter().all(|kind| install_arguments(*kind).len() > 4));
+    }
+}

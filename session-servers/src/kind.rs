@@ -1,0 +1,110 @@
+//! The kinds of servers.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::mysql::Mysql;
+use crate::postgres::Postgres;
+use crate::recipe::{Programs, Recipe};
+use crate::{Error, Result, install};
+
+/// A kind of server that can be started.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// MariaDB, which speaks the protocol of MySQL.
+    Mysql,
+    /// PostgreSQL.
+    Postgres,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: &[Self] = &[Self::Postgres, Self::Mysql];
+
+    /// The name of the conformance suites that run on it: `postgres`, `mysql`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.recipe().name()
+    }
+
+    /// The environment variable that tells those suites where the server is: `SESSION_TEST_POSTGRES_URL`.
+    #[must_use]
+    pub fn variable(self) -> &'static str {
+        self.recipe().variable()
+    }
+
+    /// Whether such a server is on this machine.
+    #[must_use]
+    pub fn installed(self) -> bool {
+        self.recipe().programs().is_some()
+    }
+
+    /// Installs the server's Debian packages if it is not installed yet, and says so. The services of these packages are not started.
+    ///
+    /// # Errors
+    /// [`Error::NotInstalled`] on other systems or without root, and [`Error::Install`] if the package manager fails.
+    pub fn install(self) -> Result<()> {
+        install::install(self)
+    }
+
+    pub(crate) fn programs(self) -> Result<Programs> {
+        self.recipe().programs().ok_or_else(|| self.not_installed())
+    }
+
+    pub(crate) fn not_installed(self) -> Error {
+        let how = format!("Debian: sudo {}", install::by_hand(self));
+        Error::NotInstalled { kind: self, how, variable: self.variable() }
+    }
+
+    pub(crate) fn recipe(self) -> &'static dyn Recipe {
+        match self {
+            Self::Mysql => &Mysql,
+            Self::Postgres => &Postgres,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.recipe().title())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let named = |kind: &&Self| kind.name() == name;
+        Self::ALL.iter().find(named).copied().ok_or_else(|| {
+            let kinds: Vec<_> = Self::ALL.iter().map(|kind| kind.name()).collect();
+            Error::Unknown { name: name.to_owned(), kinds: kinds.join(", ") }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_found_by_the_name_of_its_suite() {
+        for &kind in Kind::ALL {
+            assert_eq!(kind.name().parse::<Kind>().unwrap(), kind);
+            assert_eq!(kind.variable(), format!("SESSION_TEST_{}_URL", kind.name().to_uppercase()));
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        let error = "oracle".parse::<Kind>().unwrap_err().to_string();
+        assert_eq!(error, r#"there is no server "oracle"; the kinds are: postgres, mysql"#);
+    }
+
+    #[test]
+    fn what_is_not_installed_says_how_to_install_it_and_how_to_do_without() {
+        let error = Kind::Postgres.not_installed().to_string();
+        assert!(error.contains("sudo apt-get install -y --no-install-recommends postgresql"), "{error}");
+        assert!(error.contains("or set SESSION_TEST_POSTGRES_URL to"), "{error}");
+    }
+}

@@ -1,0 +1,144 @@
+//! Processes, told apart from later ones with the same id.
+
+use std::fs;
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How often a state is looked at while waiting for it.
+pub(crate) const POLL: Duration = Duration::from_millis(5);
+
+/// A process of this machine. Ids are used again; together with the time of its start one is unique.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Process {
+    id: Pid,
+    started: u64,
+}
+
+/// What `/proc/<id>/stat` tells.
+#[derive(Debug, Eq, PartialEq)]
+struct Stat {
+    state: char,
+    parent: i32,
+    started: u64,
+}
+
+impl Process {
+    /// The process with this id, unless there is none.
+    pub(crate) fn of(id: u32) -> Option<Self> {
+        let id = Pid::from_raw(i32::try_from(id).ok()?)?;
+        stat(id).map(|stat| Self { id, started: stat.started })
+    }
+
+    pub(crate) fn id(&self) -> i32 {
+        self.id.as_raw_nonzero().get()
+    }
+
+    /// Since the machine's start, in the kernel's ticks.
+    pub(crate) fn started(&self) -> u64 {
+        self.started
+    }
+
+    pub(crate) fn children(&self) -> Vec<Self> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ids = entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+        let stats = ids.filter_map(|id| Some((id, stat(id)?)));
+        let mine = stats.filter(|(_, stat)| stat.parent == self.id());
+        mine.map(|(id, stat)| Self { id, started: stat.started }).collect()
+    }
+
+    /// Whether it has ended, if only its exit code is still there to be read.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.stat().is_none_or(|stat| matches!(stat.state, 'X' | 'Z'))
+    }
+
+    /// Whether all of its threads are stopped.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id())).into_iter().flatten().flatten();
+        let mut stats = threads.filter_map(|thread| read(&format!("{}/stat", thread.path().display())));
+        self.stat().is_some() && stats.all(|stat| stat.state == 'T')
+    }
+
+    /// Sends a signal; one that has ended does not get it, which is not an error.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        if self.is_gone() {
+            return Ok(());
+        }
+        match kill_process(self.id, signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn stat(&self) -> Option<Stat> {
+        stat(self.id).filter(|stat| stat.started == self.started)
+    }
+}
+
+fn stat(id: Pid) -> Option<Stat> {
+    read(&format!("/proc/{}/stat", id.as_raw_nonzero()))
+}
+
+fn read(path: &str) -> Option<Stat> {
+    parse(&fs::read_to_string(path).ok()?)
+}
+
+/// The second field is the name in parentheses, which may hold anything.
+fn parse(line: &str) -> Option<Stat> {
+    let (_, rest) = line.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let started = fields.nth(17)?.parse().ok()?;
+    Some(Stat { state, parent, started })
+}
+
+/// Waits until it is so; `false` if that takes too long.
+pub(crate) fn wait_until(patience: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
+    while !is_so() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        thread::sleep(POLL);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
+        let line = "42 (a) b (c) S 7 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 1";
+        assert_eq!(parse(line), Some(Stat { state: 'S', parent: 7, started: 98_765 }));
+    }
+
+    #[test]
+    fn a_child_is_found_stopped_and_gone() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::of(child.id()).unwrap();
+        assert!(Process::of(std::process::id()).unwrap().children().contains(&process));
+        assert!(!process.is_gone() && !process.is_stopped());
+
+        process.signal(Signal::STOP).unwrap();
+        assert!(wait_until(Duration::from_secs(5), || process.is_stopped()));
+
+        process.signal(Signal::KILL).unwrap();
+        assert!(wait_until(Duration::from_secs(5), || process.is_gone()));
+        child.wait().unwrap();
+        process.signal(Signal::KILL).unwrap();
+        assert_eq!(Process::of(child.id()), None);
+    }
+
+    #[test]
+    fn another_process_with_the_same_id_is_not_the_same() {
+        let me = Process::of(std::process::id()).unwrap();
+        let earlier = Process { started: me.started - 1, ..me };
+        assert!(earlier.is_gone() && !me.is_gone());
+    }
+}

@@ -1,0 +1,330 @@
+//! A running server.
+
+use std::fmt;
+use std::path::Path;
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::error::io;
+use crate::place::Place;
+use crate::process::{POLL, Process, wait_until};
+use crate::recipe::Programs;
+use crate::watchdog::Watchdog;
+use crate::{Error, Kind, Options, Result, port};
+
+/// How long a server may take to answer, recovery after a crash included.
+const START: Duration = Duration::from_secs(60);
+
+/// How long a server may take to end in order.
+const STOP: Duration = Duration::from_secs(20);
+
+/// How long a signal that nothing can refuse may take to show.
+const SIGNAL: Duration = Duration::from_secs(10);
+
+/// How many ports are tried, if another process takes the one that was free a moment ago.
+const PORTS: usize = 5;
+
+/// A running throw-away server. Dropped, it is gone, and so is its data.
+pub struct Server {
+    kind: Kind,
+    programs: Programs,
+    version: String,
+    settings: Vec<String>,
+    port: u16,
+    child: Option<Child>,
+    /// The processes that were stopped. If somebody else ends the server meanwhile, they cannot end themselves.
+    paused: Vec<Process>,
+    place: Place,
+    // Last: it removes the folder if `place` could not.
+    watchdog: Watchdog,
+}
+
+impl Server {
+    /// Starts a server, as fast and forgetful as can be, and waits until it answers.
+    ///
+    /// # Errors
+    /// [`Error::NotInstalled`] if there is no such server on this machine, see [`Kind::install`]. [`Error::Setup`] and
+    /// [`Error::Start`] show the end of the server's log.
+    pub fn start(kind: Kind) -> Result<Self> {
+        Self::start_with(kind, &Options::default())
+    }
+
+    /// Starts a server with these options, and waits until it answers.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(kind: Kind, options: &Options) -> Result<Self> {
+        Self::start_on(kind, options, || port::free().map_err(io("find a free port")))
+    }
+
+    fn start_on(kind: Kind, options: &Options, mut port: impl FnMut() -> Result<u16>) -> Result<Self> {
+        let programs = kind.programs()?;
+        let place = Place::new(kind, options.durable)?;
+        let watchdog = Watchdog::start(place.folder(), kind.recipe().quick())?;
+        let version = programs.version(kind.recipe().title());
+        let settings = options.settings.clone();
+        let (child, paused) = (None, Vec::new());
+        let mut server = Self { kind, programs, version, settings, port: 0, child, paused, place, watchdog };
+        server.set_up()?;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            server.port = port()?;
+            match server.launch() {
+                Err(error) if error.is_port_taken() && attempts < PORTS => {}
+                result => return result.map(|()| server),
+            }
+        }
+    }
+
+    /// The kind of server.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What the server calls itself: `PostgreSQL 15.14`, `MariaDB 10.11.19`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Where clients connect to, as its superuser and without a password.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.kind.recipe().url(self.port)
+    }
+
+    /// The port of the loopback address that it listens on. It keeps it when it is started again.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The id of its process, which for PostgreSQL is the parent of those that serve the connections. `None` after
+    /// [`kill`](Self::kill) and [`stop`](Self::stop).
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// The folder of its data and its log.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.place.folder()
+    }
+
+    /// Stops all of its processes where they are: connections stay open, and nothing is answered, as if the network had swallowed it.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if it does not run.
+    pub fn pause(&mut self) -> Result<()> {
+        let parent = self.process()?;
+        // The parent first: while it is stopped there are no new children.
+        self.freeze(&[parent])?;
+        let children = parent.children();
+        self.freeze(&children)
+    }
+
+    fn freeze(&mut self, processes: &[Process]) -> Result<()> {
+        self.paused.extend(processes);
+        send(processes, Signal::STOP)?;
+        self.expect(processes, "stop", |process| process.is_stopped() || process.is_gone())
+    }
+
+    /// Lets a paused server go on. On one that is not paused it does nothing.
+    ///
+    /// # Errors
+    /// Its processes cannot be reached.
+    pub fn resume(&mut self) -> Result<()> {
+        send(&self.paused, Signal::CONT)?;
+        self.paused.clear();
+        Ok(())
+    }
+
+    /// Ends all of its processes at once, in the middle of what they do: a crash. What was not flushed is lost.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if it does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        let parent = self.process()?;
+        send(&[parent], Signal::STOP)?;
+        self.expect(&[parent], "stop", |process| process.is_stopped() || process.is_gone())?;
+        let mut all = parent.children();
+        all.push(parent);
+        send(&all, Signal::KILL)?;
+        self.expect(&all, "end", Process::is_gone)?;
+        self.ended()
+    }
+
+    /// Ends the server in order, as its service manager would, without waiting for its clients.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if it does not run, and [`Error::Stubborn`] if it does not end.
+    pub fn stop(&mut self) -> Result<()> {
+        let signal = self.kind.recipe().graceful();
+        self.end(signal, STOP)
+    }
+
+    /// Starts a server that was killed or stopped, on the same port and with the same data, and waits until it answers.
+    ///
+    /// # Errors
+    /// [`Error::Running`] if it runs, and as [`start`](Self::start).
+    pub fn start_again(&mut self) -> Result<()> {
+        if self.process().is_ok() {
+            return Err(Error::Running { kind: self.kind });
+        }
+        self.launch()
+    }
+
+    fn end(&mut self, signal: Signal, patience: Duration) -> Result<()> {
+        let parent = self.process()?;
+        self.resume()?;
+        send(&[parent], signal)?;
+        if !wait_until(patience, || parent.is_gone()) {
+            return Err(self.stubborn(&[parent], "end"));
+        }
+        self.ended()
+    }
+
+    /// Reads the exit code of a process that has ended, so that its id is free.
+    fn ended(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.wait().map_err(io("wait for the server's end"))?;
+        }
+        self.paused.clear();
+        self.watchdog.release()
+    }
+
+    fn process(&mut self) -> Result<Process> {
+        let stopped = Error::Stopped { kind: self.kind };
+        let process = self.child.as_ref().and_then(|child| Process::of(child.id()));
+        process.filter(|process| !process.is_gone()).ok_or(stopped)
+    }
+
+    fn set_up(&mut self) -> Result<()> {
+        let mut command = self.kind.recipe().setup(&self.programs, &self.place)?;
+        let log = self.place.open_log()?;
+        command.stdout(log.try_clone().map_err(io("write the server's log"))?).stderr(log);
+        let what = command.get_program().display().to_string();
+        let mut child = command.spawn().map_err(io(format!("start {what}")))?;
+        if let Some(process) = Process::of(child.id()) {
+            self.watchdog.guard(process)?;
+        }
+        let status = child.wait().map_err(io(format!("wait for {what}")))?;
+        self.watchdog.release()?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Error::Setup { kind: self.kind, command: format!("{command:?}"), log: self.place.log_tail(0) })
+    }
+
+    fn launch(&mut self) -> Result<()> {
+        // One that ended by itself, or could not have its port.
+        self.ended()?;
+        let log = self.place.open_log()?;
+        let logged = self.place.log_length();
+        let mut command = self.kind.recipe().start(&self.programs, &self.place, self.port);
+        command.args(&self.settings);
+        command.stdout(log.try_clone().map_err(io("write the server's log"))?).stderr(log);
+        let child = command.spawn().map_err(io(format!("start {}", self.programs.server.display())))?;
+        let process = Process::of(child.id());
+        self.child = Some(child);
+        if let Some(process) = process {
+            self.watchdog.guard(process)?;
+        }
+        let Err(why) = self.wait_until_ready() else { return Ok(()) };
+        // It has ended by itself, or is of no use.
+        drop(self.kill());
+        Err(Error::Start { kind: self.kind, port: self.port, why, log: self.place.log_tail(logged) })
+    }
+
+    /// The error says how it is known that it will not be ready.
+    fn wait_until_ready(&mut self) -> std::result::Result<(), String> {
+        let deadline = Instant::now() + START;
+        loop {
+            if let Some(status) = self.exit_status() {
+                return Err(format!("it ended with {status}"));
+            }
+            let pid = self.pid().unwrap_or_default();
+            if self.kind.recipe().is_ready(&self.place, self.port, pid) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(format!("it does not answer after {} seconds", START.as_secs()));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut().and_then(|child| child.try_wait().ok().flatten())
+    }
+
+    fn expect(
+        &self,
+        processes: &[Process],
+        what: &'static str,
+        is_so: impl Fn(&Process) -> bool,
+    ) -> Result<()> {
+        let in_time = wait_until(SIGNAL, || processes.iter().all(&is_so));
+        if in_time { Ok(()) } else { Err(self.stubborn(processes, what)) }
+    }
+
+    fn stubborn(&self, processes: &[Process], what: &'static str) -> Error {
+        let pids: Vec<_> = processes.iter().map(|process| process.id().to_string()).collect();
+        Error::Stubborn { kind: self.kind, what, count: processes.len(), pids: pids.join(",") }
+    }
+}
+
+fn send(processes: &[Process], signal: Signal) -> Result<()> {
+    processes.iter().try_for_each(|process| {
+        process.signal(signal).map_err(io(format!("send a signal to process {}", process.id())))
+    })
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let paused = self.paused.clone();
+        let recipe = self.kind.recipe();
+        if recipe.quick() == Signal::KILL || self.end(recipe.quick(), SIGNAL).is_err() {
+            drop(self.kill());
+        }
+        // Stopped children whose parent somebody else has ended.
+        drop(send(&paused, Signal::KILL));
+        // The exit code of one that ended by itself.
+        drop(self.child.as_mut().map(Child::try_wait));
+        recipe.clean_up(&self.place);
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("version", &self.version)
+            .field("url", &self.url())
+            .field("pid", &self.pid())
+            .field("folder", &self.folder())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    #[test]
+    fn a_port_that_was_taken_a_moment_ago_is_replaced_by_another() {
+        for &kind in Kind::ALL.iter().filter(|kind| kind.installed() || crate::is_required(**kind)) {
+            let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let taken = held.local_addr().unwrap().port();
+            let mut ports = vec![port::free().unwrap(), taken, taken];
+            let server = Server::start_on(kind, &Options::default(), || Ok(ports.pop().unwrap())).unwrap();
+            assert_ne!(server.port(), taken);
+            assert!(ports.is_empty());
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The process that ends a server when its owner has ended without doing so.
+
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::Signal;
+
+use crate::Result;
+use crate::error::io;
+use crate::process::Process;
+
+const SCRIPT: &str = include_str!("watchdog.sh");
+
+/// A shell script that waits for the end of its input, which is a pipe that only the owner holds.
+///
+/// A parent death signal would not do: it comes already when the *thread* that started the server ends, it reaches neither the stopped
+/// children of a paused server, and it removes no folder.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    shell: Child,
+}
+
+impl Watchdog {
+    /// Begins to watch; from now on the folder is removed when this process ends.
+    pub(crate) fn start(folder: &Path, quick: Signal) -> Result<Self> {
+        let signal = if quick == Signal::QUIT { "QUIT" } else { "KILL" };
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", SCRIPT, "session-servers-watchdog"]).arg(folder).arg(signal);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        // A group of its own: what ends the owner's group must not end the one that cleans up.
+        let shell = command.current_dir("/").process_group(0).spawn();
+        Ok(Self { shell: shell.map_err(io("start /bin/sh, which watches the server"))? })
+    }
+
+    /// From now on this process is ended when the owner ends.
+    pub(crate) fn guard(&mut self, process: Process) -> Result<()> {
+        self.tell(&format!("{} {}\n", process.id(), process.started()))
+    }
+
+    /// The process has ended.
+    pub(crate) fn release(&mut self) -> Result<()> {
+        self.tell("\n")
+    }
+
+    fn tell(&mut self, line: &str) -> Result<()> {
+        let Some(pipe) = &mut self.shell.stdin else { return Ok(()) };
+        pipe.write_all(line.as_bytes()).map_err(io("reach the script that watches the server"))
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        // `wait` closes the pipe first.
+        drop(self.shell.wait());
+    }
+}

@@ -1,0 +1,47 @@
+# Ends a throw-away server whose owner is gone, and removes its folder. Arguments: the folder, the signal that ends a server quickly.
+#
+# Each line of the standard input replaces what there is to end: a process id and the time of its start, or nothing. The
+# input ends when the owner does, however that happens.
+folder=$1
+signal=$2
+
+while read -r id started; do
+    pid=$id since=$started
+done
+
+# The fields after the name, which is in parentheses and may hold anything: state, parent, ..., the 20th is the time of the start.
+fields() {
+    read -r line <"/proc/$1/stat" && echo "${line##*) }"
+}
+
+is_alive() {
+    set -- $(fields "$pid")
+    [ "${20}" = "$since" ] && [ "$1" != Z ]
+}
+
+family() {
+    echo "$pid"
+    for folder_of in /proc/[0-9]*; do
+        child=${folder_of#/proc/}
+        set -- $(fields "$child")
+        [ "$2" = "$pid" ] && echo "$child"
+    done
+}
+
+if [ -n "$pid" ] && is_alive; then
+    # A paused server cannot end itself.
+    kill -CONT $(family)
+    kill "-$signal" "$pid"
+    patience=50
+    while is_alive && [ "$patience" -gt 0 ]; do
+        sleep 0.1
+        patience=$((patience - 1))
+    done
+    if is_alive; then
+        kill -STOP "$pid"
+        kill -KILL $(family)
+    fi
+    # What fills the data folder has children of its own, in its process group.
+    kill -KILL -- "-$pid"
+fi
+rm -rf -- "$folder" || { sleep 1 && rm -rf -- "$folder"; }

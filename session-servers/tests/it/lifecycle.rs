@@ -1,0 +1,150 @@
+use std::time::{Duration, Instant};
+
+use session_servers::{Error, Kind, Options};
+
+use crate::client::{begin, printed, query};
+use crate::processes::{alive, wait_for_the_end_of, working_in};
+use crate::{on, on_every_kind};
+
+/// Longer than any answer takes.
+const SILENCE: Duration = Duration::from_millis(300);
+
+const NONE: [&String; 0] = [];
+
+on_every_kind!(
+    a_server_answers_on_a_port_of_its_own,
+    two_servers_do_not_know_each_other,
+    a_paused_server_is_silent_until_it_is_resumed,
+    what_was_committed_survives_a_crash_of_a_durable_server,
+    a_stopped_server_refuses_connections_and_starts_again,
+    a_dropped_server_leaves_neither_process_nor_folder,
+    a_server_that_is_dropped_while_paused_is_gone_too,
+    a_server_that_was_killed_by_somebody_else_is_cleaned_up,
+    settings_reach_the_server_and_win,
+    a_server_that_cannot_start_says_why,
+);
+
+fn a_server_answers_on_a_port_of_its_own(kind: Kind) {
+    let began = Instant::now();
+    on(kind, &Options::default(), |server| {
+        println!("{} started in {} ms", server.version(), began.elapsed().as_millis());
+        assert_eq!(query(&server, "SELECT 40 + 2").unwrap(), "42");
+        assert!(![3306, 5432].contains(&server.port()));
+        assert!(server.url().contains(&format!("@127.0.0.1:{}/", server.port())), "{server:?}");
+        assert!(server.version().contains(|c: char| c.is_ascii_digit()), "{server:?}");
+    });
+}
+
+fn two_servers_do_not_know_each_other(kind: Kind) {
+    on(kind, &Options::default(), |one| {
+        on(kind, &Options::default(), |other| {
+            query(&one, "CREATE TABLE mine (id INT)").unwrap();
+            assert!(query(&other, "SELECT * FROM mine").unwrap_err().contains("mine"));
+        });
+    });
+}
+
+fn a_paused_server_is_silent_until_it_is_resumed(kind: Kind) {
+    on(kind, &Options::default(), |mut server| {
+        // A connection from before the pause: for PostgreSQL a process of its own that must be silent too.
+        let sleep = if kind == Kind::Postgres { "pg_sleep(0.1)" } else { "SLEEP(0.1)" };
+        let mut earlier = begin(&server, &format!("SELECT {sleep}; SELECT {sleep}; SELECT {sleep}"));
+        let connections = if kind == Kind::Postgres {
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep(0.1)%'"
+        } else {
+            "SELECT count(*) FROM information_schema.processlist WHERE info LIKE '%SLEEP(0.1)%'"
+        };
+        // The query itself counts as one.
+        while query(&server, connections).unwrap() != "2" {}
+        server.pause().unwrap();
+        let mut later = begin(&server, "SELECT 1");
+        std::thread::sleep(SILENCE);
+        assert!(later.try_wait().unwrap().is_none(), "a paused server has answered");
+        assert!(earlier.try_wait().unwrap().is_none(), "a paused server has answered an open connection");
+        server.resume().unwrap();
+        assert_eq!(printed(&later.wait_with_output().unwrap()).unwrap(), "1");
+        assert!(earlier.wait().unwrap().success());
+    });
+}
+
+fn what_was_committed_survives_a_crash_of_a_durable_server(kind: Kind) {
+    on(kind, &Options::default().with_durable(true), |mut server| {
+        assert!(server.folder().starts_with(std::env::temp_dir()));
+        query(&server, "CREATE TABLE kept (id INT)").unwrap();
+        query(&server, "INSERT INTO kept VALUES (7)").unwrap();
+        let (port, processes) = (server.port(), working_in(server.folder()));
+        server.kill().unwrap();
+        assert_eq!(alive(&processes), NONE);
+        assert!(server.pid().is_none());
+        assert!(query(&server, "SELECT 1").is_err());
+        assert!(matches!(server.pause(), Err(Error::Stopped { .. })));
+        server.start_again().unwrap();
+        assert_eq!(server.port(), port);
+        assert_eq!(query(&server, "SELECT id FROM kept").unwrap(), "7");
+        assert!(matches!(server.start_again(), Err(Error::Running { .. })));
+    });
+}
+
+fn a_stopped_server_refuses_connections_and_starts_again(kind: Kind) {
+    on(kind, &Options::default(), |mut server| {
+        query(&server, "CREATE TABLE kept (id INT)").unwrap();
+        server.pause().unwrap();
+        server.stop().unwrap();
+        assert!(query(&server, "SELECT 1").is_err());
+        server.start_again().unwrap();
+        assert_eq!(query(&server, "SELECT count(*) FROM kept").unwrap(), "0");
+    });
+}
+
+fn a_dropped_server_leaves_neither_process_nor_folder(kind: Kind) {
+    on(kind, &Options::default(), |server| {
+        let (folder, processes) = (server.folder().to_owned(), working_in(server.folder()));
+        assert!(!processes.is_empty() && folder.exists());
+        let began = Instant::now();
+        drop(server);
+        println!("{kind} dropped in {} ms", began.elapsed().as_millis());
+        assert_eq!(alive(&processes), NONE);
+        assert!(!folder.exists());
+    });
+}
+
+fn a_server_that_is_dropped_while_paused_is_gone_too(kind: Kind) {
+    on(kind, &Options::default(), |mut server| {
+        let (folder, processes) = (server.folder().to_owned(), working_in(server.folder()));
+        server.pause().unwrap();
+        drop(server);
+        assert_eq!(alive(&processes), NONE);
+        assert!(!folder.exists());
+    });
+}
+
+fn a_server_that_was_killed_by_somebody_else_is_cleaned_up(kind: Kind) {
+    on(kind, &Options::default(), |mut server| {
+        let (folder, processes) = (server.folder().to_owned(), working_in(server.folder()));
+        server.pause().unwrap();
+        let pid = server.pid().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+        drop(server);
+        wait_for_the_end_of(&processes, &folder);
+    });
+}
+
+fn settings_reach_the_server_and_win(kind: Kind) {
+    let (settings, question): (&[&str], _) = match kind {
+        Kind::Postgres => (&["-c", "max_connections=21"], "SHOW max_connections"),
+        _ => (&["--max-connections=21"], "SELECT @@max_connections"),
+    };
+    on(kind, &Options::default().with_settings(settings.iter().copied()), |server| {
+        assert_eq!(query(&server, question).unwrap(), "21");
+    });
+}
+
+fn a_server_that_cannot_start_says_why(kind: Kind) {
+    on(kind, &Options::default(), |mut server| {
+        server.stop().unwrap();
+        let _held = std::net::TcpListener::bind(("127.0.0.1", server.port())).unwrap();
+        let error = server.start_again().unwrap_err().to_string();
+        assert!(error.contains(&format!("did not start on port {}", server.port())), "{error}");
+        assert!(error.contains("Address already in use"), "{error}");
+    });
+}

@@ -1,0 +1,29 @@
+//! What a throw-away server promises, on every kind that is installed.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod client;
+mod lifecycle;
+mod orphans;
+mod processes;
+
+use session_servers::{Kind, Options, Server};
+
+/// Runs a claim on a server of this kind.
+fn on(kind: Kind, options: &Options, claim: impl FnOnce(Server)) {
+    if let Some(server) = Server::for_test(kind, options).unwrap() {
+        claim(server);
+    }
+}
+
+/// Makes a test of each claim for each kind.
+macro_rules! on_every_kind {
+    ($($claim:ident),* $(,)?) => {
+        mod postgres {
+            $(#[test] fn $claim() { super::$claim(session_servers::Kind::Postgres); })*
+        }
+        mod mysql {
+            $(#[test] fn $claim() { super::$claim(session_servers::Kind::Mysql); })*
+        }
+    };
+}
+use on_every_kind;

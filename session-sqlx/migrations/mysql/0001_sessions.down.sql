@@ -1,0 +1,2 @@
+DROP TABLE IF EXISTS {locks};
+DROP TABLE IF EXISTS {table};

@@ -1,0 +1,103 @@
+//! The settings of a store.
+
+use std::num::NonZeroUsize;
+
+use session_core::limits::MAX_DATA;
+use session_core::{Capabilities, Error, Result};
+use sqlx::Pool;
+use tokio::sync::Semaphore;
+
+use crate::connections::Held;
+use crate::dialect::Dialect;
+use crate::statements::Statements;
+use crate::store::SqlStore;
+use crate::table::TableName;
+
+/// Most connections that may be held for loads.
+const MAX_HELD: usize = 32;
+
+/// Sets up a store.
+///
+/// | setting | default | range |
+/// |---|---|---|
+/// | [`table`](Self::table) | `sessions` | letters, digits, `_`; at most 48 bytes |
+/// | [`held_for_loads`](Self::held_for_loads) | 2 | 1 to 32 |
+/// | [`max_payload`](Self::max_payload) | 64 KiB | 1 byte to 16 MiB |
+/// | [`list_from`](Self::list_from) | the store's own pool | |
+#[derive(Debug)]
+pub struct SqlStoreBuilder<D: Dialect> {
+    pool: Pool<D>,
+    replica: Option<Pool<D>>,
+    table: TableName,
+    held: usize,
+    max_payload: usize,
+}
+
+impl<D: Dialect> SqlStoreBuilder<D> {
+    pub(crate) fn new(pool: Pool<D>) -> Self {
+        Self { pool, replica: None, table: TableName::default(), held: 2, max_payload: MAX_DATA }
+    }
+
+    /// Sets the table.
+    #[must_use]
+    pub fn table(mut self, table: TableName) -> Self {
+        self.table = table;
+        self
+    }
+
+    /// Sets how many connections serve loads and nothing else.
+    ///
+    /// Two are enough for most: the manager asks for up to 256 sessions in one query. More help if the server is far away.
+    #[must_use]
+    pub fn held_for_loads(mut self, connections: NonZeroUsize) -> Self {
+        self.held = connections.get();
+        self
+    }
+
+    /// Sets the largest `data` of a session, in bytes.
+    #[must_use]
+    pub fn max_payload(mut self, bytes: usize) -> Self {
+        self.max_payload = bytes;
+        self
+    }
+
+    /// Reads listings and statistics from another pool, of a replica.
+    ///
+    /// They may lag then: a session that was just ended can still be listed as live. Validation and every write stay with the
+    /// store's own pool, so a lagging replica never lets an ended session in.
+    #[must_use]
+    pub fn list_from(mut self, replica: Pool<D>) -> Self {
+        self.replica = Some(replica);
+        self
+    }
+
+    /// Makes the store. Opens nothing.
+    ///
+    /// # Errors
+    /// [`Invalid`](session_core::ErrorKind::Invalid) for a setting outside its range.
+    pub fn build(self) -> Result<SqlStore<D>> {
+        if self.held > MAX_HELD {
+            return Err(Error::invalid("build", "at most 32 connections are held for loads"));
+        }
+        if !(1..=16 * 1024 * 1024).contains(&self.max_payload) {
+            return Err(Error::invalid("build", "the largest payload is between 1 byte and 16 MiB"));
+        }
+        Ok(self.make())
+    }
+
+    /// What is left to do once the settings are in their ranges; the defaults are.
+    pub(crate) fn make(self) -> SqlStore<D> {
+        let loads = NonZeroUsize::new(self.held).unwrap_or(NonZeroUsize::MIN);
+        SqlStore {
+            capabilities: Capabilities::new(D::SYNTAX.name, D::durability(&self.pool))
+                .with_concurrent_loads(loads)
+                .with_max_payload(self.max_payload),
+            statements: Statements::new(self.table, &D::SYNTAX),
+            loads: Held::new(self.pool.clone(), self.held),
+            ends: Held::new(self.pool.clone(), 1),
+            writers: D::SYNTAX.one_writer.then(|| Semaphore::new(1)),
+            replica: self.replica,
+            pool: self.pool,
+        }
+    }
+}

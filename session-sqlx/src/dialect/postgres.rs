@@ -1,0 +1,116 @@
+//! PostgreSQL.
+
+use session_core::{SessionId, Touch};
+use sqlx::error::{BoxDynError, DatabaseError};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::{Arguments, Postgres, Row, SqlStr};
+use uuid::Uuid;
+
+use super::{Claim, Dialect, SchemaSyntax, Syntax, Value, sealed};
+use crate::error::Failure;
+use crate::migrate::migrations;
+
+impl sealed::Sealed for Postgres {}
+
+impl Dialect for Postgres {
+    const SYNTAX: Syntax = Syntax {
+        name: "postgres",
+        quote: '"',
+        numbered: true,
+        ids: |_| "id = ANY(?)".to_owned(),
+        // The level is named because a database may have another default, and under a higher one the statements after the
+        // lock would not see what its holder before committed.
+        begin: "BEGIN ISOLATION LEVEL READ COMMITTED",
+        lock_user: Some("SELECT pg_advisory_xact_lock(?)"),
+        lock_number: u64::cast_signed,
+        claim: Claim::Returning,
+        lock_rows: " FOR UPDATE",
+        skip_locked: " FOR UPDATE SKIP LOCKED",
+        // ARRAY makes the sub-select run once. In an `IN` it may run for each row, and then it locks more than its limit.
+        first: |condition, order, lock| {
+            format!("id = ANY(ARRAY(SELECT id FROM {{table}} WHERE {condition} ORDER BY {order} LIMIT ?{lock}))")
+        },
+        // The setting holds until this statement's own transaction ends. What a crash may lose is a sighting.
+        touch: "UPDATE {table} AS t
+            SET last_ip_address = seen.ip, last_country_code = seen.country, last_seen_at = seen.at
+            FROM (SELECT set_config('synchronous_commit', 'off', true) AS is_off) AS commits,
+                UNNEST(?::uuid[], ?::bigint[], ?::text[], ?::text[]) AS seen (id, at, ip, country)
+            WHERE commits.is_off = 'off' AND t.id = seen.id AND seen.at > t.last_seen_at AND seen.at < t.deadline_at",
+        one_writer: false,
+        survives_cancellation: false,
+        schema: SchemaSyntax {
+            migrations: migrations!("postgres"),
+            transactional: true,
+            lock: Some("SELECT pg_advisory_xact_lock({lock})"),
+            unlock: None,
+            further_tables: &[],
+            columns: "SELECT attname::text FROM pg_attribute
+                WHERE attrelid = to_regclass({regclass}) AND attnum > 0 AND NOT attisdropped",
+            indexes: "SELECT c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+                WHERE i.indrelid = to_regclass({regclass}) AND i.indisvalid",
+        },
+    };
+
+    fn bind(arguments: &mut PgArguments, value: Value<'_>) -> Result<(), BoxDynError> {
+        match value {
+            Value::Bytes(bytes) => arguments.add(bytes),
+            Value::Flag(flag) => arguments.add(flag),
+            Value::Int(int) => arguments.add(int),
+            Value::Key(text) | Value::Text(text) => arguments.add(text),
+            Value::Real(real) => arguments.add(real),
+            Value::Uuid(bytes) => arguments.add(bytes.map(|bytes| Uuid::from_bytes(*bytes))),
+        }
+    }
+
+    fn bind_ids(arguments: &mut PgArguments, ids: &[SessionId]) -> Result<(), BoxDynError> {
+        arguments.add(ids.iter().map(|id| Uuid::from_bytes(*id.as_bytes())).collect::<Vec<_>>())
+    }
+
+    fn bind_touches(arguments: &mut PgArguments, batch: &[&Touch]) -> Result<(), BoxDynError> {
+        let ips = batch.iter().map(|touch| touch.last_client.ip.map(|ip| ip.to_string()));
+        let countries = batch.iter().map(|touch| touch.last_client.country_code.as_deref());
+        arguments
+            .add(batch.iter().map(|touch| Uuid::from_bytes(*touch.id.as_bytes())).collect::<Vec<_>>())?;
+        arguments.add(batch.iter().map(|touch| touch.last_seen_at.as_millis()).collect::<Vec<_>>())?;
+        arguments.add(ips.collect::<Vec<_>>())?;
+        arguments.add(countries.collect::<Vec<_>>())
+    }
+
+    super::forward_to_driver!(PgConnection, PgArguments, PgRow);
+
+    fn flag(row: &PgRow, column: usize) -> Result<bool, sqlx::Error> {
+        row.try_get(column)
+    }
+
+    fn text(row: &PgRow, column: usize) -> Result<Option<&str>, sqlx::Error> {
+        row.try_get(column)
+    }
+
+    fn uuid(row: &PgRow, column: usize) -> Result<Option<[u8; 16]>, sqlx::Error> {
+        Ok(row.try_get::<Option<Uuid>, _>(column)?.map(Uuid::into_bytes))
+    }
+
+    /// By SQLSTATE: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+    fn failure(error: &dyn DatabaseError) -> Failure {
+        let code = error.code().unwrap_or_default();
+        match &*code {
+            "23505" => Failure::Duplicate,
+            "40001" | "40P01" => Failure::RolledBack,
+            "57014" => Failure::Timeout("the statement was cancelled, by its time limit or by hand"),
+            "55P03" => Failure::Timeout("a lock was not free in time"),
+            "25006" => Failure::Unavailable("the server is read-only"),
+            "53100" => Failure::Unavailable("the server's disk is full"),
+            "53300" => Failure::Unavailable("the server has too many connections"),
+            "42P01" | "42703" | "3F000" => Failure::Unavailable(
+                "the table is missing or not as expected; `verify` says what, `migrate` makes it",
+            ),
+            "42501" => Failure::Unavailable("the database user may not do this"),
+            "XX001" | "XX002" => Failure::Corrupt("the server found damaged pages"),
+            // Connection exceptions, resources, operator intervention, system errors, invalid authorisation.
+            _ if ["08", "53", "57", "58", "28"].iter().any(|class| code.starts_with(class)) => {
+                Failure::Unavailable("the server refuses work now")
+            }
+            _ => Failure::Other,
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! How sessions end: in batches, each claimed and ended in one step.
+
+use std::sync::Arc;
+
+use session_core::prelude::*;
+use sqlx::{Connection, Transaction};
+
+use crate::arguments::Arguments;
+use crate::columns;
+use crate::connections::{Borrowed, Loan};
+use crate::dialect::{Claim, Dialect};
+use crate::error::Trouble;
+use crate::statements::{END_BATCH, EndText, Pick};
+use crate::store::SqlStore;
+
+/// Rows that a claim ended: the records that could be read, and how many rows there were.
+struct Claimed {
+    records: Vec<Arc<SessionRecord>>,
+    rows: usize,
+}
+
+/// Which end the rows of a claim get.
+#[derive(Clone, Copy)]
+enum EndWith<'a> {
+    Given(&'a Ended),
+    Deadline(Timestamp),
+}
+
+impl EndWith<'_> {
+    const fn text(self) -> EndText {
+        match self {
+            Self::Given(_) => EndText::Given,
+            Self::Deadline(_) => EndText::Deadline,
+        }
+    }
+
+    fn arguments<D: Dialect>(self) -> Arguments<D> {
+        match self {
+            Self::Given(ended) => Arguments::end(ended),
+            Self::Deadline(_) => Arguments::end_by_deadline(),
+        }
+    }
+
+    /// The record as the database now has it.
+    fn apply(self, record: SessionRecord) -> SessionRecord {
+        let ended = match self {
+            Self::Given(ended) => ended.clone(),
+            Self::Deadline(now) => {
+                let deadline = record.expiry(now).deadline();
+                Ended::new(deadline.reason, deadline.at, Actor::System)
+            }
+        };
+        record.into_ended(ended)
+    }
+}
+
+impl<D: Dialect> SqlStore<D> {
+    /// Ends a scope in batches, so that a user with many sessions holds no lock for long.
+    pub(crate) async fn end_all(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
+        let pick = self.statements.pick(scope).ok_or_else(|| Error::unsupported(D::SYNTAX.name, "end"))?;
+        let mut all = Vec::new();
+        loop {
+            let batch = self.repeated("end", || self.end_batch(&pick, scope, ended)).await?;
+            all.extend(batch.records);
+            if batch.rows < END_BATCH || matches!(scope, EndScope::Ids(_)) {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// On a connection of its own, so that a revocation does not wait for sign-ins and saves that fill the pool.
+    async fn end_batch(&self, pick: &Pick, scope: &EndScope, ended: &Ended) -> Result<Claimed, Trouble> {
+        let _turn = self.turn().await;
+        let mut connection = self.ends.tested().await?;
+        let picked = |arguments: Arguments<D>| arguments.scope(scope).count(END_BATCH);
+        let claimed = self.claim(&mut connection, pick, EndWith::Given(ended), picked).await;
+        connection.settle(claimed)
+    }
+
+    pub(crate) async fn end_expired(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let _turn = self.turn().await;
+        let mut connection = Borrowed::from(&self.pool).await?;
+        let picked = |arguments: Arguments<D>| arguments.time(now).count(limit);
+        let pick = self.statements.pick_expired();
+        let claimed = self.claim(&mut connection, &pick, EndWith::Deadline(now), picked).await;
+        connection.settle(claimed).map(|claimed| claimed.records)
+    }
+
+    async fn claim(
+        &self,
+        connection: &mut D::Connection,
+        pick: &Pick,
+        end: EndWith<'_>,
+        picked: impl Fn(Arguments<D>) -> Arguments<D> + Send + Sync,
+    ) -> Result<Claimed, Trouble> {
+        if D::SYNTAX.claim == Claim::Returning {
+            let sql = self.statements.end_returning(end.text(), pick);
+            let rows = D::rows(connection, sql, picked(end.arguments()).finish()?).await?;
+            return Ok(Claimed {
+                records: read_history::<D>(&rows).map(Arc::new).collect(),
+                rows: rows.len(),
+            });
+        }
+        let mut transaction = connection.begin_with(D::SYNTAX.begin).await?;
+        let claimed = self.claim_selecting(&mut transaction, pick, end, picked(Arguments::new())).await;
+        finish(transaction, claimed).await
+    }
+
+    async fn claim_selecting(
+        &self,
+        connection: &mut D::Connection,
+        pick: &Pick,
+        end: EndWith<'_>,
+        picked: Arguments<D>,
+    ) -> Result<Claimed, Trouble> {
+        let rows = D::rows(connection, self.statements.select_to_end(pick), picked.finish()?).await?;
+        let ids: Vec<_> = rows.iter().map(columns::read_id::<D>).collect::<Result<_, _>>()?;
+        if !ids.is_empty() {
+            let sql = self.statements.end_selected(end.text(), ids.len());
+            D::execute(connection, sql, end.arguments::<D>().ids(&ids).finish()?).await?;
+        }
+        let records = read_history::<D>(&rows).map(|record| Arc::new(end.apply(record))).collect();
+        Ok(Claimed { records, rows: rows.len() })
+    }
+
+    /// Inserts, then counts, then ends the surplus: in one transaction that no other sign-in of the user can overlap.
+    pub(crate) async fn insert_limited_on(
+        &self,
+        connection: &mut D::Connection,
+        record: &SessionRecord,
+        user: &UserId,
+        limit: &SessionLimit,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let mut transaction = connection.begin_with(D::SYNTAX.begin).await?;
+        let evicted = self.insert_and_evict(&mut transaction, record, user, limit).await;
+        finish(transaction, evicted).await
+    }
+
+    async fn insert_and_evict(
+        &self,
+        connection: &mut D::Connection,
+        record: &SessionRecord,
+        user: &UserId,
+        limit: &SessionLimit,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        if let Some(sql) = &self.statements.lock_user {
+            let number = (D::SYNTAX.lock_number)(self.statements.template().table.lock_number(user.as_str()));
+            D::rows(connection, sql.clone(), Arguments::<D>::new().int(number).finish()?).await?;
+        }
+        // First, so that an id that is taken is told before anybody is evicted for it.
+        D::execute(connection, self.statements.insert.clone(), Arguments::<D>::record(record).finish()?)
+            .await?;
+        let live = Arguments::<D>::new().user(user).time(limit.now).id(record.id).finish()?;
+        let rows = D::rows(connection, self.statements.live_of_user.clone(), live).await?;
+        let counted = read_history::<D>(&rows).filter(|stored| limit.counts(stored, record)).map(Arc::new);
+        let surplus = limit.evict(D::SYNTAX.name, counted.collect())?;
+        let ended = Ended::new(EndReason::LimitEvicted, limit.now, Actor::System);
+        self.evict(connection, surplus.iter().map(|record| record.id).collect(), &ended).await
+    }
+
+    async fn evict(
+        &self,
+        connection: &mut D::Connection,
+        ids: Vec<SessionId>,
+        ended: &Ended,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let mut evicted = Vec::new();
+        for ids in ids.chunks(END_BATCH) {
+            let scope = EndScope::Ids(ids.to_vec());
+            let Some(pick) = self.statements.pick(&scope) else { continue };
+            let picked = |arguments: Arguments<D>| arguments.scope(&scope).count(END_BATCH);
+            let claimed = match D::SYNTAX.claim {
+                Claim::Returning => self.claim(connection, &pick, EndWith::Given(ended), picked).await?,
+                Claim::Selecting => {
+                    self.claim_selecting(connection, &pick, EndWith::Given(ended), picked(Arguments::new()))
+                        .await?
+                }
+            };
+            evicted.extend(claimed.records);
+        }
+        Ok(evicted)
+    }
+}
+
+/// Commits, or rolls back at once instead of whenever the connection is used next.
+async fn finish<D: Dialect, T>(
+    transaction: Transaction<'_, D>,
+    result: Result<T, Trouble>,
+) -> Result<T, Trouble> {
+    match result {
+        Ok(value) => {
+            transaction.commit().await?;
+            Ok(value)
+        }
+        Err(trouble) => {
+            if trouble.spares_connection::<D>() {
+                transaction.rollback().await?;
+            }
+            Err(trouble)
+        }
+    }
+}
+
+/// The records that can be read. A damaged row must not keep the others from ending, and it ends with them: so it is told to the
+/// operator here, and to everybody who loads it.
+fn read_history<D: Dialect>(rows: &[D::Row]) -> impl Iterator<Item = SessionRecord> {
+    let records: Vec<_> = rows.iter().map(columns::read::<D>).collect();
+    let damaged = records.iter().filter(|record| record.is_err()).count();
+    if damaged > 0 {
+        tracing::error!(backend = D::SYNTAX.name, damaged, "rows of the sessions table cannot be read");
+    }
+    records.into_iter().flatten()
+}

@@ -1,0 +1,343 @@
+//! The schema: numbered steps up and down, and a check that changes nothing.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use session_core::Error;
+use sqlx::{Connection, SqlStr};
+
+use crate::columns;
+use crate::connections::{Borrowed, Loan};
+use crate::dialect::Dialect;
+use crate::error::{Failure, Trouble, failure};
+use crate::statements::Template;
+use crate::store::{Boxed, SqlStore};
+use crate::table::TableName;
+
+/// The indexes, by what comes after the name of the table.
+const INDEXES: [&str; 6] = ["_active", "_created", "_deadline", "_ended", "_user", "_username"];
+
+/// One step of the schema. Its texts never change once they were released; a change of the schema is a new step.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Migration {
+    pub version: u32,
+    pub name: &'static str,
+    pub up: &'static str,
+    pub down: &'static str,
+}
+
+/// The steps of a database, from its folder.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+macro_rules! migrations {
+    ($folder:literal) => {
+        $crate::migrate::migrations!($folder, 1 "0001_sessions", 2 "0002_indexes")
+    };
+    ($folder:literal, $($version:literal $name:literal),+) => {
+        &[$($crate::migrate::Migration {
+            version: $version,
+            name: $name,
+            up: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/", $folder, "/", $name, ".up.sql")),
+            down: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/", $folder, "/", $name, ".down.sql")),
+        }),+]
+    };
+}
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+pub(crate) use migrations;
+
+/// Something that the store needs and the database does not have.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Missing {
+    /// A table.
+    Table(String),
+    /// A column of the table.
+    Column(String),
+    /// An index of the table.
+    Index(String),
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table(name) => write!(f, "table {name}"),
+            Self::Column(name) => write!(f, "column {name}"),
+            Self::Index(name) => write!(f, "index {name}"),
+        }
+    }
+}
+
+/// Why the schema could not be changed, or is not as the store needs it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MigrateError {
+    /// The database failed. What it said is the source of the source.
+    #[error("the database failed while its schema was read or changed")]
+    Database(#[from] Error),
+    /// Something is not there.
+    #[error("missing in the database: {}; run `migrate`, or apply the text of `migration_sql` by hand", list(.0))]
+    Missing(Vec<Missing>),
+    /// A later version of this crate was here.
+    #[error(
+        "the schema has version {found}, and this program knows versions up to {known}: it is older than the schema"
+    )]
+    Newer {
+        /// The version of the schema.
+        found: u32,
+        /// The latest version that this program knows.
+        known: u32,
+    },
+    /// There is no such version to go to.
+    #[error("there is no version {asked} of the schema; the latest is {known}")]
+    NoSuchVersion {
+        /// What was asked for.
+        asked: u32,
+        /// The latest version that this program knows.
+        known: u32,
+    },
+}
+
+fn list(missing: &[Missing]) -> String {
+    missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// A step that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Step {
+    /// Its number.
+    pub version: u32,
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it was taken forwards.
+    pub is_up: bool,
+}
+
+impl<D: Dialect> SqlStore<D> {
+    /// The latest version of the schema that this program knows.
+    #[must_use]
+    pub fn latest_version() -> u32 {
+        D::SYNTAX.schema.migrations.last().map_or(0, |migration| migration.version)
+    }
+
+    /// Brings the schema to the latest version and checks it. Returns the steps that it took, none if there was nothing to do.
+    ///
+    /// Any number of processes may call it at once, on an empty database too: one does the work, the others wait for it. It
+    /// touches only its own tables: the sessions, `<table>_migrations`, which keeps the version, and on MySQL `<table>_locks`.
+    ///
+    /// # Errors
+    /// [`Newer`](MigrateError::Newer) if the schema is of a later version of this crate; [`Missing`](MigrateError::Missing) if a table
+    /// of that name exists that is not ours, or somebody changed it.
+    pub async fn migrate(&self) -> Result<Vec<Step>, MigrateError> {
+        let steps = self.migrate_to(Self::latest_version()).await?;
+        self.verify().await?;
+        Ok(steps)
+    }
+
+    /// Brings the schema to a version, forwards or back. Version 0 is nothing at all: **the sessions are gone then.**
+    ///
+    /// # Errors
+    /// [`NoSuchVersion`](MigrateError::NoSuchVersion), and those of [`migrate`](Self::migrate).
+    pub async fn migrate_to(&self, version: u32) -> Result<Vec<Step>, MigrateError> {
+        let known = Self::latest_version();
+        if version > known {
+            return Err(MigrateError::NoSuchVersion { asked: version, known });
+        }
+        let steps: Boxed<'_, _> = Box::pin(self.repeated("migrate", move || self.migrated(version)));
+        steps.await?.map_err(|found| MigrateError::Newer { found, known })
+    }
+
+    /// Checks that everything the store needs is there, and says exactly what is not. Changes nothing.
+    ///
+    /// Call it when the service starts and `migrate` runs elsewhere.
+    ///
+    /// # Errors
+    /// [`Missing`](MigrateError::Missing) with every table, column and index that is not there.
+    pub async fn verify(&self) -> Result<(), MigrateError> {
+        let missing: Boxed<'_, _> = Box::pin(self.repeated("verify", || self.missing()));
+        let missing = missing.await?;
+        if missing.is_empty() { Ok(()) } else { Err(MigrateError::Missing(missing)) }
+    }
+
+    /// Returns the text that makes the schema, for people who apply changes with a tool of their own. [`migrate`](Self::migrate)
+    /// knows afterwards that it was applied.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "postgres")] {
+    /// use session_sqlx::{PostgresStore, TableName};
+    ///
+    /// let sql = PostgresStore::migration_sql(&TableName::default());
+    /// assert!(sql.contains(r#"CREATE TABLE "sessions""#));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn migration_sql(table: &TableName) -> String {
+        let template = Template { table: table.clone(), syntax: &D::SYNTAX };
+        let mut text = format!("{};\n", template.fill(TRACK));
+        for migration in D::SYNTAX.schema.migrations {
+            text += &format!(
+                "\n-- {}\n{}{};\n",
+                migration.name,
+                template.fill(migration.up),
+                template.fill(&record(migration))
+            );
+        }
+        text
+    }
+
+    /// Takes the steps to a version, or returns the version that is stored if that is beyond what is known.
+    async fn migrated(&self, version: u32) -> Result<Result<Vec<Step>, u32>, Trouble> {
+        let _turn = self.turn().await;
+        let mut connection = Borrowed::from(&self.pool).await?;
+        let steps = if D::SYNTAX.schema.transactional {
+            self.migrate_in_transaction(&mut connection, version).await
+        } else {
+            self.migrate_one_by_one(&mut connection, version).await
+        };
+        connection.settle(steps)
+    }
+
+    async fn migrate_in_transaction(
+        &self,
+        connection: &mut D::Connection,
+        version: u32,
+    ) -> Result<Result<Vec<Step>, u32>, Trouble> {
+        let mut transaction = connection.begin_with(D::SYNTAX.begin).await?;
+        if let Some(lock) = D::SYNTAX.schema.lock {
+            self.script(&mut transaction, lock).await?;
+        }
+        let steps = self.take_steps(&mut transaction, version).await?;
+        transaction.commit().await?;
+        Ok(steps)
+    }
+
+    async fn migrate_one_by_one(
+        &self,
+        connection: &mut D::Connection,
+        version: u32,
+    ) -> Result<Result<Vec<Step>, u32>, Trouble> {
+        if let Some(lock) = D::SYNTAX.schema.lock {
+            self.script(connection, lock).await?;
+        }
+        let steps = self.take_steps(connection, version).await?;
+        if let Some(unlock) = D::SYNTAX.schema.unlock {
+            self.script(connection, unlock).await?;
+        }
+        Ok(steps)
+    }
+
+    async fn take_steps(
+        &self,
+        connection: &mut D::Connection,
+        version: u32,
+    ) -> Result<Result<Vec<Step>, u32>, Trouble> {
+        self.script(connection, TRACK).await?;
+        let stored = self.stored_version(connection).await?;
+        if stored > Self::latest_version() {
+            return Ok(Err(stored));
+        }
+        let mut steps = Vec::new();
+        let migrations = D::SYNTAX.schema.migrations;
+        for migration in migrations.iter().filter(|step| step.version > stored && step.version <= version) {
+            self.take(connection, migration, true).await?;
+            steps.push(Step { version: migration.version, name: migration.name, is_up: true });
+        }
+        for migration in
+            migrations.iter().rev().filter(|step| step.version <= stored && step.version > version)
+        {
+            self.take(connection, migration, false).await?;
+            steps.push(Step { version: migration.version, name: migration.name, is_up: false });
+        }
+        Ok(Ok(steps))
+    }
+
+    async fn take(
+        &self,
+        connection: &mut D::Connection,
+        step: &Migration,
+        is_up: bool,
+    ) -> Result<(), Trouble> {
+        let (text, tracked) = if is_up { (step.up, record(step)) } else { (step.down, forget(step)) };
+        tracing::info!(backend = D::SYNTAX.name, table = %self.table(), step = step.name, up = is_up, "changing the schema");
+        match self.script(connection, text).await {
+            // A process died between the step and its number, and this database cannot do both at once.
+            Err(Trouble::Driver(error)) if failure::<D>(&error) == Failure::AlreadyDone => {}
+            result => result?,
+        }
+        self.script(connection, &tracked).await
+    }
+
+    async fn stored_version(&self, connection: &mut D::Connection) -> Result<u32, Trouble> {
+        let sql = self.statements.template().sql("SELECT MAX(version) FROM {migrations}");
+        let rows = D::rows(connection, sql, D::Arguments::default()).await?;
+        let version = rows.first().map(|row| D::int(row, 0)).transpose()?.flatten();
+        Ok(version.and_then(|version| u32::try_from(version).ok()).unwrap_or(0))
+    }
+
+    async fn script(&self, connection: &mut D::Connection, text: &str) -> Result<(), Trouble> {
+        Ok(D::script(connection, self.statements.template().script(text)).await?)
+    }
+
+    async fn missing(&self) -> Result<Vec<Missing>, Trouble> {
+        let mut connection = Borrowed::from(&self.pool).await?;
+        let missing = self.missing_on(&mut connection).await;
+        connection.settle(missing)
+    }
+
+    async fn missing_on(&self, connection: &mut D::Connection) -> Result<Vec<Missing>, Trouble> {
+        let mut missing = Vec::new();
+        for suffix in D::SYNTAX.schema.further_tables {
+            let table = self.table().beside(suffix);
+            if names::<D>(connection, &table, D::SYNTAX.schema.columns).await?.is_empty() {
+                missing.push(Missing::Table(table.to_string()));
+            }
+        }
+        let columns = names::<D>(connection, self.table(), D::SYNTAX.schema.columns).await?;
+        if columns.is_empty() {
+            missing.push(Missing::Table(self.table().to_string()));
+            return Ok(missing);
+        }
+        let indexes = names::<D>(connection, self.table(), D::SYNTAX.schema.indexes).await?;
+        let absent = |name: &&str| !columns.contains(*name);
+        missing.extend(
+            columns::expected()
+                .filter(absent)
+                .map(|name| Missing::Column(format!("{}.{name}", self.table()))),
+        );
+        let expected = INDEXES.map(|suffix| format!("{}{suffix}", self.table().name()));
+        missing.extend(expected.into_iter().filter(|name| !indexes.contains(name)).map(Missing::Index));
+        Ok(missing)
+    }
+
+    fn table(&self) -> &TableName {
+        &self.statements.template().table
+    }
+}
+
+/// Where the version is kept.
+const TRACK: &str = "CREATE TABLE IF NOT EXISTS {migrations} (version INTEGER NOT NULL PRIMARY KEY, name VARCHAR(100) NOT NULL)";
+
+fn record(migration: &Migration) -> String {
+    format!("INSERT INTO {{migrations}} (version, name) VALUES ({}, '{}')", migration.version, migration.name)
+}
+
+fn forget(migration: &Migration) -> String {
+    format!("DELETE FROM {{migrations}} WHERE version = {}", migration.version)
+}
+
+/// The names in the first column of a question about a table.
+async fn names<D: Dialect>(
+    connection: &mut D::Connection,
+    table: &TableName,
+    question: &str,
+) -> Result<BTreeSet<String>, Trouble> {
+    let template = Template { table: table.clone(), syntax: &D::SYNTAX };
+    let sql: SqlStr = template.sql(question);
+    let rows = D::rows(connection, sql, D::Arguments::default()).await?;
+    Ok(rows
+        .iter()
+        .filter_map(|row| D::text(row, 0).transpose())
+        .map(|name| name.map(str::to_owned))
+        .collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,343 @@
+//! The store: which statements an operation runs, on which connection, and what it makes of the answers.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use session_core::prelude::*;
+use sqlx::{Pool, SqlStr};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::arguments::Arguments;
+use crate::builder::SqlStoreBuilder;
+use crate::columns;
+use crate::connections::{Borrowed, Held, Loan};
+use crate::dialect::Dialect;
+use crate::error::Trouble;
+use crate::statements::Statements;
+
+/// How often a transaction is tried that others roll back. It is repeated at once: what made it fail has committed by then.
+const ATTEMPTS: usize = 5;
+
+/// Sessions in an SQL database, on the application's own pool. See the [crate's documentation](crate) for how to use it, and
+/// [`PostgresStore`](crate::PostgresStore), [`MysqlStore`](crate::MysqlStore), [`SqliteStore`](crate::SqliteStore) for what is
+/// special about each.
+#[derive(Debug)]
+pub struct SqlStore<D: Dialect> {
+    pub(crate) pool: Pool<D>,
+    pub(crate) replica: Option<Pool<D>>,
+    pub(crate) loads: Held<D>,
+    pub(crate) ends: Held<D>,
+    pub(crate) statements: Statements,
+    pub(crate) capabilities: Capabilities,
+    /// Where one connection at a time can write, its turn is waited for here and not by trying again and again.
+    pub(crate) writers: Option<Semaphore>,
+}
+
+/// A future whose type hides what it borrows. The compiler cannot prove the futures of our inner functions to be `Send` where they
+/// are spawned by an application (rust-lang/rust#110338); boxed here, it can.
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How many connections a store took out of the pool so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeldConnections {
+    /// For loads. More than the setting means that some failed and were replaced.
+    pub opened_for_loads: u64,
+    /// For ends: sign-outs and revocations.
+    pub opened_for_ends: u64,
+}
+
+impl<D: Dialect> SqlStore<D> {
+    /// Makes a store on a pool, with the defaults. Opens nothing and changes nothing: see [`migrate`](Self::migrate) and
+    /// [`verify`](Self::verify).
+    #[must_use]
+    pub fn new(pool: Pool<D>) -> Self {
+        SqlStoreBuilder::new(pool).make()
+    }
+
+    /// Makes a store with settings.
+    #[must_use]
+    pub fn builder(pool: Pool<D>) -> SqlStoreBuilder<D> {
+        SqlStoreBuilder::new(pool)
+    }
+
+    /// Opens the connections that the store holds, so that validation and revocation work later even while the pool has none
+    /// to give. Without it they are opened by the first calls that need them.
+    ///
+    /// # Errors
+    /// [`Unavailable`](session_core::ErrorKind::Unavailable) if the pool cannot connect.
+    pub async fn connect(&self) -> Result<()> {
+        let opened: Boxed<'_, _> = Box::pin(async {
+            self.loads.fill(self.capabilities.concurrent_loads.get()).await?;
+            self.ends.fill(1).await
+        });
+        opened.await.map_err(|trouble: Trouble| trouble.into_error::<D>("connect"))
+    }
+
+    /// Returns how many connections were opened to be held.
+    #[must_use]
+    pub fn held_connections(&self) -> HeldConnections {
+        HeldConnections { opened_for_loads: self.loads.opened(), opened_for_ends: self.ends.opened() }
+    }
+
+    /// Repeats a step that other transactions rolled back.
+    pub(crate) async fn repeated<T, F>(
+        &self,
+        operation: &'static str,
+        step: impl Fn() -> F + Send + Sync,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T, Trouble>> + Send,
+    {
+        let mut attempt = 1;
+        loop {
+            match step().await {
+                Err(trouble) if attempt < ATTEMPTS && trouble.is_rolled_back::<D>() => attempt += 1,
+                result => return result.map_err(|trouble| trouble.into_error::<D>(operation)),
+            }
+        }
+    }
+
+    /// Waits for the turn to write, where there are turns.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.writers.as_ref()?.acquire().await.ok()
+    }
+
+    /// Runs one statement that writes and returns how many rows it changed.
+    async fn write(&self, sql: &SqlStr, arguments: Arguments<D>) -> Result<u64, Trouble> {
+        let _turn = self.turn().await;
+        let mut connection = Borrowed::from(&self.pool).await?;
+        let changed = D::execute(&mut connection, sql.clone(), arguments.finish()?).await;
+        connection.settle(changed.map_err(Trouble::from))
+    }
+
+    /// Runs one statement that reads, where listings may read.
+    async fn read(&self, sql: &SqlStr, arguments: Arguments<D>) -> Result<Vec<D::Row>, Trouble> {
+        let mut connection = Borrowed::from(self.replica.as_ref().unwrap_or(&self.pool)).await?;
+        let rows = D::rows(&mut connection, sql.clone(), arguments.finish()?).await;
+        connection.settle(rows.map_err(Trouble::from))
+    }
+
+    async fn insert(&self, record: &SessionRecord) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        self.write(&self.statements.insert, Arguments::record(record)).await?;
+        Ok(Vec::new())
+    }
+
+    async fn insert_limited(
+        &self,
+        record: &SessionRecord,
+        user: &UserId,
+        limit: &SessionLimit,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let _turn = self.turn().await;
+        let mut connection = Borrowed::from(&self.pool).await?;
+        let evicted = self.insert_limited_on(&mut connection, record, user, limit).await;
+        connection.settle(evicted)
+    }
+
+    async fn load_rows(&self, sql: &SqlStr, ids: &[SessionId]) -> Result<Vec<D::Row>, Trouble> {
+        let mut lease = self.loads.lease().await?;
+        if lease.is_old {
+            let rows = D::rows(&mut lease, sql.clone(), Arguments::<D>::ids_or_one(ids).finish()?).await;
+            match lease.settle(rows.map_err(Trouble::from)) {
+                Err(trouble) if !trouble.spares_connection::<D>() => self.loads.forget(),
+                result => return result,
+            }
+            lease = self.loads.lease().await?;
+        }
+        let rows = D::rows(&mut lease, sql.clone(), Arguments::<D>::ids_or_one(ids).finish()?).await;
+        lease.settle(rows.map_err(Trouble::from))
+    }
+
+    async fn load_records(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let rows = match ids {
+            [_] => self.load_rows(&self.statements.load_one, ids).await?,
+            _ => self.load_rows(&self.statements.load_many(ids.len()), ids).await?,
+        };
+        let mut asked = ids.to_vec();
+        asked.sort_unstable();
+        let read = |row| {
+            let record = columns::read::<D>(row)?;
+            match asked.binary_search(&record.id) {
+                Ok(_) => Ok(Arc::new(record)),
+                Err(_) => Err(Trouble::Known(Error::corrupt(
+                    D::SYNTAX.name,
+                    "load",
+                    "a row that was not asked for",
+                ))),
+            }
+        };
+        let records: Result<Vec<_>, Trouble> = rows.iter().map(read).collect();
+        if matches!(records, Err(Trouble::Known(_))) {
+            // Whoever gets another's reply can trust no connection any more.
+            self.loads.forget();
+        }
+        records
+    }
+
+    /// Replaces a record. `None` if no row was as it has to be.
+    async fn replace(&self, record: &SessionRecord, expected: Revision) -> Result<Option<Revision>, Trouble> {
+        let next = expected.next();
+        let changed = self.write(&self.statements.update, Arguments::update(record, expected)).await?;
+        Ok((changed > 0).then_some(next))
+    }
+
+    /// Says why a record was not replaced.
+    async fn refusal(&self, id: SessionId) -> Result<Error, Trouble> {
+        let rows = self.load_rows(&self.statements.current, &[id]).await?;
+        let Some(row) = rows.first() else {
+            return Ok(Error::not_found(D::SYNTAX.name, "update"));
+        };
+        if let SessionState::Ended(ended) = columns::read_state::<D>(row, 1)? {
+            return Ok(Error::ended(D::SYNTAX.name, "update", ended));
+        }
+        let revision = D::int(row, 0)?.and_then(|revision| u64::try_from(revision).ok());
+        match revision.map(Revision::new) {
+            Some(Ok(revision)) => Ok(Error::conflict(D::SYNTAX.name, "update", revision)),
+            _ => Ok(Error::corrupt(D::SYNTAX.name, "update", "a revision below 1")),
+        }
+    }
+
+    async fn page(&self, query: &ListQuery) -> Result<Page, Trouble> {
+        let Some(sql) = self.statements.list(query) else {
+            return Err(Error::unsupported(D::SYNTAX.name, "list").into());
+        };
+        let rows = self.read(&sql, Arguments::list(query)).await?;
+        let found: Result<Vec<_>, _> = rows.iter().map(|row| columns::read::<D>(row).map(Arc::new)).collect();
+        Ok(Page::cut(found?, query.limit))
+    }
+
+    async fn count(&self, now: Timestamp) -> Result<StoreStats, Trouble> {
+        let rows = self.read(&self.statements.stats, Arguments::new().time(now).time(now)).await?;
+        let mut stats = StoreStats::default();
+        for row in &rows {
+            let number = |column| {
+                Ok::<_, sqlx::Error>(
+                    D::int(row, column)?.and_then(|count| u64::try_from(count).ok()).unwrap_or(0),
+                )
+            };
+            let time = |column| Ok::<_, sqlx::Error>(D::int(row, column)?.map(Timestamp::from_millis));
+            match D::text(row, 0)? {
+                Some(reason) => {
+                    let reason = reason.parse().map_err(|error: Error| sqlx::Error::Decode(error.into()))?;
+                    stats.ended.insert(reason, number(1)?);
+                }
+                None => {
+                    stats.live = number(2)?;
+                    stats.expired = number(1)? - stats.live;
+                    stats.users = number(3)?;
+                }
+            }
+            stats.oldest = [stats.oldest, time(4)?].into_iter().flatten().min();
+            stats.newest = [stats.newest, time(5)?].into_iter().flatten().max();
+        }
+        Ok(stats)
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<D: Dialect> SessionStore for SqlStore<D> {
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities.clone()
+    }
+
+    async fn create(
+        &self,
+        record: Arc<SessionRecord>,
+        limit: Option<&SessionLimit>,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
+        self.capabilities.check_new(&record, limit)?;
+        match (limit, &record.user_id) {
+            (Some(limit), Some(user)) => {
+                self.repeated("create", || self.insert_limited(&record, user, limit)).await
+            }
+            _ => self.repeated("create", || self.insert(&record)).await,
+        }
+    }
+
+    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>> {
+        check_batch("load", ids.len())?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.repeated("load", || self.load_records(ids)).await
+    }
+
+    async fn update(&self, record: Arc<SessionRecord>, expected: Revision) -> Result<Revision> {
+        self.capabilities.check_active(&record)?;
+        match self.repeated("update", || self.replace(&record, expected)).await? {
+            Some(revision) => Ok(revision),
+            None => Err(self.repeated("update", || self.refusal(record.id)).await?),
+        }
+    }
+
+    async fn touch(&self, batch: &[Touch]) -> Result<u64> {
+        check_touches(batch)?;
+        // By id, so that two batches lock their rows in one order; and the latest of each.
+        let mut latest: BTreeMap<SessionId, &Touch> = BTreeMap::new();
+        for touch in batch {
+            let known = latest.entry(touch.id).or_insert(touch);
+            if touch.last_seen_at > known.last_seen_at {
+                *known = touch;
+            }
+        }
+        if latest.is_empty() {
+            return Ok(0);
+        }
+        let batch: Vec<_> = latest.into_values().collect();
+        self.repeated("touch", || self.write(&self.statements.touch, Arguments::touches(&batch))).await
+    }
+
+    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
+        if let EndScope::Ids(ids) = scope {
+            check_batch("end", ids.len())?;
+            if ids.is_empty() {
+                return Ok(Vec::new());
+            }
+        }
+        self.end_all(scope, ended).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page> {
+        query.check()?;
+        self.repeated("list", || self.page(query)).await
+    }
+
+    async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<SessionRecord>>> {
+        check_batch("expire", limit)?;
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        self.repeated("expire", || self.end_expired(now, limit)).await
+    }
+
+    async fn purge(&self, before: Timestamp, limit: usize) -> Result<u64> {
+        check_batch("purge", limit)?;
+        if limit == 0 {
+            return Ok(0);
+        }
+        self.repeated("purge", || {
+            self.write(&self.statements.purge, Arguments::new().time(before).count(limit))
+        })
+        .await
+    }
+
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+        check_batch("erase", limit)?;
+        if limit == 0 {
+            return Ok(0);
+        }
+        self.repeated("erase", || {
+            self.write(&self.statements.erase, Arguments::new().key(user.as_str()).count(limit))
+        })
+        .await
+    }
+
+    async fn stats(&self, now: Timestamp) -> Result<StoreStats> {
+        self.repeated("stats", || self.count(now)).await
+    }
+}
