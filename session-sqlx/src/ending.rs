@@ -8,9 +8,9 @@ use sqlx::{Connection, Transaction};
 use crate::arguments::Arguments;
 use crate::columns;
 use crate::connections::{Borrowed, Loan};
-use crate::dialect::{Claim, Dialect};
+use crate::dialect::Dialect;
 use crate::error::Trouble;
-use crate::statements::{END_BATCH, EndText, Pick};
+use crate::statements::{ClaimSql, END_BATCH};
 use crate::store::SqlStore;
 
 /// Rows that a claim ended: the records that could be read, and how many rows there were.
@@ -27,13 +27,6 @@ enum EndWith<'a> {
 }
 
 impl EndWith<'_> {
-    const fn text(self) -> EndText {
-        match self {
-            Self::Given(_) => EndText::Given,
-            Self::Deadline(_) => EndText::Deadline,
-        }
-    }
-
     fn arguments<D: Dialect>(self) -> Arguments<D> {
         match self {
             Self::Given(ended) => Arguments::end(ended),
@@ -54,13 +47,18 @@ impl EndWith<'_> {
     }
 }
 
+/// What a claim picks: the text, and the arguments that say which rows.
+trait Picked<D: Dialect>: Fn(Arguments<D>) -> Arguments<D> + Send + Sync {}
+
+impl<D: Dialect, F: Fn(Arguments<D>) -> Arguments<D> + Send + Sync> Picked<D> for F {}
+
 impl<D: Dialect> SqlStore<D> {
     /// Ends a scope in batches, so that a user with many sessions holds no lock for long.
     pub(crate) async fn end_all(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
-        let pick = self.statements.pick(scope).ok_or_else(|| Error::unsupported(D::SYNTAX.name, "end"))?;
+        let sql = self.statements.end(scope).ok_or_else(|| Error::unsupported(D::SYNTAX.name, "end"))?;
         let mut all = Vec::new();
         loop {
-            let batch = self.repeated("end", || self.end_batch(&pick, scope, ended)).await?;
+            let batch = self.repeated("end", || self.end_batch(sql, scope, ended)).await?;
             all.extend(batch.records);
             if batch.rows < END_BATCH || matches!(scope, EndScope::Ids(_)) {
                 return Ok(all);
@@ -69,11 +67,11 @@ impl<D: Dialect> SqlStore<D> {
     }
 
     /// On a connection of its own, so that a revocation does not wait for sign-ins and saves that fill the pool.
-    async fn end_batch(&self, pick: &Pick, scope: &EndScope, ended: &Ended) -> Result<Claimed, Trouble> {
+    async fn end_batch(&self, sql: &ClaimSql, scope: &EndScope, ended: &Ended) -> Result<Claimed, Trouble> {
         let _turn = self.turn().await;
         let mut connection = self.ends.tested().await?;
         let picked = |arguments: Arguments<D>| arguments.scope(scope).count(END_BATCH);
-        let claimed = self.claim(&mut connection, pick, EndWith::Given(ended), picked).await;
+        let claimed = self.claim(&mut connection, sql, EndWith::Given(ended), picked).await;
         connection.settle(claimed)
     }
 
@@ -85,46 +83,66 @@ impl<D: Dialect> SqlStore<D> {
         let _turn = self.turn().await;
         let mut connection = Borrowed::from(&self.pool).await?;
         let picked = |arguments: Arguments<D>| arguments.time(now).count(limit);
-        let pick = self.statements.pick_expired();
-        let claimed = self.claim(&mut connection, &pick, EndWith::Deadline(now), picked).await;
+        let claimed =
+            self.claim(&mut connection, &self.statements.expire, EndWith::Deadline(now), picked).await;
         connection.settle(claimed).map(|claimed| claimed.records)
     }
 
+    /// Claims in a step of its own.
     async fn claim(
         &self,
         connection: &mut D::Connection,
-        pick: &Pick,
+        sql: &ClaimSql,
         end: EndWith<'_>,
-        picked: impl Fn(Arguments<D>) -> Arguments<D> + Send + Sync,
+        picked: impl Picked<D>,
     ) -> Result<Claimed, Trouble> {
-        if D::SYNTAX.claim == Claim::Returning {
-            let sql = self.statements.end_returning(end.text(), pick);
-            let rows = D::rows(connection, sql, picked(end.arguments()).finish()?).await?;
-            return Ok(Claimed {
-                records: read_history::<D>(&rows).map(Arc::new).collect(),
-                rows: rows.len(),
-            });
+        if let ClaimSql::Returning(_) = sql {
+            return self.claim_within(connection, sql, end, picked).await;
         }
         let mut transaction = connection.begin_with(D::SYNTAX.begin).await?;
-        let claimed = self.claim_selecting(&mut transaction, pick, end, picked(Arguments::new())).await;
+        let claimed = self.claim_within(&mut transaction, sql, end, picked).await;
         finish(transaction, claimed).await
     }
 
-    async fn claim_selecting(
+    /// Claims within a transaction, where it takes one.
+    async fn claim_within(
         &self,
         connection: &mut D::Connection,
-        pick: &Pick,
+        sql: &ClaimSql,
         end: EndWith<'_>,
-        picked: Arguments<D>,
+        picked: impl Picked<D>,
     ) -> Result<Claimed, Trouble> {
-        let rows = D::rows(connection, self.statements.select_to_end(pick), picked.finish()?).await?;
-        let ids: Vec<_> = rows.iter().map(columns::read_id::<D>).collect::<Result<_, _>>()?;
-        if !ids.is_empty() {
-            let sql = self.statements.end_selected(end.text(), ids.len());
-            D::execute(connection, sql, end.arguments::<D>().ids(&ids).finish()?).await?;
+        match sql {
+            ClaimSql::Returning(sql) => {
+                let rows = D::rows(connection, sql.clone(), picked(end.arguments()).finish()?).await?;
+                Ok(Claimed { records: read_history::<D>(&rows).map(Arc::new).collect(), rows: rows.len() })
+            }
+            ClaimSql::Selecting(sql) => {
+                let rows = D::rows(connection, sql.clone(), picked(Arguments::new()).finish()?).await?;
+                let ids: Vec<_> = rows.iter().map(columns::read_id::<D>).collect::<Result<_, _>>()?;
+                self.end_selected(connection, &ids, end).await?;
+                let records = read_history::<D>(&rows).map(|record| Arc::new(end.apply(record))).collect();
+                Ok(Claimed { records, rows: rows.len() })
+            }
         }
-        let records = read_history::<D>(&rows).map(|record| Arc::new(end.apply(record))).collect();
-        Ok(Claimed { records, rows: rows.len() })
+    }
+
+    async fn end_selected(
+        &self,
+        connection: &mut D::Connection,
+        ids: &[SessionId],
+        end: EndWith<'_>,
+    ) -> Result<(), Trouble> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let texts = match end {
+            EndWith::Given(_) => &self.statements.end_selected,
+            EndWith::Deadline(_) => &self.statements.expire_selected,
+        };
+        let arguments = end.arguments::<D>().ids(ids).finish()?;
+        D::execute(connection, texts.get(ids.len()).clone(), arguments).await?;
+        Ok(())
     }
 
     /// Inserts, then counts, then ends the surplus: in one transaction that no other sign-in of the user can overlap.
@@ -171,16 +189,9 @@ impl<D: Dialect> SqlStore<D> {
         let mut evicted = Vec::new();
         for ids in ids.chunks(END_BATCH) {
             let scope = EndScope::Ids(ids.to_vec());
-            let Some(pick) = self.statements.pick(&scope) else { continue };
+            let Some(sql) = self.statements.end(&scope) else { continue };
             let picked = |arguments: Arguments<D>| arguments.scope(&scope).count(END_BATCH);
-            let claimed = match D::SYNTAX.claim {
-                Claim::Returning => self.claim(connection, &pick, EndWith::Given(ended), picked).await?,
-                Claim::Selecting => {
-                    self.claim_selecting(connection, &pick, EndWith::Given(ended), picked(Arguments::new()))
-                        .await?
-                }
-            };
-            evicted.extend(claimed.records);
+            evicted.extend(self.claim_within(connection, sql, EndWith::Given(ended), picked).await?.records);
         }
         Ok(evicted)
     }

@@ -7,7 +7,7 @@ use session_core::{EndScope, ListQuery, StateFilter};
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use crate::columns;
-use crate::dialect::Syntax;
+use crate::dialect::{Claim, Syntax};
 use crate::table::TableName;
 
 /// Fills in names and numbers placeholders.
@@ -58,54 +58,82 @@ fn numbered(text: &str) -> String {
     parts.enumerate().fold(first, |text, (index, part)| format!("{text}${}{part}", index + 1))
 }
 
-/// The fixed statements.
+/// A text for every power of two up to the largest batch: lists of ids are as long as that, so that a connection prepares ten
+/// statements instead of 500.
+#[derive(Debug)]
+pub(crate) struct BySize<T>(Vec<T>);
+
+impl<T> BySize<T> {
+    fn new(make: impl Fn(usize) -> T) -> Self {
+        let sizes = std::iter::successors(Some(1_usize), |size| Some(size * 2));
+        Self(sizes.take(1 + MAX_BATCH.next_power_of_two().ilog2() as usize).map(make).collect())
+    }
+
+    /// The text for so many ids, at least one and at most a batch.
+    pub(crate) fn get(&self, ids: usize) -> &T {
+        &self.0[ids.next_power_of_two().ilog2() as usize]
+    }
+}
+
+/// How the rows of one kind are ended.
+#[derive(Debug)]
+pub(crate) enum ClaimSql {
+    /// Ends and returns: binds what the end binds, then what picks the rows, then the most rows.
+    Returning(SqlStr),
+    /// Locks and returns: binds what picks the rows, then the most rows. Then one of the updates.
+    Selecting(SqlStr),
+}
+
+/// Every statement of a store.
 #[derive(Debug)]
 pub(crate) struct Statements {
     template: Template,
     pub(crate) insert: SqlStr,
     pub(crate) load_one: SqlStr,
+    pub(crate) load_many: BySize<SqlStr>,
     pub(crate) update: SqlStr,
     /// Why an update changed nothing.
     pub(crate) current: SqlStr,
     pub(crate) touch: SqlStr,
     pub(crate) lock_user: Option<SqlStr>,
     pub(crate) live_of_user: SqlStr,
+    end_device: ClaimSql,
+    end_ids: BySize<ClaimSql>,
+    end_user: ClaimSql,
+    end_user_except: ClaimSql,
+    pub(crate) expire: ClaimSql,
+    /// End what was locked: binds what the end binds, then the ids.
+    pub(crate) end_selected: BySize<SqlStr>,
+    pub(crate) expire_selected: BySize<SqlStr>,
     pub(crate) purge: SqlStr,
     pub(crate) erase: SqlStr,
     pub(crate) stats: SqlStr,
 }
 
-/// How rows end: what `UPDATE` sets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EndText {
-    /// All alike: binds reason, actor, time and the empty data.
-    Given,
-    /// Each by the deadline that it passed: binds the empty data. The time comes last, because MySQL assigns one after the other and
-    /// the deadline is gone once there is an end.
-    Deadline,
-}
+/// What an end sets: binds reason, actor, time and the empty data.
+const END: &str = "ended_reason = ?, ended_by = ?, ended_at = ?, revision = revision + 1, \
+                   secret = NULL, refresh = NULL, data = ?";
 
-impl EndText {
-    const fn set(self) -> &'static str {
-        match self {
-            Self::Given => {
-                "ended_reason = ?, ended_by = ?, ended_at = ?, revision = revision + 1, secret = NULL, refresh = NULL, data = ?"
-            }
-            Self::Deadline => {
-                "ended_reason = CASE WHEN deadline_at < expires_at THEN 'idle_timeout' ELSE 'absolute_timeout' END, \
-                 ended_by = 'system', revision = revision + 1, secret = NULL, refresh = NULL, data = ?, ended_at = deadline_at"
-            }
-        }
-    }
-}
+/// The same by the deadline that each row passed: binds the empty data. The time comes last, because MySQL assigns one after the
+/// other and the deadline is gone once there is an end.
+const END_BY_DEADLINE: &str = "ended_reason = CASE WHEN deadline_at < expires_at THEN 'idle_timeout' ELSE 'absolute_timeout' END, \
+     ended_by = 'system', revision = revision + 1, secret = NULL, refresh = NULL, data = ?, ended_at = deadline_at";
 
 impl Statements {
     pub(crate) fn new(table: TableName, syntax: &'static Syntax) -> Self {
         let template = Template { table, syntax };
-        let first = |condition, order, skip| (syntax.first)(condition, order, skip);
+        let ids = syntax.ids;
+        let end_active = |condition: &str| {
+            let condition = format!("{condition} AND ended_at IS NULL");
+            template.claim(END, &condition, "created_at, id", syntax.lock_rows)
+        };
         Self {
-            insert: template.sql(&format!("INSERT INTO {{table}} ({{columns}}) VALUES ({})", columns::placeholders())),
+            insert: template
+                .sql(&format!("INSERT INTO {{table}} ({{columns}}) VALUES ({})", columns::placeholders())),
             load_one: template.sql("SELECT {columns} FROM {table} WHERE id = ?"),
+            load_many: BySize::new(|size| {
+                template.sql(&format!("SELECT {{columns}} FROM {{table}} WHERE {}", ids(size)))
+            }),
             // The sighting in this order, because MySQL assigns one after the other.
             update: template.sql(&format!(
                 "UPDATE {{table}} SET {}, revision = revision + 1, \
@@ -120,16 +148,29 @@ impl Statements {
             touch: template.sql(syntax.touch),
             lock_user: syntax.lock_user.map(|text| template.sql(text)),
             live_of_user: template.sql(
-                "SELECT {history} FROM {table} WHERE user_id = ? AND ended_at IS NULL AND deadline_at > ? AND id <> ?",
+                "SELECT {history} FROM {table} \
+                 WHERE user_id = ? AND ended_at IS NULL AND deadline_at > ? AND id <> ?",
             ),
+            end_device: end_active("user_id = ? AND device_id = ?"),
+            end_ids: BySize::new(|size| end_active(&ids(size))),
+            end_user: end_active("user_id = ?"),
+            end_user_except: end_active("user_id = ? AND id <> ?"),
+            expire: template.claim(
+                END_BY_DEADLINE,
+                "ended_at IS NULL AND deadline_at <= ?",
+                "deadline_at",
+                syntax.skip_locked,
+            ),
+            end_selected: BySize::new(|size| template.end_selected(END, size)),
+            expire_selected: BySize::new(|size| template.end_selected(END_BY_DEADLINE, size)),
             purge: template.sql(&format!(
                 "DELETE FROM {{table}} WHERE {}",
-                first("ended_at IS NOT NULL AND ended_at < ?", "ended_at", syntax.skip_locked)
+                (syntax.first)("ended_at IS NOT NULL AND ended_at < ?", "ended_at", syntax.skip_locked)
             )),
             erase: template.sql(&format!(
                 "UPDATE {{table}} SET {}, ended_by = 'system', revision = revision + 1 WHERE {}",
                 columns::erase(),
-                first("user_id = ? AND ended_at IS NOT NULL", "created_at, id", syntax.lock_rows)
+                (syntax.first)("user_id = ? AND ended_at IS NOT NULL", "created_at, id", syntax.lock_rows)
             )),
             stats: template.sql(
                 "SELECT ended_reason, COUNT(*), COUNT(CASE WHEN deadline_at > ? THEN 1 END), \
@@ -144,53 +185,15 @@ impl Statements {
         &self.template
     }
 
-    pub(crate) fn syntax(&self) -> &'static Syntax {
-        self.template.syntax
-    }
-
-    pub(crate) fn load_many(&self, ids: usize) -> SqlStr {
-        self.template.sql(&format!("SELECT {{columns}} FROM {{table}} WHERE {}", (self.syntax().ids)(ids)))
-    }
-
-    /// Ends what a condition picks and returns it: binds what the end binds, then what the condition does, then the most rows.
-    pub(crate) fn end_returning(&self, end: EndText, pick: &Pick) -> SqlStr {
-        let picked = (self.syntax().first)(&pick.condition, pick.order, pick.lock);
-        self.template.sql(&format!(
-            "UPDATE {{table}} SET {} WHERE ended_at IS NULL AND {picked} RETURNING {{history}}",
-            end.set()
-        ))
-    }
-
-    /// Locks what a condition picks and returns it: binds what the condition does, then the most rows.
-    pub(crate) fn select_to_end(&self, pick: &Pick) -> SqlStr {
-        let Pick { condition, order, lock } = pick;
-        self.template.sql(&format!(
-            "SELECT {{history}} FROM {{table}} WHERE {condition} ORDER BY {order} LIMIT ?{lock}"
-        ))
-    }
-
-    /// Ends what was locked: binds what the end binds, then the ids.
-    pub(crate) fn end_selected(&self, end: EndText, ids: usize) -> SqlStr {
-        let ids = (self.syntax().ids)(ids);
-        self.template.sql(&format!("UPDATE {{table}} SET {} WHERE ended_at IS NULL AND {ids}", end.set()))
-    }
-
-    /// What a scope picks. `None` for a scope of a later version.
-    pub(crate) fn pick(&self, scope: &EndScope) -> Option<Pick> {
-        let condition = match scope {
-            EndScope::Device { .. } => "user_id = ? AND ended_at IS NULL AND device_id = ?".to_owned(),
-            EndScope::Ids(ids) => format!("{} AND ended_at IS NULL", (self.syntax().ids)(ids.len())),
-            EndScope::User(_) => "user_id = ? AND ended_at IS NULL".to_owned(),
-            EndScope::UserExcept { .. } => "user_id = ? AND ended_at IS NULL AND id <> ?".to_owned(),
-            _ => return None,
-        };
-        Some(Pick { condition, order: "created_at, id", lock: self.syntax().lock_rows })
-    }
-
-    /// What a sweep picks: binds now.
-    pub(crate) fn pick_expired(&self) -> Pick {
-        let condition = "ended_at IS NULL AND deadline_at <= ?".to_owned();
-        Pick { condition, order: "deadline_at", lock: self.syntax().skip_locked }
+    /// Ends what is in a scope. `None` for a scope of a later version.
+    pub(crate) fn end(&self, scope: &EndScope) -> Option<&ClaimSql> {
+        match scope {
+            EndScope::Device { .. } => Some(&self.end_device),
+            EndScope::Ids(ids) => Some(self.end_ids.get(ids.len())),
+            EndScope::User(_) => Some(&self.end_user),
+            EndScope::UserExcept { .. } => Some(&self.end_user_except),
+            _ => None,
+        }
     }
 
     /// A page of a listing. Binds, where the query has them: user, name, live at, kind, created since, cursor (time, time, id), and
@@ -212,23 +215,32 @@ impl Statements {
             query.after.map(|_| "created_at <= ? AND (created_at < ? OR id < ?)"),
         ];
         let conditions: Vec<_> = conditions.into_iter().flatten().collect();
-        let filter = if conditions.is_empty() {
-            String::new()
-        } else {
-            format!(" WHERE {}", conditions.join(" AND "))
-        };
+        let filter = if conditions.is_empty() { "TRUE".to_owned() } else { conditions.join(" AND ") };
         Some(self.template.sql(&format!(
-            "SELECT {{history}} FROM {{table}}{filter} ORDER BY created_at DESC, id DESC LIMIT ?"
+            "SELECT {{history}} FROM {{table}} WHERE {filter} ORDER BY created_at DESC, id DESC LIMIT ?"
         )))
     }
 }
 
-/// Rows to end: which, in which order, and how they are locked.
-#[derive(Debug)]
-pub(crate) struct Pick {
-    condition: String,
-    order: &'static str,
-    lock: &'static str,
+impl Template {
+    fn claim(&self, end: &str, condition: &str, order: &str, lock: &str) -> ClaimSql {
+        match self.syntax.claim {
+            Claim::Returning => {
+                let picked = (self.syntax.first)(condition, order, lock);
+                ClaimSql::Returning(self.sql(&format!(
+                    "UPDATE {{table}} SET {end} WHERE ended_at IS NULL AND {picked} RETURNING {{history}}"
+                )))
+            }
+            Claim::Selecting => ClaimSql::Selecting(self.sql(&format!(
+                "SELECT {{history}} FROM {{table}} WHERE {condition} ORDER BY {order} LIMIT ?{lock}"
+            ))),
+        }
+    }
+
+    fn end_selected(&self, end: &str, ids: usize) -> SqlStr {
+        let ids = (self.syntax.ids)(ids);
+        self.sql(&format!("UPDATE {{table}} SET {end} WHERE ended_at IS NULL AND {ids}"))
+    }
 }
 
 /// Most rows that one statement ends.
@@ -237,6 +249,12 @@ pub(crate) const END_BATCH: usize = MAX_BATCH;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_is_a_text_for_every_size_of_a_batch() {
+        let sizes = BySize::new(|size| size);
+        assert_eq!([1, 2, 3, 256, 257, MAX_BATCH].map(|ids| *sizes.get(ids)), [1, 2, 4, 256, 512, 512]);
+    }
 
     #[test]
     fn placeholders_are_numbered_in_order() {

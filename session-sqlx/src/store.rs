@@ -155,7 +155,7 @@ impl<D: Dialect> SqlStore<D> {
     async fn load_records(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
         let rows = match ids {
             [_] => self.load_rows(&self.statements.load_one, ids).await?,
-            _ => self.load_rows(&self.statements.load_many(ids.len()), ids).await?,
+            _ => self.load_rows(self.statements.load_many.get(ids.len()), ids).await?,
         };
         let mut asked = ids.to_vec();
         asked.sort_unstable();
