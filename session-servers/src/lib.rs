@@ -23,6 +23,10 @@
 //! `static`, `std::process::exit`, a test that is killed because it hangs, Ctrl-C) is ended a moment later by a small shell script
 //! that waits beside it for that, also while it is paused. Servers are ended by process id, never by name.
 //!
+//! # Security
+//! A server trusts everybody who can reach it: the clients on this machine, without a password, as its superuser. Put nothing into it
+//! that they must not see. If started by root, it runs as the account that its packages made for it.
+//!
 //! # Blocking
 //! Every function blocks until it is done. In asynchronous code, start servers before the runtime or in `spawn_blocking`.
 //!

@@ -15,8 +15,8 @@ const SCRIPT: &str = include_str!("watchdog.sh");
 
 /// A shell script that waits for the end of its input, which is a pipe that only the owner holds.
 ///
-/// A parent death signal would not do: it comes already when the *thread* that started the server ends, it reaches neither the stopped
-/// children of a paused server, and it removes no folder.
+/// A parent death signal would not do: it comes as soon as the *thread* that started the server ends, it does not reach the stopped
+/// children of a paused server, and it leaves the folder.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     shell: Child,

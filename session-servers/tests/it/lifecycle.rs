@@ -45,22 +45,26 @@ fn two_servers_do_not_know_each_other(kind: Kind) {
 }
 
 fn a_paused_server_is_silent_until_it_is_resumed(kind: Kind) {
+    let (sleep, running) = match kind {
+        Kind::Postgres => {
+            ("pg_sleep(1)", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep(1)%'")
+        }
+        _ => ("SLEEP(1)", "SELECT count(*) FROM information_schema.processlist WHERE info LIKE '%SLEEP(1)%'"),
+    };
     on(kind, &Options::default(), |mut server| {
         // A connection from before the pause: for PostgreSQL a process of its own that must be silent too.
-        let sleep = if kind == Kind::Postgres { "pg_sleep(0.1)" } else { "SLEEP(0.1)" };
-        let mut earlier = begin(&server, &format!("SELECT {sleep}; SELECT {sleep}; SELECT {sleep}"));
-        let connections = if kind == Kind::Postgres {
-            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep(0.1)%'"
-        } else {
-            "SELECT count(*) FROM information_schema.processlist WHERE info LIKE '%SLEEP(0.1)%'"
-        };
-        // The query itself counts as one.
-        while query(&server, connections).unwrap() != "2" {}
+        let began = Instant::now();
+        let mut earlier = begin(&server, &format!("SELECT {sleep}"));
+        // The question itself counts as one.
+        while query(&server, running).unwrap() != "2" {
+            assert!(earlier.try_wait().unwrap().is_none(), "it was never seen running");
+        }
         server.pause().unwrap();
         let mut later = begin(&server, "SELECT 1");
-        std::thread::sleep(SILENCE);
+        let due = Duration::from_secs(1).saturating_sub(began.elapsed());
+        std::thread::sleep(due + SILENCE);
         assert!(later.try_wait().unwrap().is_none(), "a paused server has answered");
-        assert!(earlier.try_wait().unwrap().is_none(), "a paused server has answered an open connection");
+        assert!(earlier.try_wait().unwrap().is_none(), "a paused server has answered on an open connection");
         server.resume().unwrap();
         assert_eq!(printed(&later.wait_with_output().unwrap()).unwrap(), "1");
         assert!(earlier.wait().unwrap().success());
