@@ -1,6 +1,9 @@
-#![cfg_attr(all(feature = "axum", feature = "memory"), doc = include_str!("../README.md"))]
 #![cfg_attr(
-    not(all(feature = "axum", feature = "memory")),
+    all(feature = "axum", feature = "memory", feature = "postgres"),
+    doc = include_str!("../README.md")
+)]
+#![cfg_attr(
+    not(all(feature = "axum", feature = "memory", feature = "postgres")),
     doc = "Server-side sessions on the storage that you already run."
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -22,3 +25,13 @@ pub use session_memory::MemoryStore;
 
 #[cfg(feature = "axum")]
 pub use session_axum as axum;
+
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+pub use session_sqlx as sqlx;
+
+#[cfg(feature = "mysql")]
+pub use session_sqlx::MysqlStore;
+#[cfg(feature = "postgres")]
+pub use session_sqlx::PostgresStore;
+#[cfg(feature = "sqlite")]
+pub use session_sqlx::SqliteStore;

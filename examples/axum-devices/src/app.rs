@@ -10,8 +10,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use session_axum::{SameOrigin, SessionCookie, SessionLayer};
 use session_manager::SessionManager;
-use session_manager::core::{ExpiryPolicy, Lifetime, Result};
-use session_memory::MemoryStore;
+use session_manager::core::{ExpiryPolicy, Lifetime, Result, SessionStore};
 
 use crate::account::{self, Accounts};
 use crate::{assets, error_page, forms, pages, transfer};
@@ -41,14 +40,14 @@ impl Default for Lifetimes {
     }
 }
 
-/// Makes the manager of the demo: sessions in memory.
+/// Makes the manager of the demo, on any store.
 ///
 /// # Errors
 /// For lifetimes that are zero or longer than 400 days.
-pub fn manager(lifetimes: Lifetimes) -> Result<SessionManager> {
+pub fn manager(store: impl SessionStore, lifetimes: Lifetimes) -> Result<SessionManager> {
     let expiry =
         ExpiryPolicy::default().with_standard(Lifetime::new(Some(lifetimes.idle), lifetimes.absolute)?);
-    SessionManager::builder(MemoryStore::default())
+    SessionManager::builder(store)
         .with_expiry(expiry)
         // Often, so that an expired session shows up in the history while you watch.
         .with_sweep_interval(Duration::from_secs(2))

@@ -1,14 +1,19 @@
 //! Serves the demo shop on localhost.
 
+mod stop;
+mod store;
+
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use axum::Router;
 use axum_devices::{CONFIRM_AFTER, DEMO_USERS, Lifetimes, app, manager};
 use clap::Parser;
+use session_sqlx::TableName;
+use stop::say;
+use store::Opened;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -16,6 +21,12 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
+    /// Where the sessions live: postgres://, mysql://, mariadb:// or sqlite:, `sqlite::memory:` too
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, default_value = store::DEFAULT_URL, value_name = "URL")]
+    database: String,
+    /// The table of the sessions; it is made if it is not there
+    #[arg(long, env = "SESSION_TABLE", default_value_t, value_name = "NAME")]
+    table: TableName,
     /// The port to serve on; 0 for any that is free
     #[arg(long, default_value_t = 3000)]
     port: u16,
@@ -59,6 +70,8 @@ enum Failure {
     Serve(io::Error),
     #[error("{0}. Choose other times with --idle and --lifetime")]
     Sessions(#[from] session_manager::core::Error),
+    #[error(transparent)]
+    Store(#[from] store::Failure),
 }
 
 #[tokio::main]
@@ -84,33 +97,24 @@ async fn run(options: &Options) -> Result<(), Failure> {
         io::ErrorKind::AddrInUse => Failure::InUse { address },
         _ => Failure::Listen { address, source },
     })?;
-    let manager = manager(Lifetimes::new(options.idle, options.lifetime))?;
-    println!("{}", Welcome { address: listener.local_addr().unwrap_or(address) });
-    let served = serve(listener, app(manager.clone(), options.confirm_after.unwrap_or(CONFIRM_AFTER))).await;
+    let Opened { store, place, steps } = store::open(&options.database, options.table.clone()).await?;
+    if !steps.is_empty() {
+        let names: Vec<_> = steps.iter().map(|step| step.name).collect();
+        say(&format!("Brought the table {} up to date: {}", options.table, names.join(", ")));
+    }
+    let manager = manager(store, Lifetimes::new(options.idle, options.lifetime))?;
+    let address = listener.local_addr().unwrap_or(address);
+    say(&Welcome { address, place }.to_string());
+    let app = app(manager.clone(), options.confirm_after.unwrap_or(CONFIRM_AFTER));
+    let served = stop::serve_until_asked(listener, app).await;
+    // Writes what the store does not know yet: that sessions were used.
     manager.shutdown().await;
     served.map_err(Failure::Serve)
 }
 
-async fn serve(listener: TcpListener, app: Router) -> io::Result<()> {
-    let service = app.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(interrupted()).await
-}
-
-async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        // Without the signal nobody asks for an orderly end.
-        std::future::pending::<()>().await;
-    }
-    println!("\nfinishing what is under way; Ctrl-C again to stop at once");
-    tokio::spawn(async {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(130);
-        }
-    });
-}
-
 struct Welcome {
     address: SocketAddr,
+    place: String,
 }
 
 impl fmt::Display for Welcome {
@@ -119,6 +123,7 @@ impl fmt::Display for Welcome {
         for user in DEMO_USERS {
             writeln!(f, "  sign in as {} with the password {}", user.id, user.password)?;
         }
+        writeln!(f, "Sessions are in {}", self.place)?;
         write!(f, "Stop with Ctrl-C.")
     }
 }

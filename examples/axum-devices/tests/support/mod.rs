@@ -28,6 +28,12 @@ impl Shop {
     }
 }
 
+impl AsRef<str> for Shop {
+    fn as_ref(&self) -> &str {
+        &self.url
+    }
+}
+
 impl Drop for Shop {
     fn drop(&mut self) {
         self.server.abort();

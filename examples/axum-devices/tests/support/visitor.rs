@@ -4,8 +4,6 @@
 use reqwest::header::{ACCEPT, HeaderMap, ORIGIN};
 use reqwest::{Client, Response, StatusCode};
 
-use crate::support::Shop;
-
 pub(crate) const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 pub(crate) const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
                      Version/18.5 Mobile/15E148 Safari/604.1";
@@ -26,9 +24,14 @@ pub(crate) struct Page {
 }
 
 impl Visitor {
-    pub(crate) fn new(shop: &Shop, user_agent: &str) -> Self {
+    pub(crate) fn new(shop: impl AsRef<str>, user_agent: &str) -> Self {
         let client = Client::builder().user_agent(user_agent).cookie_store(true).no_proxy().build().unwrap();
-        Self { client, shop: shop.url.clone() }
+        Self { client, shop: shop.as_ref().to_owned() }
+    }
+
+    /// Goes to another address of the shop, with the same cookies.
+    pub(crate) fn go_to(&mut self, shop: impl AsRef<str>) {
+        shop.as_ref().clone_into(&mut self.shop);
     }
 
     pub(crate) async fn get(&self, path: &str) -> Page {

@@ -1,4 +1,7 @@
 //! Measures the figures that are named, or all, and prints one JSON line for each.
+#![allow(clippy::expect_used, reason = "a benchmark that cannot run stops")]
+
+mod sql;
 
 use std::process::ExitCode;
 
@@ -36,16 +39,20 @@ fn validate_allocations() -> Figure {
     Figure::count("validate_allocations", count, "allocations", 4.0)
 }
 
+fn all() -> impl Iterator<Item = &'static (&'static str, Measure)> {
+    FIGURES.iter().chain(sql::FIGURES)
+}
+
 fn main() -> ExitCode {
     let asked: Vec<String> = std::env::args().skip(1).collect();
-    let unknown = |name: &&String| !FIGURES.iter().any(|(known, _)| known == *name);
+    let unknown = |name: &&String| !all().any(|(known, _)| known == *name);
     if let Some(name) = asked.iter().find(unknown) {
-        let known: Vec<_> = FIGURES.iter().map(|(name, _)| *name).collect();
+        let known: Vec<_> = all().map(|(name, _)| *name).collect();
         eprintln!("there is no figure {name:?}; choose from: {}", known.join(", "));
         return ExitCode::FAILURE;
     }
     let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
-    for (_, measure) in FIGURES.iter().filter(|(name, _)| wanted(name)) {
+    for (_, measure) in all().filter(|(name, _)| wanted(name)) {
         match serde_json::to_string(&measure()) {
             Ok(line) => println!("{line}"),
             Err(error) => {

@@ -1,0 +1,255 @@
+//! Where the sessions live. The one file of the shop that knows about databases.
+
+use std::error::Error as StdError;
+use std::path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_manager::core::SessionStore;
+use session_sqlx::{Dialect, SqlStore, Step, TableName};
+use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError};
+use sqlx::pool::PoolOptions;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+use sqlx::{Connection, MySql, Postgres, Sqlite};
+
+/// A file in the folder where the shop is started.
+pub(crate) const DEFAULT_URL: &str = "sqlite:axum-devices.db";
+
+/// How long a server may take for the first connection.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A store that is ready to be used.
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn SessionStore>,
+    /// Where it is, as people say it. Without the password.
+    pub(crate) place: String,
+    /// What was done to the database.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// Connects to the database of a URL and makes its table, if that is not there yet.
+pub(crate) async fn open(url: &str, table: TableName) -> Result<Opened, Failure> {
+    match url.split_once(':') {
+        Some(("mariadb" | "mysql", rest)) if rest.starts_with("//") => {
+            let options: MySqlConnectOptions = parse(url)?;
+            let place = match options.get_socket() {
+                Some(socket) => format!("MySQL at {}", socket.display()),
+                None => format!("MySQL at {}:{}", options.get_host(), options.get_port()),
+            };
+            let database = options.get_database().unwrap_or("none").to_owned();
+            prepare::<MySql>(options, format!("{place}, database {database}, table {table}"), table).await
+        }
+        Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
+            let options: PgConnectOptions = parse(url)?;
+            let place = match options.get_socket() {
+                Some(socket) => format!("PostgreSQL at {}", socket.display()),
+                None => format!("PostgreSQL at {}:{}", options.get_host(), options.get_port()),
+            };
+            // The server's own default.
+            let database = options.get_database().unwrap_or(options.get_username()).to_owned();
+            prepare::<Postgres>(options, format!("{place}, database {database}, table {table}"), table).await
+        }
+        Some(("sqlite", _)) => {
+            let options: SqliteConnectOptions = parse(url)?;
+            let place = sqlite_place(url, &options)?;
+            // Readers and the writer do not wait for each other, and a process that is killed loses nothing.
+            let options = options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+            prepare::<Sqlite>(options, place, table).await
+        }
+        _ => Err(Failure::Scheme),
+    }
+}
+
+fn parse<O: FromStr<Err = sqlx::Error>>(url: &str) -> Result<O, Failure> {
+    url.parse().map_err(Failure::Url)
+}
+
+fn sqlite_place(url: &str, options: &SqliteConnectOptions) -> Result<String, Failure> {
+    let file = options.get_filename();
+    if url.contains(":memory:") {
+        return Ok("memory: they end with this program".to_owned());
+    }
+    // The driver gives each connection a database of its own then.
+    if file.as_os_str().is_empty() || url.contains("mode=memory") {
+        return Err(Failure::NoFile);
+    }
+    Ok(path::absolute(file).unwrap_or_else(|_| file.to_owned()).display().to_string())
+}
+
+async fn prepare<D: Dialect>(
+    options: <D::Connection as Connection>::Options,
+    place: String,
+    table: TableName,
+) -> Result<Opened, Failure> {
+    // A pool waits for a server that is not there, and does not say afterwards what was wrong.
+    match tokio::time::timeout(PATIENCE, D::Connection::connect_with(&options)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => return Err(Failure::database(place, &error, SERVER)),
+        Err(_) => return Err(Failure::Silent { place }),
+    }
+    let pool = PoolOptions::<D>::new().connect_lazy_with(options);
+    let prepared = async {
+        let store = SqlStore::builder(pool).table(table).build()?;
+        let steps = store.migrate().await?;
+        store.connect().await?;
+        Ok::<_, Box<dyn StdError + Send + Sync>>((store, steps))
+    };
+    match prepared.await {
+        Ok((store, steps)) => Ok(Opened { store: Arc::new(store), place, steps }),
+        Err(error) => Err(Failure::database(place, &*error, TABLE)),
+    }
+}
+
+/// Why there is no store, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(
+        "this is no database that the shop knows. DATABASE_URL begins with postgres://, mysql://, mariadb:// or sqlite:, like \
+         postgres://ann:password@localhost/shop; without it, the sessions are in {DEFAULT_URL}"
+    )]
+    Scheme,
+    #[error("DATABASE_URL cannot be read: {0}. It looks like postgres://ann:password@localhost:5432/shop")]
+    Url(sqlx::Error),
+    #[error("DATABASE_URL names no file. Write one behind `sqlite:`, like {DEFAULT_URL}, or `:memory:`")]
+    NoFile,
+    #[error("no answer in {} s: {place}. Are the host and the port in DATABASE_URL right?", PATIENCE.as_secs())]
+    Silent { place: String },
+    #[error("cannot keep the sessions in {place}: {cause}. {advice}")]
+    Database { place: String, cause: String, advice: &'static str },
+}
+
+const SERVER: &str = "Start the server, or correct DATABASE_URL; without it, the sessions are in a file";
+const DATABASE: &str = "Name a database that exists, and that the user may use, at the end of DATABASE_URL";
+// An account of MySQL 8 wants its password encrypted, by TLS or by RSA.
+const TLS: &str = "The shop is built without TLS: use a connection and an account that do without, or add the feature \
+                   `tls-rustls` to sqlx in examples/axum-devices/Cargo.toml";
+const TABLE: &str =
+    "If that table belongs to another program, choose a name for this one: SESSION_TABLE=shop_sessions";
+
+impl Failure {
+    fn database(place: String, error: &(dyn StdError + 'static), otherwise: &'static str) -> Self {
+        let mut cause = error.to_string();
+        let mut inner = error;
+        // The driver's own error repeats its source.
+        while let Some(source) = inner.source().filter(|_| !inner.is::<sqlx::Error>()) {
+            inner = source;
+            cause = format!("{cause}: {inner}");
+        }
+        Self::Database { place, cause, advice: advice(inner).unwrap_or(otherwise) }
+    }
+}
+
+fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
+    let error = match error.downcast_ref()? {
+        sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => {
+            return Some(TLS);
+        }
+        sqlx::Error::Database(error) => error,
+        _ => return None,
+    };
+    if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>()
+        && matches!(error.number(), 1044 | 1046 | 1049)
+    {
+        return Some(DATABASE);
+    }
+    // Either an SQLSTATE or an extended result code of SQLite, whose last byte is the primary one.
+    let code = error.code().unwrap_or_default();
+    match (&*code, code.parse::<u32>().unwrap_or_default() & 0xff) {
+        ("28P01" | "28000", _) => Some("Correct the user and the password in DATABASE_URL"),
+        ("3D000", _) => Some(DATABASE),
+        ("42501", _) => Some("Let the database user create tables, or choose another one in DATABASE_URL"),
+        (_, 8 | 14) if code.len() < 5 => Some(
+            "Choose a file in a folder that exists and that you may write to: DATABASE_URL=sqlite:shop.db",
+        ),
+        ("26", _) => Some("Choose another file, or a new one: DATABASE_URL=sqlite:shop.db"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn failure(url: &str) -> String {
+        open(url, TableName::default()).await.err().unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_url_that_names_no_database_is_refused_without_being_repeated() {
+        for url in [
+            "",
+            "shop.db",
+            "redis://:secret@localhost",
+            "secret",
+            "mysql:secret",
+            "http://a:secret@localhost",
+        ] {
+            let told = failure(url).await;
+            assert!(told.contains("begins with postgres://") && !told.contains("secret"), "{url}: {told}");
+        }
+        for url in ["postgres://ann:sec/ret@localhost/shop", "mysql://ann:secret@[::1/shop"] {
+            let told = failure(url).await;
+            assert!(told.contains("cannot be read") && !told.contains("sec"), "{url}: {told}");
+        }
+        for url in ["sqlite:", "sqlite://", "sqlite:?mode=rwc", "sqlite:shop?mode=memory"] {
+            assert!(failure(url).await.contains("names no file"), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_file_gets_its_table_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("new.db");
+        let url = format!("sqlite:{}", file.display());
+        let first = open(&url, TableName::default()).await.unwrap();
+        assert_eq!((first.place, first.steps.is_empty()), (file.display().to_string(), false));
+        assert_eq!(open(&url, TableName::default()).await.unwrap().steps, []);
+    }
+
+    #[tokio::test]
+    async fn memory_is_told_as_what_it_is() {
+        for url in ["sqlite::memory:", "sqlite://:memory:"] {
+            let opened = open(url, TableName::default()).await.unwrap();
+            assert_eq!(opened.place, "memory: they end with this program", "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_used_is_named_with_a_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let away = folder.path().join("missing/shop.db");
+        let told = failure(&format!("sqlite:{}", away.display())).await;
+        assert!(told.contains(away.to_str().unwrap()) && told.contains("folder that exists"), "{told}");
+
+        let text = folder.path().join("letter.txt");
+        std::fs::write(&text, "Dear Ann, this is no database. ".repeat(100)).unwrap();
+        let told = failure(&format!("sqlite:{}", text.display())).await;
+        assert!(told.contains("file is not a database") && told.contains("another file"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_table_of_another_program_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("shop.db").display());
+        let options: SqliteConnectOptions = url.parse().unwrap();
+        let mut other = sqlx::SqliteConnection::connect_with(&options.create_if_missing(true)).await.unwrap();
+        sqlx::raw_sql("CREATE TABLE sessions (sid TEXT)").execute(&mut other).await.unwrap();
+        let told = failure(&url).await;
+        assert!(told.contains("sessions") && told.contains("SESSION_TABLE="), "{told}");
+        open(&url, "shop_sessions".parse().unwrap()).await.unwrap();
+        sqlx::raw_sql("SELECT sid FROM sessions").execute(&mut other).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_told_without_the_password() {
+        // Bound and dropped: nobody listens there.
+        let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        for scheme in ["postgres", "postgresql", "mysql", "mariadb"] {
+            let told = failure(&format!("{scheme}://ann:secret@127.0.0.1:{port}/shop")).await;
+            assert!(told.contains(&format!("127.0.0.1:{port}, database shop")), "{told}");
+            assert!(told.contains("Start the server") && !told.contains("secret"), "{told}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The program itself, as a process of its own.
+
+use std::ffi::OsStr;
+use std::process::{ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::{sleep, timeout};
+
+/// The longest that anything may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running program; it is killed when this is dropped.
+pub(crate) struct Program {
+    pub(crate) url: String,
+    /// What it said at its start.
+    pub(crate) said: Vec<String>,
+    process: Child,
+    // Open, so that what it says later has somewhere to go.
+    _lines: Lines<BufReader<ChildStdout>>,
+}
+
+/// The program on any port that is free, with nothing of the surroundings that could change it.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_axum-devices"));
+    command.args(["--port", "0"]).kill_on_drop(true);
+    for name in ["DATABASE_URL", "SESSION_TABLE", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs a program that is expected to give up at its start.
+pub(crate) async fn output(mut command: Command) -> Output {
+    timeout(PATIENCE, command.output()).await.unwrap().unwrap()
+}
+
+impl Program {
+    pub(crate) async fn on(database: impl AsRef<OsStr>, table: &str) -> Self {
+        let mut command = command();
+        command.env("DATABASE_URL", database).env("SESSION_TABLE", table);
+        Self::start(command).await
+    }
+
+    pub(crate) async fn start(mut command: Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut said = Vec::new();
+        while !said.iter().any(|line| line == "Stop with Ctrl-C.") {
+            let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
+            said.push(line.unwrap_or_else(|| panic!("it ended after it said {said:?}")));
+        }
+        let url = said.iter().find_map(|line| line.strip_prefix("Windowsill is open: ")).unwrap().to_owned();
+        let program = Self { url, said, process, _lines: lines };
+        timeout(PATIENCE, program.answers()).await.unwrap();
+        program
+    }
+
+    async fn answers(&self) {
+        while TcpStream::connect(self.address()).await.is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) async fn end_by(mut self, signal: Signal) -> ExitStatus {
+        let id = self.process.id().and_then(|id| Pid::from_raw(id.try_into().unwrap())).unwrap();
+        kill_process(id, signal).unwrap();
+        timeout(PATIENCE, self.process.wait()).await.unwrap().unwrap()
+    }
+}
+
+impl AsRef<str> for Program {
+    fn as_ref(&self) -> &str {
+        &self.url
+    }
+}

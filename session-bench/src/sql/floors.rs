@@ -1,0 +1,185 @@
+//! The raw statements: what anybody would write by hand with sqlx, on the same pool.
+
+use std::hint::black_box;
+
+use session_conformance::fixtures;
+use session_core::{DeviceId, RefreshState, SecretState, SessionRecord, UserId};
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+
+use super::store::{SqlScene, TOUCHES, new, saved, user_of};
+
+const COLUMNS: &str = "id, user_id, kind, created_at, revision, authenticated_at, last_seen_at, expires_at, username, \
+    idle_timeout, remembered, credential_version, secret, refresh, auth, ip_address, user_agent, device_kind, \
+    device_brand, device_model, os, os_version, browser, browser_version, geo_country_code, geo_country, geo_region, \
+    geo_city, geo_latitude, geo_longitude, device_id, label, data, last_ip_address, last_country_code, ended_reason, \
+    ended_at, ended_by";
+
+/// The columns that an insert by hand fills.
+const INSERTED: usize = 35;
+
+/// The raw statements of one database.
+#[derive(Debug)]
+pub struct RawFloor {
+    load: SqlStr,
+    insert: SqlStr,
+    save: SqlStr,
+    touch: SqlStr,
+    list: SqlStr,
+}
+
+impl RawFloor {
+    /// Makes the statements. PostgreSQL numbers its placeholders.
+    #[must_use]
+    pub fn new(numbered: bool) -> Self {
+        let names: Vec<_> = COLUMNS.split(", ").map(str::trim).take(INSERTED).collect();
+        let values = vec!["?"; INSERTED].join(", ");
+        let set = names[5..].iter().map(|name| format!("{name} = ?")).collect::<Vec<_>>().join(", ");
+        let sql = |text: String| {
+            let text = if numbered { number(&text) } else { text };
+            AssertSqlSafe(std::sync::Arc::<str>::from(text)).into_sql_str()
+        };
+        Self {
+            load: sql(format!("SELECT {COLUMNS} FROM sessions WHERE id = ?")),
+            insert: sql(format!("INSERT INTO sessions ({}) VALUES ({values})", names.join(", "))),
+            save: sql(format!("UPDATE sessions SET {set}, revision = revision + 1 WHERE id = ?")),
+            touch: sql("UPDATE sessions SET last_seen_at = ? WHERE id = ?".to_owned()),
+            list: sql(format!(
+                "SELECT {COLUMNS} FROM sessions WHERE user_id = ? AND ended_at IS NULL AND deadline_at > ? \
+                 ORDER BY created_at DESC, id DESC LIMIT 101"
+            )),
+        }
+    }
+}
+
+fn number(text: &str) -> String {
+    let mut parts = text.split('?');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.enumerate().fold(first, |text, (index, part)| format!("{text}${}{part}", index + 1))
+}
+
+/// The last thirty columns of an insert, which are what a save sets.
+macro_rules! bind_saved {
+    ($query:expr, $record:expr, $uuid:expr) => {{
+        let record: &SessionRecord = $record;
+        let client = &record.client;
+        $query
+            .bind(record.authenticated_at.as_millis())
+            .bind(record.last_seen_at.as_millis())
+            .bind(record.expires_at.as_millis())
+            .bind(record.username.clone())
+            .bind(record.idle_timeout.map(|idle| i64::try_from(idle.as_millis()).unwrap_or(0)))
+            .bind(record.remembered)
+            .bind(record.credential_version.map(u64::cast_signed))
+            .bind(record.secret.as_ref().map(SecretState::to_bytes))
+            .bind(record.refresh.as_ref().map(RefreshState::to_bytes))
+            .bind(serde_json::to_string(&record.auth).ok())
+            .bind(client.ip.map(|ip| ip.to_string()))
+            .bind(client.user_agent.clone())
+            .bind(client.device.kind.map(|kind| kind.as_str()))
+            .bind(client.device.brand.clone())
+            .bind(client.device.model.clone())
+            .bind(client.device.os.clone())
+            .bind(client.device.os_version.clone())
+            .bind(client.device.browser.clone())
+            .bind(client.device.browser_version.clone())
+            .bind(client.geo.country_code.clone())
+            .bind(client.geo.country.clone())
+            .bind(client.geo.region.clone())
+            .bind(client.geo.city.clone())
+            .bind(client.geo.coordinates.map(|(latitude, _)| latitude))
+            .bind(client.geo.coordinates.map(|(_, longitude)| longitude))
+            .bind(record.device_id.as_ref().map(DeviceId::as_bytes).map($uuid))
+            .bind(record.label.clone())
+            .bind(record.data.to_vec())
+            .bind(record.last_client.ip.map(|ip| ip.to_string()))
+            .bind(record.last_client.country_code.as_deref().map(str::to_owned))
+    }};
+}
+
+/// Each operation by hand, for one driver: its types cannot be named for all of them at once.
+macro_rules! floors {
+    ($database:ty, $uuid:expr) => {
+        impl SqlScene<$database> {
+            /// Loads rows on one connection that is kept.
+            pub fn raw_load(
+                &self,
+                floor: &RawFloor,
+                connection: &mut <$database as sqlx::Database>::Connection,
+                times: u32,
+            ) {
+                self.run(times, async |record, _| {
+                    let query =
+                        sqlx::query::<$database>(floor.load.clone()).bind($uuid(record.id.as_bytes()));
+                    black_box(query.fetch_one(&mut *connection).await.expect("a row"));
+                });
+            }
+
+            /// Inserts rows.
+            pub fn raw_create(&self, floor: &RawFloor, times: u32) {
+                self.run(times, async |_, step| {
+                    let record = new(step);
+                    let query = sqlx::query::<$database>(floor.insert.clone())
+                        .bind($uuid(record.id.as_bytes()))
+                        .bind(record.user_id.as_ref().map(UserId::as_str).map(str::to_owned))
+                        .bind(record.kind.as_str())
+                        .bind(record.created_at.as_millis())
+                        .bind(1_i64);
+                    bind_saved!(query, &record, $uuid).execute(&self.pool).await.expect("room");
+                });
+            }
+
+            /// Loads a row and replaces it.
+            pub fn raw_save(
+                &self,
+                floor: &RawFloor,
+                connection: &mut <$database as sqlx::Database>::Connection,
+                times: u32,
+            ) {
+                self.run(times, async |record, step| {
+                    let query =
+                        sqlx::query::<$database>(floor.load.clone()).bind($uuid(record.id.as_bytes()));
+                    black_box(query.fetch_one(&mut *connection).await.expect("a row"));
+                    let record = saved(record, step);
+                    let query = sqlx::query::<$database>(floor.save.clone());
+                    bind_saved!(query, &record, $uuid)
+                        .bind($uuid(record.id.as_bytes()))
+                        .execute(&self.pool)
+                        .await
+                        .expect("a row");
+                });
+            }
+
+            /// Sets the sighting of a hundred rows, in one transaction.
+            pub fn raw_touch(&self, floor: &RawFloor, times: u32) {
+                self.block_on(async {
+                    for _ in 0..times / TOUCHES {
+                        let mut transaction = self.pool.begin().await.expect("a transaction");
+                        for (record, at) in self.sightings() {
+                            sqlx::query::<$database>(floor.touch.clone())
+                                .bind(at.as_millis())
+                                .bind($uuid(record.id.as_bytes()))
+                                .execute(&mut *transaction)
+                                .await
+                                .expect("a row");
+                        }
+                        transaction.commit().await.expect("a commit");
+                    }
+                });
+            }
+
+            /// Lists rows of users.
+            pub fn raw_list(&self, floor: &RawFloor, times: u32) {
+                self.run(times, async |record, _| {
+                    let query = sqlx::query::<$database>(floor.list.clone())
+                        .bind(user_of(record).as_str().to_owned())
+                        .bind(fixtures::at(20).as_millis());
+                    black_box(query.fetch_all(&self.pool).await.expect("rows"));
+                });
+            }
+        }
+    };
+}
+
+floors!(sqlx::Postgres, |bytes: &[u8; 16]| uuid::Uuid::from_bytes(*bytes));
+floors!(sqlx::MySql, |bytes: &[u8; 16]| bytes.to_vec());
+floors!(sqlx::Sqlite, |bytes: &[u8; 16]| bytes.to_vec());
