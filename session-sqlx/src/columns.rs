@@ -227,11 +227,6 @@ pub(crate) fn read<D: Dialect>(row: &D::Row) -> Result<SessionRecord, sqlx::Erro
     Ok(record)
 }
 
-/// The id alone, of a row whose other columns may be damaged.
-pub(crate) fn read_id<D: Dialect>(row: &D::Row) -> Result<SessionId, sqlx::Error> {
-    Cells::<D> { row, next: 0 }.id()
-}
-
 /// Reads the end from three columns that begin there.
 pub(crate) fn read_state<D: Dialect>(row: &D::Row, first: usize) -> Result<SessionState, sqlx::Error> {
     Cells::<D> { row, next: first }.state()

@@ -8,7 +8,7 @@ use sqlx::{Connection, Transaction};
 use crate::arguments::Arguments;
 use crate::columns;
 use crate::connections::{Borrowed, Loan};
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Value, padded};
 use crate::error::Trouble;
 use crate::statements::{ClaimSql, END_BATCH};
 use crate::store::SqlStore;
@@ -68,24 +68,39 @@ impl<D: Dialect> SqlStore<D> {
 
     /// On a connection of its own, so that a revocation does not wait for sign-ins and saves that fill the pool.
     async fn end_batch(&self, sql: &ClaimSql, scope: &EndScope, ended: &Ended) -> Result<Claimed, Trouble> {
-        let _turn = self.turn().await;
         let mut connection = self.ends.tested().await?;
+        let _turn = self.turn().await;
         let picked = |arguments: Arguments<D>| arguments.scope(scope).count(END_BATCH);
         let claimed = self.claim(&mut connection, sql, EndWith::Given(ended), picked).await;
         connection.settle(claimed)
     }
 
-    pub(crate) async fn end_expired(
-        &self,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
-        let _turn = self.turn().await;
+    /// Claims again for the damaged rows among the claimed ones: fewer records than were asked for mean that nothing is left.
+    pub(crate) async fn end_expired(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<SessionRecord>>> {
+        let mut all = Vec::new();
+        loop {
+            let asked = limit - all.len();
+            match self.repeated("expire", || self.expire_batch(now, asked)).await {
+                Ok(batch) => {
+                    all.extend(batch.records);
+                    if batch.rows < asked || all.len() == limit {
+                        return Ok(all);
+                    }
+                }
+                // What ended is told.
+                Err(_) if !all.is_empty() => return Ok(all),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn expire_batch(&self, now: Timestamp, limit: usize) -> Result<Claimed, Trouble> {
         let mut connection = Borrowed::from(&self.pool).await?;
+        let _turn = self.turn().await;
         let picked = |arguments: Arguments<D>| arguments.time(now).count(limit);
         let claimed =
             self.claim(&mut connection, &self.statements.expire, EndWith::Deadline(now), picked).await;
-        connection.settle(claimed).map(|claimed| claimed.records)
+        connection.settle(claimed)
     }
 
     /// Claims in a step of its own.
@@ -119,7 +134,9 @@ impl<D: Dialect> SqlStore<D> {
             }
             ClaimSql::Selecting(sql) => {
                 let rows = D::rows(connection, sql.clone(), picked(Arguments::new()).finish()?).await?;
-                let ids: Vec<_> = rows.iter().map(columns::read_id::<D>).collect::<Result<_, _>>()?;
+                // Not as ids of sessions: a damaged row may have one that is none.
+                let ids = rows.iter().filter_map(|row| D::uuid(row, 0).transpose());
+                let ids: Vec<_> = ids.collect::<Result<_, _>>()?;
                 self.end_selected(connection, &ids, end).await?;
                 let records = read_history::<D>(&rows).map(|record| Arc::new(end.apply(record))).collect();
                 Ok(Claimed { records, rows: rows.len() })
@@ -130,7 +147,7 @@ impl<D: Dialect> SqlStore<D> {
     async fn end_selected(
         &self,
         connection: &mut D::Connection,
-        ids: &[SessionId],
+        ids: &[[u8; 16]],
         end: EndWith<'_>,
     ) -> Result<(), Trouble> {
         if ids.is_empty() {
@@ -140,7 +157,10 @@ impl<D: Dialect> SqlStore<D> {
             EndWith::Given(_) => &self.statements.end_selected,
             EndWith::Deadline(_) => &self.statements.expire_selected,
         };
-        let arguments = end.arguments::<D>().ids(ids).finish()?;
+        let mut arguments = end.arguments::<D>().finish()?;
+        for id in padded(ids) {
+            D::bind(&mut arguments, Value::Uuid(Some(id))).map_err(sqlx::Error::Encode)?;
+        }
         D::execute(connection, texts.get(ids.len()).clone(), arguments).await?;
         Ok(())
     }

@@ -15,6 +15,8 @@ pub enum Failure {
     /// The key is stored already.
     Duplicate,
     Other,
+    /// What the connection prepared does not fit any more. Nothing happened, and on another connection it may.
+    Outdated,
     /// The transaction was rolled back because of another one. The same again may succeed.
     RolledBack,
     /// A statement ran into the server's own limit of time.
@@ -44,17 +46,19 @@ impl From<Error> for Trouble {
 }
 
 impl Trouble {
-    /// Whether the transaction was rolled back because of another one.
-    pub(crate) fn is_rolled_back<D: Dialect>(&self) -> bool {
-        matches!(self, Self::Driver(error) if failure::<D>(error) == Failure::RolledBack)
+    /// Whether nothing happened for a reason that may be gone when it is tried again.
+    pub(crate) fn is_worth_repeating<D: Dialect>(&self) -> bool {
+        let Self::Driver(error) = self else { return false };
+        matches!(failure::<D>(error), Failure::RolledBack | Failure::Outdated)
     }
 
     /// Whether the connection can be used on after it.
     pub(crate) fn spares_connection<D: Dialect>(&self) -> bool {
         match self {
-            Self::Driver(error @ sqlx::Error::Database(_)) => {
-                !matches!(failure::<D>(error), Failure::Unavailable(_) | Failure::Timeout(_))
-            }
+            Self::Driver(error @ sqlx::Error::Database(_)) => !matches!(
+                failure::<D>(error),
+                Failure::Outdated | Failure::Timeout(_) | Failure::Unavailable(_)
+            ),
             Self::Driver(_) => false,
             Self::Known(error) => error.kind() != ErrorKind::Corrupt,
         }
@@ -70,6 +74,9 @@ impl Trouble {
             Failure::Corrupt(detail) => Error::corrupt(name, operation, detail).with_source(error),
             Failure::Duplicate => Error::already_exists(name, operation),
             Failure::AlreadyDone | Failure::Other => Error::other(name, operation, error),
+            Failure::Outdated => Error::unavailable(name, operation)
+                .with_detail("the table changed since the connections prepared their statements")
+                .with_source(error),
             Failure::RolledBack => Error::unavailable(name, operation)
                 .with_detail("rolled back because of other transactions, also when repeated")
                 .with_source(error),

@@ -15,7 +15,8 @@ use crate::store::{Boxed, SqlStore};
 use crate::table::TableName;
 
 /// The indexes, by what comes after the name of the table.
-const INDEXES: [&str; 6] = ["_active", "_created", "_deadline", "_ended", "_user", "_username"];
+const INDEXES: [&str; 6] =
+    ["_active_idx", "_created_idx", "_deadline_idx", "_ended_idx", "_user_idx", "_username_idx"];
 
 /// One step of the schema. Its texts never change once they were released; a change of the schema is a new step.
 #[doc(hidden)]
@@ -75,7 +76,10 @@ pub enum MigrateError {
     #[error("the database failed while its schema was read or changed")]
     Database(#[from] Error),
     /// Something is not there.
-    #[error("missing in the database: {}; run `migrate`, or apply the text of `migration_sql` by hand", list(.0))]
+    #[error(
+        "missing in the database: {}; run `migrate`, or make it by hand as the text of `migration_sql` does",
+        list(.0)
+    )]
     Missing(Vec<Missing>),
     /// A later version of this crate was here.
     #[error(
@@ -144,7 +148,7 @@ impl<D: Dialect> SqlStore<D> {
             return Err(MigrateError::NoSuchVersion { asked: version, known });
         }
         let steps: Boxed<'_, _> = Box::pin(self.repeated("migrate", move || self.migrated(version)));
-        steps.await?.map_err(|found| MigrateError::Newer { found, known })
+        steps.await?
     }
 
     /// Checks that everything the store needs is there, and says exactly what is not. Changes nothing.
@@ -186,8 +190,8 @@ impl<D: Dialect> SqlStore<D> {
         text
     }
 
-    /// Takes the steps to a version, or returns the version that is stored if that is beyond what is known.
-    async fn migrated(&self, version: u32) -> Result<Result<Vec<Step>, u32>, Trouble> {
+    /// Takes the steps to a version, unless what is there forbids it.
+    async fn migrated(&self, version: u32) -> Result<Result<Vec<Step>, MigrateError>, Trouble> {
         let _turn = self.turn().await;
         let mut connection = Borrowed::from(&self.pool).await?;
         let steps = if D::SYNTAX.schema.transactional {
@@ -202,7 +206,7 @@ impl<D: Dialect> SqlStore<D> {
         &self,
         connection: &mut D::Connection,
         version: u32,
-    ) -> Result<Result<Vec<Step>, u32>, Trouble> {
+    ) -> Result<Result<Vec<Step>, MigrateError>, Trouble> {
         let mut transaction = connection.begin_with(D::SYNTAX.begin).await?;
         if let Some(lock) = D::SYNTAX.schema.lock {
             self.script(&mut transaction, lock).await?;
@@ -216,26 +220,44 @@ impl<D: Dialect> SqlStore<D> {
         &self,
         connection: &mut D::Connection,
         version: u32,
-    ) -> Result<Result<Vec<Step>, u32>, Trouble> {
+    ) -> Result<Result<Vec<Step>, MigrateError>, Trouble> {
         if let Some(lock) = D::SYNTAX.schema.lock {
-            self.script(connection, lock).await?;
+            self.lock(connection, lock).await?;
         }
-        let steps = self.take_steps(connection, version).await?;
-        if let Some(unlock) = D::SYNTAX.schema.unlock {
-            self.script(connection, unlock).await?;
+        let steps = self.take_steps(connection, version).await;
+        let Some(unlock) = D::SYNTAX.schema.unlock else { return steps };
+        // After a failure too, because the connection goes back to the pool.
+        let unlocked = self.script(connection, unlock).await;
+        steps.and_then(|steps| unlocked.map(|()| steps))
+    }
+
+    /// Takes a lock that is waited for only so long.
+    async fn lock(&self, connection: &mut D::Connection, lock: &str) -> Result<(), Trouble> {
+        let sql = self.statements.template().sql(lock);
+        let rows = D::rows(connection, sql, D::Arguments::default()).await?;
+        let taken = rows.first().map(|row| D::int(row, 0)).transpose()?.flatten();
+        if taken == Some(1) {
+            return Ok(());
         }
-        Ok(steps)
+        let late = Error::timeout(D::SYNTAX.name, "migrate");
+        Err(late.with_detail("another process is still changing the schema").into())
     }
 
     async fn take_steps(
         &self,
         connection: &mut D::Connection,
         version: u32,
-    ) -> Result<Result<Vec<Step>, u32>, Trouble> {
-        self.script(connection, TRACK).await?;
-        let stored = self.stored_version(connection).await?;
-        if stored > Self::latest_version() {
-            return Ok(Err(stored));
+    ) -> Result<Result<Vec<Step>, MigrateError>, Trouble> {
+        let (stored, known) = (self.stored_version(connection).await?, Self::latest_version());
+        if stored > known {
+            return Ok(Err(MigrateError::Newer { found: stored, known }));
+        }
+        if stored == 0 && version > 0 {
+            let lacks = self.missing_columns(connection).await?.unwrap_or_default();
+            if !lacks.is_empty() {
+                return Ok(Err(MigrateError::Missing(lacks)));
+            }
+            self.script(connection, TRACK).await?;
         }
         let mut steps = Vec::new();
         let migrations = D::SYNTAX.schema.migrations;
@@ -248,6 +270,9 @@ impl<D: Dialect> SqlStore<D> {
         {
             self.take(connection, migration, false).await?;
             steps.push(Step { version: migration.version, name: migration.name, is_up: false });
+        }
+        if version == 0 {
+            self.script(connection, "DROP TABLE IF EXISTS {migrations}").await?;
         }
         Ok(Ok(steps))
     }
@@ -269,6 +294,10 @@ impl<D: Dialect> SqlStore<D> {
     }
 
     async fn stored_version(&self, connection: &mut D::Connection) -> Result<u32, Trouble> {
+        let table = self.table().beside("_migrations");
+        if names::<D>(connection, &table, D::SYNTAX.schema.columns).await?.is_empty() {
+            return Ok(0);
+        }
         let sql = self.statements.template().sql("SELECT MAX(version) FROM {migrations}");
         let rows = D::rows(connection, sql, D::Arguments::default()).await?;
         let version = rows.first().map(|row| D::int(row, 0)).transpose()?.flatten();
@@ -293,21 +322,23 @@ impl<D: Dialect> SqlStore<D> {
                 missing.push(Missing::Table(table.to_string()));
             }
         }
-        let columns = names::<D>(connection, self.table(), D::SYNTAX.schema.columns).await?;
-        if columns.is_empty() {
+        let Some(columns) = self.missing_columns(connection).await? else {
             missing.push(Missing::Table(self.table().to_string()));
             return Ok(missing);
-        }
+        };
+        missing.extend(columns);
         let indexes = names::<D>(connection, self.table(), D::SYNTAX.schema.indexes).await?;
-        let absent = |name: &&str| !columns.contains(*name);
-        missing.extend(
-            columns::expected()
-                .filter(absent)
-                .map(|name| Missing::Column(format!("{}.{name}", self.table()))),
-        );
         let expected = INDEXES.map(|suffix| format!("{}{suffix}", self.table().name()));
         missing.extend(expected.into_iter().filter(|name| !indexes.contains(name)).map(Missing::Index));
         Ok(missing)
+    }
+
+    /// The columns that the table lacks, or `None` without a table.
+    async fn missing_columns(&self, connection: &mut D::Connection) -> Result<Option<Vec<Missing>>, Trouble> {
+        let there = names::<D>(connection, self.table(), D::SYNTAX.schema.columns).await?;
+        let absent = columns::expected().filter(|name| !there.contains(*name));
+        let absent = absent.map(|name| Missing::Column(format!("{}.{name}", self.table())));
+        Ok((!there.is_empty()).then(|| absent.collect()))
     }
 
     fn table(&self) -> &TableName {
@@ -316,7 +347,7 @@ impl<D: Dialect> SqlStore<D> {
 }
 
 /// Where the version is kept.
-const TRACK: &str = "CREATE TABLE IF NOT EXISTS {migrations} (version INTEGER NOT NULL PRIMARY KEY, name VARCHAR(100) NOT NULL)";
+const TRACK: &str = "CREATE TABLE IF NOT EXISTS {migrations} (version BIGINT NOT NULL PRIMARY KEY, name VARCHAR(100) NOT NULL)";
 
 fn record(migration: &Migration) -> String {
     format!("INSERT INTO {{migrations}} (version, name) VALUES ({}, '{}')", migration.version, migration.name)

@@ -119,6 +119,10 @@ const END: &str = "ended_reason = ?, ended_by = ?, ended_at = ?, revision = revi
 const END_BY_DEADLINE: &str = "ended_reason = CASE WHEN deadline_at < expires_at THEN 'idle_timeout' ELSE 'absolute_timeout' END, \
      ended_by = 'system', revision = revision + 1, secret = NULL, refresh = NULL, data = ?, ended_at = deadline_at";
 
+/// Whether a row is live: binds now. An ended row has no deadline. `COALESCE` hides it from the planner of PostgreSQL, which would read
+/// the live sessions of everybody by the index of deadlines, and sort them, for a page or for those of a user with a long history.
+const LIVE: &str = "COALESCE(deadline_at > ?, FALSE)";
+
 impl Statements {
     pub(crate) fn new(table: TableName, syntax: &'static Syntax) -> Self {
         let template = Template { table, syntax };
@@ -134,23 +138,23 @@ impl Statements {
             load_many: BySize::new(|size| {
                 template.sql(&format!("SELECT {{columns}} FROM {{table}} WHERE {}", ids(size)))
             }),
-            // The sighting in this order, because MySQL assigns one after the other.
+            // The sighting in this order, because MySQL assigns one after the other. `+ 0`, because MariaDB would search the index of
+            // `ended_at` instead of the primary key, and lock the gap there into which new sessions go.
             update: template.sql(&format!(
                 "UPDATE {{table}} SET {}, revision = revision + 1, \
                  last_ip_address = CASE WHEN last_seen_at > ? THEN last_ip_address ELSE ? END, \
                  last_country_code = CASE WHEN last_seen_at > ? THEN last_country_code ELSE ? END, \
                  last_seen_at = CASE WHEN last_seen_at > ? THEN last_seen_at ELSE ? END \
-                 WHERE id = ? AND revision = ? AND ended_at IS NULL",
+                 WHERE id = ? AND revision = ? AND ended_at + 0 IS NULL",
                 columns::save()
             )),
             current: template
                 .sql("SELECT revision, ended_reason, ended_at, ended_by FROM {table} WHERE id = ?"),
             touch: template.sql(syntax.touch),
             lock_user: syntax.lock_user.map(|text| template.sql(text)),
-            live_of_user: template.sql(
-                "SELECT {history} FROM {table} \
-                 WHERE user_id = ? AND ended_at IS NULL AND deadline_at > ? AND id <> ?",
-            ),
+            live_of_user: template.sql(&format!(
+                "SELECT {{history}} FROM {{table}} WHERE user_id = ? AND ended_at IS NULL AND {LIVE} AND id <> ?"
+            )),
             end_device: end_active("user_id = ? AND device_id = ?"),
             end_ids: BySize::new(|size| end_active(&ids(size))),
             end_user: end_active("user_id = ?"),
@@ -202,11 +206,13 @@ impl Statements {
         let state = match query.state {
             StateFilter::Any => None,
             StateFilter::Ended => Some("ended_at IS NOT NULL"),
-            StateFilter::Live(_) => Some("ended_at IS NULL AND deadline_at > ?"),
+            StateFilter::Live(_) => Some(LIVE),
             _ => return None,
         };
         let conditions = [
             query.user.as_ref().map(|_| "user_id = ?"),
+            // For the index of a user's active sessions. Elsewhere PostgreSQL would take that one for everybody's.
+            query.user.as_ref().filter(|_| state == Some(LIVE)).map(|_| "ended_at IS NULL"),
             query.username.as_ref().map(|_| "username = ?"),
             state,
             query.kind.map(|_| "kind = ?"),
@@ -237,9 +243,10 @@ impl Template {
         }
     }
 
+    /// `+ 0` as in an update.
     fn end_selected(&self, end: &str, ids: usize) -> SqlStr {
         let ids = (self.syntax.ids)(ids);
-        self.sql(&format!("UPDATE {{table}} SET {end} WHERE ended_at IS NULL AND {ids}"))
+        self.sql(&format!("UPDATE {{table}} SET {end} WHERE ended_at + 0 IS NULL AND {ids}"))
     }
 }
 

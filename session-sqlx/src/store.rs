@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use session_core::prelude::*;
 use sqlx::{Pool, SqlStr};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::arguments::Arguments;
@@ -17,8 +19,11 @@ use crate::dialect::Dialect;
 use crate::error::Trouble;
 use crate::statements::Statements;
 
-/// How often a transaction is tried that others roll back. It is repeated at once: what made it fail has committed by then.
+/// How often a transaction is tried that others roll back, and statements that outdated connections cannot run.
 const ATTEMPTS: usize = 5;
+
+/// How much longer the pause is after each attempt.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Sessions in an SQL database, on the application's own pool. See the [crate's documentation](crate) for how to use it, and
 /// [`PostgresStore`](crate::PostgresStore), [`MysqlStore`](crate::MysqlStore), [`SqliteStore`](crate::SqliteStore) for what is
@@ -82,7 +87,7 @@ impl<D: Dialect> SqlStore<D> {
         HeldConnections { opened_for_loads: self.loads.opened(), opened_for_ends: self.ends.opened() }
     }
 
-    /// Repeats a step that other transactions rolled back.
+    /// Repeats a step in which nothing happened: other transactions rolled it back, or its connection was outdated.
     pub(crate) async fn repeated<T, F>(
         &self,
         operation: &'static str,
@@ -94,13 +99,17 @@ impl<D: Dialect> SqlStore<D> {
         let mut attempt = 1;
         loop {
             match step().await {
-                Err(trouble) if attempt < ATTEMPTS && trouble.is_rolled_back::<D>() => attempt += 1,
+                Err(trouble) if attempt < ATTEMPTS && trouble.is_worth_repeating::<D>() => {
+                    pause(attempt).await;
+                    attempt += 1;
+                }
                 result => return result.map_err(|trouble| trouble.into_error::<D>(operation)),
             }
         }
     }
 
-    /// Waits for the turn to write, where there are turns.
+    /// Waits for the turn to write, where there are turns. With a connection in hand: who waits for one meanwhile would keep those
+    /// waiting who have theirs, and an end does not wait for the pool.
     pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed.
         self.writers.as_ref()?.acquire().await.ok()
@@ -108,8 +117,8 @@ impl<D: Dialect> SqlStore<D> {
 
     /// Runs one statement that writes and returns how many rows it changed.
     async fn write(&self, sql: &SqlStr, arguments: Arguments<D>) -> Result<u64, Trouble> {
-        let _turn = self.turn().await;
         let mut connection = Borrowed::from(&self.pool).await?;
+        let _turn = self.turn().await;
         let changed = D::execute(&mut connection, sql.clone(), arguments.finish()?).await;
         connection.settle(changed.map_err(Trouble::from))
     }
@@ -132,8 +141,8 @@ impl<D: Dialect> SqlStore<D> {
         user: &UserId,
         limit: &SessionLimit,
     ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
-        let _turn = self.turn().await;
         let mut connection = Borrowed::from(&self.pool).await?;
+        let _turn = self.turn().await;
         let evicted = self.insert_limited_on(&mut connection, record, user, limit).await;
         connection.settle(evicted)
     }
@@ -141,15 +150,15 @@ impl<D: Dialect> SqlStore<D> {
     async fn load_rows(&self, sql: &SqlStr, ids: &[SessionId]) -> Result<Vec<D::Row>, Trouble> {
         let mut lease = self.loads.lease().await?;
         if lease.is_old {
-            let rows = D::rows(&mut lease, sql.clone(), Arguments::<D>::ids_or_one(ids).finish()?).await;
-            match lease.settle(rows.map_err(Trouble::from)) {
+            let rows = rows_of::<D>(&mut lease, sql, ids).await;
+            match lease.settle(rows) {
                 Err(trouble) if !trouble.spares_connection::<D>() => self.loads.forget(),
                 result => return result,
             }
             lease = self.loads.lease().await?;
         }
-        let rows = D::rows(&mut lease, sql.clone(), Arguments::<D>::ids_or_one(ids).finish()?).await;
-        lease.settle(rows.map_err(Trouble::from))
+        let rows = rows_of::<D>(&mut lease, sql, ids).await;
+        lease.settle(rows)
     }
 
     async fn load_records(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
@@ -238,6 +247,26 @@ impl<D: Dialect> SqlStore<D> {
     }
 }
 
+/// The rows of sessions. The one row of one session is asked for as such, because the driver's stream of many costs more.
+async fn rows_of<D: Dialect>(
+    connection: &mut D::Connection,
+    sql: &SqlStr,
+    ids: &[SessionId],
+) -> Result<Vec<D::Row>, Trouble> {
+    let arguments = Arguments::<D>::ids_or_one(ids).finish()?;
+    match ids {
+        [_] => Ok(D::first_row(connection, sql.clone(), arguments).await?.into_iter().collect()),
+        _ => Ok(D::rows(connection, sql.clone(), arguments).await?),
+    }
+}
+
+/// Waits for 2, 4, 6, 8 ms. Who repeats at once takes the locks again before the other one of a deadlock gets them, and meets it again.
+async fn pause(attempt: usize) {
+    if Handle::try_current().is_ok() {
+        tokio::time::sleep(PAUSE * u32::try_from(attempt).unwrap_or(1)).await;
+    }
+}
+
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<D: Dialect> SessionStore for SqlStore<D> {
@@ -312,7 +341,7 @@ impl<D: Dialect> SessionStore for SqlStore<D> {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        self.repeated("expire", || self.end_expired(now, limit)).await
+        self.end_expired(now, limit).await
     }
 
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<u64> {

@@ -1,9 +1,11 @@
 //! The SQL stores beside the raw prepared statement, on the same server and the same pool.
 
+mod bulk;
 mod floors;
 mod postgres;
 mod store;
 
+pub use bulk::{Sweep, end_many, sweep};
 pub use floors::RawFloor;
 pub use postgres::{PipelinedFloor, validate_at_once};
 pub use store::{SqlScene, mysql, postgres, sqlite};

@@ -194,8 +194,9 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// # Contract
     /// - The deadline is checked again inside the claim: a session that was touched meanwhile stays.
     /// - Each ends with the reason and the time of its deadline ([`SessionRecord::expiry`]), by the system.
-    /// - Two sweepers never claim the same row, nor wait for each other.
-    /// - Fewer than `limit` results mean that nothing was left to claim.
+    /// - Two sweepers never claim the same row, nor wait for each other: what another call holds, one that was dropped included, is
+    ///   passed by and left for a later sweep.
+    /// - Fewer than `limit` results mean that nothing else was left to claim.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a limit above [`MAX_BATCH`](crate::limits::MAX_BATCH).

@@ -1,7 +1,7 @@
 ALTER TABLE {table}
-    DROP INDEX `{name}_user`,
-    DROP INDEX `{name}_active`,
-    DROP INDEX `{name}_username`,
-    DROP INDEX `{name}_created`,
-    DROP INDEX `{name}_deadline`,
-    DROP INDEX `{name}_ended`;
+    DROP INDEX `{name}_user_idx`,
+    DROP INDEX `{name}_active_idx`,
+    DROP INDEX `{name}_username_idx`,
+    DROP INDEX `{name}_created_idx`,
+    DROP INDEX `{name}_deadline_idx`,
+    DROP INDEX `{name}_ended_idx`;

@@ -1,6 +1,6 @@
-DROP INDEX {schema}"{name}_user";
-DROP INDEX {schema}"{name}_active";
-DROP INDEX {schema}"{name}_username";
-DROP INDEX {schema}"{name}_created";
-DROP INDEX {schema}"{name}_deadline";
-DROP INDEX {schema}"{name}_ended";
+DROP INDEX IF EXISTS {schema}"{name}_user_idx";
+DROP INDEX IF EXISTS {schema}"{name}_active_idx";
+DROP INDEX IF EXISTS {schema}"{name}_username_idx";
+DROP INDEX IF EXISTS {schema}"{name}_created_idx";
+DROP INDEX IF EXISTS {schema}"{name}_deadline_idx";
+DROP INDEX IF EXISTS {schema}"{name}_ended_idx";

@@ -42,6 +42,14 @@ pub trait Dialect: Database<Connection: Debug> + Debug + sealed::Sealed {
         arguments: Self::Arguments,
     ) -> impl Future<Output = Result<Vec<Self::Row>, sqlx::Error>> + Send;
 
+    /// Runs a prepared statement that finds one row at most.
+    #[doc(hidden)]
+    fn first_row(
+        connection: &mut Self::Connection,
+        sql: SqlStr,
+        arguments: Self::Arguments,
+    ) -> impl Future<Output = Result<Option<Self::Row>, sqlx::Error>> + Send;
+
     /// Runs a prepared statement and returns how many rows it changed.
     #[doc(hidden)]
     fn execute(
@@ -176,6 +184,14 @@ macro_rules! forward_to_driver {
             sqlx::query_with(sql, arguments).fetch_all(connection).await
         }
 
+        async fn first_row(
+            connection: &mut $connection,
+            sql: SqlStr,
+            arguments: $arguments,
+        ) -> Result<Option<$row>, sqlx::Error> {
+            sqlx::query_with(sql, arguments).fetch_optional(connection).await
+        }
+
         async fn execute(
             connection: &mut $connection,
             sql: SqlStr,
@@ -188,7 +204,15 @@ macro_rules! forward_to_driver {
         async fn script(connection: &mut $connection, sql: SqlStr) -> Result<(), sqlx::Error> {
             sqlx::raw_sql(sql).execute(connection).await.map(drop)
         }
+    };
+}
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+use forward_to_driver;
 
+/// The same for reading, where the driver's own way is quick enough.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+macro_rules! read_by_driver {
+    ($row:ty) => {
         fn bytes(row: &$row, column: usize) -> Result<Option<&[u8]>, sqlx::Error> {
             row.try_get(column)
         }
@@ -200,10 +224,14 @@ macro_rules! forward_to_driver {
         fn real(row: &$row, column: usize) -> Result<Option<f64>, sqlx::Error> {
             row.try_get(column)
         }
+
+        fn flag(row: &$row, column: usize) -> Result<bool, sqlx::Error> {
+            row.try_get(column)
+        }
     };
 }
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-use forward_to_driver;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+use read_by_driver;
 
 /// A list that is as long as the next power of two, so that a connection prepares few statements instead of 500.
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
@@ -212,8 +240,7 @@ fn in_list(ids: usize) -> String {
 }
 
 /// Ids for such a list: the last one again and again changes nothing.
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
-fn padded(ids: &[SessionId]) -> impl Iterator<Item = &SessionId> {
+pub(crate) fn padded<T>(ids: &[T]) -> impl Iterator<Item = &T> {
     let missing = ids.len().next_power_of_two() - ids.len();
     ids.iter().chain(ids.last().into_iter().cycle().take(missing))
 }
@@ -234,7 +261,7 @@ fn uuid_bytes(bytes: Option<&[u8]>) -> Result<Option<[u8; 16]>, sqlx::Error> {
     bytes.map(|bytes| bytes.try_into().map_err(|_| sqlx::Error::Decode("not 16 bytes".into()))).transpose()
 }
 
-#[cfg(feature = "mysql")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 fn utf8(bytes: Option<&[u8]>) -> Result<Option<&str>, sqlx::Error> {
     bytes
         .map(|bytes| std::str::from_utf8(bytes).map_err(|_| sqlx::Error::Decode("not UTF-8".into())))

@@ -11,6 +11,13 @@ use crate::migrate::migrations;
 
 impl sealed::Sealed for MySql {}
 
+/// The name of the lock of a table, with its database.
+macro_rules! migration_lock {
+    () => {
+        "MD5(CONCAT('session-kit ', COALESCE({schema_text}, DATABASE(), ''), '.', {name_text}))"
+    };
+}
+
 impl Dialect for MySql {
     const SYNTAX: Syntax = Syntax {
         name: "mysql",
@@ -42,9 +49,10 @@ impl Dialect for MySql {
         schema: SchemaSyntax {
             migrations: migrations!("mysql"),
             transactional: false,
-            // Until the connection ends or the lock is given back; waits a minute at most.
-            lock: Some("SELECT GET_LOCK('session-kit {lock}', 60)"),
-            unlock: Some("SELECT RELEASE_LOCK('session-kit {lock}')"),
+            // Until the connection ends or the lock is given back; waits a minute at most. The names of locks are those of the whole
+            // server, and have up to 64 letters.
+            lock: Some(concat!("SELECT GET_LOCK(", migration_lock!(), ", 60)")),
+            unlock: Some(concat!("SELECT RELEASE_LOCK(", migration_lock!(), ")")),
             further_tables: &["_locks"],
             columns: "SELECT column_name FROM information_schema.columns
                 WHERE table_schema = COALESCE({schema_text}, DATABASE()) AND table_name = {name_text}",
@@ -74,10 +82,7 @@ impl Dialect for MySql {
     }
 
     super::forward_to_driver!(MySqlConnection, MySqlArguments, MySqlRow);
-
-    fn flag(row: &MySqlRow, column: usize) -> Result<bool, sqlx::Error> {
-        row.try_get(column)
-    }
+    super::read_by_driver!(MySqlRow);
 
     /// Binary columns hold text too, see the migrations.
     fn text(row: &MySqlRow, column: usize) -> Result<Option<&str>, sqlx::Error> {
@@ -97,6 +102,8 @@ impl Dialect for MySql {
             1062 => Failure::Duplicate,
             // Deadlock; a row changed since it was read (MariaDB with innodb_snapshot_isolation).
             1213 | 1020 => Failure::RolledBack,
+            // The table was changed; another server answers, which knows nothing of the statement.
+            1615 | 1243 => Failure::Outdated,
             1205 => Failure::Timeout("a lock was not free in time"),
             1317 | 1969 | 3024 => {
                 Failure::Timeout("the statement was cancelled, by its time limit or by hand")

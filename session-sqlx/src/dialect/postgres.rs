@@ -2,8 +2,8 @@
 
 use session_core::{SessionId, Touch};
 use sqlx::error::{BoxDynError, DatabaseError};
-use sqlx::postgres::{PgArguments, PgConnection, PgRow};
-use sqlx::{Arguments, Postgres, Row, SqlStr};
+use sqlx::postgres::{PgArguments, PgConnection, PgDatabaseError, PgRow};
+use sqlx::{Arguments, Postgres, Row, SqlStr, ValueRef};
 use uuid::Uuid;
 
 use super::{Claim, Dialect, SchemaSyntax, Syntax, Value, sealed};
@@ -78,16 +78,32 @@ impl Dialect for Postgres {
 
     super::forward_to_driver!(PgConnection, PgArguments, PgRow);
 
+    fn bytes(row: &PgRow, column: usize) -> Result<Option<&[u8]>, sqlx::Error> {
+        cell(row, column)
+    }
+
     fn flag(row: &PgRow, column: usize) -> Result<bool, sqlx::Error> {
-        row.try_get(column)
+        match cell(row, column)? {
+            Some([0]) => Ok(false),
+            Some([1]) => Ok(true),
+            _ => Err(sqlx::Error::Decode("not a boolean".into())),
+        }
+    }
+
+    fn int(row: &PgRow, column: usize) -> Result<Option<i64>, sqlx::Error> {
+        Ok(fixed(row, column)?.map(i64::from_be_bytes))
+    }
+
+    fn real(row: &PgRow, column: usize) -> Result<Option<f64>, sqlx::Error> {
+        Ok(fixed(row, column)?.map(f64::from_be_bytes))
     }
 
     fn text(row: &PgRow, column: usize) -> Result<Option<&str>, sqlx::Error> {
-        row.try_get(column)
+        super::utf8(cell(row, column)?)
     }
 
     fn uuid(row: &PgRow, column: usize) -> Result<Option<[u8; 16]>, sqlx::Error> {
-        Ok(row.try_get::<Option<Uuid>, _>(column)?.map(Uuid::into_bytes))
+        fixed(row, column)
     }
 
     /// By SQLSTATE: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
@@ -96,6 +112,9 @@ impl Dialect for Postgres {
         match &*code {
             "23505" => Failure::Duplicate,
             "40001" | "40P01" => Failure::RolledBack,
+            // Somebody threw away what was prepared, such as a pool's hook that says `DISCARD ALL`.
+            "26000" => Failure::Outdated,
+            "0A000" if is_outdated(error) => Failure::Outdated,
             "57014" => Failure::Timeout("the statement was cancelled, by its time limit or by hand"),
             "55P03" => Failure::Timeout("a lock was not free in time"),
             "25006" => Failure::Unavailable("the server is read-only"),
@@ -113,4 +132,23 @@ impl Dialect for Postgres {
             _ => Failure::Other,
         }
     }
+}
+
+/// "cached plan must not change result type", which has no code of its own, and a text in the language of the server.
+fn is_outdated(error: &dyn DatabaseError) -> bool {
+    error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::routine)
+        == Some("RevalidateCachedQuery")
+}
+
+/// The bytes of a cell. Rows of prepared statements come in PostgreSQL's binary form, which is plain for our types; sqlx's own way
+/// through the type of each of forty columns takes as long as a third of a load.
+fn cell(row: &PgRow, column: usize) -> Result<Option<&[u8]>, sqlx::Error> {
+    let value = row.try_get_raw(column)?;
+    if value.is_null() { Ok(None) } else { value.as_bytes().map(Some).map_err(sqlx::Error::Decode) }
+}
+
+fn fixed<const N: usize>(row: &PgRow, column: usize) -> Result<Option<[u8; N]>, sqlx::Error> {
+    let width =
+        |bytes: &[u8]| bytes.try_into().map_err(|_| sqlx::Error::Decode("a column of another type".into()));
+    cell(row, column)?.map(width).transpose()
 }

@@ -69,10 +69,7 @@ impl Dialect for Sqlite {
     }
 
     super::forward_to_driver!(SqliteConnection, SqliteArguments, SqliteRow);
-
-    fn flag(row: &SqliteRow, column: usize) -> Result<bool, sqlx::Error> {
-        row.try_get(column)
-    }
+    super::read_by_driver!(SqliteRow);
 
     fn text(row: &SqliteRow, column: usize) -> Result<Option<&str>, sqlx::Error> {
         row.try_get(column)
@@ -98,9 +95,9 @@ impl Dialect for Sqlite {
             (_, 11 | 26) => Failure::Corrupt("the database file is damaged"),
             // SQLite has no code of its own for these.
             (_, 1)
-                if ["no such table", "no such column"]
+                if ["no such table", "no such column", "has no column named"]
                     .iter()
-                    .any(|text| error.message().starts_with(text)) =>
+                    .any(|text| error.message().contains(text)) =>
             {
                 Failure::Unavailable(
                     "the table is missing or not as expected; `verify` says what, `migrate` makes it",

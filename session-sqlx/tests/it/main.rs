@@ -1,6 +1,9 @@
 //! The conformance suite on every database, and what is special to SQL.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
+mod faults;
+mod migrations;
+mod plans;
 mod support;
 
 mod conformance {

@@ -20,6 +20,8 @@ pub(crate) const FIGURES: &[(&str, Measure)] = &[
     ("postgres_save", postgres_save),
     ("postgres_touch", postgres_touch),
     ("postgres_list", postgres_list),
+    ("postgres_sign_in_p99_during_sweep", postgres_sweep),
+    ("postgres_end_10000", postgres_end_10000),
     ("mysql_load", mysql_load),
     ("mysql_create", mysql_create),
     ("mysql_save", mysql_save),
@@ -107,4 +109,22 @@ fn postgres_validate_64_tasks() -> Figure {
         |times| floor.load_at_once(&scene, &ids, times),
     );
     Figure::ratio("postgres_validate_64_tasks", times, 0.5)
+}
+
+/// How much slower the slowest hundredth of sign-ins gets while a backlog of a million expired sessions is swept.
+fn postgres_sweep() -> Figure {
+    let sweep = sql::sweep(&sql::postgres(2), 1_000_000);
+    assert_eq!(sweep.ended, 1_000_000, "the whole backlog");
+    eprintln!("{sweep:?}");
+    let times = (sweep.p99_during.as_secs_f64() * 1e9, sweep.p99_alone.as_secs_f64() * 1e9);
+    Figure::ratio("postgres_sign_in_p99_during_sweep", times, 5.0)
+}
+
+/// Ten thousand sessions of one user ended in batches, beside one statement that locks them all.
+fn postgres_end_10000() -> Figure {
+    sql::on_one_core(|| {
+        let (ours, raw) = sql::end_many(&sql::postgres(1), 10_000);
+        let times = (ours.as_secs_f64() * 1e5, raw.as_secs_f64() * 1e5);
+        Figure::ratio("postgres_end_10000", times, 3.0)
+    })
 }

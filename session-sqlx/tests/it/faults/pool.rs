@@ -1,0 +1,111 @@
+//! A pool that has no connection to give, and how many connections a store takes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use session_conformance::fixtures::{logged_out, record};
+use session_core::{EndScope, ErrorKind, SessionStore};
+use tokio::task::JoinSet;
+
+use super::calls::{
+    CALLS, assert_fails, assert_recovers, assert_transient, assert_works, call, given, in_time,
+};
+use super::lab::{Lab, pool_of};
+use super::target::Target;
+use super::{DEADLINE, on_each_database, on_each_server};
+
+on_each_database!(requests_and_revocations_get_through_while_the_pool_is_exhausted);
+
+mod connections {
+    super::on_each_server!(the_pool_and_three_connections_more_are_enough, a_full_server_is_an_outage);
+
+    use super::{a_full_server_is_an_outage, the_pool_and_three_connections_more_are_enough};
+}
+
+/// How long the pool of these tests waits for a connection.
+const ACQUIRE: Duration = Duration::from_millis(300);
+
+async fn requests_and_revocations_get_through_while_the_pool_is_exhausted<D: Target>() {
+    let Some(lab) = Lab::<D>::start().await else { return };
+    let pool = pool_of::<D>(2).acquire_timeout(ACQUIRE).connect(&lab.url).await.unwrap();
+    let store = lab.store_on(pool.clone());
+    store.connect().await.unwrap();
+    let session = given(&store, "ann").await;
+    let held = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+
+    let began = Instant::now();
+    let create = in_time(DEADLINE, "create", store.create(Arc::new(record("bob")), None));
+    let requests = async {
+        assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1);
+        let ended = store.end(&EndScope::id(session.id), &logged_out(2)).await.unwrap();
+        assert_eq!(ended.len(), 1);
+        assert!(store.load(&[session.id]).await.unwrap()[0].ended().is_some());
+        assert!(began.elapsed() < ACQUIRE / 2, "waited for the pool: {:?}", began.elapsed());
+    };
+    let (created, ()) = tokio::join!(create, requests);
+    let error = assert_fails("create", ErrorKind::Unavailable, created);
+    assert_eq!(
+        error.to_string(),
+        format!("{} create: unavailable (the pool has no connection to give)", error.backend())
+    );
+    assert!(began.elapsed() < ACQUIRE * 2, "{:?}", began.elapsed());
+
+    drop(held);
+    assert_works(&store).await;
+}
+
+async fn the_pool_and_three_connections_more_are_enough<D: Target>() {
+    const POOL: u32 = 5;
+    let Some(lab) = Lab::<D>::start().await else { return };
+    let store = Arc::new(lab.store(pool_of(POOL)));
+    let session = given(&store, "dora").await;
+    let mut watcher = lab.raw().await;
+    let mut calls = JoinSet::new();
+    for number in 0..200 {
+        let (store, session) = (Arc::clone(&store), Arc::clone(&session));
+        calls.spawn(async move {
+            match call(&store, CALLS[number % CALLS.len()], &session).await {
+                // All update the same revision of a session that a sweep ends, and one is the first.
+                Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Ended) => {}
+                result => result.unwrap(),
+            }
+        });
+    }
+    let mut most = 0;
+    while !calls.is_empty() {
+        most = most.max(watcher.number(D::CLIENTS).await);
+        while let Some(call) = calls.try_join_next() {
+            call.unwrap();
+        }
+    }
+    println!("at most {most} connections");
+    assert!((4..=i64::from(POOL) + 3).contains(&most), "{most} connections");
+}
+
+async fn a_full_server_is_an_outage<D: Target>() {
+    let Some(lab) = Lab::<D>::start_with(false, &[("max_connections", "12")]).await else { return };
+    let store = lab.store(pool_of(2).acquire_timeout(ACQUIRE));
+    let session = given(&store, "dora").await;
+    let mut others = Vec::new();
+    while let Ok(other) = <D::Connection as sqlx::Connection>::connect(&lab.url).await {
+        others.push(other);
+    }
+    assert!(others.len() > 4, "only {} connections", others.len());
+    // With the connection that it has.
+    given(&store, "ann").await;
+
+    let late = lab.store(pool_of(2).acquire_timeout(ACQUIRE));
+    let calls = CALLS.map(|name| {
+        let (store, session) = (&late, &session);
+        async move {
+            let result = in_time(DEADLINE, name, call(store, name, session)).await;
+            assert_fails(name, ErrorKind::Unavailable, result)
+        }
+    });
+    join_all(calls).await;
+    assert_transient("connect", in_time(DEADLINE, "connect", late.connect()).await);
+    drop(others);
+    assert_recovers(&late).await;
+    assert_recovers(&store).await;
+}

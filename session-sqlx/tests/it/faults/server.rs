@@ -1,0 +1,105 @@
+//! A server that is stopped, killed and started again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_core::rules::RequestClient;
+use session_core::{ErrorKind, SessionStore};
+use session_manager::{NewSession, SessionManager, ValidateError};
+use session_sqlx::SqlStore;
+
+use super::calls::{assert_all_fail, assert_recovers, assert_works, given};
+use super::lab::{Lab, pool_of};
+use super::load::Load;
+use super::target::Target;
+use super::{RECOVERY, on_each_server};
+
+on_each_server!(
+    a_stopped_server_is_an_outage_and_nothing_else,
+    a_crash_loses_nothing_that_was_promised,
+    a_server_that_comes_up_later_is_found,
+);
+
+/// Not on purpose shorter than the tests' own deadline: several validations are made one after the other.
+const STORE_DEADLINE: Duration = Duration::from_millis(300);
+
+async fn a_stopped_server_is_an_outage_and_nothing_else<D: Target>() {
+    let Some(mut lab) = Lab::<D>::start().await else { return };
+    let store = Arc::new(lab.store(pool_of(3)));
+    store.connect().await.unwrap();
+    assert_works(&*store).await;
+    let session = given(&store, "dora").await;
+    let manager = manager_of(&store);
+    let created = manager.create(NewSession::for_user("carl".parse().unwrap())).await.unwrap();
+    let token = created.token.expose().to_owned();
+
+    lab.server(session_servers::Server::pause);
+    assert_all_fail(&store, &session).await;
+    for _ in 0..3 {
+        assert_unavailable(&manager, &token, ErrorKind::Timeout).await;
+    }
+    let signed_out = manager.logout(&created.session).await.unwrap_err();
+    assert_eq!(signed_out.kind(), ErrorKind::Timeout);
+    assert_all_fail(&store, &session).await;
+
+    lab.server(session_servers::Server::resume);
+    let took = assert_recovers(&*store).await;
+    println!("recovered after {took:?}");
+    assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1);
+    // The sign-out was not confirmed then, and is carried through.
+    let gone = async {
+        while manager.validate(&token, &RequestClient::default()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(RECOVERY, gone).await.unwrap();
+    manager.shutdown().await;
+}
+
+fn manager_of<D: Target>(store: &Arc<SqlStore<D>>) -> SessionManager {
+    let builder = SessionManager::builder(Arc::clone(store)).with_store_deadline(STORE_DEADLINE);
+    builder.with_sweep_interval(None).build().unwrap()
+}
+
+/// Asserts that nobody is signed out because nobody can tell.
+async fn assert_unavailable(manager: &SessionManager, token: &str, kind: ErrorKind) {
+    let answer = manager.validate(token, &RequestClient::default()).await;
+    let Err(ValidateError::Unavailable(error)) = answer else { panic!("{answer:?}") };
+    assert_eq!(error.kind(), kind, "{error:?}");
+}
+
+async fn a_crash_loses_nothing_that_was_promised<D: Target>() {
+    let Some(mut lab) = Lab::<D>::start_with(true, &[]).await else { return };
+    let store = Arc::new(lab.store(pool_of(4)));
+    let load = Load::start(&store);
+    load.wait_for_rounds(20).await;
+    for is_crash in [false, true] {
+        lab.server(|server| if is_crash { server.kill() } else { server.stop() });
+        load.wait_for_failures().await;
+        lab.server(session_servers::Server::start_again);
+        let took = load.wait_for_rounds(20).await;
+        println!("crash: {is_crash}, works again after {took:?}");
+    }
+    load.assert_kept().await;
+    assert_works(&*store).await;
+}
+
+async fn a_server_that_comes_up_later_is_found<D: Target>() {
+    let Some(mut lab) = Lab::<D>::start().await else { return };
+    let before = Arc::new(lab.store(pool_of(1)));
+    let session = given(&before, "dora").await;
+    let signed_in = NewSession::for_user("carl".parse().unwrap());
+    let token = manager_of(&before).create(signed_in).await.unwrap().token.expose().to_owned();
+    lab.server(session_servers::Server::stop);
+    let store = lab.store(pool_of(3));
+    assert_all_fail(&store, &session).await;
+    // The pool gives up before the manager does.
+    let impatient = Arc::new(lab.store(pool_of(3).acquire_timeout(STORE_DEADLINE / 3)));
+    let manager = manager_of(&impatient);
+    assert_unavailable(&manager, &token, ErrorKind::Unavailable).await;
+    lab.server(session_servers::Server::start_again);
+    assert_recovers(&store).await;
+    assert_recovers(&*impatient).await;
+    manager.validate(&token, &RequestClient::default()).await.unwrap();
+    assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1);
+}

@@ -1,0 +1,204 @@
+//! What differs between the databases, for those who make them fail.
+
+use session_servers::Kind;
+use session_sqlx::Dialect;
+use sqlx::{MySql, Postgres, Sqlite};
+
+/// A kind of database to fail.
+pub(super) trait Target: Dialect {
+    /// Its server; SQLite has none.
+    const KIND: Option<Kind>;
+    /// How many clients are connected, without the one who asks.
+    const CLIENTS: &str;
+    /// How many of them have a transaction open and do nothing.
+    const IDLE_IN_TRANSACTION: &str;
+    /// How many of them wait for a lock.
+    const WAITING: &str;
+    /// The transactions that were ended for a deadlock so far.
+    const DEADLOCKS: &str;
+    /// The content of a row as text, whatever is in it. `{cells}` are those of [`CELLS`], in hexadecimal.
+    const CONTENT: &str;
+
+    /// Puts bytes into a text column, where the database lets it be done.
+    const NOT_UTF8: Option<&str>;
+    /// Gives a connection's statements 400 ms, and its locks, and closes it when it is idle for a moment.
+    const LIMIT_STATEMENTS: &str;
+    const LIMIT_LOCKS: &str;
+    const LIMIT_IDLENESS: &str;
+    /// Keeps everybody away from the table, until it is unlocked.
+    const LOCK_TABLE: &str;
+    const UNLOCK_TABLE: &str;
+    /// Lets a connection be the first to find that it waits for ever, or the last.
+    const FIND_DEADLOCKS_SOON: &str;
+    const FIND_DEADLOCKS_LATE: &str;
+    /// What ends a transaction, as it is sent.
+    const COMMIT: &[u8];
+    /// The setting of how transactions see each other.
+    const ISOLATION: &str;
+    /// Changes the type of a column.
+    const WIDEN_LABEL: &str;
+    /// Makes a user `common` who may do anything to tables, but cannot write where it is forbidden.
+    const COMMON_USER: &[&str];
+    /// Forbids to write, and allows it again.
+    const READ_ONLY: &[&str];
+    const READ_WRITE: &[&str];
+
+    /// Makes a setting of the server's command line.
+    fn setting(name: &str, value: &str) -> Vec<String>;
+
+    /// A literal of bytes.
+    fn blob(bytes: &[u8]) -> String {
+        format!("X'{}'", hex(bytes))
+    }
+
+    /// The last bytes that an end sends before it is done: the id in its only statement, or those that end a transaction.
+    fn end_sends(id: &[u8; 16]) -> Vec<u8> {
+        id.to_vec()
+    }
+
+    /// A literal of an id.
+    fn id(id: &[u8; 16]) -> String {
+        Self::blob(id)
+    }
+}
+
+/// What tells one row from another.
+pub(super) const CELLS: [&str; 26] = [
+    "id",
+    "revision",
+    "user_id",
+    "username",
+    "kind",
+    "created_at",
+    "authenticated_at",
+    "last_seen_at",
+    "expires_at",
+    "idle_timeout",
+    "credential_version",
+    "ended_reason",
+    "ended_at",
+    "ended_by",
+    "secret",
+    "refresh",
+    "auth",
+    "ip_address",
+    "user_agent",
+    "device_kind",
+    "geo_country_code",
+    "last_ip_address",
+    "last_country_code",
+    "device_id",
+    "label",
+    "data",
+];
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Target for Postgres {
+    const KIND: Option<Kind> = Some(Kind::Postgres);
+    const CLIENTS: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
+                           AND pid <> pg_backend_pid()";
+    // Advisory locks too: they would keep a user from signing in.
+    const IDLE_IN_TRANSACTION: &str = "SELECT (SELECT COUNT(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%') \
+         + (SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory')";
+    const WAITING: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    const DEADLOCKS: &str = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    const CONTENT: &str = "SELECT t::text FROM {t} AS t";
+    const NOT_UTF8: Option<&str> = None;
+    const LIMIT_STATEMENTS: &str = "SET statement_timeout = '400ms'";
+    const LIMIT_LOCKS: &str = "SET lock_timeout = '400ms'";
+    const LIMIT_IDLENESS: &str = "SET idle_session_timeout = '500ms'";
+    const LOCK_TABLE: &str = "BEGIN; LOCK TABLE {t} IN ACCESS EXCLUSIVE MODE";
+    const UNLOCK_TABLE: &str = "ROLLBACK";
+    const FIND_DEADLOCKS_SOON: &str = "SET deadlock_timeout = '300ms'";
+    const FIND_DEADLOCKS_LATE: &str = "SET deadlock_timeout = '20s'";
+    const COMMIT: &[u8] = b"COMMIT\0";
+    const ISOLATION: &str = "default_transaction_isolation";
+    const WIDEN_LABEL: &str = "ALTER TABLE {t} ALTER COLUMN label TYPE VARCHAR(200)";
+    const COMMON_USER: &[&str] = &["CREATE ROLE common LOGIN", "GRANT ALL ON {t} TO common"];
+    // Connections that are open notice too, as they do when their server becomes a standby.
+    const READ_ONLY: &[&str] =
+        &["ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"];
+    const READ_WRITE: &[&str] = &[
+        "SET default_transaction_read_only = off",
+        "ALTER SYSTEM RESET default_transaction_read_only",
+        "SELECT pg_reload_conf()",
+    ];
+
+    fn setting(name: &str, value: &str) -> Vec<String> {
+        vec!["-c".to_owned(), format!("{name}={value}")]
+    }
+
+    fn blob(bytes: &[u8]) -> String {
+        format!("'\\x{}'::bytea", hex(bytes))
+    }
+
+    fn id(id: &[u8; 16]) -> String {
+        format!("'{}'::uuid", hex(id))
+    }
+}
+
+impl Target for MySql {
+    const KIND: Option<Kind> = Some(Kind::Mysql);
+    const CLIENTS: &str = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'root' \
+                           AND id <> CONNECTION_ID()";
+    const IDLE_IN_TRANSACTION: &str = "SELECT COUNT(*) FROM information_schema.innodb_trx AS t \
+         JOIN information_schema.processlist AS p ON p.id = t.trx_mysql_thread_id WHERE p.command = 'Sleep'";
+    const WAITING: &str = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'";
+    const DEADLOCKS: &str = "SELECT CAST(variable_value AS SIGNED) FROM information_schema.global_status \
+                             WHERE variable_name = 'INNODB_DEADLOCKS'";
+    const CONTENT: &str = "SELECT CAST(CONCAT_WS('|', {cells}) AS BINARY) FROM {t}";
+    const NOT_UTF8: Option<&str> = Some("username = X'ff41'");
+    const LIMIT_STATEMENTS: &str = "SET max_statement_time = 0.4";
+    // Whole seconds.
+    const LIMIT_LOCKS: &str = "SET innodb_lock_wait_timeout = 1";
+    const LIMIT_IDLENESS: &str = "SET wait_timeout = 1";
+    const LOCK_TABLE: &str = "LOCK TABLES {t} WRITE";
+    const UNLOCK_TABLE: &str = "UNLOCK TABLES";
+    // It looks at once, and prefers the one that wrote less.
+    const FIND_DEADLOCKS_SOON: &str = "DO 0";
+    const FIND_DEADLOCKS_LATE: &str = "DO 0";
+    const COMMIT: &[u8] = b"\x03COMMIT";
+    const ISOLATION: &str = "transaction_isolation";
+    const WIDEN_LABEL: &str = "ALTER TABLE {t} MODIFY COLUMN label VARCHAR(200)";
+    const COMMON_USER: &[&str] = &["CREATE USER common@'%'", "GRANT ALL ON test.* TO common@'%'"];
+    const READ_ONLY: &[&str] = &["SET GLOBAL read_only = 1"];
+    const READ_WRITE: &[&str] = &["SET GLOBAL read_only = 0"];
+
+    fn setting(name: &str, value: &str) -> Vec<String> {
+        vec![format!("--{}={value}", name.replace('_', "-"))]
+    }
+
+    fn end_sends(_id: &[u8; 16]) -> Vec<u8> {
+        Self::COMMIT.to_vec()
+    }
+}
+
+impl Target for Sqlite {
+    const KIND: Option<Kind> = None;
+    const CLIENTS: &str = "SELECT 0";
+    const IDLE_IN_TRANSACTION: &str = "SELECT 0";
+    const WAITING: &str = "SELECT 0";
+    const DEADLOCKS: &str = "SELECT 0";
+    const CONTENT: &str = "SELECT concat_ws('|', {cells}) FROM {t}";
+    const NOT_UTF8: Option<&str> = Some("username = CAST(X'ff41' AS TEXT)");
+    const LIMIT_STATEMENTS: &str = "";
+    const LIMIT_LOCKS: &str = "";
+    const LIMIT_IDLENESS: &str = "";
+    const LOCK_TABLE: &str = "";
+    const UNLOCK_TABLE: &str = "";
+    const FIND_DEADLOCKS_SOON: &str = "";
+    const FIND_DEADLOCKS_LATE: &str = "";
+    const COMMIT: &[u8] = b"";
+    const ISOLATION: &str = "";
+    const WIDEN_LABEL: &str = "";
+    const COMMON_USER: &[&str] = &[];
+    const READ_ONLY: &[&str] = &[];
+    const READ_WRITE: &[&str] = &[];
+
+    fn setting(_name: &str, _value: &str) -> Vec<String> {
+        Vec::new()
+    }
+}
