@@ -4,6 +4,7 @@
 mod faults;
 mod migrations;
 mod plans;
+mod settings;
 mod support;
 
 mod conformance {

@@ -72,8 +72,8 @@ async fn each_column_is_missed_by_its_name<D: Tested>(database: EmptyDatabase<D>
 
 async fn each_index_is_missed_by_its_name<D: Tested>(database: EmptyDatabase<D>) {
     let store = database.store("sessions");
-    let all =
-        ["active", "created", "deadline", "ended", "user", "username"].map(|name| format!("sessions_{name}_idx"));
+    let all = ["active", "created", "deadline", "ended", "user", "username"]
+        .map(|name| format!("sessions_{name}_idx"));
     for index in &all {
         store.migrate().await.unwrap();
         database.script(&D::drop_index("sessions", index)).await;
