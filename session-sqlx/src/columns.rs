@@ -58,31 +58,23 @@ const NAMES: [&str; 38] = [
 /// The part of the names that a save replaces.
 const SAVED: std::ops::Range<usize> = 8..35;
 
-/// The part that tells whose a session was.
-const PERSONAL: [&str; 23] = [
-    "user_id",
-    "username",
-    "credential_version",
-    "auth",
-    "ip_address",
-    "user_agent",
-    "device_kind",
-    "device_brand",
-    "device_model",
-    "os",
-    "os_version",
-    "browser",
-    "browser_version",
-    "geo_country_code",
-    "geo_country",
-    "geo_region",
-    "geo_city",
-    "geo_latitude",
-    "geo_longitude",
-    "device_id",
-    "label",
-    "last_ip_address",
-    "last_country_code",
+/// What an erasure leaves, apart from the actor of the end, which it sets. A column that is not named here is personal.
+const IMPERSONAL: [&str; 15] = [
+    "id",
+    "kind",
+    "created_at",
+    "ended_reason",
+    "ended_at",
+    "ended_by",
+    "revision",
+    "authenticated_at",
+    "expires_at",
+    "idle_timeout",
+    "remembered",
+    "secret",
+    "refresh",
+    "data",
+    "last_seen_at",
 ];
 
 /// All columns that a statement names; the generated `deadline_at` is not among them.
@@ -112,7 +104,8 @@ pub(crate) fn save() -> String {
 
 /// What an erasure sets.
 pub(crate) fn erase() -> String {
-    PERSONAL.iter().map(|name| format!("{name} = NULL")).collect::<Vec<_>>().join(", ")
+    let personal = NAMES.iter().filter(|name| !IMPERSONAL.contains(name));
+    personal.map(|name| format!("{name} = NULL")).collect::<Vec<_>>().join(", ")
 }
 
 /// The values of a record as [`all`] names them.

@@ -130,8 +130,8 @@ pub type MysqlStore = SqlStore<sqlx::MySql>;
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-/// A database in memory (`sqlite::memory:`) must be named by that URL, or each connection has one of its own. It is gone with its
-/// last connection.
+/// A database in memory must be named by the URL `sqlite::memory:`, or each connection has one of its own. It is gone with its last
+/// connection, so call [`connect`](SqlStore::connect): the connections that the store holds keep it.
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub type SqliteStore = SqlStore<sqlx::Sqlite>;

@@ -192,8 +192,8 @@ impl<D: Dialect> SqlStore<D> {
 
     /// Takes the steps to a version, unless what is there forbids it.
     async fn migrated(&self, version: u32) -> Result<Result<Vec<Step>, MigrateError>, Trouble> {
-        let _turn = self.turn().await;
         let mut connection = Borrowed::from(&self.pool).await?;
+        let _turn = self.turn().await;
         let steps = if D::SYNTAX.schema.transactional {
             self.migrate_in_transaction(&mut connection, version).await
         } else {

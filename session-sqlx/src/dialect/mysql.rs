@@ -119,6 +119,10 @@ impl Dialect for MySql {
             1037 | 1038 | 1053 | 1152 | 1158..=1161 | 1184 | 1927 => {
                 Failure::Unavailable("the server refuses work now")
             }
+            // "Got error 28 ... from storage engine", the number of the operating system for a full disk.
+            1030 if error.message().starts_with("Got error 28 ") => {
+                Failure::Unavailable("the server's disk is full")
+            }
             1030 | 1034 | 1194 => Failure::Corrupt("the server found a damaged table"),
             _ => Failure::Other,
         }
