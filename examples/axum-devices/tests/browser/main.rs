@@ -170,7 +170,8 @@ async fn browser_confirms_the_password() {
     clock.advance(CONFIRM_AFTER);
     browser.follow("nav a[href='/account']").await;
     assert!(browser.text().await.contains("Confirm it’s you"));
-    assert_eq!(browser.eval("document.activeElement.name").await, "password");
+    // Focused when the page is drawn, which may be after it is loaded.
+    browser.until("document.activeElement.name === 'password'").await;
     look_around(&mut browser, "confirm").await;
     browser.type_into("[name=password]", "wrong").await;
     browser.enter().await;
