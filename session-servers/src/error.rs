@@ -32,23 +32,21 @@ pub enum Error {
     },
     /// The package manager failed.
     #[error(
-        "cannot install {kind}: `{command}` failed, its output above says why; install it by hand, then try again"
+        "cannot install {title}: `{command}` failed, its output above says why; install it by hand, then try again"
     )]
     Install {
-        /// The kind of server.
-        kind: Kind,
+        /// What was to be installed.
+        title: &'static str,
         /// The command that failed.
         command: String,
     },
     /// No such server is on this machine, and it cannot be installed from here.
-    #[error("{kind} is not installed; install it ({how}), or set {variable} to a server that tests may fill")]
+    #[error("{title} is not installed; {how}")]
     NotInstalled {
-        /// The kind of server.
-        kind: Kind,
-        /// A command that installs it.
+        /// What is missing.
+        title: &'static str,
+        /// What to do.
         how: String,
-        /// The environment variable that names a server of one's own.
-        variable: &'static str,
     },
     /// The server runs, and what was asked for needs one that does not.
     #[error("{kind} is running; stop or kill it before it is started again")]
@@ -67,10 +65,10 @@ pub enum Error {
         log: String,
     },
     /// The server ended, or did not answer in time, when it was started.
-    #[error("{kind} did not start on port {port}: {why}; the end of its log:\n{log}")]
+    #[error("{title} did not start on port {port}: {why}; the end of its log:\n{log}")]
     Start {
-        /// The kind of server.
-        kind: Kind,
+        /// What was started.
+        title: &'static str,
         /// The port that it was given.
         port: u16,
         /// How it is known.

@@ -9,11 +9,14 @@ use std::process::{Command, Stdio};
 use rustix::process::geteuid;
 
 use crate::error::io;
-use crate::{Error, Kind, Result};
+use crate::{Error, Result};
 
 /// Asked by the packages' scripts whether they may start a service; 101 forbids it.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 const FORBID: &str = "#!/bin/sh\nexit 101\n";
+
+/// Another test may be installing at this moment.
+const WAIT: &str = "DPkg::Lock::Timeout=120";
 
 #[derive(Debug, Eq, PartialEq)]
 enum Plan {
@@ -30,35 +33,57 @@ fn plan(is_installed: bool, is_debian: bool, is_root: bool) -> Plan {
     }
 }
 
-/// Installs a server if it is not installed yet.
-pub(crate) fn install(kind: Kind) -> Result<()> {
-    match plan(kind.installed(), Path::new("/etc/debian_version").exists(), geteuid().is_root()) {
-        Plan::Impossible => Err(kind.not_installed()),
-        Plan::Install => install_packages(kind),
-        Plan::Nothing => Ok(()),
+/// The Debian packages that bring a program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packages {
+    /// What its makers call it.
+    pub(crate) title: &'static str,
+    pub(crate) names: &'static [&'static str],
+    /// The variable that names a server of one's own, where one may do without the packages.
+    pub(crate) variable: Option<&'static str>,
+}
+
+impl Packages {
+    /// Installs the program if it is not installed yet.
+    pub(crate) fn install(self, is_installed: impl Fn() -> bool) -> Result<()> {
+        match plan(is_installed(), Path::new("/etc/debian_version").exists(), geteuid().is_root()) {
+            Plan::Impossible => Err(self.not_installed()),
+            Plan::Install => self.fetch(is_installed),
+            Plan::Nothing => Ok(()),
+        }
     }
-}
 
-fn install_packages(kind: Kind) -> Result<()> {
-    eprintln!("installing {kind} (once): {}", by_hand(kind));
-    let _policy = Policy::forbid_services(Path::new(POLICY))?;
-    // What was listed at the last update may be enough, and then the network is not needed for it.
-    if apt_get(&install_arguments(kind)).is_err() {
-        apt_get(&["update", "-q"]).map_err(|command| Error::Install { kind, command })?;
-        apt_get(&install_arguments(kind)).map_err(|command| Error::Install { kind, command })?;
+    fn fetch(self, is_installed: impl Fn() -> bool) -> Result<()> {
+        let title = self.title;
+        eprintln!("installing {title} (once): {}", self.by_hand());
+        let _policy = Policy::forbid_services(Path::new(POLICY))?;
+        // What was listed at the last update may be enough, and then the network is not needed for it.
+        if apt_get(&self.arguments()).is_err() {
+            apt_get(&["update", "-q"]).map_err(|command| Error::Install { title, command })?;
+            apt_get(&self.arguments()).map_err(|command| Error::Install { title, command })?;
+        }
+        if is_installed() { Ok(()) } else { Err(self.not_installed()) }
     }
-    kind.programs().map(drop)
-}
 
-/// The command that a person would type.
-pub(crate) fn by_hand(kind: Kind) -> String {
-    format!("apt-get install -y --no-install-recommends {}", kind.recipe().packages().join(" "))
-}
+    pub(crate) fn not_installed(self) -> Error {
+        let install = format!("install it (Debian: sudo {})", self.by_hand());
+        let how = match self.variable {
+            Some(variable) => format!("{install}, or set {variable} to a server that tests may fill"),
+            None => install,
+        };
+        Error::NotInstalled { title: self.title, how }
+    }
 
-fn install_arguments(kind: Kind) -> Vec<&'static str> {
-    let mut arguments = vec!["install", "-y", "-q", "--no-install-recommends"];
-    arguments.extend(kind.recipe().packages());
-    arguments
+    /// The command that a person would type.
+    pub(crate) fn by_hand(self) -> String {
+        format!("apt-get install -y --no-install-recommends {}", self.names.join(" "))
+    }
+
+    fn arguments(self) -> Vec<&'static str> {
+        let mut arguments = vec!["install", "-y", "-q", "--no-install-recommends", "-o", WAIT];
+        arguments.extend(self.names);
+        arguments
+    }
 }
 
 /// Runs `apt-get`; its output goes to standard error. The error is the command.
@@ -104,6 +129,7 @@ impl Drop for Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Kind;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
@@ -136,7 +162,9 @@ mod tests {
 
     #[test]
     fn every_kind_has_packages() {
-        assert_eq!(by_hand(Kind::Mysql), "apt-get install -y --no-install-recommends mariadb-server");
-        assert!(Kind::ALL.iter().all(|kind| install_arguments(*kind).len() > 4));
+        let packages = Kind::Mysql.packages();
+        assert_eq!(packages.by_hand(), "apt-get install -y --no-install-recommends mariadb-server");
+        assert!(Kind::ALL.iter().all(|kind| kind.packages().arguments().ends_with(kind.packages().names)));
+        assert!(Kind::ALL.iter().all(|kind| !kind.packages().names.is_empty()));
     }
 }

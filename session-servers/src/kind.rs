@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::install::Packages;
 use crate::mysql::Mysql;
 use crate::postgres::Postgres;
 use crate::recipe::{Programs, Recipe};
-use crate::{Error, Result, install};
+use crate::{Error, Result};
 
 /// A kind of server that can be started.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -45,16 +46,16 @@ impl Kind {
     /// # Errors
     /// [`Error::NotInstalled`] on other systems or without root, and [`Error::Install`] if the package manager fails.
     pub fn install(self) -> Result<()> {
-        install::install(self)
+        self.packages().install(|| self.installed())
     }
 
     pub(crate) fn programs(self) -> Result<Programs> {
-        self.recipe().programs().ok_or_else(|| self.not_installed())
+        self.recipe().programs().ok_or_else(|| self.packages().not_installed())
     }
 
-    pub(crate) fn not_installed(self) -> Error {
-        let how = format!("Debian: sudo {}", install::by_hand(self));
-        Error::NotInstalled { kind: self, how, variable: self.variable() }
+    pub(crate) fn packages(self) -> Packages {
+        let recipe = self.recipe();
+        Packages { title: recipe.title(), names: recipe.packages(), variable: Some(recipe.variable()) }
     }
 
     pub(crate) fn recipe(self) -> &'static dyn Recipe {
@@ -103,7 +104,7 @@ mod tests {
 
     #[test]
     fn what_is_not_installed_says_how_to_install_it_and_how_to_do_without() {
-        let error = Kind::Postgres.not_installed().to_string();
+        let error = Kind::Postgres.packages().not_installed().to_string();
         assert!(error.contains("sudo apt-get install -y --no-install-recommends postgresql"), "{error}");
         assert!(error.contains("or set SESSION_TEST_POSTGRES_URL to"), "{error}");
     }

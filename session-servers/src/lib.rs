@@ -18,6 +18,8 @@
 //! # Ok::<(), session_servers::Error>(())
 //! ```
 //!
+//! A [`PgBouncer`] stands in front of a PostgreSQL, for what depends on which connection a client is given.
+//!
 //! # What is left behind
 //! Nothing. A dropped server is gone when `drop` returns, its data folder too. A server whose owner ends without dropping it (one in a
 //! `static`, `std::process::exit`, a test that is killed because it hangs, Ctrl-C) is ended a moment later by a small shell script
@@ -42,6 +44,7 @@ mod install;
 mod kind;
 mod mysql;
 mod options;
+mod pgbouncer;
 mod place;
 mod port;
 mod postgres;
@@ -54,5 +57,6 @@ mod watchdog;
 pub use error::{Error, Result};
 pub use kind::Kind;
 pub use options::Options;
+pub use pgbouncer::PgBouncer;
 pub use server::Server;
 pub use testing::is_required;

@@ -66,12 +66,16 @@ pub(crate) struct Programs {
 impl Programs {
     /// What the server calls itself: `PostgreSQL 15.14`. Only the title if it does not tell.
     pub(crate) fn version(&self, title: &str) -> String {
-        let output = Command::new(&self.server).arg("--version").output();
-        let line = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-        match line.as_deref().ok().and_then(number) {
-            Some(number) => format!("{title} {number}"),
-            None => title.to_owned(),
-        }
+        version_of(&self.server, title)
+    }
+}
+
+pub(crate) fn version_of(program: &Path, title: &str) -> String {
+    let output = Command::new(program).arg("--version").output();
+    let line = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    match line.as_deref().ok().and_then(number) {
+        Some(number) => format!("{title} {number}"),
+        None => title.to_owned(),
     }
 }
 

@@ -238,7 +238,8 @@ impl Server {
         let Err(why) = self.wait_until_ready() else { return Ok(()) };
         // It has ended by itself, or is of no use.
         drop(self.kill());
-        Err(Error::Start { kind: self.kind, port: self.port, why, log: self.place.log_tail(logged) })
+        let title = self.kind.recipe().title();
+        Err(Error::Start { title, port: self.port, why, log: self.place.log_tail(logged) })
     }
 
     /// The error says how it is known that it will not be ready.

@@ -62,8 +62,14 @@
 //! ends and sweeps: they end it with the others, and write an error to the log.
 //!
 //! # Behind PgBouncer
-//! In transaction mode, switch off prepared statements on the pool (`PgConnectOptions::statement_cache_capacity(0)`). Locks are
-//! those of a transaction, so nothing else is needed.
+//! sqlx prepares statements under names that repeat on every connection, and runs them by name in a later exchange. **A pooler that
+//! gives these exchanges to different servers lets one client run the statements of another.** So:
+//! - Pool by transaction only with PgBouncer 1.21 or later and `max_prepared_statements` above 0, which keeps the names apart. With an
+//!   older one, or without that setting, pool by session; then plan for the pool and three connections more there too.
+//! - Leave sqlx's cache of statements on. Switching it off keeps the names, and leaves a statement on the server for each call (sqlx 0.9.0).
+//! - PgBouncer refuses a parameter that sqlx sends at the start: `PgConnectOptions::extra_float_digits(None)`.
+//!
+//! The locks of this crate are those of a transaction, so transaction pooling does not break them.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod arguments;

@@ -170,14 +170,11 @@ impl<D: Dialect> SqlStore<D> {
         asked.sort_unstable();
         let read = |row| {
             let record = columns::read::<D>(row)?;
-            match asked.binary_search(&record.id) {
-                Ok(_) => Ok(Arc::new(record)),
-                Err(_) => Err(Trouble::Known(Error::corrupt(
-                    D::SYNTAX.name,
-                    "load",
-                    "a row that was not asked for",
-                ))),
+            if asked.binary_search(&record.id).is_ok() {
+                return Ok(Arc::new(record));
             }
+            let error = Error::corrupt(D::SYNTAX.name, "load", "a row that was not asked for");
+            Err(Trouble::Known(error))
         };
         let records: Result<Vec<_>, Trouble> = rows.iter().map(read).collect();
         if matches!(records, Err(Trouble::Known(_))) {

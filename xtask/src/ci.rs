@@ -34,6 +34,15 @@ enum Outcome {
     Skipped,
 }
 
+/// Crates whose features leave out much, with the features that an application may choose.
+const ALONE: &[(&str, &str)] = &[
+    ("session-kit", ""),
+    ("session-sqlx", ""),
+    ("session-sqlx", "mysql"),
+    ("session-sqlx", "postgres"),
+    ("session-sqlx", "sqlite"),
+];
+
 pub(crate) fn run() -> Result<()> {
     let members: Vec<_> = members::all()?.into_iter().map(|member| member.name).collect();
     let steps = steps(&members);
@@ -52,6 +61,10 @@ pub(crate) fn run() -> Result<()> {
 fn steps(members: &[String]) -> Vec<Step> {
     let mut steps = vec![Step::command("format", Cmd::cargo(&["fmt", "--all", "--", "--check"]))];
     steps.extend(members.iter().map(|member| Step::command(&format!("clippy {member}"), clippy(member))));
+    steps.extend(ALONE.iter().map(|&(member, features)| {
+        let title = if features.is_empty() { "no features" } else { features };
+        Step::command(&format!("clippy {member} with {title}"), clippy_alone(member, features))
+    }));
     steps.extend([
         Step::command("docs", docs(&[])),
         Step::command("docs with private items", docs(&["--document-private-items".to_owned()])),
@@ -68,6 +81,12 @@ fn steps(members: &[String]) -> Vec<Step> {
 
 fn clippy(member: &str) -> Cmd {
     Cmd::cargo(&["clippy", "-p", member, "--all-targets", "--all-features", "--", "-D", "warnings"])
+}
+
+/// Only the library: its tests need all features.
+fn clippy_alone(member: &str, features: &str) -> Cmd {
+    let features = format!("--features={features}");
+    Cmd::cargo(&["clippy", "-p", member, "--lib", "--no-default-features", &features, "--", "-D", "warnings"])
 }
 
 fn docs(extra: &[String]) -> Cmd {

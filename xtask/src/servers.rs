@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 
-use session_servers::{Kind, Server};
+use session_servers::{Kind, PgBouncer, Server};
 
 use crate::error::{Error, Result};
 use crate::process::{Cmd, in_ci};
@@ -15,7 +15,8 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Has one server of each kind. That there is none is an error in CI, or if the user requires it, else a warning.
+    /// Has one server of each kind, and what tests put in front of it. That there is none is an error in CI, or if the user requires
+    /// it, else a warning.
     pub(crate) fn for_tests(required: &str) -> Result<Self> {
         let mut servers = Self::default();
         for &kind in Kind::ALL {
@@ -32,6 +33,9 @@ impl Servers {
         if is_given(env::var_os(kind.variable()).as_deref()) {
             eprintln!("server for {}: yours, from {}", kind.name(), kind.variable());
             return Ok(());
+        }
+        if kind == Kind::Postgres {
+            PgBouncer::install()?;
         }
         let server = start(kind)?;
         eprintln!("server for {}: {} on port {}", kind.name(), server.version(), server.port());

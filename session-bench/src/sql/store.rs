@@ -138,8 +138,9 @@ impl<D: Dialect> SqlScene<D> {
 
     /// Loads sessions, one at a time.
     pub fn load(&self, times: u32) {
+        let store: &SqlStore<D> = &self.store;
         self.run(times, async |record, _| {
-            let loaded = self.store.load(&[record.id]).await.expect("a session");
+            let loaded = store.load(&[record.id]).await.expect("a session");
             assert_eq!(black_box(loaded).len(), 1);
         });
     }

@@ -4,6 +4,7 @@
 mod client;
 mod lifecycle;
 mod orphans;
+mod pgbouncer;
 mod processes;
 
 use session_servers::{Kind, Options, Server};

@@ -115,6 +115,7 @@ impl Dialect for Postgres {
             // Somebody threw away what was prepared, such as a pool's hook that says `DISCARD ALL`.
             "26000" => Failure::Outdated,
             "0A000" if is_outdated(error) => Failure::Outdated,
+            "42P05" => Failure::Unavailable("a pooler mixes up prepared statements; pool by session"),
             "57014" => Failure::Timeout("the statement was cancelled, by its time limit or by hand"),
             "55P03" => Failure::Timeout("a lock was not free in time"),
             "25006" => Failure::Unavailable("the server is read-only"),

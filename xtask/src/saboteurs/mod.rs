@@ -17,6 +17,10 @@ use table::{SABOTEURS, Saboteur};
 const COPY: &str = "target/saboteurs/copy";
 const BUILD: &str = "target/saboteurs/build";
 
+/// Its tests are built with the drivers of all databases, also those that need no server.
+const DATABASES: &str = "session-sqlx";
+const DATABASE_FEATURES: &str = "session-sqlx/mysql,session-sqlx/postgres,session-sqlx/sqlite";
+
 pub(crate) fn run(names: &[String]) -> Result<()> {
     let wanted: Vec<_> = SABOTEURS.iter().filter(|saboteur| is_wanted(saboteur, names)).collect();
     copy_workspace()?;
@@ -65,10 +69,12 @@ fn passes(saboteurs: &[&Saboteur]) -> Result<bool> {
     let exactly = |it: &&Saboteur| format!("(package({}) & test(={}))", it.package, it.test);
     let filter: Vec<_> = saboteurs.iter().map(exactly).collect();
     let packages: BTreeSet<_> = saboteurs.iter().map(|saboteur| saboteur.package).collect();
+    let features = packages.contains(DATABASES).then(|| format!("--features={DATABASE_FEATURES}"));
     let packages: Vec<_> = packages.iter().map(|package| format!("--package={package}")).collect();
     let manifest = format!("{COPY}/Cargo.toml");
     let command = Cmd::cargo(&["nextest", "run", "--manifest-path", &manifest, "--target-dir", BUILD])
         .args(&packages)
+        .args(&features.into_iter().collect::<Vec<_>>())
         .args(&["--no-fail-fast", "--status-level", "none", "-E", &filter.join(" | ")].map(str::to_owned))
         // The point is the failure, not its backtrace; what a mutation leaves unused is no news.
         .env("RUST_BACKTRACE", "0")

@@ -14,6 +14,7 @@ mod lab;
 mod limits;
 mod load;
 mod network;
+mod pgbouncer;
 mod pool;
 mod proxy;
 mod schema;

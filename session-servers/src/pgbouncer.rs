@@ -1,0 +1,229 @@
+//! PgBouncer, which lets many clients share few connections of a PostgreSQL.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::error::io;
+use crate::install::Packages;
+use crate::place::Place;
+use crate::process::{POLL, Process, wait_until};
+use crate::recipe::version_of;
+use crate::watchdog::Watchdog;
+use crate::{Error, Kind, Options, Result, Server, find, is_required, port};
+
+const TITLE: &str = "PgBouncer";
+const PACKAGES: Packages = Packages { title: TITLE, names: &["pgbouncer"], variable: None };
+
+/// It has nothing to recover.
+const START: Duration = Duration::from_secs(10);
+const END: Duration = Duration::from_secs(10);
+
+/// How many ports are tried, if another process takes the one that was free a moment ago.
+const PORTS: usize = 5;
+
+/// What it writes to its log once it listens.
+const READY: &str = "process up";
+
+/// The first version that follows prepared statements from one connection to the other, and what switches that on. It is off by default
+/// before 1.24.
+const TRACKING_SINCE: (u32, u32) = (1, 21);
+const TRACKING: &str = "max_prepared_statements = 200\n";
+
+/// A running throw-away PgBouncer. Dropped, it is gone.
+///
+/// It pools transactions on 4 connections, and follows prepared statements if its version can.
+pub struct PgBouncer {
+    version: String,
+    port: u16,
+    child: Option<Child>,
+    place: Place,
+    // Last: it removes the folder if `place` could not.
+    watchdog: Watchdog,
+}
+
+impl PgBouncer {
+    /// Whether it is on this machine.
+    #[must_use]
+    pub fn installed() -> bool {
+        program().is_some()
+    }
+
+    /// Installs its Debian package if it is not installed yet, and says so. Its service is not started.
+    ///
+    /// # Errors
+    /// As [`Kind::install`].
+    pub fn install() -> Result<()> {
+        PACKAGES.install(Self::installed)
+    }
+
+    /// Starts one before a PostgreSQL, and waits until it listens.
+    ///
+    /// # Errors
+    /// [`Error::NotInstalled`] if it is not on this machine, see [`install`](Self::install). [`Error::Start`] shows the end of its log.
+    pub fn in_front_of(server: &Server) -> Result<Self> {
+        Self::in_front_of_with(server, &Options::default())
+    }
+
+    /// The same with settings, which are lines of its configuration such as `pool_mode = session`. They come last, so they win over
+    /// this crate's.
+    ///
+    /// # Errors
+    /// As [`in_front_of`](Self::in_front_of).
+    pub fn in_front_of_with(server: &Server, options: &Options) -> Result<Self> {
+        let program = program().ok_or_else(|| PACKAGES.not_installed())?;
+        // As the account of the server that it belongs to: it does not run as root either.
+        let place = Place::new(Kind::Postgres, false)?;
+        let watchdog = Watchdog::start(place.folder(), Signal::KILL)?;
+        let version = version_of(&program, TITLE);
+        let mut bouncer = Self { version, port: 0, child: None, place, watchdog };
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            bouncer.port = port::free().map_err(io("find a free port"))?;
+            let config = bouncer.configuration(server.port(), &options.settings);
+            fs::write(bouncer.config(), config).map_err(io("write the configuration of PgBouncer"))?;
+            match bouncer.launch(&program) {
+                Err(error) if error.is_port_taken() && attempts < PORTS => {}
+                result => return result.map(|()| bouncer),
+            }
+        }
+    }
+
+    /// Starts one for a test, as [`Server::for_test`] does. If a PostgreSQL is required, this is too, and is installed.
+    ///
+    /// # Errors
+    /// As [`in_front_of_with`](Self::in_front_of_with); that it is not installed is one only if it is required.
+    pub fn for_test(server: &Server, options: &Options) -> Result<Option<Self>> {
+        if is_required(Kind::Postgres) {
+            Self::install()?;
+        }
+        if Self::installed() {
+            return Self::in_front_of_with(server, options).map(Some);
+        }
+        let thread = thread::current();
+        println!("skipped {}: {TITLE} is not installed", thread.name().unwrap_or("a test"));
+        Ok(None)
+    }
+
+    /// What it calls itself: `PgBouncer 1.18.0`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Whether its version knows which connection has which prepared statement. One that does not may run another client's.
+    #[must_use]
+    pub fn tracks_prepared_statements(&self) -> bool {
+        number(&self.version).is_some_and(|version| version >= TRACKING_SINCE)
+    }
+
+    /// Where clients connect to instead of the server.
+    #[must_use]
+    pub fn url(&self) -> String {
+        Kind::Postgres.recipe().url(self.port)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.place.folder().join("pgbouncer.ini")
+    }
+
+    fn configuration(&self, server: u16, settings: &[String]) -> String {
+        let port = self.port;
+        let tracking = if self.tracks_prepared_statements() { TRACKING } else { "" };
+        format!(
+            "[databases]\n* = host=127.0.0.1 port={server} user=postgres\n\
+             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n\
+             pool_mode = transaction\ndefault_pool_size = 4\n{tracking}{}\n",
+            settings.join("\n")
+        )
+    }
+
+    fn launch(&mut self, program: &Path) -> Result<()> {
+        let log = self.place.open_log()?;
+        let logged = self.place.log_length();
+        let mut command = self.place.command(program);
+        command.arg(self.config());
+        command.stdout(log.try_clone().map_err(io("write the log of PgBouncer"))?).stderr(log);
+        let child = command.spawn().map_err(io(format!("start {}", program.display())))?;
+        let process = Process::of(child.id());
+        self.child = Some(child);
+        if let Some(process) = process {
+            self.watchdog.guard(process)?;
+        }
+        let Err(why) = self.wait_until_ready(logged) else { return Ok(()) };
+        self.end()?;
+        Err(Error::Start { title: TITLE, port: self.port, why, log: self.place.log_tail(logged) })
+    }
+
+    /// The error says how it is known that it will not be ready.
+    fn wait_until_ready(&mut self, logged: u64) -> std::result::Result<(), String> {
+        let deadline = Instant::now() + START;
+        while !self.place.log_tail(logged).contains(READY) {
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+                return Err(format!("it ended with {status}"));
+            }
+            if Instant::now() >= deadline {
+                return Err(format!("it does not listen after {} seconds", START.as_secs()));
+            }
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// At once: it has nothing to write.
+    fn end(&mut self) -> Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        if let Some(process) = Process::of(child.id()) {
+            process.signal(Signal::KILL).map_err(io(format!("end {TITLE}")))?;
+            wait_until(END, || process.is_gone());
+        }
+        child.wait().map_err(io(format!("wait for the end of {TITLE}")))?;
+        self.watchdog.release()
+    }
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        // What is left, the watchdog ends.
+        drop(self.end());
+    }
+}
+
+impl fmt::Debug for PgBouncer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgBouncer")
+            .field("version", &self.version)
+            .field("url", &self.url())
+            .field("folder", &self.place.folder())
+            .finish_non_exhaustive()
+    }
+}
+
+fn program() -> Option<PathBuf> {
+    find::program("pgbouncer")
+}
+
+/// The first two numbers of `PgBouncer 1.18.0`.
+fn number(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split_whitespace().last()?.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_compared_by_its_numbers() {
+        assert_eq!(number("PgBouncer 1.18.0"), Some((1, 18)));
+        assert!(number("PgBouncer 1.9.0").unwrap() < TRACKING_SINCE);
+        assert!(number("PgBouncer 1.24.1").unwrap() >= TRACKING_SINCE);
+        assert_eq!(number("PgBouncer"), None);
+    }
+}
