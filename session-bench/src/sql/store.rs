@@ -5,10 +5,12 @@ use std::future::Future;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use session_conformance::fixtures;
 use session_core::{
-    LastClient, ListQuery, SessionRecord, SessionStore, StateFilter, Timestamp, Touch, UserId,
+    AuthEvent, AuthMethod, ClientInfo, DeviceKind, LastClient, ListQuery, SessionRecord, SessionStore,
+    StateFilter, Timestamp, Touch, UserId,
 };
 use session_servers::{Kind, Server};
 use session_sqlx::{Dialect, SqlStore};
@@ -203,9 +205,22 @@ pub(super) fn user_of(record: &SessionRecord) -> UserId {
     record.user_id.clone().expect("a user")
 }
 
-/// A session with every field filled.
+/// A session as a web application keeps it: twenty fields are filled, those of tokens that refresh and of former secrets are not.
 fn record(number: u64, step: u64) -> SessionRecord {
-    let mut record = fixtures::full(&format!("user {}", number / SESSIONS_OF_A_USER));
+    let mut record = fixtures::record(&format!("user {}", number / SESSIONS_OF_A_USER));
+    let text = |text: &str| Some(text.to_owned());
+    let user_agent = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
+    let mut client = ClientInfo::new(Some([192, 0, 2, 7].into()), Some(user_agent));
+    client.device.kind = Some(DeviceKind::Desktop);
+    client.device.os = text("Linux");
+    client.device.browser = text("Firefox");
+    client.device.browser_version = text("128.0");
+    client.geo.country_code = text("DE");
+    client.geo.country = text("Germany");
+    record.idle_timeout = Some(Duration::from_secs(24 * 60 * 60));
+    record.auth = vec![AuthEvent::new(AuthMethod::Password, fixtures::NOW)];
+    record.last_client = LastClient::from(&client);
+    record.client = Arc::new(client);
     record.data = data(step);
     record
 }

@@ -257,11 +257,13 @@ fn touches_as_json(batch: &[&Touch]) -> String {
 }
 
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
+#[inline]
 fn uuid_bytes(bytes: Option<&[u8]>) -> Result<Option<[u8; 16]>, sqlx::Error> {
     bytes.map(|bytes| bytes.try_into().map_err(|_| sqlx::Error::Decode("not 16 bytes".into()))).transpose()
 }
 
 #[cfg(any(feature = "mysql", feature = "postgres"))]
+#[inline]
 fn utf8(bytes: Option<&[u8]>) -> Result<Option<&str>, sqlx::Error> {
     bytes
         .map(|bytes| std::str::from_utf8(bytes).map_err(|_| sqlx::Error::Decode("not UTF-8".into())))

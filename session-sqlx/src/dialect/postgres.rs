@@ -78,10 +78,12 @@ impl Dialect for Postgres {
 
     super::forward_to_driver!(PgConnection, PgArguments, PgRow);
 
+    #[inline]
     fn bytes(row: &PgRow, column: usize) -> Result<Option<&[u8]>, sqlx::Error> {
         cell(row, column)
     }
 
+    #[inline]
     fn flag(row: &PgRow, column: usize) -> Result<bool, sqlx::Error> {
         match cell(row, column)? {
             Some([0]) => Ok(false),
@@ -90,18 +92,22 @@ impl Dialect for Postgres {
         }
     }
 
+    #[inline]
     fn int(row: &PgRow, column: usize) -> Result<Option<i64>, sqlx::Error> {
         Ok(fixed(row, column)?.map(i64::from_be_bytes))
     }
 
+    #[inline]
     fn real(row: &PgRow, column: usize) -> Result<Option<f64>, sqlx::Error> {
         Ok(fixed(row, column)?.map(f64::from_be_bytes))
     }
 
+    #[inline]
     fn text(row: &PgRow, column: usize) -> Result<Option<&str>, sqlx::Error> {
         super::utf8(cell(row, column)?)
     }
 
+    #[inline]
     fn uuid(row: &PgRow, column: usize) -> Result<Option<[u8; 16]>, sqlx::Error> {
         fixed(row, column)
     }
@@ -141,13 +147,17 @@ fn is_outdated(error: &dyn DatabaseError) -> bool {
         == Some("RevalidateCachedQuery")
 }
 
+// The code that reads rows is generic and is compiled in the application's crate, so what it calls forty times a row is inlined there.
+
 /// The bytes of a cell. Rows of prepared statements come in PostgreSQL's binary form, which is plain for our types; sqlx's own way
 /// through the type of each of forty columns takes as long as a third of a load.
+#[inline]
 fn cell(row: &PgRow, column: usize) -> Result<Option<&[u8]>, sqlx::Error> {
     let value = row.try_get_raw(column)?;
     if value.is_null() { Ok(None) } else { value.as_bytes().map(Some).map_err(sqlx::Error::Decode) }
 }
 
+#[inline]
 fn fixed<const N: usize>(row: &PgRow, column: usize) -> Result<Option<[u8; N]>, sqlx::Error> {
     let width =
         |bytes: &[u8]| bytes.try_into().map_err(|_| sqlx::Error::Decode("a column of another type".into()));
