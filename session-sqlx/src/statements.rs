@@ -20,8 +20,12 @@ pub(crate) struct Template {
 impl Template {
     /// A statement of ours. The only text in it that is not a constant is the checked name of the table.
     pub(crate) fn sql(&self, text: &str) -> SqlStr {
-        let filled = self.fill(text);
-        let text = if self.syntax.numbered { numbered(&filled) } else { filled };
+        self.filled(self.fill(text))
+    }
+
+    /// A statement of ours with the names in it.
+    fn filled(&self, text: String) -> SqlStr {
+        let text = if self.syntax.numbered { numbered(&text) } else { text };
         AssertSqlSafe(Arc::<str>::from(text)).into_sql_str()
     }
 
@@ -89,6 +93,8 @@ pub(crate) enum ClaimSql {
 pub(crate) struct Statements {
     template: Template,
     pub(crate) insert: SqlStr,
+    /// How every listing begins. The rest depends on what is asked.
+    list_from: String,
     pub(crate) load_one: SqlStr,
     pub(crate) load_many: BySize<SqlStr>,
     pub(crate) update: SqlStr,
@@ -119,6 +125,10 @@ const END: &str = "ended_reason = ?, ended_by = ?, ended_at = ?, revision = revi
 const END_BY_DEADLINE: &str = "ended_reason = CASE WHEN deadline_at < expires_at THEN 'idle_timeout' ELSE 'absolute_timeout' END, \
      ended_by = 'system', revision = revision + 1, secret = NULL, refresh = NULL, data = ?, ended_at = deadline_at";
 
+/// Whether a row that is found by its id is active. `+ 0` hides it from the planners, which would rather find it among the active ones:
+/// PostgreSQL reads all of those while it has no statistics, and MariaDB locks the gap in that index into which new sessions go.
+const IS_ACTIVE: &str = "ended_at + 0 IS NULL";
+
 /// Whether a row is live: binds now. An ended row has no deadline. `COALESCE` hides it from the planner of PostgreSQL, which would read
 /// the live sessions of everybody by the index of deadlines, and sort them, for a page or for those of a user with a long history.
 const LIVE: &str = "COALESCE(deadline_at > ?, FALSE)";
@@ -127,25 +137,25 @@ impl Statements {
     pub(crate) fn new(table: TableName, syntax: &'static Syntax) -> Self {
         let template = Template { table, syntax };
         let ids = syntax.ids;
-        let end_active = |condition: &str| {
+        let end_of_user = |condition: &str| {
             let condition = format!("{condition} AND ended_at IS NULL");
             template.claim(END, &condition, "created_at, id", syntax.lock_rows)
         };
         Self {
             insert: template
                 .sql(&format!("INSERT INTO {{table}} ({{columns}}) VALUES ({})", columns::placeholders())),
+            list_from: template.fill("SELECT {history} FROM {table} WHERE "),
             load_one: template.sql("SELECT {columns} FROM {table} WHERE id = ?"),
             load_many: BySize::new(|size| {
                 template.sql(&format!("SELECT {{columns}} FROM {{table}} WHERE {}", ids(size)))
             }),
-            // The sighting in this order, because MySQL assigns one after the other. `+ 0`, because MariaDB would search the index of
-            // `ended_at` instead of the primary key, and lock the gap there into which new sessions go.
+            // The sighting in this order, because MySQL assigns one after the other.
             update: template.sql(&format!(
                 "UPDATE {{table}} SET {}, revision = revision + 1, \
                  last_ip_address = CASE WHEN last_seen_at > ? THEN last_ip_address ELSE ? END, \
                  last_country_code = CASE WHEN last_seen_at > ? THEN last_country_code ELSE ? END, \
                  last_seen_at = CASE WHEN last_seen_at > ? THEN last_seen_at ELSE ? END \
-                 WHERE id = ? AND revision = ? AND ended_at + 0 IS NULL",
+                 WHERE id = ? AND revision = ? AND {IS_ACTIVE}",
                 columns::save()
             )),
             current: template
@@ -155,13 +165,16 @@ impl Statements {
             live_of_user: template.sql(&format!(
                 "SELECT {{history}} FROM {{table}} WHERE user_id = ? AND ended_at IS NULL AND {LIVE} AND id <> ?"
             )),
-            end_device: end_active("user_id = ? AND device_id = ?"),
-            end_ids: BySize::new(|size| end_active(&ids(size))),
-            end_user: end_active("user_id = ?"),
-            end_user_except: end_active("user_id = ? AND id <> ?"),
+            end_device: end_of_user("user_id = ? AND device_id = ?"),
+            end_ids: BySize::new(|size| {
+                template.claim(END, &format!("{} AND {IS_ACTIVE}", ids(size)), "id", syntax.lock_rows)
+            }),
+            end_user: end_of_user("user_id = ?"),
+            end_user_except: end_of_user("user_id = ? AND id <> ?"),
             expire: template.claim(
                 END_BY_DEADLINE,
-                "ended_at IS NULL AND deadline_at <= ?",
+                // An ended row has none.
+                "deadline_at <= ?",
                 "deadline_at",
                 syntax.skip_locked,
             ),
@@ -215,16 +228,16 @@ impl Statements {
             query.user.as_ref().filter(|_| state == Some(LIVE)).map(|_| "ended_at IS NULL"),
             query.username.as_ref().map(|_| "username = ?"),
             state,
-            query.kind.map(|_| "kind = ?"),
+            // As LIVE: without statistics a kind looks rare, and a page is read from the whole table.
+            query.kind.map(|_| "COALESCE(kind = ?, FALSE)"),
             query.created_since.map(|_| "created_at >= ?"),
             // Spelled out, because MySQL finds no index for `(created_at, id) < (?, ?)`.
             query.after.map(|_| "created_at <= ? AND (created_at < ? OR id < ?)"),
         ];
         let conditions: Vec<_> = conditions.into_iter().flatten().collect();
         let filter = if conditions.is_empty() { "TRUE".to_owned() } else { conditions.join(" AND ") };
-        Some(self.template.sql(&format!(
-            "SELECT {{history}} FROM {{table}} WHERE {filter} ORDER BY created_at DESC, id DESC LIMIT ?"
-        )))
+        let text = format!("{}{filter} ORDER BY created_at DESC, id DESC LIMIT ?", self.list_from);
+        Some(self.template.filled(text))
     }
 }
 
@@ -234,7 +247,7 @@ impl Template {
             Claim::Returning => {
                 let picked = (self.syntax.first)(condition, order, lock);
                 ClaimSql::Returning(self.sql(&format!(
-                    "UPDATE {{table}} SET {end} WHERE ended_at IS NULL AND {picked} RETURNING {{history}}"
+                    "UPDATE {{table}} SET {end} WHERE {IS_ACTIVE} AND {picked} RETURNING {{history}}"
                 )))
             }
             Claim::Selecting => ClaimSql::Selecting(self.sql(&format!(
@@ -243,10 +256,9 @@ impl Template {
         }
     }
 
-    /// `+ 0` as in an update.
     fn end_selected(&self, end: &str, ids: usize) -> SqlStr {
         let ids = (self.syntax.ids)(ids);
-        self.sql(&format!("UPDATE {{table}} SET {end} WHERE ended_at + 0 IS NULL AND {ids}"))
+        self.sql(&format!("UPDATE {{table}} SET {end} WHERE {IS_ACTIVE} AND {ids}"))
     }
 }
 

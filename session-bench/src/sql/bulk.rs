@@ -6,52 +6,58 @@ use std::time::{Duration, Instant};
 use session_conformance::fixtures;
 use session_core::limits::MAX_BATCH;
 use session_core::{Actor, EndReason, EndScope, Ended, SessionStore, UserId};
-use sqlx::Postgres;
+use session_sqlx::SqlStore;
+use sqlx::{Pool, Postgres};
+use tokio::task::JoinHandle;
 
 use super::store::{SqlScene, new};
 
-/// Sign-ins whose time is measured, before and during the sweep at least.
-const SIGN_INS: usize = 1_000;
-
-/// What a sweep did to sign-ins.
-#[derive(Debug, Clone, Copy)]
+/// How expired sessions are ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Sweep {
-    /// How many sessions it ended.
-    pub ended: u64,
-    /// How long it took.
-    pub took: Duration,
-    /// 99 of 100 sign-ins were faster, while nothing else went on.
-    pub p99_alone: Duration,
-    /// The same during the sweep.
-    pub p99_during: Duration,
-    /// How many sign-ins there were during it.
-    pub sign_ins: usize,
+pub enum Sweep {
+    /// In batches, as the manager does.
+    Batches,
+    /// All with one raw statement.
+    OneStatement,
 }
 
-/// Sweeps a backlog of that many expired sessions, in batches as the manager does, while somebody signs in all the time.
-pub fn sweep(scene: &SqlScene<Postgres>, backlog: u64) -> Sweep {
+/// Returns the time within which 99 of 100 sign-ins are done while that many expired sessions are swept.
+pub fn sign_in_p99(scene: &SqlScene<Postgres>, backlog: u64, sweep: Sweep) -> Duration {
     insert_expired(scene, backlog);
     scene.block_on(async {
-        let mut step = 1_000_000;
-        let alone = sign_ins(scene, &mut step, |count| count < SIGN_INS).await;
-        let store = Arc::clone(scene.store());
+        let sweeper = match sweep {
+            Sweep::Batches => tokio::spawn(in_batches(Arc::clone(scene.store()))),
+            Sweep::OneStatement => tokio::spawn(at_once(scene.pool().clone())),
+        };
         let started = Instant::now();
-        let sweeper = tokio::spawn(async move {
-            let mut ended = 0;
-            loop {
-                let batch = store.expire(fixtures::at(0), MAX_BATCH).await.expect("a sweep").len();
-                ended += batch as u64;
-                if batch < MAX_BATCH {
-                    return (ended, started.elapsed());
-                }
-            }
-        });
-        let during = sign_ins(scene, &mut step, |_| !sweeper.is_finished()).await;
-        let (ended, took) = sweeper.await.expect("a sweep that ends");
-        let sign_ins = during.len();
-        Sweep { ended, took, p99_alone: p99(alone), p99_during: p99(during), sign_ins }
+        let times = sign_ins(scene, &sweeper).await;
+        let ended = sweeper.await.expect("a sweep that ends");
+        assert_eq!(ended, backlog, "the whole backlog");
+        let (count, took, p99) = (times.len(), started.elapsed(), p99(times));
+        eprintln!(
+            "{sweep:?}: {ended} ended in {took:?}, meanwhile {count} sign-ins, 99 of 100 within {p99:?}"
+        );
+        p99
     })
+}
+
+async fn in_batches(store: Arc<SqlStore<Postgres>>) -> u64 {
+    let mut ended = 0;
+    loop {
+        let batch = store.expire(fixtures::at(0), MAX_BATCH).await.expect("a sweep").len();
+        ended += batch as u64;
+        if batch < MAX_BATCH {
+            return ended;
+        }
+    }
+}
+
+async fn at_once(pool: Pool<Postgres>) -> u64 {
+    let sql = "UPDATE sessions SET ended_reason = 'absolute_timeout', ended_by = 'system', ended_at = deadline_at, \
+               revision = revision + 1 WHERE deadline_at <= $1";
+    let query = sqlx::query(sql).bind(fixtures::at(0).as_millis());
+    query.execute(&pool).await.expect("an update").rows_affected()
 }
 
 /// Anonymous sessions that expired a while ago, each at another time.
@@ -70,11 +76,10 @@ fn insert_expired(scene: &SqlScene<Postgres>, count: u64) {
     });
 }
 
-async fn sign_ins(scene: &SqlScene<Postgres>, step: &mut u64, more: impl Fn(usize) -> bool) -> Vec<Duration> {
+async fn sign_ins(scene: &SqlScene<Postgres>, until: &JoinHandle<u64>) -> Vec<Duration> {
     let mut times = Vec::new();
-    while more(times.len()) {
-        *step += 1;
-        let record = Arc::new(new(*step));
+    while !until.is_finished() {
+        let record = Arc::new(new(1_000_000 + times.len() as u64));
         let started = Instant::now();
         scene.store().create(record, None).await.expect("a sign-in");
         times.push(started.elapsed());

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use session_conformance::fixtures;
 use session_core::{DeviceId, RefreshState, SecretState, SessionRecord, UserId};
-use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+use sqlx::{AssertSqlSafe, Row, SqlSafeStr, SqlStr};
 
 use super::store::{SqlScene, TOUCHES, new, saved, user_of};
 
@@ -17,9 +17,33 @@ const COLUMNS: &str = "id, user_id, kind, created_at, revision, authenticated_at
 /// The columns that an insert by hand fills.
 const INSERTED: usize = 35;
 
+/// How a column is read.
+#[derive(Debug, Clone, Copy)]
+enum Read {
+    Bytes,
+    Flag,
+    Int,
+    Nothing,
+    Real,
+}
+
+impl Read {
+    fn of(column: &str) -> Self {
+        match column {
+            "id" | "device_id" => Self::Nothing,
+            "remembered" => Self::Flag,
+            "revision" | "idle_timeout" | "credential_version" => Self::Int,
+            _ if column.ends_with("_at") => Self::Int,
+            _ if column.starts_with("geo_l") => Self::Real,
+            _ => Self::Bytes,
+        }
+    }
+}
+
 /// The raw statements of one database.
 #[derive(Debug)]
 pub struct RawFloor {
+    reads: Vec<Read>,
     load: SqlStr,
     insert: SqlStr,
     save: SqlStr,
@@ -39,6 +63,7 @@ impl RawFloor {
             AssertSqlSafe(std::sync::Arc::<str>::from(text)).into_sql_str()
         };
         Self {
+            reads: COLUMNS.split(", ").map(|name| Read::of(name.trim())).collect(),
             load: sql(format!("SELECT {COLUMNS} FROM sessions WHERE id = ?")),
             insert: sql(format!("INSERT INTO sessions ({}) VALUES ({values})", names.join(", "))),
             save: sql(format!("UPDATE sessions SET {set}, revision = revision + 1 WHERE id = ?")),
@@ -96,9 +121,28 @@ macro_rules! bind_saved {
     }};
 }
 
+/// Reads each value, as whoever selects it does; nothing is copied or checked.
+trait ReadRow {
+    fn read(&self, reads: &[Read]);
+}
+
 /// Each operation by hand, for one driver: its types cannot be named for all of them at once.
 macro_rules! floors {
-    ($database:ty, $uuid:expr) => {
+    ($database:ty, $row:ty, $uuid:expr) => {
+        impl ReadRow for $row {
+            fn read(&self, reads: &[Read]) {
+                for (column, read) in reads.iter().enumerate() {
+                    match read {
+                        Read::Bytes => _ = black_box(self.get_unchecked::<Option<&[u8]>, _>(column)),
+                        Read::Flag => _ = black_box(self.get_unchecked::<bool, _>(column)),
+                        Read::Int => _ = black_box(self.get_unchecked::<Option<i64>, _>(column)),
+                        Read::Nothing => {}
+                        Read::Real => _ = black_box(self.get_unchecked::<Option<f64>, _>(column)),
+                    }
+                }
+            }
+        }
+
         impl SqlScene<$database> {
             /// Loads rows on one connection that is kept.
             pub fn raw_load(
@@ -110,7 +154,7 @@ macro_rules! floors {
                 self.run(times, async |record, _| {
                     let query =
                         sqlx::query::<$database>(floor.load.clone()).bind($uuid(record.id.as_bytes()));
-                    black_box(query.fetch_one(&mut *connection).await.expect("a row"));
+                    query.fetch_one(&mut *connection).await.expect("a row").read(&floor.reads);
                 });
             }
 
@@ -138,7 +182,7 @@ macro_rules! floors {
                 self.run(times, async |record, step| {
                     let query =
                         sqlx::query::<$database>(floor.load.clone()).bind($uuid(record.id.as_bytes()));
-                    black_box(query.fetch_one(&mut *connection).await.expect("a row"));
+                    query.fetch_one(&mut *connection).await.expect("a row").read(&floor.reads);
                     let record = saved(record, step);
                     let query = sqlx::query::<$database>(floor.save.clone());
                     bind_saved!(query, &record, $uuid)
@@ -173,13 +217,18 @@ macro_rules! floors {
                     let query = sqlx::query::<$database>(floor.list.clone())
                         .bind(user_of(record).as_str().to_owned())
                         .bind(fixtures::at(20).as_millis());
-                    black_box(query.fetch_all(&self.pool).await.expect("rows"));
+                    query
+                        .fetch_all(&self.pool)
+                        .await
+                        .expect("rows")
+                        .iter()
+                        .for_each(|row| row.read(&floor.reads));
                 });
             }
         }
     };
 }
 
-floors!(sqlx::Postgres, |bytes: &[u8; 16]| uuid::Uuid::from_bytes(*bytes));
-floors!(sqlx::MySql, |bytes: &[u8; 16]| bytes.to_vec());
-floors!(sqlx::Sqlite, |bytes: &[u8; 16]| bytes.to_vec());
+floors!(sqlx::Postgres, sqlx::postgres::PgRow, |bytes: &[u8; 16]| uuid::Uuid::from_bytes(*bytes));
+floors!(sqlx::MySql, sqlx::mysql::MySqlRow, |bytes: &[u8; 16]| bytes.to_vec());
+floors!(sqlx::Sqlite, sqlx::sqlite::SqliteRow, |bytes: &[u8; 16]| bytes.to_vec());

@@ -5,9 +5,9 @@ mod floors;
 mod postgres;
 mod store;
 
-pub use bulk::{Sweep, end_many, sweep};
+pub use bulk::{Sweep, end_many, sign_in_p99};
 pub use floors::RawFloor;
-pub use postgres::{PipelinedFloor, validate_at_once};
+pub use postgres::{PipelinedFloor, load_gathered, validate_at_once};
 pub use store::{SqlScene, mysql, postgres, sqlite};
 
 use rustix::thread::{CpuSet, sched_setaffinity};

@@ -132,6 +132,12 @@ impl<D: Dialect> SqlScene<D> {
         &self.store
     }
 
+    /// Returns the sessions that were there from the beginning.
+    #[must_use]
+    pub fn records(&self) -> &[SessionRecord] {
+        &self.records
+    }
+
     /// Returns the pool.
     #[must_use]
     pub fn pool(&self) -> &Pool<D> {

@@ -213,18 +213,22 @@ use forward_to_driver;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 macro_rules! read_by_driver {
     ($row:ty) => {
+        #[inline]
         fn bytes(row: &$row, column: usize) -> Result<Option<&[u8]>, sqlx::Error> {
             row.try_get(column)
         }
 
+        #[inline]
         fn int(row: &$row, column: usize) -> Result<Option<i64>, sqlx::Error> {
             row.try_get(column)
         }
 
+        #[inline]
         fn real(row: &$row, column: usize) -> Result<Option<f64>, sqlx::Error> {
             row.try_get(column)
         }
 
+        #[inline]
         fn flag(row: &$row, column: usize) -> Result<bool, sqlx::Error> {
             row.try_get(column)
         }

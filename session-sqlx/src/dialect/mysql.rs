@@ -85,10 +85,12 @@ impl Dialect for MySql {
     super::read_by_driver!(MySqlRow);
 
     /// Binary columns hold text too, see the migrations.
+    #[inline]
     fn text(row: &MySqlRow, column: usize) -> Result<Option<&str>, sqlx::Error> {
         super::utf8(Self::bytes(row, column)?)
     }
 
+    #[inline]
     fn uuid(row: &MySqlRow, column: usize) -> Result<Option<[u8; 16]>, sqlx::Error> {
         super::uuid_bytes(Self::bytes(row, column)?)
     }

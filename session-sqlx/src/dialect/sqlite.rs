@@ -71,10 +71,12 @@ impl Dialect for Sqlite {
     super::forward_to_driver!(SqliteConnection, SqliteArguments, SqliteRow);
     super::read_by_driver!(SqliteRow);
 
+    #[inline]
     fn text(row: &SqliteRow, column: usize) -> Result<Option<&str>, sqlx::Error> {
         row.try_get(column)
     }
 
+    #[inline]
     fn uuid(row: &SqliteRow, column: usize) -> Result<Option<[u8; 16]>, sqlx::Error> {
         super::uuid_bytes(Self::bytes(row, column)?)
     }

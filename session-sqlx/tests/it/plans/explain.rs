@@ -121,7 +121,7 @@ fn subjects(text: &str) -> Vec<(&str, &str)> {
 
 impl Explained for Postgres {
     const NO_DATA: &str = "''";
-    const STATISTICS: &[&str] = &["VACUUM ANALYZE {table}"];
+    const STATISTICS: &[&str] = &["", "VACUUM ANALYZE {table}"];
     const PRIMARY: &str = "_pkey";
 
     fn binary(bytes: &[u8; 16]) -> String {
