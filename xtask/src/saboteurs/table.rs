@@ -178,7 +178,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
     Saboteur {
         name: "an ended session is saved again",
         file: "session-sqlx/src/statements.rs",
-        find: "WHERE id = ? AND revision = ? AND ended_at + 0 IS NULL\",",
+        find: "WHERE id = ? AND revision = ? AND {IS_ACTIVE}\",",
         replace: "WHERE id = ? AND revision = ?\",",
         package: "session-sqlx",
         test: "conformance::sqlite_memory::update_of_an_ended_session_is_ended_at_any_revision",
