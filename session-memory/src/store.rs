@@ -2,7 +2,7 @@
 
 use std::array;
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -112,14 +112,8 @@ impl SessionStore for MemoryStore {
 
     async fn touch(&self, batch: &[Touch]) -> Result<u64> {
         check_touches(batch)?;
-        let mut latest: HashMap<SessionId, &Touch> = HashMap::new();
-        for touch in batch {
-            let known = latest.entry(touch.id).or_insert(touch);
-            if touch.last_seen_at > known.last_seen_at {
-                *known = touch;
-            }
-        }
-        let moved = latest.values().filter(|touch| self.of_session(touch.id).write().touch(touch));
+        let latest = Touch::latest_of_each(batch);
+        let moved = latest.iter().filter(|touch| self.of_session(touch.id).write().touch(touch));
         Ok(moved.count() as u64)
     }
 

@@ -69,6 +69,11 @@ impl<D: Dialect> Arguments<D> {
     }
 
     pub(crate) fn ids(self, ids: &[SessionId]) -> Self {
+        self.stored_ids(&ids.iter().map(|id| *id.as_bytes()).collect::<Vec<_>>())
+    }
+
+    /// Ids as they stand in rows.
+    pub(crate) fn stored_ids(self, ids: &[[u8; 16]]) -> Self {
         self.with(|values| D::bind_ids(values, ids))
     }
 

@@ -127,7 +127,7 @@ pub(crate) fn bind<D: Dialect>(
     ];
     values.into_iter().try_for_each(|value| D::bind(arguments, value))?;
     bind_saved::<D>(arguments, record)?;
-    bind_sighting(record, |value| D::bind(arguments, value))
+    bind_sighting::<D>(arguments, record)
 }
 
 /// The values of a record as [`save`] names them.
@@ -173,14 +173,18 @@ pub(crate) fn bind_saved<D: Dialect>(
     values.into_iter().try_for_each(|value| D::bind(arguments, value))
 }
 
-fn bind_sighting(
+fn bind_sighting<D: Dialect>(
+    arguments: &mut D::Arguments,
     record: &SessionRecord,
-    mut bind: impl FnMut(Value<'_>) -> Result<(), BoxDynError>,
 ) -> Result<(), BoxDynError> {
     let LastClient { ip, country_code, .. } = &record.last_client;
-    bind(Value::Text(ip.map(|ip| ip.to_string()).as_deref()))?;
-    bind(Value::Text(country_code.as_deref()))?;
-    bind(Value::Int(Some(record.last_seen_at.as_millis())))
+    let ip = ip.map(|ip| ip.to_string());
+    let values = [
+        Value::Text(ip.as_deref()),
+        Value::Text(country_code.as_deref()),
+        Value::Int(Some(record.last_seen_at.as_millis())),
+    ];
+    values.into_iter().try_for_each(|value| D::bind(arguments, value))
 }
 
 fn number(value: u64) -> Result<i64, BoxDynError> {

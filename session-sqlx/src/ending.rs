@@ -8,7 +8,7 @@ use sqlx::{Connection, Transaction};
 use crate::arguments::Arguments;
 use crate::columns;
 use crate::connections::{Borrowed, Loan};
-use crate::dialect::{Dialect, Value, padded};
+use crate::dialect::Dialect;
 use crate::error::Trouble;
 use crate::statements::{ClaimSql, END_BATCH};
 use crate::store::SqlStore;
@@ -157,10 +157,7 @@ impl<D: Dialect> SqlStore<D> {
             EndWith::Given(_) => &self.statements.end_selected,
             EndWith::Deadline(_) => &self.statements.expire_selected,
         };
-        let mut arguments = end.arguments::<D>().finish()?;
-        for id in padded(ids) {
-            D::bind(&mut arguments, Value::Uuid(Some(id))).map_err(sqlx::Error::Encode)?;
-        }
+        let arguments = end.arguments::<D>().stored_ids(ids).finish()?;
         D::execute(connection, texts.get(ids.len()).clone(), arguments).await?;
         Ok(())
     }
@@ -218,7 +215,7 @@ impl<D: Dialect> SqlStore<D> {
 }
 
 /// Commits, or rolls back at once instead of whenever the connection is used next.
-async fn finish<D: Dialect, T>(
+pub(crate) async fn finish<D: Dialect, T>(
     transaction: Transaction<'_, D>,
     result: Result<T, Trouble>,
 ) -> Result<T, Trouble> {

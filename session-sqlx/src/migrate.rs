@@ -9,6 +9,7 @@ use sqlx::{Connection, SqlStr};
 use crate::columns;
 use crate::connections::{Borrowed, Loan};
 use crate::dialect::Dialect;
+use crate::ending::finish;
 use crate::error::{Failure, Trouble, failure};
 use crate::statements::Template;
 use crate::store::{Boxed, SqlStore};
@@ -208,12 +209,19 @@ impl<D: Dialect> SqlStore<D> {
         version: u32,
     ) -> Result<Result<Vec<Step>, MigrateError>, Trouble> {
         let mut transaction = connection.begin_with(D::SYNTAX.begin).await?;
+        let steps = self.take_locked_steps(&mut transaction, version).await;
+        finish(transaction, steps).await
+    }
+
+    async fn take_locked_steps(
+        &self,
+        connection: &mut D::Connection,
+        version: u32,
+    ) -> Result<Result<Vec<Step>, MigrateError>, Trouble> {
         if let Some(lock) = D::SYNTAX.schema.lock {
-            self.script(&mut transaction, lock).await?;
+            self.script(connection, lock).await?;
         }
-        let steps = self.take_steps(&mut transaction, version).await?;
-        transaction.commit().await?;
-        Ok(steps)
+        self.take_steps(connection, version).await
     }
 
     async fn migrate_one_by_one(

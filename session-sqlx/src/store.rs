@@ -1,6 +1,5 @@
 //! The store: which statements an operation runs, on which connection, and what it makes of the answers.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -303,18 +302,10 @@ impl<D: Dialect> SessionStore for SqlStore<D> {
 
     async fn touch(&self, batch: &[Touch]) -> Result<u64> {
         check_touches(batch)?;
-        // By id, so that two batches lock their rows in one order; and the latest of each.
-        let mut latest: BTreeMap<SessionId, &Touch> = BTreeMap::new();
-        for touch in batch {
-            let known = latest.entry(touch.id).or_insert(touch);
-            if touch.last_seen_at > known.last_seen_at {
-                *known = touch;
-            }
-        }
-        if latest.is_empty() {
+        let batch = Touch::latest_of_each(batch);
+        if batch.is_empty() {
             return Ok(0);
         }
-        let batch: Vec<_> = latest.into_values().collect();
         self.repeated("touch", || self.write(&self.statements.touch, Arguments::touches(&batch))).await
     }
 
@@ -358,7 +349,7 @@ impl<D: Dialect> SessionStore for SqlStore<D> {
             return Ok(0);
         }
         self.repeated("erase", || {
-            self.write(&self.statements.erase, Arguments::new().key(user.as_str()).count(limit))
+            self.write(&self.statements.erase, Arguments::new().user(user).count(limit))
         })
         .await
     }

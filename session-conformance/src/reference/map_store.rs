@@ -81,7 +81,7 @@ impl SessionStore for MapStore {
         check_touches(batch)?;
         let mut rows = self.rows.lock();
         let mut moved = 0;
-        for touch in latest_of_each(batch) {
+        for touch in Touch::latest_of_each(batch) {
             if let Some(row) = rows.get_mut(&touch.id) {
                 moved += u64::from(Arc::make_mut(row).touch(touch));
             }
@@ -162,18 +162,6 @@ fn make_room(rows: &mut Rows, new: &SessionRecord, limit: &SessionLimit) -> Resu
     let ended = Ended::new(EndReason::LimitEvicted, limit.now, Actor::System);
     let claimed = rows.values_mut().filter(|row| surplus.contains(&row.id));
     Ok(claimed.map(|row| end_row(row, ended.clone())).collect())
-}
-
-/// Of several touches of one session only the latest counts.
-fn latest_of_each(batch: &[Touch]) -> impl Iterator<Item = &Touch> {
-    let mut latest: BTreeMap<SessionId, &Touch> = BTreeMap::new();
-    for touch in batch {
-        let kept = latest.entry(touch.id).or_insert(touch);
-        if touch.last_seen_at > kept.last_seen_at {
-            *kept = touch;
-        }
-    }
-    latest.into_values()
 }
 
 /// Ends one active row and returns it as it is now stored.

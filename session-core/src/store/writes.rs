@@ -1,5 +1,7 @@
 //! What `touch` and `end` are told.
 
+use std::collections::BTreeMap;
+
 use crate::client::LastClient;
 use crate::id::{DeviceId, SessionId, UserId};
 use crate::record::SessionRecord;
@@ -22,6 +24,20 @@ impl Touch {
     #[must_use]
     pub const fn new(id: SessionId, last_seen_at: Timestamp, last_client: LastClient) -> Self {
         Self { id, last_seen_at, last_client }
+    }
+
+    /// Returns of several sightings of one session only the latest, of equally late ones the first; in the order of the ids, so that
+    /// two batches lock their rows in one order.
+    #[must_use]
+    pub fn latest_of_each(batch: &[Self]) -> Vec<&Self> {
+        let mut latest: BTreeMap<SessionId, &Self> = BTreeMap::new();
+        for touch in batch {
+            let known = latest.entry(touch.id).or_insert(touch);
+            if touch.last_seen_at > known.last_seen_at {
+                *known = touch;
+            }
+        }
+        latest.into_values().collect()
     }
 }
 

@@ -10,7 +10,9 @@ mod sqlite;
 use std::fmt::Debug;
 use std::future::Future;
 
-use session_core::{Durability, SessionId, Touch};
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+use session_core::SessionId;
+use session_core::{Durability, Touch};
 use sqlx::error::{BoxDynError, DatabaseError};
 use sqlx::{Database, Pool, SqlStr};
 
@@ -26,9 +28,9 @@ pub trait Dialect: Database<Connection: Debug> + Debug + sealed::Sealed {
     #[doc(hidden)]
     fn bind(arguments: &mut Self::Arguments, value: Value<'_>) -> Result<(), BoxDynError>;
 
-    /// Adds ids for the text that [`Syntax::ids`] makes for as many.
+    /// Adds ids for the text that [`Syntax::ids`] makes for as many. As bytes, because a damaged row may have an id that is none of ours.
     #[doc(hidden)]
-    fn bind_ids(arguments: &mut Self::Arguments, ids: &[SessionId]) -> Result<(), BoxDynError>;
+    fn bind_ids(arguments: &mut Self::Arguments, ids: &[[u8; 16]]) -> Result<(), BoxDynError>;
 
     /// Adds a batch for [`Syntax::touch`].
     #[doc(hidden)]
@@ -244,7 +246,8 @@ fn in_list(ids: usize) -> String {
 }
 
 /// Ids for such a list: the last one again and again changes nothing.
-pub(crate) fn padded<T>(ids: &[T]) -> impl Iterator<Item = &T> {
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+fn padded(ids: &[[u8; 16]]) -> impl Iterator<Item = &[u8; 16]> {
     let missing = ids.len().next_power_of_two() - ids.len();
     ids.iter().chain(ids.last().into_iter().cycle().take(missing))
 }

@@ -1,6 +1,6 @@
 //! MySQL and MariaDB.
 
-use session_core::{SessionId, Touch};
+use session_core::Touch;
 use sqlx::error::{BoxDynError, DatabaseError};
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlDatabaseError, MySqlRow};
 use sqlx::{Arguments, MySql, Row, SqlStr};
@@ -73,8 +73,8 @@ impl Dialect for MySql {
         }
     }
 
-    fn bind_ids(arguments: &mut MySqlArguments, ids: &[SessionId]) -> Result<(), BoxDynError> {
-        super::padded(ids).try_for_each(|id| arguments.add(&id.as_bytes()[..]))
+    fn bind_ids(arguments: &mut MySqlArguments, ids: &[[u8; 16]]) -> Result<(), BoxDynError> {
+        super::padded(ids).try_for_each(|id| arguments.add(&id[..]))
     }
 
     fn bind_touches(arguments: &mut MySqlArguments, batch: &[&Touch]) -> Result<(), BoxDynError> {

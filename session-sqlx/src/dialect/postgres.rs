@@ -1,6 +1,6 @@
 //! PostgreSQL.
 
-use session_core::{SessionId, Touch};
+use session_core::Touch;
 use sqlx::error::{BoxDynError, DatabaseError};
 use sqlx::postgres::{PgArguments, PgConnection, PgDatabaseError, PgRow};
 use sqlx::{Arguments, Postgres, Row, SqlStr, ValueRef};
@@ -66,10 +66,10 @@ impl Dialect for Postgres {
         }
     }
 
-    fn bind_ids(arguments: &mut PgArguments, ids: &[SessionId]) -> Result<(), BoxDynError> {
+    fn bind_ids(arguments: &mut PgArguments, ids: &[[u8; 16]]) -> Result<(), BoxDynError> {
         let repeated = LEAST_IDS.saturating_sub(ids.len());
         let padded = ids.iter().chain(ids.last().into_iter().cycle().take(repeated));
-        arguments.add(padded.map(|id| Uuid::from_bytes(*id.as_bytes())).collect::<Vec<_>>())
+        arguments.add(padded.map(|id| Uuid::from_bytes(*id)).collect::<Vec<_>>())
     }
 
     fn bind_touches(arguments: &mut PgArguments, batch: &[&Touch]) -> Result<(), BoxDynError> {

@@ -1,6 +1,6 @@
 //! SQLite.
 
-use session_core::{Durability, SessionId, Touch};
+use session_core::{Durability, Touch};
 use sqlx::error::{BoxDynError, DatabaseError};
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Arguments, Pool, Row, SqlStr, Sqlite};
@@ -60,8 +60,8 @@ impl Dialect for Sqlite {
         }
     }
 
-    fn bind_ids(arguments: &mut SqliteArguments, ids: &[SessionId]) -> Result<(), BoxDynError> {
-        super::padded(ids).try_for_each(|id| arguments.add(id.as_bytes().to_vec()))
+    fn bind_ids(arguments: &mut SqliteArguments, ids: &[[u8; 16]]) -> Result<(), BoxDynError> {
+        super::padded(ids).try_for_each(|id| arguments.add(id.to_vec()))
     }
 
     fn bind_touches(arguments: &mut SqliteArguments, batch: &[&Touch]) -> Result<(), BoxDynError> {
