@@ -6,7 +6,8 @@ use std::str::FromStr;
 use crate::install::Packages;
 use crate::mysql::Mysql;
 use crate::postgres::Postgres;
-use crate::recipe::{Programs, Recipe};
+use crate::recipe::Recipe;
+use crate::redis::Redis;
 use crate::{Error, Result};
 
 /// A kind of server that can be started.
@@ -17,13 +18,15 @@ pub enum Kind {
     Mysql,
     /// PostgreSQL.
     Postgres,
+    /// Redis, or Valkey if only that is installed.
+    Redis,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: &[Self] = &[Self::Postgres, Self::Mysql];
+    pub const ALL: &[Self] = &[Self::Postgres, Self::Mysql, Self::Redis];
 
-    /// The name of the conformance suites that run on it: `postgres`, `mysql`.
+    /// The name of the conformance suites that run on it: `postgres`, `mysql`, `redis`.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.recipe().name()
@@ -49,10 +52,6 @@ impl Kind {
         self.packages().install(|| self.installed())
     }
 
-    pub(crate) fn programs(self) -> Result<Programs> {
-        self.recipe().programs().ok_or_else(|| self.packages().not_installed())
-    }
-
     pub(crate) fn packages(self) -> Packages {
         let recipe = self.recipe();
         Packages { title: recipe.title(), names: recipe.packages(), variable: Some(recipe.variable()) }
@@ -62,6 +61,7 @@ impl Kind {
         match self {
             Self::Mysql => &Mysql,
             Self::Postgres => &Postgres,
+            Self::Redis => &Redis::Alone,
         }
     }
 }
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = "oracle".parse::<Kind>().unwrap_err().to_string();
-        assert_eq!(error, r#"there is no server "oracle"; the kinds are: postgres, mysql"#);
+        assert_eq!(error, r#"there is no server "oracle"; the kinds are: postgres, mysql, redis"#);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Throw-away database servers for tests, benchmarks and people: real ones, as plain processes.
 //!
 //! A [`Server`] is one running instance with a data folder and a port of its own. It listens on the loopback address only, and never
-//! on a standard port, so it cannot be mistaken for a server that somebody uses. It takes half a second to start.
+//! on a standard port, so it cannot be mistaken for a server that somebody uses. It takes half a second to start at most.
 //!
 //! ```no_run
 //! use session_servers::{Kind, Options, Server};
@@ -18,7 +18,8 @@
 //! # Ok::<(), session_servers::Error>(())
 //! ```
 //!
-//! A [`PgBouncer`] stands in front of a PostgreSQL, for what depends on which connection a client is given.
+//! A [`PgBouncer`] stands in front of a PostgreSQL, for what depends on which connection a client is given. A [`RedisCluster`] and
+//! [`RedisSentinels`] are several Redis servers that take over from each other.
 //!
 //! # What is left behind
 //! Nothing. A dropped server is gone when `drop` returns, its data folder too. A server whose owner ends without dropping it (one in a
@@ -50,6 +51,10 @@ mod port;
 mod postgres;
 mod process;
 mod recipe;
+mod redis;
+mod redis_client;
+mod redis_cluster;
+mod redis_sentinel;
 mod server;
 mod testing;
 mod watchdog;
@@ -58,5 +63,7 @@ pub use error::{Error, Result};
 pub use kind::Kind;
 pub use options::Options;
 pub use pgbouncer::PgBouncer;
+pub use redis_cluster::RedisCluster;
+pub use redis_sentinel::RedisSentinels;
 pub use server::Server;
 pub use testing::is_required;

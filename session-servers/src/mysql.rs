@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -50,12 +51,12 @@ impl Recipe for Mysql {
 
     fn programs(&self) -> Option<Programs> {
         let setup = find::program("mariadb-install-db")?;
-        Some(Programs { setup, server: find::program("mariadbd")? })
+        Some(Programs { setup: Some(setup), server: find::program("mariadbd")? })
     }
 
-    fn setup(&self, programs: &Programs, place: &Place) -> Result<Command> {
+    fn setup(&self, program: &Path, place: &Place) -> Result<Command> {
         fs::write(place.folder().join("init.sql"), INIT).map_err(io("write a file for the server"))?;
-        let mut command = place.command(&programs.setup);
+        let mut command = place.command(program);
         command.arg("--no-defaults").arg(path_argument("--datadir", &place.data()));
         command.args(["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]);
         command.args(throw_away(place));

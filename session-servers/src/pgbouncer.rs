@@ -14,6 +14,7 @@ use crate::install::Packages;
 use crate::place::Place;
 use crate::process::{POLL, Process, wait_until};
 use crate::recipe::version_of;
+use crate::testing::unless_missing;
 use crate::watchdog::Watchdog;
 use crate::{Error, Kind, Options, Result, Server, find, is_required, port};
 
@@ -103,12 +104,7 @@ impl PgBouncer {
         if is_required(Kind::Postgres) {
             Self::install()?;
         }
-        if Self::installed() {
-            return Self::in_front_of_with(server, options).map(Some);
-        }
-        let thread = thread::current();
-        println!("skipped {}: {TITLE} is not installed", thread.name().unwrap_or("a test"));
-        Ok(None)
+        unless_missing(TITLE, Self::installed(), || Self::in_front_of_with(server, options))
     }
 
     /// What it calls itself: `PgBouncer 1.18.0`.

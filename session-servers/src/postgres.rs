@@ -1,6 +1,7 @@
 //! PostgreSQL.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -36,11 +37,11 @@ impl Recipe for Postgres {
     /// Both from one folder: several versions may be installed, and one does not start the other's data.
     fn programs(&self) -> Option<Programs> {
         let folder = find::folder_of(&["initdb", "postgres"])?;
-        Some(Programs { setup: folder.join("initdb"), server: folder.join("postgres") })
+        Some(Programs { setup: Some(folder.join("initdb")), server: folder.join("postgres") })
     }
 
-    fn setup(&self, programs: &Programs, place: &Place) -> Result<Command> {
-        let mut command = place.command(&programs.setup);
+    fn setup(&self, program: &Path, place: &Place) -> Result<Command> {
+        let mut command = place.command(program);
         command.arg("-D").arg(place.data());
         command.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"]);
         if !place.is_durable() {

@@ -28,11 +28,18 @@ pub(crate) trait Recipe: Sync {
     /// Its programs on this machine, if it is installed.
     fn programs(&self) -> Option<Programs>;
 
-    /// The command that fills the empty data folder.
+    /// What the server calls itself: `PostgreSQL 15.14`. Only the title if it does not tell.
+    fn version(&self, programs: &Programs) -> String {
+        version_of(&programs.server, self.title())
+    }
+
+    /// The command that fills the empty data folder, if there is a program for it: that program, by default without arguments.
     ///
     /// # Errors
     /// A file that the command or the server needs cannot be written.
-    fn setup(&self, programs: &Programs, place: &Place) -> Result<Command>;
+    fn setup(&self, program: &Path, place: &Place) -> Result<Command> {
+        Ok(place.command(program))
+    }
 
     /// The command that is the server, in the foreground: it must not fork itself away.
     fn start(&self, programs: &Programs, place: &Place, port: u16) -> Command;
@@ -43,6 +50,11 @@ pub(crate) trait Recipe: Sync {
 
     /// Where clients connect to.
     fn url(&self, port: u16) -> String;
+
+    /// The Unix socket that clients may connect to instead, if it has one.
+    fn socket(&self, _place: &Place) -> Option<PathBuf> {
+        None
+    }
 
     /// Ends the server in order, without waiting for its clients.
     fn graceful(&self) -> Signal;
@@ -57,17 +69,10 @@ pub(crate) trait Recipe: Sync {
 /// The programs of an installed server.
 #[derive(Debug)]
 pub(crate) struct Programs {
-    /// Fills a data folder.
-    pub(crate) setup: PathBuf,
+    /// Fills a data folder, where the server does not do so itself.
+    pub(crate) setup: Option<PathBuf>,
     /// Is the server.
     pub(crate) server: PathBuf,
-}
-
-impl Programs {
-    /// What the server calls itself: `PostgreSQL 15.14`. Only the title if it does not tell.
-    pub(crate) fn version(&self, title: &str) -> String {
-        version_of(&self.server, title)
-    }
 }
 
 pub(crate) fn version_of(program: &Path, title: &str) -> String {
@@ -81,8 +86,9 @@ pub(crate) fn version_of(program: &Path, title: &str) -> String {
 
 /// The first number of a program's answer to `--version`.
 fn number(line: &str) -> Option<&str> {
-    let word = line.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
-    word.split('-').next()
+    let words = line.split_whitespace().map(|word| word.strip_prefix("v=").unwrap_or(word));
+    let mut numbers = words.filter(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+    numbers.next()?.split('-').next()
 }
 
 /// `--name=path`, for the command lines that spell it so.
@@ -101,6 +107,7 @@ mod tests {
     fn the_version_is_found_in_what_the_programs_say() {
         assert_eq!(number("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n"), Some("15.14"));
         assert_eq!(number("mariadbd  Ver 10.11.19-MariaDB-0+deb12u1 for debian-linux-gnu"), Some("10.11.19"));
+        assert_eq!(number("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0"), Some("7.0.15"));
         assert_eq!(number("no number"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! A running server.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::error::io;
 use crate::place::Place;
 use crate::process::{POLL, Process, wait_until};
-use crate::recipe::Programs;
+use crate::recipe::{Programs, Recipe};
 use crate::watchdog::Watchdog;
 use crate::{Error, Kind, Options, Result, port};
 
@@ -29,6 +29,7 @@ const PORTS: usize = 5;
 /// A running throw-away server. Dropped, it is gone, and so is its data.
 pub struct Server {
     kind: Kind,
+    recipe: &'static dyn Recipe,
     programs: Programs,
     version: String,
     settings: Vec<String>,
@@ -56,17 +57,28 @@ impl Server {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_with(kind: Kind, options: &Options) -> Result<Self> {
-        Self::start_on(kind, options, || port::free().map_err(io("find a free port")))
+        Self::start_as(kind, kind.recipe(), options)
     }
 
-    fn start_on(kind: Kind, options: &Options, mut port: impl FnMut() -> Result<u16>) -> Result<Self> {
-        let programs = kind.programs()?;
+    /// Starts what its kind can be besides a server of its own.
+    pub(crate) fn start_as(kind: Kind, recipe: &'static dyn Recipe, options: &Options) -> Result<Self> {
+        Self::start_on(kind, recipe, options, || port::free().map_err(io("find a free port")))
+    }
+
+    fn start_on(
+        kind: Kind,
+        recipe: &'static dyn Recipe,
+        options: &Options,
+        mut port: impl FnMut() -> Result<u16>,
+    ) -> Result<Self> {
+        let programs = recipe.programs().ok_or_else(|| kind.packages().not_installed())?;
         let place = Place::new(kind, options.durable)?;
-        let watchdog = Watchdog::start(place.folder(), kind.recipe().quick())?;
-        let version = programs.version(kind.recipe().title());
+        let watchdog = Watchdog::start(place.folder(), recipe.quick())?;
+        let version = recipe.version(&programs);
         let settings = options.settings.clone();
         let (child, paused) = (None, Vec::new());
-        let mut server = Self { kind, programs, version, settings, port: 0, child, paused, place, watchdog };
+        let mut server =
+            Self { kind, recipe, programs, version, settings, port: 0, child, paused, place, watchdog };
         server.set_up()?;
         let mut attempts = 0;
         loop {
@@ -85,7 +97,7 @@ impl Server {
         self.kind
     }
 
-    /// What the server calls itself: `PostgreSQL 15.14`, `MariaDB 10.11.19`.
+    /// What the server calls itself: `PostgreSQL 15.14`, `MariaDB 10.11.19`, `Redis 7.0.15`.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
@@ -94,7 +106,13 @@ impl Server {
     /// Where clients connect to, as its superuser and without a password.
     #[must_use]
     pub fn url(&self) -> String {
-        self.kind.recipe().url(self.port)
+        self.recipe.url(self.port)
+    }
+
+    /// The Unix socket that clients may connect to instead, if it has one: Redis does.
+    #[must_use]
+    pub fn socket(&self) -> Option<PathBuf> {
+        self.recipe.socket(&self.place)
     }
 
     /// The port of the loopback address that it listens on. It keeps it when it is started again.
@@ -164,7 +182,7 @@ impl Server {
     /// # Errors
     /// [`Error::Stopped`] if it does not run, and [`Error::Stubborn`] if it does not end.
     pub fn stop(&mut self) -> Result<()> {
-        let signal = self.kind.recipe().graceful();
+        let signal = self.recipe.graceful();
         self.end(signal, STOP)
     }
 
@@ -205,7 +223,8 @@ impl Server {
     }
 
     fn set_up(&mut self) -> Result<()> {
-        let mut command = self.kind.recipe().setup(&self.programs, &self.place)?;
+        let Some(program) = &self.programs.setup else { return Ok(()) };
+        let mut command = self.recipe.setup(program, &self.place)?;
         let log = self.place.open_log()?;
         command.stdout(log.try_clone().map_err(io("write the server's log"))?).stderr(log);
         let what = command.get_program().display().to_string();
@@ -226,7 +245,7 @@ impl Server {
         self.ended()?;
         let log = self.place.open_log()?;
         let logged = self.place.log_length();
-        let mut command = self.kind.recipe().start(&self.programs, &self.place, self.port);
+        let mut command = self.recipe.start(&self.programs, &self.place, self.port);
         command.args(&self.settings);
         command.stdout(log.try_clone().map_err(io("write the server's log"))?).stderr(log);
         let child = command.spawn().map_err(io(format!("start {}", self.programs.server.display())))?;
@@ -238,8 +257,17 @@ impl Server {
         let Err(why) = self.wait_until_ready() else { return Ok(()) };
         // It has ended by itself, or is of no use.
         drop(self.kill());
-        let title = self.kind.recipe().title();
-        Err(Error::Start { title, port: self.port, why, log: self.place.log_tail(logged) })
+        Err(self.failed_since(logged, why))
+    }
+
+    /// What it was started for does not work.
+    pub(crate) fn failed(&self, why: String) -> Error {
+        self.failed_since(0, why)
+    }
+
+    fn failed_since(&self, logged: u64, why: String) -> Error {
+        let title = self.recipe.title();
+        Error::Start { title, port: self.port, why, log: self.place.log_tail(logged) }
     }
 
     /// The error says how it is known that it will not be ready.
@@ -250,7 +278,7 @@ impl Server {
                 return Err(format!("it ended with {status}"));
             }
             let pid = self.pid().unwrap_or_default();
-            if self.kind.recipe().is_ready(&self.place, self.port, pid) {
+            if self.recipe.is_ready(&self.place, self.port, pid) {
                 return Ok(());
             }
             if Instant::now() >= deadline {
@@ -289,15 +317,15 @@ fn send(processes: &[Process], signal: Signal) -> Result<()> {
 impl Drop for Server {
     fn drop(&mut self) {
         let paused = self.paused.clone();
-        let recipe = self.kind.recipe();
-        if recipe.quick() == Signal::KILL || self.end(recipe.quick(), SIGNAL).is_err() {
+        let quick = self.recipe.quick();
+        if quick == Signal::KILL || self.end(quick, SIGNAL).is_err() {
             drop(self.kill());
         }
         // Stopped children whose parent somebody else has ended.
         drop(send(&paused, Signal::KILL));
         // The exit code of one that ended by itself.
         drop(self.child.as_mut().map(Child::try_wait));
-        recipe.clean_up(&self.place);
+        self.recipe.clean_up(&self.place);
     }
 }
 
@@ -315,17 +343,33 @@ impl fmt::Debug for Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redis::{Redis, bus_port};
     use std::net::{Ipv4Addr, TcpListener};
 
     #[test]
     fn a_port_that_was_taken_a_moment_ago_is_replaced_by_another() {
         for &kind in Kind::ALL.iter().filter(|kind| kind.installed() || crate::is_required(**kind)) {
-            let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-            let taken = held.local_addr().unwrap().port();
+            let holder = Server::start(kind).unwrap();
+            let taken = holder.port();
             let mut ports = vec![port::free().unwrap(), taken, taken];
-            let server = Server::start_on(kind, &Options::default(), || Ok(ports.pop().unwrap())).unwrap();
+            let mut next = || Ok(ports.pop().unwrap());
+            let server = Server::start_on(kind, kind.recipe(), &Options::default(), &mut next).unwrap();
             assert_ne!(server.port(), taken);
             assert!(ports.is_empty());
         }
+    }
+
+    #[test]
+    fn a_node_of_a_cluster_needs_two_ports() {
+        if !Kind::Redis.installed() && !crate::is_required(Kind::Redis) {
+            return println!("skipped: {} is not installed", Kind::Redis);
+        }
+        let (kind, node) = (Kind::Redis, &Redis::ClusterNode);
+        let (free, halfway) = (port::free().unwrap(), port::free().unwrap());
+        let _held = TcpListener::bind((Ipv4Addr::LOCALHOST, bus_port(halfway))).unwrap();
+        let mut ports = vec![free, halfway];
+        let mut next = || Ok(ports.pop().unwrap());
+        let server = Server::start_on(kind, node, &Options::default(), &mut next).unwrap();
+        assert_eq!(server.port(), free);
     }
 }

@@ -2,18 +2,16 @@
 
 use std::sync::mpsc;
 
-use clap::Args;
-use comfy_table::{CellAlignment, Table};
-use session_servers::{Kind, Server};
-
 use crate::error::{Error, Result};
-use crate::servers;
+use crate::servers::{Running, Service};
 use crate::table;
+use clap::{Args, ValueEnum};
+use comfy_table::{CellAlignment, Table};
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Names of the servers, postgres or mysql; all of them if none is given
-    names: Vec<Kind>,
+    /// Names of the servers; all of them if none is given
+    names: Vec<Service>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -23,11 +21,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let _ = sender.send(());
     };
     ctrlc::set_handler(interrupt).map_err(|source| Error::Signals { source })?;
-    let kinds = if arguments.names.is_empty() { Kind::ALL } else { &arguments.names };
-    let servers = kinds.iter().map(|&kind| servers::start(kind)).collect::<Result<Vec<_>>>()?;
+    let services = if arguments.names.is_empty() { Service::value_variants() } else { &arguments.names };
+    let servers = services.iter().map(|service| service.start()).collect::<Result<Vec<_>>>()?;
     println!("{}\n", render(&servers));
     for server in &servers {
-        println!("export {}={}", server.kind().variable(), server.url());
+        println!("export {}={}", server.service.variable(), server.url);
     }
     eprintln!("\nCtrl-C ends them and removes their data");
     // The sender lives as long as the handler.
@@ -37,11 +35,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn render(servers: &[Server]) -> Table {
+fn render(servers: &[Running]) -> Table {
     let mut table = table::with_columns(&["server", "version", "URL"]);
     table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Left));
     for server in servers {
-        table.add_row([server.kind().name(), server.version(), &server.url()]);
+        table.add_row([server.service.name(), &server.version, &server.url]);
     }
     table
 }

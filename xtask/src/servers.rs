@@ -2,64 +2,127 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fmt;
 
-use session_servers::{Kind, PgBouncer, Server};
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+use session_servers::{Kind, PgBouncer, RedisCluster, Server};
 
 use crate::error::{Error, Result};
 use crate::process::{Cmd, in_ci};
 
+/// What the suites of one name run on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Service {
+    One(Kind),
+    RedisCluster,
+}
+
+/// A throw-away service. Dropped, it is gone.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) service: Service,
+    pub(crate) version: String,
+    pub(crate) url: String,
+    _servers: Box<dyn fmt::Debug>,
+}
+
 /// The servers of one run of the tests. Dropped, those that were started for it are gone.
 #[derive(Debug, Default)]
 pub(crate) struct Servers {
-    started: Vec<Server>,
+    started: Vec<Running>,
+}
+
+impl Service {
+    const ALL: &[Self] =
+        &[Self::One(Kind::Postgres), Self::One(Kind::Mysql), Self::One(Kind::Redis), Self::RedisCluster];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::One(kind) => kind.name(),
+            Self::RedisCluster => RedisCluster::NAME,
+        }
+    }
+
+    /// The variable that tells the suites where it is.
+    pub(crate) fn variable(self) -> &'static str {
+        match self {
+            Self::One(kind) => kind.variable(),
+            Self::RedisCluster => RedisCluster::VARIABLE,
+        }
+    }
+
+    /// Starts a throw-away one, and installs it before if that is necessary and possible.
+    pub(crate) fn start(self) -> Result<Running> {
+        match self {
+            Self::One(kind) => {
+                kind.install()?;
+                let server = Server::start(kind)?;
+                Ok(self.running(server.version().to_owned(), server.url(), server))
+            }
+            Self::RedisCluster => {
+                Kind::Redis.install()?;
+                let cluster = RedisCluster::start()?;
+                Ok(self.running(cluster.version().to_owned(), cluster.url(), cluster))
+            }
+        }
+    }
+
+    fn running(self, version: String, url: String, servers: impl fmt::Debug + 'static) -> Running {
+        Running { service: self, version, url, _servers: Box::new(servers) }
+    }
+}
+
+impl ValueEnum for Service {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
 }
 
 impl Servers {
-    /// Has one server of each kind, and what tests put in front of it. That there is none is an error in CI, or if the user requires
-    /// it, else a warning.
+    /// Has one of each service, and what tests put in front of it. That there is none is an error in CI, or if the user requires it, else
+    /// a warning.
     pub(crate) fn for_tests(required: &str) -> Result<Self> {
         let mut servers = Self::default();
-        for &kind in Kind::ALL {
-            match servers.add(kind) {
-                Err(error) if is_necessary(kind, in_ci(), required) => return Err(error),
-                Err(error) => warn(kind, &error),
+        for &service in Service::ALL {
+            match servers.add(service) {
+                Err(error) if is_necessary(service, in_ci(), required) => return Err(error),
+                Err(error) => warn(service, &error),
                 Ok(()) => {}
             }
         }
         Ok(servers)
     }
 
-    fn add(&mut self, kind: Kind) -> Result<()> {
-        if is_given(env::var_os(kind.variable()).as_deref()) {
-            eprintln!("server for {}: yours, from {}", kind.name(), kind.variable());
+    fn add(&mut self, service: Service) -> Result<()> {
+        let (name, variable) = (service.name(), service.variable());
+        if is_given(env::var_os(variable).as_deref()) {
+            eprintln!("server for {name}: yours, from {variable}");
             return Ok(());
         }
-        if kind == Kind::Postgres {
+        if service == Service::One(Kind::Postgres) {
             PgBouncer::install()?;
         }
-        let server = start(kind)?;
-        eprintln!("server for {}: {} on port {}", kind.name(), server.version(), server.port());
-        self.started.push(server);
+        let running = service.start()?;
+        eprintln!("server for {name}: {} at {}", running.version, running.url);
+        self.started.push(running);
         Ok(())
     }
 
     /// The names of the suites that have a server only because one was started.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.started.iter().map(|server| server.kind().name())
+        self.started.iter().map(|running| running.service.name())
     }
 
     /// Tells the tests where these servers are.
     pub(crate) fn told_to(&self, command: Cmd) -> Cmd {
-        self.started
-            .iter()
-            .fold(command, |command, server| command.env(server.kind().variable(), &server.url()))
+        let tell = |command: Cmd, running: &Running| command.env(running.service.variable(), &running.url);
+        self.started.iter().fold(command, tell)
     }
-}
-
-/// Starts a throw-away server, and installs it before if that is necessary and possible.
-pub(crate) fn start(kind: Kind) -> Result<Server> {
-    kind.install()?;
-    Ok(Server::start(kind)?)
 }
 
 /// Whether the user has a server; an empty address is none, to the suites neither.
@@ -67,12 +130,12 @@ fn is_given(url: Option<&OsStr>) -> bool {
     url.is_some_and(|url| !url.is_empty())
 }
 
-fn is_necessary(kind: Kind, in_ci: bool, required: &str) -> bool {
-    in_ci || required.split(',').any(|name| name == kind.name() || name == "all")
+fn is_necessary(service: Service, in_ci: bool, required: &str) -> bool {
+    in_ci || required.split(',').any(|name| name == service.name() || name == "all")
 }
 
-fn warn(kind: Kind, error: &Error) {
-    eprintln!("warning: the {} suites are skipped, because they have no server: {error}", kind.name());
+fn warn(service: Service, error: &Error) {
+    eprintln!("warning: the {} suites are skipped, because they have no server: {error}", service.name());
 }
 
 #[cfg(test)]
@@ -87,8 +150,19 @@ mod tests {
 
     #[test]
     fn ci_needs_every_server_and_a_desk_those_that_are_required() {
-        assert!(is_necessary(Kind::Mysql, true, ""));
-        assert!(is_necessary(Kind::Mysql, false, "redis,mysql") && is_necessary(Kind::Mysql, false, "all"));
-        assert!(!is_necessary(Kind::Mysql, false, "redis,postgres"));
+        let mysql = Service::One(Kind::Mysql);
+        assert!(is_necessary(mysql, true, ""));
+        assert!(is_necessary(mysql, false, "redis,mysql") && is_necessary(mysql, false, "all"));
+        assert!(!is_necessary(mysql, false, "redis,postgres"));
+        assert!(!is_necessary(Service::RedisCluster, false, "redis"));
+    }
+
+    #[test]
+    fn every_kind_of_server_is_a_service_and_found_by_its_name() {
+        assert!(Kind::ALL.iter().all(|&kind| Service::ALL.contains(&Service::One(kind))));
+        for &service in Service::ALL {
+            assert_eq!(Service::from_str(service.name(), false), Ok(service));
+            assert_eq!(service.variable(), format!("SESSION_TEST_{}_URL", service.name().to_uppercase()));
+        }
     }
 }

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use session_servers::{Error, Kind, Options};
 
-use crate::client::{begin, printed, query};
+use crate::client::{begin, keep, kept, one, printed, query};
 use crate::processes::{alive, wait_for_the_end_of, working_in};
 use crate::{on, on_every_kind};
 
@@ -28,9 +28,9 @@ fn a_server_answers_on_a_port_of_its_own(kind: Kind) {
     let began = Instant::now();
     on(kind, &Options::default(), |server| {
         println!("{} started in {} ms", server.version(), began.elapsed().as_millis());
-        assert_eq!(query(&server, "SELECT 40 + 2").unwrap(), "42");
-        assert!(![3306, 5432].contains(&server.port()));
-        assert!(server.url().contains(&format!("@127.0.0.1:{}/", server.port())), "{server:?}");
+        assert_eq!(query(&server, one(kind)).unwrap(), "1");
+        assert!(![3306, 5432, 6379].contains(&server.port()));
+        assert!(server.url().contains(&format!("127.0.0.1:{}/", server.port())), "{server:?}");
         assert!(server.version().contains(|c: char| c.is_ascii_digit()), "{server:?}");
     });
 }
@@ -38,29 +38,39 @@ fn a_server_answers_on_a_port_of_its_own(kind: Kind) {
 fn two_servers_do_not_know_each_other(kind: Kind) {
     on(kind, &Options::default(), |one| {
         on(kind, &Options::default(), |other| {
-            query(&one, "CREATE TABLE mine (id INT)").unwrap();
-            assert!(query(&other, "SELECT * FROM mine").unwrap_err().contains("mine"));
+            keep(kind).iter().for_each(|statement| drop(query(&one, statement).unwrap()));
+            assert_eq!(query(&one, kept(kind)).unwrap(), "7");
+            assert_ne!(query(&other, kept(kind)), Ok("7".to_owned()));
         });
     });
 }
 
 fn a_paused_server_is_silent_until_it_is_resumed(kind: Kind) {
-    let (sleep, running) = match kind {
+    // A statement that takes a second, and how it is seen running; for the databases the question itself counts as one.
+    let (sleep, running, seen) = match kind {
+        Kind::Redis => (
+            "BLPOP nothing 1",
+            "EVAL return(redis.call('INFO','clients'):match('blocked_clients:(%d)')) 0",
+            "1",
+        ),
         Kind::Postgres => {
-            ("pg_sleep(1)", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep(1)%'")
+            ("SELECT pg_sleep(1)", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep(1)%'", "2")
         }
-        _ => ("SLEEP(1)", "SELECT count(*) FROM information_schema.processlist WHERE info LIKE '%SLEEP(1)%'"),
+        _ => (
+            "SELECT SLEEP(1)",
+            "SELECT count(*) FROM information_schema.processlist WHERE info LIKE '%SLEEP(1)%'",
+            "2",
+        ),
     };
     on(kind, &Options::default(), |mut server| {
         // A connection from before the pause: for PostgreSQL a process of its own that must be silent too.
         let began = Instant::now();
-        let mut earlier = begin(&server, &format!("SELECT {sleep}"));
-        // The question itself counts as one.
-        while query(&server, running).unwrap() != "2" {
+        let mut earlier = begin(&server, sleep);
+        while query(&server, running).unwrap() != seen {
             assert!(earlier.try_wait().unwrap().is_none(), "it was never seen running");
         }
         server.pause().unwrap();
-        let mut later = begin(&server, "SELECT 1");
+        let mut later = begin(&server, one(kind));
         let due = Duration::from_secs(1).saturating_sub(began.elapsed());
         std::thread::sleep(due + SILENCE);
         assert!(later.try_wait().unwrap().is_none(), "a paused server has answered");
@@ -74,29 +84,30 @@ fn a_paused_server_is_silent_until_it_is_resumed(kind: Kind) {
 fn what_was_committed_survives_a_crash_of_a_durable_server(kind: Kind) {
     on(kind, &Options::default().with_durable(true), |mut server| {
         assert!(server.folder().starts_with(std::env::temp_dir()));
-        query(&server, "CREATE TABLE kept (id INT)").unwrap();
-        query(&server, "INSERT INTO kept VALUES (7)").unwrap();
+        keep(kind).iter().for_each(|statement| drop(query(&server, statement).unwrap()));
         let (port, processes) = (server.port(), working_in(server.folder()));
         server.kill().unwrap();
         assert_eq!(alive(&processes), NONE);
         assert!(server.pid().is_none());
-        assert!(query(&server, "SELECT 1").is_err());
+        assert!(query(&server, one(kind)).is_err());
         assert!(matches!(server.pause(), Err(Error::Stopped { .. })));
         server.start_again().unwrap();
         assert_eq!(server.port(), port);
-        assert_eq!(query(&server, "SELECT id FROM kept").unwrap(), "7");
+        assert_eq!(query(&server, kept(kind)).unwrap(), "7");
         assert!(matches!(server.start_again(), Err(Error::Running { .. })));
     });
 }
 
 fn a_stopped_server_refuses_connections_and_starts_again(kind: Kind) {
     on(kind, &Options::default(), |mut server| {
-        query(&server, "CREATE TABLE kept (id INT)").unwrap();
+        keep(kind).iter().for_each(|statement| drop(query(&server, statement).unwrap()));
         server.pause().unwrap();
         server.stop().unwrap();
-        assert!(query(&server, "SELECT 1").is_err());
+        assert!(query(&server, one(kind)).is_err());
         server.start_again().unwrap();
-        assert_eq!(query(&server, "SELECT count(*) FROM kept").unwrap(), "0");
+        // A Redis has its data in memory only, unless it is durable.
+        let expected = if kind == Kind::Redis { "" } else { "7" };
+        assert_eq!(query(&server, kept(kind)).unwrap(), expected);
     });
 }
 
@@ -136,6 +147,9 @@ fn a_server_that_was_killed_by_somebody_else_is_cleaned_up(kind: Kind) {
 fn settings_reach_the_server_and_win(kind: Kind) {
     let (settings, question): (&[&str], _) = match kind {
         Kind::Postgres => (&["-c", "max_connections=21"], "SHOW max_connections"),
+        Kind::Redis => {
+            (&["--maxclients", "21"], "EVAL return(redis.call('INFO','clients'):match('maxclients:(%d+)')) 0")
+        }
         _ => (&["--max-connections=21"], "SELECT @@max_connections"),
     };
     on(kind, &Options::default().with_settings(settings.iter().copied()), |server| {

@@ -6,6 +6,9 @@ mod lifecycle;
 mod orphans;
 mod pgbouncer;
 mod processes;
+mod redis;
+mod redis_cluster;
+mod redis_sentinel;
 
 use session_servers::{Kind, Options, Server};
 
@@ -24,6 +27,9 @@ macro_rules! on_every_kind {
         }
         mod mysql {
             $(#[test] fn $claim() { super::$claim(session_servers::Kind::Mysql); })*
+        }
+        mod redis {
+            $(#[test] fn $claim() { super::$claim(session_servers::Kind::Redis); })*
         }
     };
 }

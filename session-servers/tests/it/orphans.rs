@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use session_servers::{Kind, Options, Server};
 
+use crate::client::{one, query};
 use crate::on_every_kind;
 use crate::processes::{alive, wait_for_the_end_of, working_in};
 
@@ -29,7 +30,7 @@ fn a_paused_server_ends_with_its_owner(kind: Kind) {
 fn a_server_outlives_the_thread_that_started_it(kind: Kind) {
     let thread = std::thread::spawn(move || Server::for_test(kind, &Options::default()).unwrap());
     if let Some(server) = thread.join().unwrap() {
-        assert_eq!(crate::client::query(&server, "SELECT 1").unwrap(), "1");
+        assert_eq!(query(&server, one(kind)).unwrap(), "1");
     }
 }
 

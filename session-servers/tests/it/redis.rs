@@ -1,0 +1,58 @@
+//! What only a Redis does.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use session_servers::{Kind, Options};
+
+use crate::client::query;
+use crate::on;
+
+#[test]
+fn its_socket_leads_to_it() {
+    on(Kind::Redis, &Options::default(), |mut server| {
+        let url = format!("redis://127.0.0.1:{}/", server.port());
+        assert_eq!(server.url(), url);
+        query(&server, "SET kept 7").unwrap();
+        assert_eq!(ask(&server.socket().unwrap(), "INCR kept"), ":8");
+        server.kill().unwrap();
+        assert!(UnixStream::connect(server.socket().unwrap()).is_err());
+    });
+}
+
+fn ask(socket: &Path, command: &str) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+    BufReader::new(stream).lines().next().unwrap().unwrap()
+}
+
+#[test]
+fn what_was_written_to_a_forgetful_one_is_lost_in_a_crash() {
+    on(Kind::Redis, &Options::default(), |mut server| {
+        query(&server, "SET kept 7").unwrap();
+        server.kill().unwrap();
+        server.start_again().unwrap();
+        assert_eq!(query(&server, "GET kept").unwrap(), "");
+    });
+}
+
+#[test]
+fn one_that_is_still_reading_its_data_is_not_ready() {
+    // Microseconds for each command that it reads.
+    let options = Options::default().with_durable(true).with_settings(["--key-load-delay", "300"]);
+    on(Kind::Redis, &options, |mut server| {
+        let many = "EVAL for\ti=1,3000\tdo\tredis.call('SET',i,i)\tend 0";
+        query(&server, many).unwrap();
+        server.kill().unwrap();
+        server.start_again().unwrap();
+        assert_eq!(query(&server, "GET 3000").unwrap(), "3000");
+    });
+}
+
+#[test]
+fn one_with_a_password_starts_too() {
+    on(Kind::Redis, &Options::default().with_settings(["--requirepass", "secret"]), |server| {
+        assert!(query(&server, "ECHO 1").unwrap_err().contains("NOAUTH"));
+    });
+}
