@@ -157,6 +157,11 @@ impl Shard {
     /// How many shards there are.
     pub const COUNT: u16 = 1024;
 
+    /// Returns every shard, in the order of their numbers.
+    pub fn all() -> impl DoubleEndedIterator<Item = Self> + ExactSizeIterator {
+        (0..Self::COUNT).map(Self)
+    }
+
     /// Returns the number of the shard, below [`COUNT`](Self::COUNT).
     #[must_use]
     pub const fn index(self) -> u16 {

@@ -1,0 +1,134 @@
+//! A cluster: its nodes, and what to do when a slot has moved.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use redis::aio::ConnectionLike;
+use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
+use redis::io::tcp::TcpSettings;
+use redis::{Arg, Cmd, ErrorKind, Pipeline, ProtocolVersion, RedisError, RedisResult, ServerErrorKind, Value};
+
+/// How often a command is sent elsewhere, or again, because a node said that it did not run it.
+const HOPS: u32 = 5;
+
+/// How much longer the pause is before each repetition; the cluster's new shape has to spread.
+const PAUSE: Duration = Duration::from_millis(20);
+
+use crate::shards::side_by_side;
+
+#[derive(Clone)]
+pub(super) struct ClusterLink(ClusterConnection);
+
+/// The driver repeats a command whose connection broke, and then nobody can tell who created or ended a session. So it repeats
+/// nothing, and what is certain not to have run is repeated here.
+pub(super) fn client(nodes: ClusterClientBuilder, tcp: TcpSettings) -> RedisResult<ClusterClient> {
+    nodes
+        .retries(0)
+        .use_protocol(ProtocolVersion::RESP3)
+        .connection_timeout(super::CONNECT)
+        .response_timeout(super::RESPONSE)
+        .tcp_settings(tcp)
+        .build()
+}
+
+impl ClusterLink {
+    pub(super) async fn connect(client: &ClusterClient) -> RedisResult<Self> {
+        client.get_async_connection().await.map(Self)
+    }
+
+    pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
+        let mut result = self.once(command).await;
+        for hop in 1..=HOPS {
+            let error = match result.and_then(Value::extract_error) {
+                Err(error) if did_not_run(&error) => error,
+                settled => return settled,
+            };
+            result = match asked_elsewhere(&error) {
+                Some(node) => self.ask(node, command).await,
+                None => {
+                    tokio::time::sleep(hop * PAUSE).await;
+                    self.once(command).await
+                }
+            };
+        }
+        result
+    }
+
+    async fn once(&self, command: &Cmd) -> RedisResult<Value> {
+        self.0.clone().req_packed_command(command).await
+    }
+
+    /// Asks the node that a slot is moving to
+    /// ([cluster specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#ask-redirection)).
+    async fn ask(&self, node: SingleNodeRoutingInfo, command: &Cmd) -> RedisResult<Value> {
+        let mut copy = Cmd::new();
+        for argument in command.args_iter() {
+            if let Arg::Simple(bytes) = argument {
+                copy.arg(bytes);
+            }
+        }
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("ASKING").ignore().add_command(copy);
+        let mut replies = self.0.clone().route_pipeline(pipeline, 0, 2, node).await?;
+        Ok(replies.pop().unwrap_or(Value::Nil))
+    }
+
+    /// Sends commands side by side: each may go to another node.
+    pub(super) async fn send_each(&self, commands: &[Cmd]) -> RedisResult<Vec<Value>> {
+        side_by_side(commands.iter().map(|command| self.send(command).boxed()).collect()).await.into_iter().collect()
+    }
+
+    /// Sends a command to the node that has the first key of a script's call.
+    pub(super) async fn send_after(&self, command: &Cmd, call: &Cmd) -> RedisResult<Value> {
+        let route = match call.args_iter().nth(3) {
+            Some(Arg::Simple(key)) => SingleNodeRoutingInfo::SpecificNode(Route::with_key(key, SlotAddr::Master)),
+            _ => SingleNodeRoutingInfo::Random,
+        };
+        self.0.clone().route_command(command.clone(), RoutingInfo::SingleNode(route)).await
+    }
+
+    pub(super) async fn of_each_primary(&self, command: &Cmd) -> RedisResult<Vec<Value>> {
+        let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+        match self.0.clone().route_command(command.clone(), everywhere).await? {
+            Value::Map(replies) => Ok(replies.into_iter().map(|(_, reply)| reply).collect()),
+            Value::Array(replies) => Ok(replies),
+            reply => Ok(vec![reply]),
+        }
+    }
+}
+
+/// Whether the node said that it did not run the command, and another one or a moment may help.
+fn did_not_run(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ClusterConnectionNotFound
+            | ErrorKind::Server(
+                ServerErrorKind::Ask
+                    | ServerErrorKind::ClusterDown
+                    | ServerErrorKind::MasterDown
+                    | ServerErrorKind::Moved
+                    | ServerErrorKind::ReadOnly
+                    | ServerErrorKind::TryAgain
+            )
+    )
+}
+
+fn asked_elsewhere(error: &RedisError) -> Option<SingleNodeRoutingInfo> {
+    if error.kind() != ErrorKind::Server(ServerErrorKind::Ask) {
+        return None;
+    }
+    let (host, port) = error.redirect_node()?.0.rsplit_once(':')?;
+    Some(SingleNodeRoutingInfo::ByAddress { host: host.to_owned(), port: port.parse().ok()? })
+}
+
+/// A connection that the application made and looks after: nothing is checked, watched or replaced.
+///
+/// The driver repeats commands when a connection breaks, unless its client was built with `retries(0)`. What was repeated is reported as
+/// "there is one" or "already ended" although this very call did it.
+impl From<ClusterConnection> for super::Connection {
+    fn from(connection: ClusterConnection) -> Self {
+        Self::from_source(super::Source::given(super::Link::Cluster(ClusterLink(connection))))
+    }
+}

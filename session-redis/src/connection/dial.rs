@@ -1,0 +1,128 @@
+//! Where connections come from.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use redis::sentinel::SentinelClient;
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ProtocolVersion, PushKind};
+use session_core::Result;
+use tokio::sync::Mutex;
+
+use super::link::{Link, Live};
+use super::{ServerInfo, invalid};
+use crate::error::Trouble;
+
+/// How many commands may wait to be sent. The driver's 50 make callers wait for each other long before a server is busy.
+const QUEUE: usize = 1024;
+
+/// How long the network may leave sent bytes unconfirmed, and a silent peer untested.
+const NETWORK: Duration = Duration::from_secs(3);
+
+/// What a connection is opened to.
+#[derive(Clone)]
+pub(super) enum Source {
+    #[cfg(feature = "cluster")]
+    Cluster(redis::cluster::ClusterClient),
+    Given(Link),
+    Sentinel(Arc<Mutex<SentinelClient>>),
+    Server(Client),
+}
+
+impl Source {
+    pub(super) fn server(address: ConnectionInfo) -> Result<Self> {
+        let client = Client::open(prepared(address)).map_err(|error| invalid("not the URL of a server", error))?;
+        Ok(Self::Server(client))
+    }
+
+    pub(super) fn sentinel(client: SentinelClient) -> Self {
+        Self::Sentinel(Arc::new(Mutex::new(client)))
+    }
+
+    pub(super) const fn given(link: Link) -> Self {
+        Self::Given(link)
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(super) fn cluster(nodes: redis::cluster::ClusterClientBuilder) -> redis::RedisResult<Self> {
+        super::cluster::client(nodes, tcp()).map(Self::Cluster)
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        match self {
+            #[cfg(feature = "cluster")]
+            Self::Cluster(_) | Self::Given(Link::Cluster(_)) => true,
+            Self::Given(_) | Self::Sentinel(_) | Self::Server(_) => false,
+        }
+    }
+
+    /// Opens a connection and looks at what is at its other end.
+    pub(super) async fn dial(&self, patience: Duration) -> Result<Arc<Live>, Trouble> {
+        let closed = Arc::new(AtomicBool::new(false));
+        match self {
+            #[cfg(feature = "cluster")]
+            Self::Cluster(client) => {
+                let link = super::cluster::ClusterLink::connect(client).await?;
+                let server = ServerInfo::of_cluster(&link).await?;
+                Ok(Live::new(Link::Cluster(link), server, closed))
+            }
+            Self::Given(link) => Ok(Live::new(link.clone(), ServerInfo::unknown(), closed)),
+            Self::Sentinel(client) => {
+                let found = client.lock().await.async_get_client().await?;
+                let client = Client::open(prepared(found.get_connection_info().clone()))?;
+                Self::connect(&client, patience, closed).await
+            }
+            Self::Server(client) => Self::connect(client, patience, closed).await,
+        }
+    }
+
+    async fn connect(client: &Client, patience: Duration, closed: Arc<AtomicBool>) -> Result<Arc<Live>, Trouble> {
+        let seen = Arc::clone(&closed);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(patience))
+            // Callers have their own, which covers connecting too.
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(QUEUE)
+            .set_push_sender(move |push: redis::PushInfo| {
+                if push.kind == PushKind::Disconnection {
+                    seen.store(true, Ordering::Relaxed);
+                }
+                Ok::<(), redis::aio::SendError>(())
+            });
+        let link = Link::One(client.get_multiplexed_async_connection_with_config(&config).await?);
+        let server = tokio::time::timeout(patience, ServerInfo::of(&link)).await??;
+        let live = Live::new(link, server, closed);
+        tokio::spawn(Live::watch(Arc::downgrade(&live), 2 * patience));
+        Ok(live)
+    }
+}
+
+/// RESP3 tells of a lost connection when it happens, and not to the next caller.
+fn prepared(address: ConnectionInfo) -> ConnectionInfo {
+    let settings = address.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    address.set_redis_settings(settings).set_tcp_settings(tcp())
+}
+
+fn tcp() -> TcpSettings {
+    let settings = TcpSettings::default()
+        .set_nodelay(true)
+        .set_keepalive(TcpKeepalive::new().with_time(NETWORK).with_interval(NETWORK / 3));
+    #[cfg(target_os = "linux")]
+    let settings = settings.set_user_timeout(NETWORK);
+    settings
+}
+
+/// Addresses, and never a password.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            #[cfg(feature = "cluster")]
+            Self::Cluster(_) => f.write_str("a cluster"),
+            Self::Given(_) => f.write_str("a connection of the application"),
+            Self::Sentinel(_) => f.write_str("the primary that sentinels name"),
+            Self::Server(client) => write!(f, "{}", client.get_connection_info().addr()),
+        }
+    }
+}

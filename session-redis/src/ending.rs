@@ -1,0 +1,168 @@
+//! How sessions end, and what becomes of them afterwards.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use redis::Value;
+use session_core::limits::MAX_BATCH;
+use session_core::prelude::*;
+use session_core::{DeviceId, Shard};
+
+use crate::error::Trouble;
+use crate::keys::KeyPrefix;
+use crate::record;
+use crate::script;
+use crate::shards::{Index, shares, side_by_side};
+use crate::store::RedisStore;
+
+impl RedisStore {
+    pub(crate) async fn end_all(
+        &self,
+        scope: &EndScope,
+        ended: &Ended,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        match scope {
+            EndScope::Device { user, device } => self.end_user(user, None, Some(*device), ended).await,
+            EndScope::Ids(ids) => {
+                let groups = self.groups(ids, |id| id).into_iter();
+                let ends = groups.map(|group| self.end_ids(group, ended).boxed()).collect();
+                let ended = side_by_side(ends).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+                Ok(ended.into_iter().flatten().collect())
+            }
+            EndScope::User(user) => self.end_user(user, None, None, ended).await,
+            EndScope::UserExcept { user, keep } => self.end_user(user, Some(*keep), None, ended).await,
+            _ => Err(Error::unsupported(crate::error::NAME, "end").into()),
+        }
+    }
+
+    async fn end_ids(&self, ids: Vec<SessionId>, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let keys: Vec<_> = ids.iter().map(|id| self.prefix.session(*id)).collect();
+        let mut call = script::END.call(keys.iter().map(String::as_str));
+        call.arg(record::write_end(ended)).arg(self.ended_ttl()).arg(self.index_ttl());
+        let reply = self.write(&script::END, &call).await?;
+        self.ended(reply, "end")
+    }
+
+    /// Ends a user's sessions in batches, so that no script holds up the server for long.
+    async fn end_user(
+        &self,
+        user: &UserId,
+        keep: Option<SessionId>,
+        device: Option<DeviceId>,
+        ended: &Ended,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let mut call = script::END_USER.call([self.prefix.user(user).as_str()].into_iter());
+        call.arg(self.prefix.of_shard(user.shard())).arg(record::write_end(ended)).arg(self.ended_ttl());
+        call.arg(self.index_ttl()).arg(MAX_BATCH).arg(keep.map(|id| id.to_string()).unwrap_or_default());
+        call.arg(device.as_ref().map_or(&[][..], |device| device.as_bytes()));
+        let mut all = Vec::new();
+        loop {
+            let reply = self.write(&script::END_USER, &call).await?;
+            let batch = self.ended(reply, "end")?;
+            let is_last = batch.len() < MAX_BATCH;
+            all.extend(batch);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    pub(crate) async fn end_expired(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let step = |shard, share| self.expire_in(shard, now, share).boxed();
+        let up_to = now.as_millis().to_string();
+        let batches = self.swept(KeyPrefix::deadlines, &up_to, limit, step, Vec::len).await?;
+        Ok(batches.into_iter().flatten().collect())
+    }
+
+    async fn expire_in(
+        &self,
+        shard: Shard,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let mut call = script::EXPIRE.call([self.prefix.deadlines(shard).as_str()].into_iter());
+        call.arg(self.prefix.of_shard(shard)).arg(now.as_millis()).arg(most);
+        for reason in [EndReason::IdleTimeout, EndReason::AbsoluteTimeout] {
+            call.arg(record::write_end_after_time(reason, &Actor::System));
+        }
+        call.arg(self.ended_ttl()).arg(self.index_ttl());
+        let reply = self.write(&script::EXPIRE, &call).await?;
+        self.ended(reply, "expire")
+    }
+
+    pub(crate) async fn delete_ended(&self, before: Timestamp, limit: usize) -> Result<u64, Trouble> {
+        let step = |shard, share| self.purge_in(shard, before, share).boxed();
+        let up_to = format!("({}", before.as_millis());
+        let count = |purged: &u64| usize::try_from(*purged).unwrap_or(usize::MAX);
+        Ok(self.swept(KeyPrefix::ended, &up_to, limit, step, count).await?.iter().sum())
+    }
+
+    async fn purge_in(&self, shard: Shard, before: Timestamp, most: usize) -> Result<u64, Trouble> {
+        let mut call = script::PURGE.call([self.prefix.ended(shard).as_str()].into_iter());
+        call.arg(self.prefix.of_shard(shard)).arg(before.as_millis()).arg(most);
+        self.count_of(self.connection.script(&script::PURGE, &call).await?, "purge")
+    }
+
+    pub(crate) async fn anonymize(&self, user: &UserId, limit: usize) -> Result<u64, Trouble> {
+        let mut call = script::ERASE.call([self.prefix.history(user).as_str()].into_iter());
+        call.arg(self.prefix.of_shard(user.shard())).arg(limit).arg(record::empty_profile("erase")?);
+        self.count_of(self.write(&script::ERASE, &call).await?, "erase")
+    }
+
+    /// Works off what is due in all shards, until nothing is or the limit is reached. Beginning with another shard each time, so that
+    /// a backlog in one does not keep the others waiting.
+    ///
+    /// What was done before a failure is returned; the caller meets the failure at its next sweep. An error instead would lose the
+    /// only report of those ends.
+    async fn swept<'s, T>(
+        &'s self,
+        index: Index,
+        up_to: &str,
+        limit: usize,
+        step: impl Fn(Shard, usize) -> BoxFuture<'s, Result<T, Trouble>>,
+        count: impl Fn(&T) -> usize,
+    ) -> Result<Vec<T>, Trouble> {
+        let (mut done, mut total) = (Vec::new(), 0);
+        while total < limit {
+            let mut due = match self.due(index, up_to).await {
+                Err(trouble) if done.is_empty() => return Err(trouble),
+                Err(_) => break,
+                Ok(due) if due.is_empty() => break,
+                Ok(due) => due,
+            };
+            due.sort_unstable();
+            let first = fastrand::usize(..due.len());
+            due.rotate_left(first);
+            let steps = shares(due, limit - total).into_iter().map(|(shard, share)| step(shard, share));
+            let mut failure = None;
+            for result in side_by_side(steps.collect()).await {
+                match result {
+                    Ok(part) => {
+                        total += count(&part);
+                        done.push(part);
+                    }
+                    Err(trouble) => failure = Some(trouble),
+                }
+            }
+            match failure {
+                Some(trouble) if total == 0 => return Err(trouble),
+                Some(_) => break,
+                None => {}
+            }
+        }
+        Ok(done)
+    }
+
+    /// The records that a script ended. It leaves alone what it cannot read, so all of them can be.
+    fn ended(&self, reply: Value, operation: &'static str) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        match reply {
+            Value::Array(values) => self.records(values, operation),
+            _ => Err(self.strange(operation)),
+        }
+    }
+}

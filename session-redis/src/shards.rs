@@ -1,0 +1,83 @@
+//! Work that concerns several shards: side by side, and bounded.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
+use redis::Value;
+use session_core::{SessionId, Shard};
+
+use crate::error::Trouble;
+use crate::keys::KeyPrefix;
+use crate::store::RedisStore;
+
+/// How many commands one call has under way at most.
+const AT_ONCE: usize = 64;
+
+/// The sorted set of a shard that a sweep looks into.
+pub(crate) type Index = fn(&KeyPrefix, Shard) -> String;
+
+impl RedisStore {
+    /// The items that the server can take together: all of them, or in a cluster those of each shard.
+    pub(crate) fn groups<I: Copy>(&self, items: &[I], id: impl Fn(I) -> SessionId) -> Vec<Vec<I>> {
+        if !self.connection.is_cluster() {
+            return if items.is_empty() { Vec::new() } else { vec![items.to_vec()] };
+        }
+        let mut groups: BTreeMap<Shard, Vec<I>> = BTreeMap::new();
+        for item in items {
+            groups.entry(id(*item).shard()).or_default().push(*item);
+        }
+        groups.into_values().collect()
+    }
+
+    /// The shards that have members of an index up to a score, and how many.
+    pub(crate) async fn due(&self, index: Index, up_to: &str) -> Result<Vec<(Shard, usize)>, Trouble> {
+        let counts = Shard::all().map(|shard| self.due_in(shard, index, up_to).boxed()).collect();
+        let counts = side_by_side(counts).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(counts.into_iter().filter(|(_, count)| *count > 0).collect())
+    }
+
+    async fn due_in(&self, shard: Shard, index: Index, up_to: &str) -> Result<(Shard, usize), Trouble> {
+        let mut command = redis::cmd("ZCOUNT");
+        command.arg(index(&self.prefix, shard)).arg("-inf").arg(up_to);
+        match self.connection.run(&command).await? {
+            Value::Int(count) => Ok((shard, usize::try_from(count).unwrap_or_default())),
+            _ => Err(self.strange("expire")),
+        }
+    }
+}
+
+/// Runs steps side by side, some at once, and returns what they say in their order.
+///
+/// They are boxed because the compiler cannot prove the futures of closures to be `Send` for any lifetime (rust-lang/rust#110338).
+pub(crate) async fn side_by_side<T>(steps: Vec<BoxFuture<'_, T>>) -> Vec<T> {
+    stream::iter(steps).buffered(AT_ONCE).collect().await
+}
+
+/// Divides a limit among shards with due members, in the order that they are given.
+pub(crate) fn shares(due: Vec<(Shard, usize)>, limit: usize) -> Vec<(Shard, usize)> {
+    let mut left = limit;
+    let mut shares = Vec::new();
+    for (shard, count) in due {
+        let share = count.min(left);
+        left -= share;
+        if share > 0 {
+            shares.push((shard, share));
+        }
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_divided_and_never_exceeded() {
+        let shards: Vec<_> = Shard::all().take(3).collect();
+        let due = vec![(shards[0], 2), (shards[1], 5), (shards[2], 1)];
+        assert_eq!(shares(due.clone(), 4), [(shards[0], 2), (shards[1], 2)]);
+        assert_eq!(shares(due.clone(), 100).iter().map(|(_, share)| share).sum::<usize>(), 8);
+        assert_eq!(shares(due, 0), []);
+    }
+}

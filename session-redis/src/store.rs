@@ -1,0 +1,328 @@
+//! The store: which command or script an operation sends, and what it makes of the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use redis::{Cmd, Value};
+use session_core::limits::MAX_LIFETIME;
+use session_core::prelude::*;
+
+use crate::builder::RedisStoreBuilder;
+use crate::connection::Connection;
+use crate::error::{NAME, Trouble};
+use crate::keys::KeyPrefix;
+use crate::record::{self, Part};
+use crate::script::{self, Script};
+use crate::shards::side_by_side;
+
+/// Sessions in Redis or Valkey. See the [crate's documentation](crate) for how to use it and what a failover can lose.
+#[derive(Debug)]
+pub struct RedisStore {
+    pub(crate) connection: Connection,
+    /// The same, or one where nothing else waits behind a `WAIT`.
+    pub(crate) writes: Connection,
+    pub(crate) prefix: KeyPrefix,
+    pub(crate) capabilities: Capabilities,
+    /// How long an ended session stays in the server at most.
+    pub(crate) retention: Duration,
+    /// How many replicas must have a write before it is answered, and how long that may take.
+    pub(crate) replicas: Option<(u32, Duration)>,
+}
+
+impl RedisStore {
+    /// Makes a store with the defaults. Opens nothing: see [`Connection::check`].
+    #[must_use]
+    pub fn new(connection: Connection) -> Self {
+        RedisStoreBuilder::new(connection).make()
+    }
+
+    /// Makes a store with settings.
+    #[must_use]
+    pub fn builder(connection: Connection) -> RedisStoreBuilder {
+        RedisStoreBuilder::new(connection)
+    }
+
+    /// Returns the way to the server.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Runs a script that changes sessions.
+    pub(crate) async fn write(&self, script: &Script, call: &Cmd) -> Result<Value, Trouble> {
+        match self.replicas {
+            Some((replicas, patience)) => self.writes.script_on_replicas(script, call, replicas, patience).await,
+            None => self.writes.script(script, call).await,
+        }
+    }
+
+    /// How long the server keeps an active session at most: always beyond its absolute end, by whichever clock.
+    fn ttl(&self, record: &SessionRecord) -> u64 {
+        millis(record.expires_at.since(record.created_at) + self.retention)
+    }
+
+    /// How long the server keeps an ended session at most.
+    pub(crate) fn ended_ttl(&self) -> u64 {
+        millis(self.retention)
+    }
+
+    /// How long an index stays after the last write to it: as long as any session in it can.
+    pub(crate) fn index_ttl(&self) -> u64 {
+        millis(MAX_LIFETIME + self.retention)
+    }
+
+    async fn insert(
+        &self,
+        record: &SessionRecord,
+        limit: Option<&SessionLimit>,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let value = record::write(record, "create")?;
+        let (id, shard) = (record.id.to_string(), record.id.shard());
+        let mut keys =
+            vec![self.prefix.session(record.id), self.prefix.deadlines(shard), self.prefix.created(shard)];
+        keys.extend(record.user_id.as_ref().map(|user| self.prefix.user(user)));
+        let script = if limit.is_some() { &script::CREATE_LIMITED } else { &script::CREATE };
+        let mut call = script.call(keys.iter().map(String::as_str));
+        call.arg(&id).arg(value).arg(self.ttl(record)).arg(record.created_at.as_millis());
+        call.arg(record.expiry(record.created_at).deadline().at.as_millis()).arg(self.index_ttl());
+        if let Some(limit) = limit {
+            self.add_limit(&mut call, limit, record)?;
+        }
+        match self.write(script, &call).await? {
+            Value::Int(0) => Err(Error::already_exists(NAME, "create").into()),
+            Value::Array(parts) => self.created(parts, &id),
+            reply if is(&reply, &id) => Ok(Vec::new()),
+            _ => Err(self.strange("create")),
+        }
+    }
+
+    fn add_limit(&self, call: &mut Cmd, limit: &SessionLimit, record: &SessionRecord) -> Result<()> {
+        use session_core::LimitScope;
+        let unsupported = || Error::unsupported(NAME, "create").with_detail("a limit of a later version");
+        let device = match limit.scope {
+            LimitScope::User => Vec::new(),
+            LimitScope::UserAndDeviceKind => {
+                vec![record::device_code(record.client.device.kind).ok_or_else(unsupported)?]
+            }
+            _ => return Err(unsupported()),
+        };
+        let on_exceed = match limit.on_exceed {
+            OnExceed::EndLeastRecentlySeen => "seen",
+            OnExceed::EndOldest => "created",
+            OnExceed::Refuse => "refuse",
+            _ => return Err(unsupported()),
+        };
+        let ended = Ended::new(EndReason::LimitEvicted, limit.now, Actor::System);
+        call.arg(self.prefix.of_shard(record.id.shard())).arg(limit.now.as_millis()).arg(limit.max.get());
+        call.arg(device).arg(on_exceed).arg(record::write_end(&ended)).arg(self.ended_ttl());
+        Ok(())
+    }
+
+    /// The answer to a creation under a limit.
+    fn created(&self, mut parts: Vec<Value>, id: &str) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let is_made = parts.first().is_some_and(|word| is(word, "created"));
+        if is_made && parts.get(1).is_some_and(|made| is(made, id)) {
+            return self.records(parts.split_off(2), "create");
+        }
+        if parts.first().is_some_and(|word| is(word, "full")) {
+            let live = self.records_of(parts.split_off(1), Part::Redacted, "create")?;
+            return Err(Error::limit_exceeded(NAME, "create", live).into());
+        }
+        Err(self.strange("create"))
+    }
+
+    fn get(&self, id: SessionId) -> Cmd {
+        let mut get = redis::cmd("GET");
+        get.arg(self.prefix.session(id));
+        get
+    }
+
+    async fn load_records(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        if let [id] = ids {
+            let reply = self.connection.run(&self.get(*id)).await?;
+            return Ok(self.loaded(*id, &reply)?.into_iter().collect());
+        }
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        // Not `MGET`: to that a key of another type is absent, and absent means signed out.
+        let gets = ids.iter().map(|id| self.get(*id)).collect();
+        let replies = self.connection.run_each(gets).await?;
+        if replies.len() != ids.len() {
+            return Err(self.strange("load"));
+        }
+        let found = ids.iter().zip(&replies).map(|(id, reply)| self.loaded(*id, reply));
+        found.filter_map(Result::transpose).collect()
+    }
+
+    /// The record of an id, from the value under its key.
+    fn loaded(&self, id: SessionId, reply: &Value) -> Result<Option<Arc<SessionRecord>>, Trouble> {
+        let bytes = match reply {
+            Value::Nil => return Ok(None),
+            Value::BulkString(bytes) => bytes,
+            _ => return Err(self.strange("load")),
+        };
+        let record = record::read(bytes, Part::Whole).map_err(|unreadable| unreadable.into_error("load"))?;
+        if record.id != id {
+            return Err(self.strange("load"));
+        }
+        Ok(Some(Arc::new(record)))
+    }
+
+    async fn replace(&self, record: &SessionRecord, expected: Revision) -> Result<Revision, Trouble> {
+        let next = expected.next();
+        let value = record::write(&record.clone().with_revision(next), "update")?;
+        let id = record.id.to_string();
+        let keys = [self.prefix.session(record.id), self.prefix.deadlines(record.id.shard())];
+        let mut call = script::UPDATE.call(keys.iter().map(String::as_str));
+        call.arg(&id).arg(value).arg(self.ttl(record)).arg(&expected.get().to_be_bytes());
+        match self.write(&script::UPDATE, &call).await? {
+            Value::Int(0) => Err(Error::not_found(NAME, "update").into()),
+            Value::Array(parts) => Err(self.not_replaced(&parts)),
+            reply if is(&reply, &id) => Ok(next),
+            _ => Err(self.strange("update")),
+        }
+    }
+
+    fn not_replaced(&self, parts: &[Value]) -> Trouble {
+        let known: Result<Error, &'static str> = match parts {
+            [word, Value::BulkString(tail)] if is(word, "ended") => record::read_end(tail)
+                .map(|ended| Error::ended(NAME, "update", ended))
+                .map_err(|unreadable| unreadable.0),
+            [word, Value::BulkString(revision)] if is(word, "conflict") => <[u8; 8]>::try_from(&**revision)
+                .ok()
+                .and_then(|revision| Revision::new(u64::from_be_bytes(revision)).ok())
+                .map(|current| Error::conflict(NAME, "update", current))
+                .ok_or("a stored revision is outside of its range"),
+            [word] if is(word, "corrupt") => Err("the stored value is no session"),
+            _ => return self.strange("update"),
+        };
+        known.unwrap_or_else(|detail| Error::corrupt(NAME, "update", detail)).into()
+    }
+
+    async fn move_sightings(&self, touches: Vec<&Touch>) -> Result<u64, Trouble> {
+        let keys: Vec<_> = touches.iter().map(|touch| self.prefix.session(touch.id)).collect();
+        let mut call = script::TOUCH.call(keys.iter().map(String::as_str));
+        for touch in touches {
+            call.arg(&record::sighting(touch.last_seen_at, &touch.last_client));
+        }
+        // Without waiting for replicas: a sighting that a failover loses only lets a session end earlier.
+        self.count_of(self.connection.script(&script::TOUCH, &call).await?, "touch")
+    }
+
+    /// The records that a script returned, which this call ended.
+    pub(crate) fn records(&self, values: Vec<Value>, operation: &'static str) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        self.records_of(values, Part::Whole, operation)
+    }
+
+    pub(crate) fn records_of(
+        &self,
+        values: Vec<Value>,
+        part: Part,
+        operation: &'static str,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let read = |value: Value| match value {
+            Value::BulkString(bytes) => match record::read(&bytes, part) {
+                Ok(record) => Ok(Arc::new(record)),
+                Err(unreadable) => Err(unreadable.into_error(operation).into()),
+            },
+            _ => Err(self.strange(operation)),
+        };
+        values.into_iter().map(read).collect()
+    }
+
+    pub(crate) fn count_of(&self, reply: Value, operation: &'static str) -> Result<u64, Trouble> {
+        match reply {
+            Value::Int(count) => u64::try_from(count).map_err(|_| self.strange(operation)),
+            _ => Err(self.strange(operation)),
+        }
+    }
+
+    /// Whoever gets another's reply can trust the connection no more.
+    pub(crate) fn strange(&self, operation: &'static str) -> Trouble {
+        self.connection.distrust();
+        Trouble::strange(operation)
+    }
+}
+
+/// Whether a reply is this text.
+pub(crate) fn is(reply: &Value, text: &str) -> bool {
+    matches!(reply, Value::BulkString(bytes) if bytes == text.as_bytes())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl SessionStore for RedisStore {
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities.clone()
+    }
+
+    async fn create(
+        &self,
+        record: Arc<SessionRecord>,
+        limit: Option<&SessionLimit>,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
+        self.capabilities.check_new(&record, limit)?;
+        self.insert(&record, limit).await.map_err(|trouble| trouble.into_error("create"))
+    }
+
+    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>> {
+        check_batch("load", ids.len())?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.load_records(ids).await.map_err(|trouble| trouble.into_error("load"))
+    }
+
+    async fn update(&self, record: Arc<SessionRecord>, expected: Revision) -> Result<Revision> {
+        self.capabilities.check_active(&record)?;
+        self.replace(&record, expected).await.map_err(|trouble| trouble.into_error("update"))
+    }
+
+    async fn touch(&self, batch: &[Touch]) -> Result<u64> {
+        check_touches(batch)?;
+        let latest = Touch::latest_of_each(batch);
+        let groups = self.groups(&latest, |touch| touch.id).into_iter();
+        let moved = side_by_side(groups.map(|group| self.move_sightings(group).boxed()).collect()).await;
+        moved.into_iter().sum::<Result<_, _>>().map_err(|trouble: Trouble| trouble.into_error("touch"))
+    }
+
+    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
+        if let EndScope::Ids(ids) = scope {
+            check_batch("end", ids.len())?;
+        }
+        self.end_all(scope, ended).await.map_err(|trouble| trouble.into_error("end"))
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page> {
+        query.check()?;
+        self.page(query).await.map_err(|trouble| trouble.into_error("list"))
+    }
+
+    async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<SessionRecord>>> {
+        check_batch("expire", limit)?;
+        self.end_expired(now, limit).await.map_err(|trouble| trouble.into_error("expire"))
+    }
+
+    async fn purge(&self, before: Timestamp, limit: usize) -> Result<u64> {
+        check_batch("purge", limit)?;
+        self.delete_ended(before, limit).await.map_err(|trouble| trouble.into_error("purge"))
+    }
+
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+        check_batch("erase", limit)?;
+        if limit == 0 {
+            return Ok(0);
+        }
+        self.anonymize(user, limit).await.map_err(|trouble| trouble.into_error("erase"))
+    }
+
+    async fn stats(&self, now: Timestamp) -> Result<StoreStats> {
+        self.count(now).await.map_err(|trouble| trouble.into_error("stats"))
+    }
+}

@@ -1,0 +1,24 @@
+//! The conformance suites on Redis, and what is special to it.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+mod conformance {
+    use session_redis::Connection;
+
+    use crate::support;
+
+    session_conformance::session_store_suite!(redis, env "SESSION_TEST_REDIS_URL", |url: String| async move {
+        support::store(Connection::open(url).expect("a URL"))
+    });
+
+    #[cfg(feature = "cluster")]
+    session_conformance::session_store_suite!(
+        redis_cluster,
+        env "SESSION_TEST_REDIS_CLUSTER_URL",
+        |urls: String| async move {
+            let nodes = session_redis::redis::cluster::ClusterClientBuilder::new(urls.split(','));
+            support::store(Connection::cluster(nodes).expect("URLs"))
+        }
+    );
+}
