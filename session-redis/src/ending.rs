@@ -138,7 +138,9 @@ impl RedisStore {
             due.sort_unstable();
             let first = fastrand::usize(..due.len());
             due.rotate_left(first);
-            let steps = shares(due, limit - total).into_iter().map(|(shard, share)| step(shard, share));
+            let shares = shares(due, limit - total);
+            let (before, planned) = (total, shares.iter().map(|(_, share)| share).sum::<usize>());
+            let steps = shares.into_iter().map(|(shard, share)| step(shard, share));
             let mut failure = None;
             for result in side_by_side(steps.collect()).await {
                 match result {
@@ -152,6 +154,8 @@ impl RedisStore {
             match failure {
                 Some(trouble) if total == 0 => return Err(trouble),
                 Some(_) => break,
+                // All that was due is done. If it is less, another sweeper was faster, and there may be more.
+                None if total - before == planned => break,
                 None => {}
             }
         }

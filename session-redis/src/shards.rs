@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use redis::Value;
 use session_core::{SessionId, Shard};
 
@@ -32,18 +32,17 @@ impl RedisStore {
 
     /// The shards that have members of an index up to a score, and how many.
     pub(crate) async fn due(&self, index: Index, up_to: &str) -> Result<Vec<(Shard, usize)>, Trouble> {
-        let counts = Shard::all().map(|shard| self.due_in(shard, index, up_to).boxed()).collect();
-        let counts = side_by_side(counts).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok(counts.into_iter().filter(|(_, count)| *count > 0).collect())
-    }
-
-    async fn due_in(&self, shard: Shard, index: Index, up_to: &str) -> Result<(Shard, usize), Trouble> {
-        let mut command = redis::cmd("ZCOUNT");
-        command.arg(index(&self.prefix, shard)).arg("-inf").arg(up_to);
-        match self.connection.run(&command).await? {
+        let count = |shard| {
+            let mut command = redis::cmd("ZCOUNT");
+            command.arg(index(&self.prefix, shard)).arg("-inf").arg(up_to);
+            command
+        };
+        let counts = self.connection.run_each(Shard::all().map(count).collect()).await?;
+        let due = Shard::all().zip(counts).map(|(shard, count)| match count {
             Value::Int(count) => Ok((shard, usize::try_from(count).unwrap_or_default())),
-            _ => Err(self.strange("expire")),
-        }
+            _ => Err(self.strange("sweep")),
+        });
+        due.filter(|counted| !matches!(counted, Ok((_, 0)))).collect()
     }
 }
 
