@@ -1,9 +1,9 @@
 #![cfg_attr(
-    all(feature = "axum", feature = "memory", feature = "postgres"),
+    all(feature = "axum", feature = "memory", feature = "postgres", feature = "redis"),
     doc = include_str!("../README.md")
 )]
 #![cfg_attr(
-    not(all(feature = "axum", feature = "memory", feature = "postgres")),
+    not(all(feature = "axum", feature = "memory", feature = "postgres", feature = "redis")),
     doc = "Server-side sessions on the storage that you already run."
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -25,6 +25,12 @@ pub use session_memory::MemoryStore;
 
 #[cfg(feature = "axum")]
 pub use session_axum as axum;
+
+#[cfg(feature = "redis")]
+pub use session_redis as redis;
+
+#[cfg(feature = "redis")]
+pub use session_redis::RedisStore;
 
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub use session_sqlx as sqlx;

@@ -37,6 +37,8 @@ enum Outcome {
 /// Crates whose features leave out much, with the features that an application may choose.
 const ALONE: &[(&str, &str)] = &[
     ("session-kit", ""),
+    ("session-redis", ""),
+    ("session-redis", "cluster"),
     ("session-sqlx", ""),
     ("session-sqlx", "mysql"),
     ("session-sqlx", "postgres"),

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use axum_devices::{CONFIRM_AFTER, DEMO_USERS, Lifetimes, app, manager};
 use clap::Parser;
-use session_sqlx::TableName;
 use stop::say;
 use store::Opened;
 use tokio::net::TcpListener;
@@ -21,12 +20,8 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// Where the sessions live: postgres://, mysql://, mariadb:// or sqlite:, `sqlite::memory:` too
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, default_value = store::DEFAULT_URL, value_name = "URL")]
-    database: String,
-    /// The table of the sessions; it is made if it is not there
-    #[arg(long, env = "SESSION_TABLE", default_value_t, value_name = "NAME")]
-    table: TableName,
+    #[command(flatten)]
+    store: store::Choice,
     /// The port to serve on; 0 for any that is free
     #[arg(long, default_value_t = 3000)]
     port: u16,
@@ -97,10 +92,10 @@ async fn run(options: &Options) -> Result<(), Failure> {
         io::ErrorKind::AddrInUse => Failure::InUse { address },
         _ => Failure::Listen { address, source },
     })?;
-    let Opened { store, place, steps } = store::open(&options.database, options.table.clone()).await?;
+    let Opened { store, place, steps } = store::open(&options.store).await?;
     if !steps.is_empty() {
         let names: Vec<_> = steps.iter().map(|step| step.name).collect();
-        say(&format!("Brought the table {} up to date: {}", options.table, names.join(", ")));
+        say(&format!("Brought the table {} up to date: {}", options.store.table, names.join(", ")));
     }
     let manager = manager(store, Lifetimes::new(options.idle, options.lifetime))?;
     let address = listener.local_addr().unwrap_or(address);

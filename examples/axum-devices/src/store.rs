@@ -6,7 +6,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use session_manager::core::SessionStore;
+use clap::Args;
+use session_manager::core::{ErrorKind, SessionStore};
+use session_redis::redis::{self, IntoConnectionInfo, RedisError};
+use session_redis::{KeyPrefix, RedisStore};
 use session_sqlx::{Dialect, SqlStore, Step, TableName};
 use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError};
 use sqlx::pool::PoolOptions;
@@ -15,10 +18,35 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{Connection, MySql, Postgres, Sqlite};
 
 /// A file in the folder where the shop is started.
-pub(crate) const DEFAULT_URL: &str = "sqlite:axum-devices.db";
+const DEFAULT_URL: &str = "sqlite:axum-devices.db";
+
+/// What else may say where the sessions live: many people have it set.
+const OTHER_VARIABLE: &str = "DATABASE_URL";
 
 /// How long a server may take for the first connection.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the person who starts the shop wants.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Choice {
+    /// Where the sessions live: postgres://, mysql://, mariadb://, redis://, redis+unix:// or sqlite:, `sqlite::memory:` too
+    /// [default: what DATABASE_URL says, else sqlite:axum-devices.db]
+    #[arg(long, visible_alias = "database", env = "STORE_URL", hide_env_values = true, value_name = "URL")]
+    store: Option<String>,
+    /// In SQL: the table of the sessions; it is made if it is not there
+    #[arg(long, env = "SESSION_TABLE", default_value_t, value_name = "NAME")]
+    pub(crate) table: TableName,
+    /// In Redis: what the keys of the sessions begin with
+    #[arg(long, env = "SESSION_PREFIX", default_value_t, value_name = "NAME")]
+    prefix: KeyPrefix,
+}
+
+impl Choice {
+    fn url(&self) -> String {
+        let other = || std::env::var_os(OTHER_VARIABLE).map(|url| url.to_string_lossy().into_owned());
+        self.store.clone().or_else(other).unwrap_or_else(|| DEFAULT_URL.to_owned())
+    }
+}
 
 /// A store that is ready to be used.
 pub(crate) struct Opened {
@@ -29,8 +57,9 @@ pub(crate) struct Opened {
     pub(crate) steps: Vec<Step>,
 }
 
-/// Connects to the database of a URL and makes its table, if that is not there yet.
-pub(crate) async fn open(url: &str, table: TableName) -> Result<Opened, Failure> {
+/// Connects to what was chosen. A database gets its table, if that is not there yet.
+pub(crate) async fn open(choice: &Choice) -> Result<Opened, Failure> {
+    let (url, table) = (&*choice.url(), choice.table.clone());
     match url.split_once(':') {
         Some(("mariadb" | "mysql", rest)) if rest.starts_with("//") => {
             let options: MySqlConnectOptions = parse(url)?;
@@ -51,6 +80,11 @@ pub(crate) async fn open(url: &str, table: TableName) -> Result<Opened, Failure>
             let database = options.get_database().unwrap_or(options.get_username()).to_owned();
             prepare::<Postgres>(options, format!("{place}, database {database}, table {table}"), table).await
         }
+        Some(("redis" | "rediss" | "redis+unix" | "valkey" | "valkeys" | "valkey+unix", rest))
+            if rest.starts_with("//") =>
+        {
+            on_redis(url, &choice.prefix).await
+        }
         Some(("sqlite", _)) => {
             let options: SqliteConnectOptions = parse(url)?;
             let place = sqlite_place(url, &options)?;
@@ -63,7 +97,34 @@ pub(crate) async fn open(url: &str, table: TableName) -> Result<Opened, Failure>
 }
 
 fn parse<O: FromStr<Err = sqlx::Error>>(url: &str) -> Result<O, Failure> {
-    url.parse().map_err(Failure::Url)
+    url.parse().map_err(|error: sqlx::Error| Failure::Url { cause: error.to_string(), like: SQL_URL })
+}
+
+/// Redis and Valkey have nothing to be made beforehand.
+async fn on_redis(url: &str, prefix: &KeyPrefix) -> Result<Opened, Failure> {
+    let address = url.into_connection_info().map_err(|error| match url.split_once(':') {
+        Some(("rediss" | "valkeys", _)) => Failure::RedisTls,
+        _ => Failure::Url { cause: error.to_string(), like: REDIS_URL },
+    })?;
+    let mut place = format!("Redis at {}", address.addr());
+    if address.redis_settings().db() != 0 {
+        place = format!("{place}, database {}", address.redis_settings().db());
+    }
+    let checked = async {
+        let connection = session_redis::Connection::open(address)?;
+        connection.check().await?;
+        RedisStore::builder(connection).prefix(prefix.clone()).build()
+    };
+    match checked.await {
+        Ok(store) => {
+            let place = format!("{place}, keys {prefix}:*");
+            Ok(Opened { store: Arc::new(store), place, steps: Vec::new() })
+        }
+        Err(error) => {
+            let otherwise = if error.kind() == ErrorKind::Unsupported { ONE_REDIS } else { REDIS };
+            Err(Failure::database(place, &error, otherwise))
+        }
+    }
 }
 
 fn sqlite_place(url: &str, options: &SqliteConnectOptions) -> Result<String, Failure> {
@@ -106,22 +167,35 @@ async fn prepare<D: Dialect>(
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error(
-        "this is no database that the shop knows. DATABASE_URL begins with postgres://, mysql://, mariadb:// or sqlite:, like \
-         postgres://ann:password@localhost/shop; without it, the sessions are in {DEFAULT_URL}"
+        "this is no store that the shop knows. The URL after --store, or in STORE_URL or {OTHER_VARIABLE}, begins with postgres://, \
+         mysql://, mariadb://, redis://, redis+unix:// or sqlite:, like {SQL_URL}; without one, the sessions are in {DEFAULT_URL}"
     )]
     Scheme,
-    #[error("DATABASE_URL cannot be read: {0}. It looks like postgres://ann:password@localhost:5432/shop")]
-    Url(sqlx::Error),
-    #[error("DATABASE_URL names no file. Write one behind `sqlite:`, like {DEFAULT_URL}, or `:memory:`")]
+    #[error("the URL of the store cannot be read: {cause}. It looks like {like}")]
+    Url { cause: String, like: &'static str },
+    #[error(
+        "the shop is built without TLS. Use a redis:// URL, or add `redis` with its feature `tokio-native-tls-comp` to the dependencies \
+         in examples/axum-devices/Cargo.toml"
+    )]
+    RedisTls,
+    #[error(
+        "the URL of the store names no file. Write one behind `sqlite:`, like {DEFAULT_URL}, or `:memory:`"
+    )]
     NoFile,
-    #[error("no answer in {} s: {place}. Are the host and the port in DATABASE_URL right?", PATIENCE.as_secs())]
+    #[error("no answer in {} s: {place}. Are the host and the port in the URL right?", PATIENCE.as_secs())]
     Silent { place: String },
     #[error("cannot keep the sessions in {place}: {cause}. {advice}")]
     Database { place: String, cause: String, advice: &'static str },
 }
 
-const SERVER: &str = "Start the server, or correct DATABASE_URL; without it, the sessions are in a file";
-const DATABASE: &str = "Name a database that exists, and that the user may use, at the end of DATABASE_URL";
+const SQL_URL: &str = "postgres://ann:password@localhost:5432/shop";
+const REDIS_URL: &str = "redis://ann:password@localhost:6379/0 or redis+unix:///run/redis.sock";
+const SERVER: &str = "Start the server, or correct the URL; without one, the sessions are in a file";
+const REDIS: &str = "Start one with `redis-server`, or one to throw away with `cargo xtask serve redis`, or correct the URL; without \
+                     one, the sessions are in a file";
+const ONE_REDIS: &str = "The shop knows one server, Redis 6.2 or later: name such a one";
+const CREDENTIALS: &str = "Correct the user and the password in the URL";
+const DATABASE: &str = "Name a database that exists, and that the user may use, at the end of the URL";
 // An account of MySQL 8 wants its password encrypted, by TLS or by RSA.
 const TLS: &str = "The shop is built without TLS: use a connection and an account that do without, or add the feature \
                    `tls-rustls` to sqlx in examples/axum-devices/Cargo.toml";
@@ -132,8 +206,10 @@ impl Failure {
     fn database(place: String, error: &(dyn StdError + 'static), otherwise: &'static str) -> Self {
         let mut cause = error.to_string();
         let mut inner = error;
-        // The driver's own error repeats its source.
-        while let Some(source) = inner.source().filter(|_| !inner.is::<sqlx::Error>()) {
+        // The drivers' own errors repeat their sources.
+        let is_drivers =
+            |error: &(dyn StdError + 'static)| error.is::<sqlx::Error>() || error.is::<RedisError>();
+        while let Some(source) = inner.source().filter(|_| !is_drivers(inner)) {
             inner = source;
             cause = format!("{cause}: {inner}");
         }
@@ -142,6 +218,10 @@ impl Failure {
 }
 
 fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
+    if let Some(error) = error.downcast_ref::<RedisError>() {
+        let asks_who = matches!(error.code(), Some("NOAUTH" | "WRONGPASS"));
+        return (asks_who || error.kind() == redis::ErrorKind::AuthenticationFailed).then_some(CREDENTIALS);
+    }
     let error = match error.downcast_ref()? {
         sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => {
             return Some(TLS);
@@ -157,41 +237,47 @@ fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     // Either an SQLSTATE or an extended result code of SQLite, whose last byte is the primary one.
     let code = error.code().unwrap_or_default();
     match (&*code, code.parse::<u32>().unwrap_or_default() & 0xff) {
-        ("28P01" | "28000", _) => Some("Correct the user and the password in DATABASE_URL"),
+        ("28P01" | "28000", _) => Some(CREDENTIALS),
         ("3D000", _) => Some(DATABASE),
-        ("42501", _) => Some("Let the database user create tables, or choose another one in DATABASE_URL"),
-        (_, 8 | 14) if code.len() < 5 => Some(
-            "Choose a file in a folder that exists and that you may write to: DATABASE_URL=sqlite:shop.db",
-        ),
-        ("26", _) => Some("Choose another file, or a new one: DATABASE_URL=sqlite:shop.db"),
+        ("42501", _) => Some("Let the database user create tables, or choose another one in the URL"),
+        (_, 8 | 14) if code.len() < 5 => {
+            Some("Choose a file in a folder that exists and that you may write to: --store sqlite:shop.db")
+        }
+        ("26", _) => Some("Choose another file, or a new one: --store sqlite:shop.db"),
         _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use session_servers::{Kind, Options, RedisCluster, Server};
+
     use super::*;
 
+    fn named(url: &str) -> Choice {
+        Choice { store: Some(url.to_owned()), table: TableName::default(), prefix: KeyPrefix::default() }
+    }
+
     async fn failure(url: &str) -> String {
-        open(url, TableName::default()).await.err().unwrap().to_string()
+        open(&named(url)).await.err().unwrap().to_string()
     }
 
     #[tokio::test]
     async fn a_url_that_names_no_database_is_refused_without_being_repeated() {
-        for url in [
-            "",
-            "shop.db",
-            "redis://:secret@localhost",
-            "secret",
-            "mysql:secret",
-            "http://a:secret@localhost",
-        ] {
+        for url in ["", "shop.db", "redis:secret", "secret", "mysql:secret", "http://a:secret@localhost"] {
             let told = failure(url).await;
             assert!(told.contains("begins with postgres://") && !told.contains("secret"), "{url}: {told}");
         }
-        for url in ["postgres://ann:sec/ret@localhost/shop", "mysql://ann:secret@[::1/shop"] {
+        for (url, like) in [
+            ("postgres://ann:sec/ret@localhost/shop", "like postgres://"),
+            ("mysql://ann:secret@[::1/shop", "like postgres://"),
+            ("redis://ann:sec/ret@localhost", "like redis://"),
+            ("redis://ann:secret@localhost/shop", "like redis://"),
+            ("redis+unix://", "like redis://"),
+        ] {
             let told = failure(url).await;
-            assert!(told.contains("cannot be read") && !told.contains("sec"), "{url}: {told}");
+            assert!(told.contains("cannot be read") && told.contains(like), "{url}: {told}");
+            assert!(!told.contains("sec"), "{url}: {told}");
         }
         for url in ["sqlite:", "sqlite://", "sqlite:?mode=rwc", "sqlite:shop?mode=memory"] {
             assert!(failure(url).await.contains("names no file"), "{url}");
@@ -203,15 +289,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("new.db");
         let url = format!("sqlite:{}", file.display());
-        let first = open(&url, TableName::default()).await.unwrap();
+        let first = open(&named(&url)).await.unwrap();
         assert_eq!((first.place, first.steps.is_empty()), (file.display().to_string(), false));
-        assert_eq!(open(&url, TableName::default()).await.unwrap().steps, []);
+        assert_eq!(open(&named(&url)).await.unwrap().steps, []);
     }
 
     #[tokio::test]
     async fn memory_is_told_as_what_it_is() {
         for url in ["sqlite::memory:", "sqlite://:memory:"] {
-            let opened = open(url, TableName::default()).await.unwrap();
+            let opened = open(&named(url)).await.unwrap();
             assert_eq!(opened.place, "memory: they end with this program", "{url}");
         }
     }
@@ -238,7 +324,7 @@ mod tests {
         sqlx::raw_sql("CREATE TABLE sessions (sid TEXT)").execute(&mut other).await.unwrap();
         let told = failure(&url).await;
         assert!(told.contains("sessions") && told.contains("SESSION_TABLE="), "{told}");
-        open(&url, "shop_sessions".parse().unwrap()).await.unwrap();
+        open(&Choice { table: "shop_sessions".parse().unwrap(), ..named(&url) }).await.unwrap();
         sqlx::raw_sql("SELECT sid FROM sessions").execute(&mut other).await.unwrap();
     }
 
@@ -251,5 +337,59 @@ mod tests {
             assert!(told.contains(&format!("127.0.0.1:{port}, database shop")), "{told}");
             assert!(told.contains("Start the server") && !told.contains("secret"), "{told}");
         }
+        for scheme in ["redis", "valkey"] {
+            let told = failure(&format!("{scheme}://ann:secret@127.0.0.1:{port}/2")).await;
+            assert!(told.contains(&format!("Redis at 127.0.0.1:{port}, database 2")), "{told}");
+            assert!(told.contains("`cargo xtask serve redis`") && !told.contains("secret"), "{told}");
+        }
+        let told = failure("redis+unix:///no/such/folder/redis.sock?pass=secret").await;
+        assert!(told.contains("Redis at /no/such/folder/redis.sock") && !told.contains("secret"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn redis_with_tls_is_refused_with_a_way_out() {
+        for scheme in ["rediss", "valkeys"] {
+            let told = failure(&format!("{scheme}://ann:secret@localhost")).await;
+            assert!(told.contains("without TLS") && told.contains("redis://"), "{told}");
+            assert!(!told.contains("secret"), "{told}");
+        }
+    }
+
+    /// Starts a Redis of its own, unless there is none and none is required.
+    fn redis(settings: &[&str]) -> Option<Server> {
+        let settings = Options::default().with_settings(settings.iter().copied());
+        Server::for_test(Kind::Redis, &settings).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_password_that_redis_refuses_is_told_as_that() {
+        let Some(server) = redis(&["--requirepass", "open"]) else { return };
+        for user in ["", ":secret@", "ann:secret@"] {
+            let told = failure(&format!("redis://{user}127.0.0.1:{}/", server.port())).await;
+            assert!(told.contains("Correct the user and the password"), "{user}: {told}");
+            assert!(!told.contains("secret"), "{user}: {told}");
+        }
+        open(&named(&format!("redis://:open@127.0.0.1:{}/", server.port()))).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_node_of_a_redis_cluster_is_refused_with_advice() {
+        let Some(cluster) = RedisCluster::for_test(0, &Options::default()).unwrap() else { return };
+        let told = failure(&cluster.nodes()[0].url()).await;
+        assert!(told.contains("a node of a cluster") && told.contains("The shop knows one server"), "{told}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_redis_is_named_with_its_keys_and_without_its_password() {
+        let Some(server) = redis(&["--requirepass", "secret"]) else { return };
+        let opened = open(&named(&format!("redis://:secret@127.0.0.1:{}/", server.port()))).await.unwrap();
+        let place = format!("Redis at 127.0.0.1:{}, keys session-kit:*", server.port());
+        assert_eq!((opened.place, opened.steps), (place, vec![]));
+
+        let socket = server.socket().unwrap();
+        let url = format!("redis+unix://{}?db=1&pass=secret", socket.display());
+        let chosen = Choice { prefix: "shop".parse().unwrap(), ..named(&url) };
+        let place = format!("Redis at {}, database 1, keys shop:*", socket.display());
+        assert_eq!(open(&chosen).await.unwrap().place, place);
     }
 }

@@ -1,4 +1,4 @@
-//! Sessions outlive the program: it is stopped in every way there is, and started again on the same database.
+//! Sessions outlive the program: it is stopped in every way there is, and started again on the same store.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -26,8 +26,8 @@ use visitor::{FIREFOX, PHONE, Visitor};
 const TABLET: &str = "Mozilla/5.0 (iPad; CPU OS 18_5 like Mac OS X) Safari/604.1";
 
 /// Two people on three devices before and after a restart, one device signed out before it.
-async fn story(database: &str, table: &str, signal: Signal) {
-    let shop = Program::on(database, table).await;
+async fn story(store: &str, name: &str, signal: Signal) {
+    let shop = Program::on(store, name).await;
     let mut laptop = Visitor::new(&shop, FIREFOX);
     let mut phone = Visitor::new(&shop, PHONE);
     let mut lost = Visitor::new(&shop, TABLET);
@@ -48,7 +48,7 @@ async fn story(database: &str, table: &str, signal: Signal) {
 
     let status = shop.end_by(signal).await;
     assert_eq!(status.success(), signal != Signal::KILL, "{status}");
-    let shop = Program::on(database, table).await;
+    let shop = Program::on(store, name).await;
     for visitor in [&mut laptop, &mut phone, &mut lost, &mut bob] {
         visitor.go_to(&shop);
     }
@@ -92,8 +92,8 @@ fn server(kind: Kind, variable: &str) -> Option<String> {
     url
 }
 
-/// A table that nobody else uses, because tests share a server.
-fn fresh_table(name: &str) -> String {
+/// A table, or a beginning of keys, that nobody else uses, because tests share a server.
+fn fresh_name(name: &str) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     format!("shop_{name}_{}_{}", std::process::id(), now.as_nanos())
 }
@@ -116,23 +116,39 @@ async fn sessions_survive_ctrl_c() {
 #[tokio::test]
 async fn sessions_survive_a_restart_on_postgres() {
     let Some(url) = server(Kind::Postgres, "SESSION_TEST_POSTGRES_URL") else { return };
-    story(&url, &fresh_table("kill"), Signal::KILL).await;
-    story(&url, &fresh_table("term"), Signal::TERM).await;
+    story(&url, &fresh_name("kill"), Signal::KILL).await;
+    story(&url, &fresh_name("term"), Signal::TERM).await;
 }
 
 #[tokio::test]
 async fn sessions_survive_a_restart_on_mysql() {
     let Some(url) = server(Kind::Mysql, "SESSION_TEST_MYSQL_URL") else { return };
-    story(&url, &fresh_table("kill"), Signal::KILL).await;
-    story(&url, &fresh_table("term"), Signal::TERM).await;
+    story(&url, &fresh_name("kill"), Signal::KILL).await;
+    story(&url, &fresh_name("term"), Signal::TERM).await;
+}
+
+#[tokio::test]
+async fn sessions_survive_a_restart_on_redis() {
+    let Some(url) = server(Kind::Redis, "SESSION_TEST_REDIS_URL") else { return };
+    story(&url, &fresh_name("kill"), Signal::KILL).await;
+    story(&url, &fresh_name("term"), Signal::TERM).await;
 }
 
 #[tokio::test]
 async fn two_programs_on_one_file_know_the_same_sessions() {
     let folder = TempDir::new().unwrap();
-    let database = url(&folder.path().join("shop.db"));
-    let first = Program::on(&database, "sessions").await;
-    let second = Program::on(&database, "sessions").await;
+    two_programs(&url(&folder.path().join("shop.db")), "sessions").await;
+}
+
+#[tokio::test]
+async fn two_programs_on_one_redis_know_the_same_sessions() {
+    let Some(url) = server(Kind::Redis, "SESSION_TEST_REDIS_URL") else { return };
+    two_programs(&url, &fresh_name("two")).await;
+}
+
+async fn two_programs(store: &str, name: &str) {
+    let first = Program::on(store, name).await;
+    let second = Program::on(store, name).await;
     let mut laptop = Visitor::new(&first, FIREFOX);
     let phone = Visitor::new(&second, PHONE);
     laptop.sign_in("ann", "monstera").await;
@@ -152,7 +168,7 @@ async fn what_was_used_last_is_written_before_the_end() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("shop.db");
     let mut command = program::command();
-    command.env("DATABASE_URL", url(&file)).args(["--idle", "10s"]);
+    command.env("STORE_URL", url(&file)).args(["--idle", "10s"]);
     let shop = Program::start(command).await;
     let visitor = Visitor::new(&shop, FIREFOX);
     visitor.sign_in("ann", "monstera").await;
@@ -193,9 +209,33 @@ async fn without_a_url_the_sessions_are_in_a_file_of_the_current_folder() {
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_be_used_ends_the_program_with_advice() {
+async fn the_store_is_named_by_the_option_else_by_either_variable() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().canonicalize().unwrap().join(name);
+    for (option, variables, named) in [
+        (Some("--store"), ["a", "b"], "option"),
+        (Some("--database"), ["a", "b"], "option"),
+        (None, ["a", "b"], "a"),
+        (None, ["", "b"], "b"),
+    ] {
+        let mut command = program::command();
+        command.args(option.map(|name| format!("{name}={}", url(&file("option")))));
+        for (variable, value) in ["STORE_URL", "DATABASE_URL"].into_iter().zip(variables) {
+            if !value.is_empty() {
+                command.env(variable, url(&file(value)));
+            }
+        }
+        let said = Program::start(command).await.said.clone();
+        assert!(said.contains(&format!("Sessions are in {}", file(named).display())), "{named}: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_used_ends_the_program_with_advice() {
     for (url, advice) in [
-        ("redis://:secret@localhost", "begins with postgres://"),
+        ("mongodb://ann:secret@localhost", "begins with postgres://"),
+        ("redis://ann:secret@127.0.0.1:1/", "cargo xtask serve redis"),
+        ("rediss://ann:secret@127.0.0.1:1/", "without TLS"),
         ("postgres://ann:secret@127.0.0.1:1/shop", "Start the server"),
         ("mysql://ann:secret@127.0.0.1:1/shop", "Start the server"),
         ("sqlite:missing-folder/shop.db", "a folder that exists"),
@@ -203,7 +243,7 @@ async fn a_database_that_cannot_be_used_ends_the_program_with_advice() {
         ("", "begins with postgres://"),
     ] {
         let mut command = program::command();
-        command.env("DATABASE_URL", url);
+        command.env("STORE_URL", url);
         let output = program::output(command).await;
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{url}: {told}");

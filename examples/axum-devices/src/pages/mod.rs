@@ -54,7 +54,7 @@ fn document(title: &str, time: Option<TimeLeft>, body: &Markup) -> Markup {
                 a.skip href="#content" { "Skip to content" }
                 (body)
                 footer.foot {
-                    p { "Windowsill is the demo shop of session-kit. Nothing is sold, and nothing outlives the process." }
+                    p { "Windowsill is the demo shop of session-kit. Nothing is sold." }
                 }
             }
         }

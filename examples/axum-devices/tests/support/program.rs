@@ -1,4 +1,5 @@
 //! The program itself, as a process of its own.
+#![allow(dead_code, reason = "no story needs all of it")]
 
 use std::ffi::OsStr;
 use std::process::{ExitStatus, Output, Stdio};
@@ -27,7 +28,7 @@ pub(crate) struct Program {
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_axum-devices"));
     command.args(["--port", "0"]).kill_on_drop(true);
-    for name in ["DATABASE_URL", "SESSION_TABLE", "RUST_LOG"] {
+    for name in ["STORE_URL", "DATABASE_URL", "SESSION_TABLE", "SESSION_PREFIX", "RUST_LOG"] {
         command.env_remove(name);
     }
     command
@@ -39,9 +40,10 @@ pub(crate) async fn output(mut command: Command) -> Output {
 }
 
 impl Program {
-    pub(crate) async fn on(database: impl AsRef<OsStr>, table: &str) -> Self {
+    /// On a store, where its sessions are under a name: a table, or the beginning of keys.
+    pub(crate) async fn on(store: impl AsRef<OsStr>, name: &str) -> Self {
         let mut command = command();
-        command.env("DATABASE_URL", database).env("SESSION_TABLE", table);
+        command.env("STORE_URL", store).env("SESSION_TABLE", name).env("SESSION_PREFIX", name);
         Self::start(command).await
     }
 

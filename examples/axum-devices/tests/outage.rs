@@ -1,0 +1,94 @@
+//! The server that keeps the sessions is gone for a while. The shop says so, signs nobody out, and goes on by itself.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+#[path = "support/program.rs"]
+mod program;
+#[path = "support/visitor.rs"]
+mod visitor;
+
+use std::time::{Duration, Instant};
+
+use program::Program;
+use reqwest::StatusCode;
+use reqwest::header::{RETRY_AFTER, SET_COOKIE};
+use session_servers::{Kind, Options, Server};
+use visitor::{FIREFOX, PHONE, Page, Visitor};
+
+/// How long the shop may take to notice that the server is back.
+const RECOVERY: Duration = Duration::from_secs(15);
+
+/// A server goes away and comes back, by what is done to it, while two devices are signed in.
+async fn story(kind: Kind, leave: fn(&mut Server), come_back: fn(&mut Server)) {
+    let durable = Options::default().with_durable(true);
+    let started = tokio::task::spawn_blocking(move || Server::for_test(kind, &durable)).await.unwrap();
+    let Some(mut server) = started.unwrap() else { return };
+    let shop = Program::on(server.url(), "shop").await;
+    let laptop = Visitor::new(&shop, FIREFOX);
+    let phone = Visitor::new(&shop, PHONE);
+    for visitor in [&phone, &laptop] {
+        visitor.sign_in("ann", "monstera").await;
+    }
+    laptop.add("fern").await.assert_shows("16.50 €");
+
+    tokio::task::block_in_place(|| leave(&mut server));
+    for page in [laptop.get("/").await, laptop.get("/devices").await, laptop.add("cactus").await] {
+        assert_is_outage(&page);
+    }
+    // Nobody who only looks around is held up, and nobody can sign in.
+    let stranger = Visitor::new(&shop, PHONE);
+    assert_eq!(stranger.get("/sign-in").await.status, StatusCode::OK);
+    assert_eq!(stranger.sign_in("bob", "calathea").await.status, StatusCode::SERVICE_UNAVAILABLE);
+
+    tokio::task::block_in_place(|| come_back(&mut server));
+    let began = Instant::now();
+    let mut page = laptop.get("/").await;
+    while page.status != StatusCode::OK {
+        assert_is_outage(&page);
+        assert!(began.elapsed() < RECOVERY, "still {} after {RECOVERY:?}", page.status);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        page = laptop.get("/").await;
+    }
+    page.assert_shows("Hello, Ann").assert_shows("16.50 €");
+    let devices = laptop.get("/devices").await;
+    assert_eq!(devices.devices().len(), 2);
+    let id = devices.device_id("Safari on iPhone");
+    laptop.post(&format!("/devices/{id}/sign-out"), &[]).await.assert_shows("The device is signed out.");
+    assert_eq!(phone.get("/devices").await.path, "/sign-in?next=/devices&notice=sign-in");
+}
+
+/// The cookie stays: nobody said that the session has ended.
+#[track_caller]
+fn assert_is_outage(page: &Page) {
+    assert_eq!((page.status, page.headers.get(SET_COOKIE)), (StatusCode::SERVICE_UNAVAILABLE, None));
+    assert_eq!(page.headers[RETRY_AFTER], "5");
+    page.assert_shows("One moment, please").assert_shows("You are still signed in");
+}
+
+async fn story_of_a_crash(kind: Kind) {
+    story(kind, |server| server.kill().unwrap(), |server| server.start_again().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_crashes_signs_nobody_out() {
+    story_of_a_crash(Kind::Redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_falls_silent_signs_nobody_out() {
+    story(Kind::Redis, |server| server.pause().unwrap(), |server| server.resume().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_that_crashes_signs_nobody_out() {
+    story_of_a_crash(Kind::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mysql_that_crashes_signs_nobody_out() {
+    story_of_a_crash(Kind::Mysql).await;
+}
