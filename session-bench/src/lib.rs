@@ -4,11 +4,16 @@
 //! the machine only.
 #![allow(clippy::expect_used, clippy::missing_panics_doc, reason = "a benchmark that cannot run stops")]
 
+mod core;
 mod counted;
 mod figure;
+pub mod redis;
 mod scene;
 pub mod sql;
+mod stored;
 
+pub use core::on_one_core;
 pub use counted::Counted;
 pub use figure::{Figure, alternate};
 pub use scene::{Floor, Scene};
+pub use stored::Stored;

@@ -108,9 +108,8 @@ impl RedisStoreBuilder {
             ),
             (self.concurrent_loads.get() > 64, "at most 64 loads run at once"),
             (
-                self.replicas.is_some_and(|(_, patience)| {
-                    patience > MAX_WAIT || patience < Duration::from_millis(1)
-                }),
+                self.replicas
+                    .is_some_and(|(_, patience)| patience > MAX_WAIT || patience < Duration::from_millis(1)),
                 "the wait for replicas is between 1 ms and 10 s",
             ),
         ];
@@ -126,7 +125,11 @@ impl RedisStoreBuilder {
             capabilities: Capabilities::new(NAME, Durability::Server)
                 .with_concurrent_loads(self.concurrent_loads)
                 .with_max_payload(self.max_payload),
-            writes: if self.replicas.is_some() { self.connection.separate() } else { self.connection.clone() },
+            writes: if self.replicas.is_some() {
+                self.connection.separate()
+            } else {
+                self.connection.clone()
+            },
             connection: self.connection,
             prefix: self.prefix,
             retention: self.retention,

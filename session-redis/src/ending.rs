@@ -13,7 +13,7 @@ use crate::error::Trouble;
 use crate::keys::KeyPrefix;
 use crate::record;
 use crate::script;
-use crate::shards::{Index, shares, side_by_side};
+use crate::shards::{Index, shares, side_by_side, side_by_side_until};
 use crate::store::RedisStore;
 
 impl RedisStore {
@@ -27,7 +27,8 @@ impl RedisStore {
             EndScope::Ids(ids) => {
                 let groups = self.groups(ids, |id| id).into_iter();
                 let ends = groups.map(|group| self.end_ids(group, ended).boxed()).collect();
-                let ended = side_by_side(ends).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+                let ends = self.connection.within(async { side_by_side(ends).await.into_iter().collect() });
+                let ended: Vec<Vec<_>> = ends.await?;
                 Ok(ended.into_iter().flatten().collect())
             }
             EndScope::User(user) => self.end_user(user, None, None, ended).await,
@@ -41,10 +42,10 @@ impl RedisStore {
         let mut call = script::END.call(keys.iter().map(String::as_str));
         call.arg(record::write_end(ended)).arg(self.ended_ttl()).arg(self.index_ttl());
         let reply = self.write(&script::END, &call).await?;
-        self.ended(reply, "end")
+        self.ended(reply, "end", |record| ids.contains(&record.id))
     }
 
-    /// Ends a user's sessions in batches, so that no script holds up the server for long.
+    /// Ends a user's sessions in batches, so that no script holds up the server for long. Each batch has the time of a call.
     async fn end_user(
         &self,
         user: &UserId,
@@ -59,8 +60,8 @@ impl RedisStore {
         let mut all = Vec::new();
         loop {
             let reply = self.write(&script::END_USER, &call).await?;
-            let batch = self.ended(reply, "end")?;
-            let is_last = batch.len() < MAX_BATCH;
+            let is_last = !matches!(&reply, Value::Array(values) if values.len() >= MAX_BATCH);
+            let batch = self.ended(reply, "end", |record| record.user_id.as_ref() == Some(user))?;
             all.extend(batch);
             if is_last {
                 return Ok(all);
@@ -92,7 +93,7 @@ impl RedisStore {
         }
         call.arg(self.ended_ttl()).arg(self.index_ttl());
         let reply = self.write(&script::EXPIRE, &call).await?;
-        self.ended(reply, "expire")
+        self.ended(reply, "expire", |record| record.id.shard() == shard)
     }
 
     pub(crate) async fn delete_ended(&self, before: Timestamp, limit: usize) -> Result<u64, Trouble> {
@@ -105,20 +106,20 @@ impl RedisStore {
     async fn purge_in(&self, shard: Shard, before: Timestamp, most: usize) -> Result<u64, Trouble> {
         let mut call = script::PURGE.call([self.prefix.ended(shard).as_str()].into_iter());
         call.arg(self.prefix.of_shard(shard)).arg(before.as_millis()).arg(most);
-        self.count_of(self.connection.script(&script::PURGE, &call).await?, "purge")
+        self.count_of(&self.connection.script(&script::PURGE, &call).await?, "purge")
     }
 
     pub(crate) async fn anonymize(&self, user: &UserId, limit: usize) -> Result<u64, Trouble> {
         let mut call = script::ERASE.call([self.prefix.history(user).as_str()].into_iter());
         call.arg(self.prefix.of_shard(user.shard())).arg(limit).arg(record::empty_profile("erase")?);
-        self.count_of(self.write(&script::ERASE, &call).await?, "erase")
+        self.count_of(&self.write(&script::ERASE, &call).await?, "erase")
     }
 
     /// Works off what is due in all shards, until nothing is or the limit is reached. Beginning with another shard each time, so that
     /// a backlog in one does not keep the others waiting.
     ///
     /// What was done before a failure is returned; the caller meets the failure at its next sweep. An error instead would lose the
-    /// only report of those ends.
+    /// only report of those ends. So a damaged shard, or one whose server is away, does not hold up the others.
     async fn swept<'s, T>(
         &'s self,
         index: Index,
@@ -129,20 +130,21 @@ impl RedisStore {
     ) -> Result<Vec<T>, Trouble> {
         let (mut done, mut total) = (Vec::new(), 0);
         while total < limit {
-            let mut due = match self.due(index, up_to).await {
-                Err(trouble) if done.is_empty() => return Err(trouble),
-                Err(_) => break,
-                Ok(due) if due.is_empty() => break,
-                Ok(due) => due,
-            };
+            let (mut due, failure) =
+                self.due(index, up_to).await.unwrap_or_else(|trouble| (Vec::new(), Some(trouble)));
+            match failure {
+                Some(trouble) if due.is_empty() && total == 0 => return Err(trouble),
+                _ if due.is_empty() => break,
+                _ => {}
+            }
             due.sort_unstable();
             let first = fastrand::usize(..due.len());
             due.rotate_left(first);
             let shares = shares(due, limit - total);
             let (before, planned) = (total, shares.iter().map(|(_, share)| share).sum::<usize>());
             let steps = shares.into_iter().map(|(shard, share)| step(shard, share));
-            let mut failure = None;
-            for result in side_by_side(steps.collect()).await {
+            let (until, mut failure) = (self.connection.deadline(), None);
+            for result in side_by_side_until(until, steps.collect()).await {
                 match result {
                     Ok(part) => {
                         total += count(&part);
@@ -162,10 +164,15 @@ impl RedisStore {
         Ok(done)
     }
 
-    /// The records that a script ended. It leaves alone what it cannot read, so all of them can be.
-    fn ended(&self, reply: Value, operation: &'static str) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+    /// The records that a script ended.
+    fn ended(
+        &self,
+        reply: Value,
+        operation: &'static str,
+        is_asked_for: impl Fn(&SessionRecord) -> bool,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
         match reply {
-            Value::Array(values) => self.records(values, operation),
+            Value::Array(values) => self.records(values, operation, is_asked_for),
             _ => Err(self.strange(operation)),
         }
     }

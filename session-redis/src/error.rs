@@ -100,6 +100,7 @@ const CODES: &[(&str, Failure)] = &[
     ("CLUSTERDOWN", Failure::Unavailable("the cluster is down")),
     ("LOADING", Failure::Unavailable("the server is loading its data")),
     ("BUSY", Failure::Unavailable("the server is busy with another script")),
+    ("non local key", Failure::Unavailable("the cluster is moving the slot")),
     ("NOAUTH", Failure::Unavailable("the server asks for a password")),
     ("WRONGPASS", Failure::Unavailable("the password is wrong")),
     ("NOPERM", Failure::Unavailable("the user may not run a command that is needed")),
@@ -110,6 +111,8 @@ fn failure(error: &RedisError) -> Failure {
     match error.kind() {
         _ if error.is_timeout() => Failure::Timeout("no answer in time"),
         DriverKind::Io => Failure::Unavailable("the connection failed"),
+        // What the TLS library refuses is of this kind.
+        DriverKind::Client => Failure::Unavailable("the connection cannot be made"),
         DriverKind::AuthenticationFailed => Failure::Unavailable("the password is wrong"),
         DriverKind::Parse | DriverKind::UnexpectedReturnType => {
             Failure::Unavailable("the server answers strangely")
@@ -148,7 +151,10 @@ mod tests {
     #[test]
     fn a_code_is_understood_alone_and_inside_of_a_scripts_error() {
         let (kind, text) = mapped("OOM", "command not allowed when used memory > 'maxmemory'.");
-        assert_eq!((kind, text.as_str()), (ErrorKind::Unavailable, "redis load: unavailable (the server's memory is full)"));
+        assert_eq!(
+            (kind, text.as_str()),
+            (ErrorKind::Unavailable, "redis load: unavailable (the server's memory is full)")
+        );
         let old = "Error running script (call to f_4): @user_script: 3: -OOM command not allowed";
         assert_eq!(mapped("ERR", old).0, ErrorKind::Unavailable);
         assert_eq!(mapped("WRONGTYPE", "Operation against a key").0, ErrorKind::Corrupt);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use redis::{Cmd, Value};
-use session_core::prelude::*;
 use session_core::Shard;
+use session_core::prelude::*;
 
 use crate::error::{NAME, Trouble};
 use crate::record::{self, Part};
@@ -70,7 +70,9 @@ impl RedisStore {
         };
         let Some(user) = &query.user else {
             let few = 2 * query.limit / usize::from(Shard::COUNT) + 2;
-            return Ok(Shard::all().map(|shard| walk(shard, vec![self.prefix.created(shard)], few)).collect());
+            return Ok(Shard::all()
+                .map(|shard| walk(shard, vec![self.prefix.created(shard)], few))
+                .collect());
         };
         let (active, history) = (self.prefix.user(user), self.prefix.history(user));
         let keys = match query.state {
@@ -115,7 +117,11 @@ impl RedisStore {
             _ => return Err(self.strange("list")),
         }
         walk.stretch = (4 * walk.stretch).min(STRETCH);
-        walk.found.extend(self.records_of(values, Part::Redacted, "list")?);
+        let found = self.records_of(values, Part::Redacted, "list")?;
+        if filter.user.is_some() && found.iter().any(|record| record.user_id != filter.user) {
+            return Err(self.strange("list"));
+        }
+        walk.found.extend(found);
         Ok(())
     }
 
@@ -148,6 +154,7 @@ impl RedisStore {
 /// What a listing asks for, as its script takes it.
 #[derive(Debug)]
 struct Filter {
+    user: Option<UserId>,
     since: String,
     state: &'static str,
     now: i64,
@@ -165,7 +172,14 @@ impl Filter {
         };
         let since = query.created_since.map_or("-inf".to_owned(), |since| since.as_millis().to_string());
         let kind = record::kind_filter(query.kind, "list")?;
-        Ok(Self { since, state, now, kind, username: query.username.clone().unwrap_or_default() })
+        Ok(Self {
+            user: query.user.clone(),
+            since,
+            state,
+            now,
+            kind,
+            username: query.username.clone().unwrap_or_default(),
+        })
     }
 
     fn add_to(&self, call: &mut Cmd) {
@@ -185,7 +199,8 @@ impl Counted {
     fn read(reply: Value) -> Option<(i64, Self)> {
         let Value::Array(parts) = reply else { return None };
         let parts = <[Value; 7]>::try_from(parts).ok()?;
-        let [Value::Int(next), Value::Int(live), Value::Int(expired), oldest, newest, reasons, users] = parts else {
+        let [Value::Int(next), Value::Int(live), Value::Int(expired), oldest, newest, reasons, users] = parts
+        else {
             return None;
         };
         let mut stats = StoreStats::default();

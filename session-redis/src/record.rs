@@ -6,16 +6,19 @@
 //! | bytes, from 0 | what |
 //! |---|---|
 //! | 0, 1 | format 1; `A`ctive or `E`nded |
-//! | 2, 3, 4 | flags: 1 remembered, 2 has a device id; kind; kind of device |
-//! | 5 | revision, 8 bytes like every number but the lengths |
-//! | 13, 21, 29, 37 | created, authenticated, expires, idle timeout (-1: none) |
-//! | 45, 53 | last seen; last client, 19 bytes. A touch replaces these 27 bytes and nothing else |
-//! | 72, 88 | id; device id |
-//! | 104, 105, 106 | lengths of user id, user name (1 byte each) and profile (4 bytes) |
-//! | 110 | user id, user name, profile |
-//! | then | active: secrets and data. Ended: time (8 bytes), reason (length and name), by whom |
+//! | 2, 3 | kind; length of the user id |
+//! | 4 | revision, 8 bytes like every number but the lengths |
+//! | 12, 20, 28 | created, expires, idle timeout (-1: none) |
+//! | 36, 44 | last seen; last client, 19 bytes. A touch replaces these 27 bytes and nothing else |
+//! | 63, 79 | id; user id |
+//! | then | flags: 1 remembered, 2 has a device id; kind of device; authenticated; device id; lengths of user name (1 byte) and profile (4) |
+//! | then | user name, profile |
+//! | then, if active | the session token's hashes and the refresh token's, each after its length (2 bytes, 0 for none); data |
+//! | then, if ended | time (8 bytes), reason (length and name), by whom |
 //!
-//! All numbers are big-endian. Profile and secrets are [postcard](https://postcard.jamesmunns.com/wire-format).
+//! What a save seldom changes stands in front, revision apart. So a script knows by one comparison that nothing of it has.
+//!
+//! All numbers are big-endian. The profile is [postcard](https://postcard.jamesmunns.com/wire-format).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -34,7 +37,12 @@ use crate::error::NAME;
 const FORMAT: u8 = 1;
 
 /// The fields at fixed places.
-const HEAD: usize = 110;
+const HEAD: usize = 79;
+
+/// The fields behind the user id.
+const MORE: usize = 31;
+
+const REVISION: std::ops::Range<usize> = 4..12;
 
 /// A sighting: when, and the client.
 pub(crate) const SIGHTING: usize = 27;
@@ -66,13 +74,6 @@ struct Profile<'a> {
     label: Option<&'a str>,
 }
 
-/// The secrets of an active session. The data follows, as it is.
-#[derive(Debug, Serialize, Deserialize)]
-struct Secrets {
-    secret: Option<Vec<u8>>,
-    refresh: Option<Vec<u8>>,
-}
-
 /// How much of an active session is in the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -81,52 +82,72 @@ pub(crate) enum Part {
     Redacted,
 }
 
-/// Writes a record.
+/// Writes a record, as it is at a revision.
 ///
 /// # Errors
 /// `Unsupported` for a kind that this version does not know.
-pub(crate) fn write(record: &SessionRecord, operation: &'static str) -> Result<Vec<u8>> {
+pub(crate) fn write(record: &SessionRecord, revision: Revision, operation: &'static str) -> Result<Vec<u8>> {
     let unsupported = || Error::unsupported(NAME, operation).with_detail("a kind of a later version");
-    let profile = encoded(&profile_of(record), operation)?;
     let (user, name) = (record.user_id.as_ref().map_or("", UserId::as_str), text(&record.username));
-    let mut bytes = Vec::with_capacity(HEAD + user.len() + name.len() + profile.len() + 160 + record.data.len());
+    // A profile is a few hundred bytes, with all of its fields filled.
+    let mut bytes = Vec::with_capacity(HEAD + user.len() + MORE + name.len() + 512 + record.data.len());
     bytes.push(FORMAT);
     bytes.push(if record.ended().is_some() { ENDED } else { ACTIVE });
-    bytes.push(
-        if record.remembered { REMEMBERED } else { 0 } | if record.device_id.is_some() { HAS_DEVICE } else { 0 },
-    );
     bytes.push(kind_code(record.kind).ok_or_else(unsupported)?);
-    bytes.push(device_code(record.client.device.kind).ok_or_else(unsupported)?);
-    bytes.extend(record.revision.get().to_be_bytes());
+    // `SessionRecord::check` bounds both names by 255 bytes, and the texts of a profile by a few thousand.
+    bytes.push(u8::try_from(user.len()).unwrap_or(u8::MAX));
+    bytes.extend(revision.get().to_be_bytes());
     let idle = record.idle_timeout.map_or(-1, |idle| i64::try_from(idle.as_millis()).unwrap_or(i64::MAX));
-    let times = [record.created_at, record.authenticated_at, record.expires_at, Timestamp::from_millis(idle)];
-    bytes.extend(times.iter().flat_map(|time| time.as_millis().to_be_bytes()));
+    for time in [record.created_at, record.expires_at, Timestamp::from_millis(idle)] {
+        bytes.extend(time.as_millis().to_be_bytes());
+    }
     bytes.extend(sighting(record.last_seen_at, &record.last_client));
     bytes.extend(record.id.as_bytes());
+    bytes.extend(user.as_bytes());
+    let remembered = if record.remembered { REMEMBERED } else { 0 };
+    bytes.push(remembered | if record.device_id.is_some() { HAS_DEVICE } else { 0 });
+    bytes.push(device_code(record.client.device.kind).ok_or_else(unsupported)?);
+    bytes.extend(record.authenticated_at.as_millis().to_be_bytes());
     bytes.extend(record.device_id.as_ref().map_or([0; 16], |device| *device.as_bytes()));
-    // `SessionRecord::check` bounds both names by 255 bytes and the texts of a profile by a few thousand.
-    bytes.push(u8::try_from(user.len()).unwrap_or(u8::MAX));
     bytes.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-    bytes.extend(u32::try_from(profile.len()).unwrap_or(u32::MAX).to_be_bytes());
-    for part in [user.as_bytes(), name.as_bytes(), &profile] {
-        bytes.extend(part);
-    }
+    let place = bytes.len();
+    bytes.extend([0; 4]);
+    bytes.extend(name.as_bytes());
+    let before = bytes.len();
+    let mut bytes = encoded(&profile_of(record), bytes, operation)?;
+    let profile = u32::try_from(bytes.len() - before).unwrap_or(u32::MAX);
+    bytes[place..place + 4].copy_from_slice(&profile.to_be_bytes());
     match record.ended() {
         Some(ended) => bytes.extend(write_end(ended)),
         None => {
-            let secrets = Secrets {
-                secret: record.secret.as_ref().map(SecretState::to_bytes),
-                refresh: record.refresh.as_ref().map(RefreshState::to_bytes),
-            };
-            bytes.extend(encoded(&secrets, operation)?);
-            bytes.extend(record.data.iter());
+            write_secret(&mut bytes, record.secret.as_ref().map(SecretState::to_bytes));
+            write_secret(&mut bytes, record.refresh.as_ref().map(RefreshState::to_bytes));
+            bytes.extend(&*record.data);
         }
     }
     Ok(bytes)
 }
 
-fn encoded(value: &impl Serialize, operation: &'static str) -> Result<Vec<u8>> {
-    postcard::to_stdvec(value).map_err(|error| Error::other(NAME, operation, error))
+/// How the stored value of a session begins that a written one may take the place of without further ado: like that one, but for the
+/// revision.
+pub(crate) fn same_but_at(value: &[u8], revision: Revision) -> Vec<u8> {
+    let end = HEAD + value.get(3).map_or(0, |len| usize::from(*len));
+    let mut front = value.get(..end).unwrap_or_default().to_vec();
+    if let Some(place) = front.get_mut(REVISION) {
+        place.copy_from_slice(&revision.get().to_be_bytes());
+    }
+    front
+}
+
+/// Secrets are a few hundred bytes.
+fn write_secret(bytes: &mut Vec<u8>, secret: Option<Vec<u8>>) {
+    let secret = secret.unwrap_or_default();
+    bytes.extend(u16::try_from(secret.len()).unwrap_or(u16::MAX).to_be_bytes());
+    bytes.extend(secret);
+}
+
+fn encoded(profile: &Profile<'_>, bytes: Vec<u8>, operation: &'static str) -> Result<Vec<u8>> {
+    postcard::to_extend(profile, bytes).map_err(|error| Error::other(NAME, operation, error))
 }
 
 /// The sighting of a touch.
@@ -169,7 +190,7 @@ pub(crate) fn write_end_after_time(reason: EndReason, by: &Actor) -> Vec<u8> {
 
 /// The profile of nobody.
 pub(crate) fn empty_profile(operation: &'static str) -> Result<Vec<u8>> {
-    encoded(&Profile::default(), operation)
+    encoded(&Profile::default(), Vec::new(), operation)
 }
 
 fn profile_of(record: &SessionRecord) -> Profile<'_> {
@@ -225,29 +246,30 @@ pub(crate) fn read(bytes: &[u8], part: Part) -> Result<SessionRecord, Unreadable
         return Err(Unreadable("the stored value has another format"));
     }
     let time = |from: usize| Timestamp::from_millis(i64::from_be_bytes(array(head, from)));
-    let (user, rest) = split(rest, usize::from(head[104]))?;
-    let (name, rest) = split(rest, usize::from(head[105]))?;
-    let profile_len = usize::try_from(u32::from_be_bytes(array(head, 106))).unwrap_or(usize::MAX);
+    let (user, rest) = split(rest, usize::from(head[3]))?;
+    let (more, rest) = split(rest, MORE)?;
+    let (name, rest) = split(rest, usize::from(more[26]))?;
+    let profile_len = usize::try_from(u32::from_be_bytes(array(more, 27))).unwrap_or(usize::MAX);
     let (profile, tail) = split(rest, profile_len)?;
     let profile: Profile<'_> = postcard::from_bytes(profile)?;
 
-    let id = SessionId::from_bytes(array(head, 72))?;
-    let mut record = SessionRecord::new(id, time(13), time(29));
-    record.revision = Revision::new(u64::from_be_bytes(array(head, 5)))?;
+    let id = SessionId::from_bytes(array(head, 63))?;
+    let mut record = SessionRecord::new(id, time(12), time(20));
+    record.revision = Revision::new(u64::from_be_bytes(array(head, 4)))?;
     record.user_id = if user.is_empty() { None } else { Some(UserId::try_from(utf8(user)?)?) };
     record.username = if name.is_empty() { None } else { Some(utf8(name)?.to_owned()) };
-    record.kind = kind_of(head[3])?;
-    record.authenticated_at = time(21);
-    record.idle_timeout = match i64::from_be_bytes(array(head, 37)) {
+    record.kind = kind_of(head[2])?;
+    record.authenticated_at = Timestamp::from_millis(i64::from_be_bytes(array(more, 2)));
+    record.idle_timeout = match i64::from_be_bytes(array(head, 28)) {
         -1 => None,
         idle => Some(Duration::from_millis(
             u64::try_from(idle).map_err(|_| Unreadable("a stored idle timeout is negative"))?,
         )),
     };
-    record.last_seen_at = time(45);
-    record.last_client = last_client(&head[53..72])?;
-    record.remembered = head[2] & REMEMBERED != 0;
-    record.device_id = (head[2] & HAS_DEVICE != 0).then(|| DeviceId::from_bytes(array(head, 88)));
+    record.last_seen_at = time(36);
+    record.last_client = last_client(&head[44..63])?;
+    record.remembered = more[0] & REMEMBERED != 0;
+    record.device_id = (more[0] & HAS_DEVICE != 0).then(|| DeviceId::from_bytes(array(more, 10)));
     record.credential_version = profile.credential_version;
     record.auth = profile
         .auth
@@ -255,19 +277,29 @@ pub(crate) fn read(bytes: &[u8], part: Part) -> Result<SessionRecord, Unreadable
         .map(|(method, at)| Ok(AuthEvent::new(method.parse()?, Timestamp::from_millis(*at))))
         .collect::<Result<_, Unreadable>>()?;
     record.label = profile.label.map(str::to_owned);
-    record.client = Arc::new(client_of(&profile, head[4])?);
+    record.client = Arc::new(client_of(&profile, more[1])?);
     match head[1] {
         ENDED => record.state = SessionState::Ended(read_end(tail)?),
         ACTIVE if part == Part::Redacted => {}
         ACTIVE => {
-            let (secrets, data): (Secrets, _) = postcard::take_from_bytes(tail)?;
-            record.secret = secrets.secret.as_deref().map(SecretState::from_bytes).transpose()?;
-            record.refresh = secrets.refresh.as_deref().map(RefreshState::from_bytes).transpose()?;
+            let (secret, rest) = read_secret(tail)?;
+            let (refresh, data) = read_secret(rest)?;
+            record.secret = secret.map(SecretState::from_bytes).transpose()?;
+            record.refresh = refresh.map(RefreshState::from_bytes).transpose()?;
             record.data = Arc::from(data);
         }
         _ => return Err(Unreadable("the stored state is unknown")),
     }
     Ok(record)
+}
+
+/// A secret's bytes, and what follows them.
+fn read_secret(bytes: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Unreadable> {
+    let Some((len, rest)) = bytes.split_first_chunk::<2>() else {
+        return Err(Unreadable("the stored value is cut off"));
+    };
+    let (secret, rest) = split(rest, usize::from(u16::from_be_bytes(*len)))?;
+    Ok((if secret.is_empty() { None } else { Some(secret) }, rest))
 }
 
 /// Reads the end of a session.

@@ -39,23 +39,26 @@ impl Script {
     }
 }
 
+/// A script is made of one file or several.
 macro_rules! scripts {
-    ($($name:ident = $file:literal),+ $(,)?) => {$(
+    ($($name:ident = [$($file:literal),+]),+ $(,)?) => {$(
         pub(crate) static $name: LazyLock<Script> =
-            LazyLock::new(|| Script::new(concat!(include_str!("scripts/record.lua"), include_str!($file))));
+            LazyLock::new(|| Script::new(concat!($(include_str!(concat!("scripts/", $file, ".lua"))),+)));
     )+};
 }
 
 scripts! {
-    COUNT = "scripts/count.lua",
-    CREATE = "scripts/create.lua",
-    CREATE_LIMITED = "scripts/create_limited.lua",
-    END = "scripts/end.lua",
-    END_USER = "scripts/end_user.lua",
-    ERASE = "scripts/erase.lua",
-    EXPIRE = "scripts/expire.lua",
-    LIST = "scripts/list.lua",
-    PURGE = "scripts/purge.lua",
-    TOUCH = "scripts/touch.lua",
-    UPDATE = "scripts/update.lua",
+    CACHE_PUT = ["cache_entry", "cache_put"],
+    CACHE_REFUSE = ["cache_entry", "cache_refuse"],
+    COUNT = ["record", "count"],
+    CREATE = ["create"],
+    CREATE_LIMITED = ["record", "create_limited"],
+    END = ["record", "end"],
+    END_USER = ["record", "end_user"],
+    ERASE = ["record", "erase"],
+    EXPIRE = ["record", "expire"],
+    LIST = ["record", "list"],
+    PURGE = ["record", "purge"],
+    TOUCH = ["record", "touch"],
+    UPDATE = ["update", "record", "update_otherwise"],
 }

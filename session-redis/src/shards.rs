@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use redis::Value;
 use session_core::{SessionId, Shard};
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::Trouble;
 use crate::keys::KeyPrefix;
@@ -30,19 +31,28 @@ impl RedisStore {
         groups.into_values().collect()
     }
 
-    /// The shards that have members of an index up to a score, and how many.
-    pub(crate) async fn due(&self, index: Index, up_to: &str) -> Result<Vec<(Shard, usize)>, Trouble> {
+    /// The shards that have members of an index up to a score, and how many; and why some could not be asked.
+    pub(crate) async fn due(
+        &self,
+        index: Index,
+        up_to: &str,
+    ) -> Result<(Vec<(Shard, usize)>, Option<Trouble>), Trouble> {
         let count = |shard| {
             let mut command = redis::cmd("ZCOUNT");
             command.arg(index(&self.prefix, shard)).arg("-inf").arg(up_to);
             command
         };
-        let counts = self.connection.run_each(Shard::all().map(count).collect()).await?;
-        let due = Shard::all().zip(counts).map(|(shard, count)| match count {
-            Value::Int(count) => Ok((shard, usize::try_from(count).unwrap_or_default())),
-            _ => Err(self.strange("sweep")),
-        });
-        due.filter(|counted| !matches!(counted, Ok((_, 0)))).collect()
+        let counts = self.connection.results_of_each(Shard::all().map(count).collect()).await?;
+        let (mut due, mut failure) = (Vec::new(), None);
+        for (shard, count) in Shard::all().zip(counts) {
+            match count {
+                Ok(Value::Int(count)) => due.push((shard, usize::try_from(count).unwrap_or_default())),
+                Ok(_) => return Err(self.strange("sweep")),
+                Err(trouble) => failure = Some(trouble),
+            }
+        }
+        due.retain(|(_, count)| *count > 0);
+        Ok((due, failure))
     }
 }
 
@@ -51,6 +61,24 @@ impl RedisStore {
 /// They are boxed because the compiler cannot prove the futures of closures to be `Send` for any lifetime (rust-lang/rust#110338).
 pub(crate) async fn side_by_side<T>(steps: Vec<BoxFuture<'_, T>>) -> Vec<T> {
     stream::iter(steps).buffered(AT_ONCE).collect().await
+}
+
+/// The same, but only until a time. What is under way then is given up, and the last result says so.
+pub(crate) async fn side_by_side_until<T>(
+    until: Instant,
+    steps: Vec<BoxFuture<'_, Result<T, Trouble>>>,
+) -> Vec<Result<T, Trouble>> {
+    let (mut running, mut results) = (stream::iter(steps).buffered(AT_ONCE), Vec::new());
+    loop {
+        match timeout_at(until, running.next()).await {
+            Ok(Some(result)) => results.push(result),
+            Ok(None) => return results,
+            Err(late) => {
+                results.push(Err(late.into()));
+                return results;
+            }
+        }
+    }
 }
 
 /// Divides a limit among shards with due members, in the order that they are given.

@@ -1,5 +1,6 @@
 //! The store: which command or script an operation sends, and what it makes of the answer.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +53,9 @@ impl RedisStore {
     /// Runs a script that changes sessions.
     pub(crate) async fn write(&self, script: &Script, call: &Cmd) -> Result<Value, Trouble> {
         match self.replicas {
-            Some((replicas, patience)) => self.writes.script_on_replicas(script, call, replicas, patience).await,
+            Some((replicas, patience)) => {
+                self.writes.script_on_replicas(script, call, replicas, patience).await
+            }
             None => self.writes.script(script, call).await,
         }
     }
@@ -77,7 +80,7 @@ impl RedisStore {
         record: &SessionRecord,
         limit: Option<&SessionLimit>,
     ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
-        let value = record::write(record, "create")?;
+        let value = record::write(record, record.revision, "create")?;
         let (id, shard) = (record.id.to_string(), record.id.shard());
         let mut keys =
             vec![self.prefix.session(record.id), self.prefix.deadlines(shard), self.prefix.created(shard)];
@@ -91,7 +94,7 @@ impl RedisStore {
         }
         match self.write(script, &call).await? {
             Value::Int(0) => Err(Error::already_exists(NAME, "create").into()),
-            Value::Array(parts) => self.created(parts, &id),
+            Value::Array(parts) => self.created(parts, &id, record),
             reply if is(&reply, &id) => Ok(Vec::new()),
             _ => Err(self.strange("create")),
         }
@@ -120,16 +123,31 @@ impl RedisStore {
     }
 
     /// The answer to a creation under a limit.
-    fn created(&self, mut parts: Vec<Value>, id: &str) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+    fn created(
+        &self,
+        mut parts: Vec<Value>,
+        id: &str,
+        record: &SessionRecord,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
         let is_made = parts.first().is_some_and(|word| is(word, "created"));
         if is_made && parts.get(1).is_some_and(|made| is(made, id)) {
-            return self.records(parts.split_off(2), "create");
+            let is_its = |ended: &SessionRecord| ended.user_id == record.user_id;
+            return self.records(parts.split_off(2), "create", is_its);
         }
         if parts.first().is_some_and(|word| is(word, "full")) {
             let live = self.records_of(parts.split_off(1), Part::Redacted, "create")?;
             return Err(Error::limit_exceeded(NAME, "create", live).into());
         }
         Err(self.strange("create"))
+    }
+
+    /// Limits an operation of several commands to the time of one.
+    async fn timed<T>(
+        &self,
+        operation: &'static str,
+        step: impl Future<Output = Result<T, Trouble>>,
+    ) -> Result<T> {
+        self.connection.within(step).await.map_err(|trouble| trouble.into_error(operation))
     }
 
     fn get(&self, id: SessionId) -> Cmd {
@@ -146,7 +164,7 @@ impl RedisStore {
         let mut ids = ids.to_vec();
         ids.sort_unstable();
         ids.dedup();
-        // Not `MGET`: to that a key of another type is absent, and absent means signed out.
+        // Not `MGET`: to that a key of another type is absent, and absent means signed out. It is hardly faster.
         let gets = ids.iter().map(|id| self.get(*id)).collect();
         let replies = self.connection.run_each(gets).await?;
         if replies.len() != ids.len() {
@@ -172,15 +190,14 @@ impl RedisStore {
 
     async fn replace(&self, record: &SessionRecord, expected: Revision) -> Result<Revision, Trouble> {
         let next = expected.next();
-        let value = record::write(&record.clone().with_revision(next), "update")?;
-        let id = record.id.to_string();
+        let value = record::write(record, next, "update")?;
         let keys = [self.prefix.session(record.id), self.prefix.deadlines(record.id.shard())];
         let mut call = script::UPDATE.call(keys.iter().map(String::as_str));
-        call.arg(&id).arg(value).arg(self.ttl(record)).arg(&expected.get().to_be_bytes());
+        call.arg(&value).arg(record::same_but_at(&value, expected)).arg(self.ttl(record));
         match self.write(&script::UPDATE, &call).await? {
             Value::Int(0) => Err(Error::not_found(NAME, "update").into()),
             Value::Array(parts) => Err(self.not_replaced(&parts)),
-            reply if is(&reply, &id) => Ok(next),
+            reply if is(&reply, &keys[0]) => Ok(next),
             _ => Err(self.strange("update")),
         }
     }
@@ -202,18 +219,46 @@ impl RedisStore {
     }
 
     async fn move_sightings(&self, touches: Vec<&Touch>) -> Result<u64, Trouble> {
-        let keys: Vec<_> = touches.iter().map(|touch| self.prefix.session(touch.id)).collect();
+        let mut keys: Vec<_> = touches.iter().map(|touch| self.prefix.session(touch.id)).collect();
+        let shards: BTreeSet<_> = touches.iter().map(|touch| touch.id.shard()).collect();
+        keys.extend(shards.into_iter().map(|shard| self.prefix.deadlines(shard)));
         let mut call = script::TOUCH.call(keys.iter().map(String::as_str));
         for touch in touches {
             call.arg(&record::sighting(touch.last_seen_at, &touch.last_client));
         }
         // Without waiting for replicas: a sighting that a failover loses only lets a session end earlier.
-        self.count_of(self.connection.script(&script::TOUCH, &call).await?, "touch")
+        self.count_of(&self.connection.script(&script::TOUCH, &call).await?, "touch")
     }
 
     /// The records that a script returned, which this call ended.
-    pub(crate) fn records(&self, values: Vec<Value>, operation: &'static str) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
-        self.records_of(values, Part::Whole, operation)
+    ///
+    /// One that cannot be read has ended like the others, and does not cost them their only report. One that nobody asked for belongs to
+    /// another question.
+    pub(crate) fn records(
+        &self,
+        values: Vec<Value>,
+        operation: &'static str,
+        is_asked_for: impl Fn(&SessionRecord) -> bool,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let mut ended = Vec::with_capacity(values.len());
+        for value in values {
+            let Value::BulkString(bytes) = value else { return Err(self.strange(operation)) };
+            match record::read(&bytes, Part::Whole) {
+                Ok(record) if record.ended().is_some() && is_asked_for(&record) => {
+                    ended.push(Arc::new(record));
+                }
+                Ok(_) => return Err(self.strange(operation)),
+                Err(unreadable) => {
+                    tracing::warn!(
+                        backend = NAME,
+                        operation,
+                        why = unreadable.0,
+                        "a damaged session has ended"
+                    );
+                }
+            }
+        }
+        Ok(ended)
     }
 
     pub(crate) fn records_of(
@@ -232,9 +277,9 @@ impl RedisStore {
         values.into_iter().map(read).collect()
     }
 
-    pub(crate) fn count_of(&self, reply: Value, operation: &'static str) -> Result<u64, Trouble> {
+    pub(crate) fn count_of(&self, reply: &Value, operation: &'static str) -> Result<u64, Trouble> {
         match reply {
-            Value::Int(count) => u64::try_from(count).map_err(|_| self.strange(operation)),
+            Value::Int(count) => u64::try_from(*count).map_err(|_| self.strange(operation)),
             _ => Err(self.strange(operation)),
         }
     }
@@ -242,6 +287,7 @@ impl RedisStore {
     /// Whoever gets another's reply can trust the connection no more.
     pub(crate) fn strange(&self, operation: &'static str) -> Trouble {
         self.connection.distrust();
+        self.writes.distrust();
         Trouble::strange(operation)
     }
 }
@@ -288,8 +334,8 @@ impl SessionStore for RedisStore {
         check_touches(batch)?;
         let latest = Touch::latest_of_each(batch);
         let groups = self.groups(&latest, |touch| touch.id).into_iter();
-        let moved = side_by_side(groups.map(|group| self.move_sightings(group).boxed()).collect()).await;
-        moved.into_iter().sum::<Result<_, _>>().map_err(|trouble: Trouble| trouble.into_error("touch"))
+        let moved = side_by_side(groups.map(|group| self.move_sightings(group).boxed()).collect());
+        self.timed("touch", async { moved.await.into_iter().sum() }).await
     }
 
     async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
@@ -301,7 +347,7 @@ impl SessionStore for RedisStore {
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {
         query.check()?;
-        self.page(query).await.map_err(|trouble| trouble.into_error("list"))
+        self.timed("list", self.page(query)).await
     }
 
     async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<SessionRecord>>> {
@@ -323,6 +369,6 @@ impl SessionStore for RedisStore {
     }
 
     async fn stats(&self, now: Timestamp) -> Result<StoreStats> {
-        self.count(now).await.map_err(|trouble| trouble.into_error("stats"))
+        self.timed("stats", self.count(now)).await
     }
 }

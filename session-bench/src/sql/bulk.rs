@@ -10,7 +10,8 @@ use session_sqlx::SqlStore;
 use sqlx::{Pool, Postgres};
 use tokio::task::JoinHandle;
 
-use super::store::{SqlScene, new};
+use super::store::SqlScene;
+use crate::stored::new;
 
 /// How expired sessions are ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use session_conformance::fixtures;
 use session_core::{DeviceId, RefreshState, SecretState, SessionRecord, UserId};
 use sqlx::{AssertSqlSafe, Row, SqlSafeStr, SqlStr};
 
-use super::store::{SqlScene, TOUCHES, new, saved, user_of};
+use super::store::SqlScene;
+use crate::stored::{TOUCHES, new, saved, user_of};
 
 const COLUMNS: &str = "id, user_id, kind, created_at, revision, authenticated_at, last_seen_at, expires_at, username, \
     idle_timeout, remembered, credential_version, secret, refresh, auth, ip_address, user_agent, device_kind, \

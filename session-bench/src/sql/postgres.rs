@@ -3,17 +3,12 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use session_core::SessionStore;
-use session_core::rules::RequestClient;
-use session_manager::SessionManager;
 use tokio_postgres::types::FromSql;
 use tokio_postgres::{Client, NoTls, Row, Statement};
 use uuid::Uuid;
 
 use super::store::SqlScene;
-
-/// Tasks that load at the same time.
-const TASKS: u32 = 64;
+use crate::stored::TASKS;
 
 /// Connections of the floor that share them.
 const CONNECTIONS: usize = 8;
@@ -113,51 +108,4 @@ impl PipelinedFloor {
             }
         });
     }
-}
-
-/// Loads sessions as a manager asks for those of 64 tasks: half of them with each of two calls.
-pub fn load_gathered(scene: &SqlScene<sqlx::Postgres>, times: u32) {
-    const CALLS: u32 = 2;
-    let ids: Arc<Vec<_>> = Arc::new(scene.records.iter().map(|record| record.id).collect());
-    scene.block_on(async {
-        let calls = (0..CALLS).map(|call| {
-            let (store, ids) = (Arc::clone(scene.store()), Arc::clone(&ids));
-            tokio::spawn(async move {
-                for step in 0..times / TASKS {
-                    let first = (step * CALLS + call) * TASKS / CALLS;
-                    let index = |task| (first + task) as usize * 7_919 % ids.len();
-                    let batch: Vec<_> = (0..TASKS / CALLS).map(|task| ids[index(task)]).collect();
-                    let loaded = store.load(&batch).await.expect("sessions");
-                    assert_eq!(black_box(loaded).len(), batch.len());
-                }
-            })
-        });
-        for call in calls.collect::<Vec<_>>() {
-            call.await.expect("a task that ends");
-        }
-    });
-}
-
-/// Validates tokens in 64 tasks at once: parsed, loaded together, compared, judged.
-pub fn validate_at_once(
-    scene: &SqlScene<sqlx::Postgres>,
-    manager: &SessionManager,
-    tokens: &Arc<Vec<String>>,
-    times: u32,
-) {
-    scene.block_on(async {
-        let tasks = (0..TASKS).map(|task| {
-            let (manager, tokens) = (manager.clone(), Arc::clone(tokens));
-            tokio::spawn(async move {
-                let client = RequestClient::new(None, None);
-                for step in 0..times / TASKS {
-                    let token = &tokens[(step * TASKS + task) as usize * 7_919 % tokens.len()];
-                    black_box(manager.validate(token, &client).await.expect("a live session"));
-                }
-            })
-        });
-        for task in tasks.collect::<Vec<_>>() {
-            task.await.expect("a task that ends");
-        }
-    });
 }

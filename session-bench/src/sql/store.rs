@@ -1,46 +1,30 @@
-//! A store on a fresh database, filled, and the operations that are measured.
+//! A store on a fresh database.
 
 use std::fmt;
-use std::future::Future;
-use std::hint::black_box;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::ops::Deref;
 
-use session_conformance::fixtures;
-use session_core::{
-    AuthEvent, AuthMethod, ClientInfo, DeviceKind, LastClient, ListQuery, SessionRecord, SessionStore,
-    StateFilter, Timestamp, Touch, UserId,
-};
 use session_servers::{Kind, Server};
 use session_sqlx::{Dialect, SqlStore};
 use sqlx::Pool;
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
-/// Sessions in the table before anything is measured, ten to a user.
-const SESSIONS: u64 = 20_000;
-const SESSIONS_OF_A_USER: u64 = 10;
+use crate::stored::{Stored, runtime};
 
-/// Sightings that are moved with one call.
-pub(super) const TOUCHES: u32 = 100;
-
-/// A filled store.
+/// A filled store, and the pool that it shares with its floors.
+#[derive(Debug)]
 pub struct SqlScene<D: Dialect> {
-    pub(super) runtime: Runtime,
+    stored: Stored<SqlStore<D>>,
     pub(super) pool: Pool<D>,
-    pub(super) store: Arc<SqlStore<D>>,
-    pub(super) records: Vec<SessionRecord>,
-    /// Rises with every write, so that no write repeats the one before: SQLite skips a page that does not change.
-    step: AtomicU64,
-    _keep: Box<dyn fmt::Debug>,
 }
 
-impl<D: Dialect> fmt::Debug for SqlScene<D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqlScene").field("store", &self.store).finish_non_exhaustive()
+impl<D: Dialect> Deref for SqlScene<D> {
+    type Target = Stored<SqlStore<D>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.stored
     }
 }
 
@@ -86,56 +70,18 @@ pub fn sqlite(threads: usize) -> SqlScene<sqlx::Sqlite> {
     )
 }
 
-fn runtime(threads: usize) -> Runtime {
-    let mut builder = match threads {
-        1 => Builder::new_current_thread(),
-        _ => Builder::new_multi_thread(),
-    };
-    builder.enable_all().build().expect("a runtime")
-}
-
 impl<D: Dialect> SqlScene<D> {
     fn new(runtime: Runtime, pool: impl FnOnce() -> Pool<D>, keep: impl fmt::Debug + 'static) -> Self {
         let pool = {
             let _guard = runtime.enter();
             pool()
         };
-        let store = Arc::new(SqlStore::new(pool.clone()));
-        let records: Vec<_> = (0..SESSIONS).map(|number| record(number, 0)).collect();
+        let store = SqlStore::new(pool.clone());
         runtime.block_on(async {
             store.migrate().await.expect("a table");
             store.connect().await.expect("connections");
-            for record in &records {
-                store.create(Arc::new(record.clone()), None).await.expect("a session");
-            }
         });
-        Self { runtime, pool, store, records, step: AtomicU64::new(1), _keep: Box::new(keep) }
-    }
-
-    pub(super) fn run(&self, times: u32, mut run: impl AsyncFnMut(&SessionRecord, u64)) {
-        self.runtime.block_on(async {
-            for _ in 0..times {
-                let step = self.step.fetch_add(1, Ordering::Relaxed);
-                run(self.record_of(step), step).await;
-            }
-        });
-    }
-
-    /// Runs a future on the scene's runtime.
-    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
-        self.runtime.block_on(future)
-    }
-
-    /// Returns the store.
-    #[must_use]
-    pub fn store(&self) -> &Arc<SqlStore<D>> {
-        &self.store
-    }
-
-    /// Returns the sessions that were there from the beginning.
-    #[must_use]
-    pub fn records(&self) -> &[SessionRecord] {
-        &self.records
+        Self { stored: Stored::fill(runtime, store, keep), pool }
     }
 
     /// Returns the pool.
@@ -143,106 +89,4 @@ impl<D: Dialect> SqlScene<D> {
     pub fn pool(&self) -> &Pool<D> {
         &self.pool
     }
-
-    /// Loads sessions, one at a time.
-    pub fn load(&self, times: u32) {
-        let store: &SqlStore<D> = &self.store;
-        self.run(times, async |record, _| {
-            let loaded = store.load(&[record.id]).await.expect("a session");
-            assert_eq!(black_box(loaded).len(), 1);
-        });
-    }
-
-    /// Creates sessions.
-    pub fn create(&self, times: u32) {
-        self.run(times, async |_, step| {
-            self.store.create(Arc::new(new(step)), None).await.expect("room");
-        });
-    }
-
-    /// Loads sessions and saves them.
-    pub fn save(&self, times: u32) {
-        self.run(times, async |record, step| {
-            let loaded = self.store.load(&[record.id]).await.expect("a session");
-            let expected = loaded[0].revision;
-            self.store.update(Arc::new(saved(record, step)), expected).await.expect("a free row");
-        });
-    }
-
-    /// Moves sightings, a hundred with one call.
-    pub fn touch(&self, times: u32) {
-        self.block_on(async {
-            for _ in 0..times / TOUCHES {
-                let batch: Vec<_> = self
-                    .sightings()
-                    .map(|(record, at)| Touch::new(record.id, at, LastClient::default()))
-                    .collect();
-                assert_eq!(self.store.touch(&batch).await.expect("rows"), u64::from(TOUCHES));
-            }
-        });
-    }
-
-    /// A hundred sightings of different sessions, later than all before.
-    pub(super) fn sightings(&self) -> impl Iterator<Item = (&SessionRecord, Timestamp)> {
-        let first = self.step.fetch_add(u64::from(TOUCHES), Ordering::Relaxed);
-        (first..first + u64::from(TOUCHES)).map(|step| (self.record_of(step), fixtures::at(1_000 + step)))
-    }
-
-    /// A step that is prime to their number visits all of them, out of order.
-    fn record_of(&self, step: u64) -> &SessionRecord {
-        let index = step.wrapping_mul(7_919) % SESSIONS;
-        &self.records[usize::try_from(index).unwrap_or(0)]
-    }
-
-    /// Lists the sessions of users.
-    pub fn list(&self, times: u32) {
-        self.run(times, async |record, _| {
-            let query = ListQuery::default()
-                .with_user(user_of(record))
-                .with_state(StateFilter::Live(fixtures::at(20)));
-            let page = self.store.list(&query).await.expect("a page");
-            assert!(black_box(page).records.len() as u64 >= SESSIONS_OF_A_USER);
-        });
-    }
-}
-
-/// The user of a record of the scene.
-pub(super) fn user_of(record: &SessionRecord) -> UserId {
-    record.user_id.clone().expect("a user")
-}
-
-/// A session as a web application keeps it: twenty fields are filled, those of tokens that refresh and of former secrets are not.
-fn record(number: u64, step: u64) -> SessionRecord {
-    let mut record = fixtures::record(&format!("user {}", number / SESSIONS_OF_A_USER));
-    let text = |text: &str| Some(text.to_owned());
-    let user_agent = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
-    let mut client = ClientInfo::new(Some([192, 0, 2, 7].into()), Some(user_agent));
-    client.device.kind = Some(DeviceKind::Desktop);
-    client.device.os = text("Linux");
-    client.device.browser = text("Firefox");
-    client.device.browser_version = text("128.0");
-    client.geo.country_code = text("DE");
-    client.geo.country = text("Germany");
-    record.idle_timeout = Some(Duration::from_secs(24 * 60 * 60));
-    record.auth = vec![AuthEvent::new(AuthMethod::Password, fixtures::NOW)];
-    record.last_client = LastClient::from(&client);
-    record.client = Arc::new(client);
-    record.data = data(step);
-    record
-}
-
-/// A session of somebody who has none yet.
-pub(super) fn new(step: u64) -> SessionRecord {
-    record(SESSIONS + step * SESSIONS_OF_A_USER, step)
-}
-
-/// The same session with other data.
-pub(super) fn saved(record: &SessionRecord, step: u64) -> SessionRecord {
-    let mut record = record.clone();
-    record.data = data(step);
-    record
-}
-
-fn data(step: u64) -> Arc<[u8]> {
-    format!("\u{1}{{\"cart\":[\"apple\",\"pear\"],\"step\":{step}}}").into_bytes().into()
 }

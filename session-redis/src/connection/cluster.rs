@@ -8,15 +8,17 @@ use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::io::tcp::TcpSettings;
-use redis::{Arg, Cmd, ErrorKind, Pipeline, ProtocolVersion, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{
+    Arg, Cmd, ErrorKind, Pipeline, ProtocolVersion, RedisError, RedisResult, ServerErrorKind, Value,
+};
+
+use crate::shards::side_by_side;
 
 /// How often a command is sent elsewhere, or again, because a node said that it did not run it.
-const HOPS: u32 = 5;
+const HOPS: u32 = 6;
 
 /// How much longer the pause is before each repetition; the cluster's new shape has to spread.
 const PAUSE: Duration = Duration::from_millis(20);
-
-use crate::shards::side_by_side;
 
 #[derive(Clone)]
 pub(super) struct ClusterLink(ClusterConnection);
@@ -76,14 +78,16 @@ impl ClusterLink {
     }
 
     /// Sends commands side by side: each may go to another node.
-    pub(super) async fn send_each(&self, commands: &[Cmd]) -> RedisResult<Vec<Value>> {
-        side_by_side(commands.iter().map(|command| self.send(command).boxed()).collect()).await.into_iter().collect()
+    pub(super) async fn send_each(&self, commands: &[Cmd]) -> Vec<RedisResult<Value>> {
+        side_by_side(commands.iter().map(|command| self.send(command).boxed()).collect()).await
     }
 
     /// Sends a command to the node that has the first key of a script's call.
     pub(super) async fn send_after(&self, command: &Cmd, call: &Cmd) -> RedisResult<Value> {
         let route = match call.args_iter().nth(3) {
-            Some(Arg::Simple(key)) => SingleNodeRoutingInfo::SpecificNode(Route::with_key(key, SlotAddr::Master)),
+            Some(Arg::Simple(key)) => {
+                SingleNodeRoutingInfo::SpecificNode(Route::with_key(key, SlotAddr::Master))
+            }
             _ => SingleNodeRoutingInfo::Random,
         };
         self.0.clone().route_command(command.clone(), RoutingInfo::SingleNode(route)).await
@@ -101,18 +105,20 @@ impl ClusterLink {
 
 /// Whether the node said that it did not run the command, and another one or a moment may help.
 fn did_not_run(error: &RedisError) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::ClusterConnectionNotFound
-            | ErrorKind::Server(
-                ServerErrorKind::Ask
-                    | ServerErrorKind::ClusterDown
-                    | ServerErrorKind::MasterDown
-                    | ServerErrorKind::Moved
-                    | ServerErrorKind::ReadOnly
-                    | ServerErrorKind::TryAgain
-            )
-    )
+    // Scripts look at all their keys before they write.
+    error.detail().is_some_and(|detail| detail.contains("non local key"))
+        || matches!(
+            error.kind(),
+            ErrorKind::ClusterConnectionNotFound
+                | ErrorKind::Server(
+                    ServerErrorKind::Ask
+                        | ServerErrorKind::ClusterDown
+                        | ServerErrorKind::MasterDown
+                        | ServerErrorKind::Moved
+                        | ServerErrorKind::ReadOnly
+                        | ServerErrorKind::TryAgain
+                )
+        )
 }
 
 fn asked_elsewhere(error: &RedisError) -> Option<SingleNodeRoutingInfo> {

@@ -1,19 +1,21 @@
 //! Where connections come from.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use redis::aio::AsyncPushSender;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::sentinel::SentinelClient;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ProtocolVersion, PushKind};
-use session_core::Result;
+use session_core::{Error, Result};
 use tokio::sync::Mutex;
 
 use super::link::{Link, Live};
 use super::{ServerInfo, invalid};
-use crate::error::Trouble;
+use crate::error::{NAME, Trouble};
 
 /// How many commands may wait to be sent. The driver's 50 make callers wait for each other long before a server is busy.
 const QUEUE: usize = 1024;
@@ -25,15 +27,16 @@ const NETWORK: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub(super) enum Source {
     #[cfg(feature = "cluster")]
-    Cluster(redis::cluster::ClusterClient),
-    Given(Link),
+    Cluster(Box<redis::cluster::ClusterClient>),
+    Given(Box<Link>),
     Sentinel(Arc<Mutex<SentinelClient>>),
     Server(Client),
 }
 
 impl Source {
     pub(super) fn server(address: ConnectionInfo) -> Result<Self> {
-        let client = Client::open(prepared(address)).map_err(|error| invalid("not the URL of a server", error))?;
+        let client =
+            Client::open(prepared(address)).map_err(|error| invalid("not the URL of a server", error))?;
         Ok(Self::Server(client))
     }
 
@@ -41,20 +44,21 @@ impl Source {
         Self::Sentinel(Arc::new(Mutex::new(client)))
     }
 
-    pub(super) const fn given(link: Link) -> Self {
-        Self::Given(link)
+    pub(super) fn given(link: Link) -> Self {
+        Self::Given(Box::new(link))
     }
 
     #[cfg(feature = "cluster")]
     pub(super) fn cluster(nodes: redis::cluster::ClusterClientBuilder) -> redis::RedisResult<Self> {
-        super::cluster::client(nodes, tcp()).map(Self::Cluster)
+        super::cluster::client(nodes, tcp()).map(|client| Self::Cluster(Box::new(client)))
     }
 
     pub(super) fn is_cluster(&self) -> bool {
         match self {
             #[cfg(feature = "cluster")]
-            Self::Cluster(_) | Self::Given(Link::Cluster(_)) => true,
-            Self::Given(_) | Self::Sentinel(_) | Self::Server(_) => false,
+            Self::Cluster(_) => true,
+            Self::Given(link) => link.is_cluster(),
+            Self::Sentinel(_) | Self::Server(_) => false,
         }
     }
 
@@ -66,9 +70,11 @@ impl Source {
             Self::Cluster(client) => {
                 let link = super::cluster::ClusterLink::connect(client).await?;
                 let server = ServerInfo::of_cluster(&link).await?;
-                Ok(Live::new(Link::Cluster(link), server, closed))
+                let live = Live::new(Link::Cluster(link), server, closed);
+                tokio::spawn(Live::watch(Arc::downgrade(&live), 2 * patience));
+                Ok(live)
             }
-            Self::Given(link) => Ok(Live::new(link.clone(), ServerInfo::unknown(), closed)),
+            Self::Given(link) => Ok(Live::new(Link::clone(link), ServerInfo::unknown(), closed)),
             Self::Sentinel(client) => {
                 let found = client.lock().await.async_get_client().await?;
                 let client = Client::open(prepared(found.get_connection_info().clone()))?;
@@ -78,7 +84,48 @@ impl Source {
         }
     }
 
-    async fn connect(client: &Client, patience: Duration, closed: Arc<AtomicBool>) -> Result<Arc<Live>, Trouble> {
+    /// Opens a connection that hears a channel. `hear` takes every push and must not wait.
+    pub(super) async fn listen(
+        &self,
+        channel: &str,
+        patience: Duration,
+        hear: impl AsyncPushSender,
+    ) -> Result<Listening, Trouble> {
+        let client = match self {
+            #[cfg(feature = "cluster")]
+            Self::Cluster(client) => {
+                // Without one, the driver has none.
+                let config =
+                    redis::cluster::ClusterConfig::new().set_response_timeout(patience).set_push_sender(hear);
+                let mut link = client.get_async_connection_with_config(config).await?;
+                link.subscribe(channel).await?;
+                return Ok(Listening { _link: Box::new(link) });
+            }
+            Self::Given(_) => {
+                let detail =
+                    "a connection that the application made cannot be subscribed: name the server instead";
+                return Err(Error::unsupported(NAME, "subscribe").with_detail(detail).into());
+            }
+            Self::Sentinel(client) => {
+                let found = client.lock().await.async_get_client().await?;
+                Client::open(prepared(found.get_connection_info().clone()))?
+            }
+            Self::Server(client) => client.clone(),
+        };
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(patience))
+            .set_response_timeout(Some(patience))
+            .set_push_sender(hear);
+        let mut link = client.get_multiplexed_async_connection_with_config(&config).await?;
+        link.subscribe(channel).await?;
+        Ok(Listening { _link: Box::new(link) })
+    }
+
+    async fn connect(
+        client: &Client,
+        patience: Duration,
+        closed: Arc<AtomicBool>,
+    ) -> Result<Arc<Live>, Trouble> {
         let seen = Arc::clone(&closed);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(patience))
@@ -97,6 +144,11 @@ impl Source {
         tokio::spawn(Live::watch(Arc::downgrade(&live), 2 * patience));
         Ok(live)
     }
+}
+
+/// A connection that hears a channel until it is dropped.
+pub(crate) struct Listening {
+    _link: Box<dyn Any + Send + Sync>,
 }
 
 /// RESP3 tells of a lost connection when it happens, and not to the next caller.

@@ -12,6 +12,11 @@ use super::ServerInfo;
 /// How often a silent connection is asked for a sign of life.
 const WATCH: Duration = Duration::from_secs(1);
 
+/// How many signs of life in turn a cluster may owe. A node that is away is the cluster's own affair for a while; but with many commands
+/// under way to it, the driver may stay stuck when it is back.
+#[cfg(feature = "cluster")]
+const OWED: u32 = 5;
+
 /// What carries commands.
 #[derive(Clone)]
 pub(super) enum Link {
@@ -22,6 +27,41 @@ pub(super) enum Link {
 }
 
 impl Link {
+    pub(super) const fn is_cluster(&self) -> bool {
+        match self {
+            #[cfg(feature = "cluster")]
+            Self::Cluster(_) => true,
+            Self::Managed(_) | Self::One(_) => false,
+        }
+    }
+
+    /// Whether every server answers a `PING`.
+    async fn is_alive(&self, patience: Duration) -> bool {
+        let ping = redis::cmd("PING");
+        let answer = tokio::time::timeout(patience, async {
+            match self {
+                #[cfg(feature = "cluster")]
+                Self::Cluster(link) => link.of_each_primary(&ping).await.map(drop),
+                Self::Managed(_) | Self::One(_) => self.send(&ping).await.map(drop),
+            }
+        });
+        // An error is an answer too.
+        match answer.await {
+            Ok(Err(error)) => !error.is_unrecoverable_error() && !error.is_timeout(),
+            Ok(Ok(())) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// How many answers in turn may be missing.
+    const fn may_owe(&self) -> u32 {
+        match self {
+            #[cfg(feature = "cluster")]
+            Self::Cluster(_) => OWED,
+            Self::Managed(_) | Self::One(_) => 1,
+        }
+    }
+
     pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
         match self {
             #[cfg(feature = "cluster")]
@@ -43,15 +83,16 @@ impl Link {
         }
     }
 
-    /// Sends commands in one packet, as far as they go to one server.
-    pub(super) async fn send_each(&self, commands: Vec<Cmd>) -> RedisResult<Vec<Value>> {
+    /// Sends commands in one packet, as far as they go to one server. Each has a result of its own.
+    pub(super) async fn send_each(&self, commands: Vec<Cmd>) -> RedisResult<Vec<RedisResult<Value>>> {
         let count = commands.len();
-        match self {
+        let replies = match self {
             #[cfg(feature = "cluster")]
-            Self::Cluster(link) => link.send_each(&commands).await,
+            Self::Cluster(link) => return Ok(link.send_each(&commands).await),
             Self::Managed(link) => link.clone().send_packed_commands(&packed(commands), 0, count).await,
             Self::One(link) => link.clone().send_packed_commands(&packed(commands), 0, count).await,
-        }
+        };
+        Ok(replies?.into_iter().map(Value::extract_error).collect())
     }
 }
 
@@ -82,30 +123,24 @@ impl Live {
 
     /// A connection that was given cannot be replaced, so it is never closed.
     pub(super) fn close(&self) {
-        let is_ours = match &self.link {
-            Link::One(_) => self.server.is_known(),
-            _ => false,
-        };
-        if is_ours {
+        if self.server.is_known() {
             self.closed.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Closes the connection when no answer comes to a `PING`. Callers give up before, and would never know whether a connection or a
-    /// server is slow.
+    /// Closes the connection when no answers come to a `PING` each second. Callers give up before, and would never know whether a connection
+    /// or a server is slow.
     pub(super) async fn watch(this: Weak<Self>, patience: Duration) {
+        let mut owed = 0;
         loop {
             tokio::time::sleep(WATCH).await;
             let Some(live) = this.upgrade().filter(|live| live.is_open()) else { return };
-            let ping = redis::cmd("PING");
-            // An error is an answer too.
-            let is_silent = match tokio::time::timeout(patience, live.link.send(&ping)).await {
-                Ok(Err(error)) => error.is_unrecoverable_error() || error.is_timeout(),
-                Ok(Ok(_)) => false,
-                Err(_) => true,
-            };
-            if is_silent {
-                tracing::warn!(backend = crate::error::NAME, "the connection has fallen silent and is replaced");
+            owed = if live.link.is_alive(patience).await { 0 } else { owed + 1 };
+            if owed >= live.link.may_owe() {
+                tracing::warn!(
+                    backend = crate::error::NAME,
+                    "the connection has fallen silent and is replaced"
+                );
                 return live.close();
             }
         }

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::error::{NAME, Trouble, server_kind};
 use crate::script::Script;
+pub(crate) use dial::Listening;
 use dial::Source;
 use link::{Link, Live};
 pub use server::ServerInfo;
@@ -74,7 +75,11 @@ enum State {
     Dialing(Dial),
     Up(Arc<Live>),
     /// It could not be opened, and is not tried again before then.
-    Down { until: Instant, trouble: Trouble, pauses: ExponentialBackoff },
+    Down {
+        until: Instant,
+        trouble: Trouble,
+        pauses: ExponentialBackoff,
+    },
 }
 
 impl Connection {
@@ -91,7 +96,8 @@ impl Connection {
     /// # Errors
     /// [`Invalid`](session_core::ErrorKind::Invalid) if that is no address.
     pub fn open(address: impl IntoConnectionInfo) -> Result<Self> {
-        let address = address.into_connection_info().map_err(|error| invalid("not the URL of a server", error))?;
+        let address =
+            address.into_connection_info().map_err(|error| invalid("not the URL of a server", error))?;
         Ok(Self::from_source(Source::server(address)?))
     }
 
@@ -210,7 +216,8 @@ impl Connection {
         self.within(async {
             let live = self.live().await?;
             let reply = self.script_on(&live, script, call).await?;
-            let confirmed = live.link.send_after(redis::cmd("WAIT").arg(replicas).arg(millis(patience)), call).await;
+            let confirmed =
+                live.link.send_after(redis::cmd("WAIT").arg(replicas).arg(millis(patience)), call).await;
             match self.judged(&live, confirmed)? {
                 Value::Int(confirmed) if confirmed >= i64::from(replicas) => Ok(reply),
                 _ => {
@@ -224,18 +231,38 @@ impl Connection {
 
     /// Sends commands at once, in one packet if they go to one server, and returns the replies in their order.
     pub(crate) async fn run_each(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, Trouble> {
+        self.results_of_each(commands).await?.into_iter().collect()
+    }
+
+    /// The same, where the failure of one command does not hide the replies to the others.
+    pub(crate) async fn results_of_each(
+        &self,
+        commands: Vec<Cmd>,
+    ) -> Result<Vec<Result<Value, Trouble>>, Trouble> {
         self.within(async {
             let live = self.live().await?;
-            let replies = live.link.send_each(commands).await.map_err(Trouble::from);
-            let replies = replies.and_then(|replies| {
-                replies.into_iter().map(|reply| reply.extract_error().map_err(Trouble::from)).collect()
-            });
-            self.settled(&live, replies)
+            let results = live.link.send_each(commands).await.map_err(Trouble::from);
+            let results = self.settled(&live, results)?;
+            Ok(results.into_iter().map(|result| self.judged(&live, result)).collect())
         })
         .await
     }
 
-    async fn within<T>(&self, step: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    /// The time until which a step that begins now may take.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.0.timeout
+    }
+
+    /// Waits until it is connected, or is not.
+    pub(crate) async fn ready(&self) -> Result<(), Trouble> {
+        self.live().await.map(drop)
+    }
+
+    /// Limits a step to the time that a call may take.
+    pub(crate) async fn within<T>(
+        &self,
+        step: impl Future<Output = Result<T, Trouble>>,
+    ) -> Result<T, Trouble> {
         tokio::time::timeout(self.0.timeout, step).await?
     }
 
@@ -244,10 +271,19 @@ impl Connection {
     }
 
     fn settled<T>(&self, live: &Arc<Live>, result: Result<T, Trouble>) -> Result<T, Trouble> {
-        if result.as_ref().is_err_and(Trouble::condemns_link) {
+        if !live.link.is_cluster() && result.as_ref().is_err_and(Trouble::condemns_link) {
             live.close();
         }
         result
+    }
+
+    /// Opens a connection of its own that hears a channel. `hear` takes every push and must not wait. Callers limit the time.
+    pub(crate) async fn listen(
+        &self,
+        channel: &str,
+        hear: impl redis::aio::AsyncPushSender,
+    ) -> Result<Listening, Trouble> {
+        self.0.source.listen(channel, CONNECT, hear).await
     }
 
     /// Stops using the present connection: its replies do not fit their questions.
@@ -299,7 +335,7 @@ impl Connection {
 }
 
 /// The pauses between attempts to connect.
-fn pauses() -> ExponentialBackoff {
+pub(crate) fn pauses() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(50))
         .with_max_delay(Duration::from_secs(1))

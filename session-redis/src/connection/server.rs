@@ -119,8 +119,14 @@ mod tests {
 
     #[test]
     fn what_may_evict_is_told() {
-        assert_eq!(judged("7.0.15", "allkeys-lru", "1000").unwrap().evicts_by.as_deref(), Some("allkeys-lru"));
-        assert_eq!(judged("7.0.15", "volatile-ttl", "1000").unwrap().evicts_by.as_deref(), Some("volatile-ttl"));
+        assert_eq!(
+            judged("7.0.15", "allkeys-lru", "1000").unwrap().evicts_by.as_deref(),
+            Some("allkeys-lru")
+        );
+        assert_eq!(
+            judged("7.0.15", "volatile-ttl", "1000").unwrap().evicts_by.as_deref(),
+            Some("volatile-ttl")
+        );
         assert_eq!(judged("7.0.15", "allkeys-lru", "0").unwrap().evicts_by, None, "there is no limit");
         assert_eq!(judged("7.0.15", "noeviction", "1000").unwrap().evicts_by, None);
     }

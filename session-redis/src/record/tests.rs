@@ -1,10 +1,11 @@
 use proptest::prelude::*;
 use session_conformance::fixtures::{NOW, full, logged_out, record};
+use session_core::Revision;
 
 use super::*;
 
 fn round_trip(record: &SessionRecord) {
-    let bytes = write(record, "create").unwrap();
+    let bytes = write(record, record.revision, "create").unwrap();
     assert_eq!(read(&bytes, Part::Whole).unwrap(), *record);
     assert!(bytes.len() > HEAD);
 }
@@ -20,9 +21,10 @@ fn records_come_back_whole() {
 #[test]
 fn a_redacted_active_session_has_no_tail_and_a_whole_one_must_have() {
     let record = full("ann");
-    let bytes = write(&record, "create").unwrap();
-    let profile = u32::from_be_bytes(array(&bytes, 106)) as usize;
-    let end = HEAD + usize::from(bytes[104]) + usize::from(bytes[105]) + profile;
+    let bytes = write(&record, record.revision, "create").unwrap();
+    let more = HEAD + usize::from(bytes[3]);
+    let profile = u32::from_be_bytes(array(&bytes, more + 27)) as usize;
+    let end = more + MORE + usize::from(bytes[more + 26]) + profile;
     assert_eq!(read(&bytes[..end], Part::Redacted).unwrap(), record.redacted());
     assert!(read(&bytes[..end], Part::Whole).is_err());
 }
@@ -30,19 +32,45 @@ fn a_redacted_active_session_has_no_tail_and_a_whole_one_must_have() {
 #[test]
 fn the_places_that_scripts_read_hold_what_they_expect() {
     let record = full("ann");
-    let bytes = write(&record, "create").unwrap();
-    assert_eq!(bytes[..2], [1, b'A']);
-    assert_eq!(bytes[3], b'w');
-    assert_eq!(array(&bytes, 5), record.revision.get().to_be_bytes());
-    assert_eq!(array(&bytes, 13), NOW.as_millis().to_be_bytes());
-    assert_eq!(array(&bytes, 45), record.last_seen_at.as_millis().to_be_bytes());
-    assert_eq!(array(&bytes, 72), *record.id.as_bytes());
-    assert_eq!(&bytes[110..113], b"ann");
+    let bytes = write(&record, record.revision, "create").unwrap();
+    assert_eq!(bytes[..4], [1, b'A', b'w', 3]);
+    assert_eq!(array(&bytes, 4), record.revision.get().to_be_bytes());
+    assert_eq!(array(&bytes, 12), NOW.as_millis().to_be_bytes());
+    assert_eq!(array(&bytes, 20), record.expires_at.as_millis().to_be_bytes());
+    assert_eq!(array(&bytes, 36), record.last_seen_at.as_millis().to_be_bytes());
+    assert_eq!(array(&bytes, 63), *record.id.as_bytes());
+    assert_eq!(&bytes[79..82], b"ann");
+}
+
+#[test]
+fn what_a_save_leaves_is_recognised_by_its_beginning() {
+    let stored = full("ann");
+    let mut saved = stored.clone();
+    saved.data = Arc::from(&b"\x01{}"[..]);
+    saved.label = Some("desk".to_owned());
+    saved.authenticated_at = stored.authenticated_at.saturating_add(Duration::from_secs(1));
+    let begins = |saved: &SessionRecord| {
+        let value = write(saved, stored.revision.next(), "update").unwrap();
+        let stored_value = write(&stored, stored.revision, "update").unwrap();
+        stored_value.starts_with(&same_but_at(&value, stored.revision))
+    };
+    assert!(begins(&saved));
+    let changed = |change: fn(&mut SessionRecord)| {
+        let mut saved = saved.clone();
+        change(&mut saved);
+        begins(&saved)
+    };
+    assert!(!changed(|saved| saved.expires_at = saved.expires_at.saturating_add(Duration::from_secs(1))));
+    assert!(!changed(
+        |saved| saved.last_seen_at = saved.last_seen_at.saturating_add(Duration::from_millis(1))
+    ));
+    assert!(!changed(|saved| saved.idle_timeout = None));
+    assert!(!changed(|saved| saved.user_id = Some("bob".parse().unwrap())));
 }
 
 #[test]
 fn another_format_is_refused() {
-    let mut bytes = write(&full("ann"), "create").unwrap();
+    let mut bytes = write(&full("ann"), Revision::FIRST, "create").unwrap();
     bytes[0] = 2;
     assert_eq!(read(&bytes, Part::Whole), Err(Unreadable("the stored value has another format")));
 }
@@ -56,7 +84,7 @@ proptest! {
 
     #[test]
     fn damaged_records_are_read_or_refused(at in 0_usize..600, byte in any::<u8>(), cut in 0_usize..900) {
-        let mut bytes = write(&full("ann"), "create").unwrap();
+        let mut bytes = write(&full("ann"), Revision::FIRST, "create").unwrap();
         let at = at % bytes.len();
         bytes[at] = byte;
         let _ = read(&bytes, Part::Whole);

@@ -4,12 +4,12 @@
 local ids = redis.call('ZRANGE', KEYS[1], ARGV[3], ARGV[3] + ARGV[4] - 1)
 local live, expired, oldest, newest, reasons, users, gone = 0, 0, '', '', {}, {}, 0
 for _, id in ipairs(ids) do
-  local value = redis.pcall('GET', ARGV[1] .. ':session:' .. id)
+  local value = read('GET', ARGV[1] .. ':session:' .. id)
   if not value then
     redis.call('ZREM', KEYS[1], id)
     gone = gone + 1
-  elseif is_record(value) then
-    local created = value:sub(14, 21)
+  elseif is_whole(value) then
+    local created = value:sub(13, 20)
     if oldest == '' then
       oldest = created
     end

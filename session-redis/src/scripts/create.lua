@@ -9,6 +9,9 @@ for i = 2, #KEYS do
   if type(added) == 'table' then
     -- Nobody would find it, so it is not there.
     redis.call('DEL', KEYS[1])
+    for j = 2, i - 1 do
+      redis.call('ZREM', KEYS[j], ARGV[1])
+    end
     return added
   end
   redis.call('PEXPIRE', KEYS[i], ARGV[6])

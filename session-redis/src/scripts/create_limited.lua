@@ -5,14 +5,18 @@
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
 end
+-- A damaged index is told before anything is written.
+for i = 2, 3 do
+  redis.call('ZCARD', KEYS[i])
+end
 local live = {}
 for _, id in ipairs(redis.call('ZRANGE', KEYS[4], 0, -1)) do
-  local value = redis.pcall('GETRANGE', ARGV[7] .. ':session:' .. id, 0, HEAD - 1)
+  local value = redis.pcall('GETRANGE', ARGV[7] .. ':session:' .. id, 0, LONGEST - 1)
   if value == '' then
     redis.call('ZREM', KEYS[4], id)
   elseif is_record(value) and is_active(value) and deadline(value) > tonumber(ARGV[8])
-      and (ARGV[10] == '' or value:sub(5, 5) == ARGV[10]) then
-    live[#live + 1] = {id = id, at = ARGV[11] == 'seen' and number(value, 46) or number(value, 14)}
+      and (ARGV[10] == '' or value:byte(HEAD + value:byte(4) + 2) == ARGV[10]:byte()) then
+    live[#live + 1] = {id = id, at = ARGV[11] == 'seen' and number(value, 37) or number(value, 13)}
   end
 end
 

@@ -42,18 +42,18 @@ for i, entry in ipairs(found) do
     answer[1], answer[2] = found[most].score, found[most].id
     break
   end
-  local value = redis.pcall('GET', ARGV[1] .. ':session:' .. entry.id)
+  local value = read('GET', ARGV[1] .. ':session:' .. entry.id)
   if not value then
     redis.call('ZREM', entry.key, entry.id)
-  elseif not is_record(value) then
+  elseif not is_whole(value) then
     answer[#answer + 1] = ''
   else
     local fits = (ARGV[6] == '' or (ARGV[6] == 'live') == is_active(value))
       and (ARGV[6] ~= 'live' or deadline(value) > tonumber(ARGV[7]))
-      and (ARGV[8] == '' or value:sub(4, 4) == ARGV[8])
+      and (ARGV[8] == '' or value:sub(3, 3) == ARGV[8])
     if fits and ARGV[9] ~= '' then
-      local first = HEAD + 1 + value:byte(105)
-      fits = value:sub(first, first - 1 + value:byte(106)) == ARGV[9]
+      local more = HEAD + value:byte(4)
+      fits = value:sub(more + MORE + 1, more + MORE + value:byte(more + 27)) == ARGV[9]
     end
     if fits then
       answer[#answer + 1] = redacted(value)

@@ -1,15 +1,23 @@
 -- Deletes ended sessions of a shard, at most so many. Returns how many.
 -- KEYS: ended
 -- ARGV: base, the time before which they ended, most
-local purged = 0
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[2], 'LIMIT', 0, ARGV[3])) do
-  local key = ARGV[1] .. ':session:' .. id
-  local value = redis.pcall('GET', key)
-  redis.call('ZREM', KEYS[1], id)
+local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[2], 'LIMIT', 0, ARGV[3])
+local over = {}
+for _, id in ipairs(ids) do
+  local value = read('GET', ARGV[1] .. ':session:' .. id)
   if is_record(value) and not is_active(value) then
-    redis.call('DEL', key)
-    redis.pcall('ZREM', ARGV[1] .. ':created', id)
     local user = user_of(value)
+    redis.call('EXISTS', KEYS[1], ARGV[1] .. ':created', ARGV[1] .. ':history:' .. user)
+    over[id] = user
+  end
+end
+local purged = 0
+for _, id in ipairs(ids) do
+  redis.call('ZREM', KEYS[1], id)
+  local user = over[id]
+  if user then
+    redis.call('DEL', ARGV[1] .. ':session:' .. id)
+    redis.pcall('ZREM', ARGV[1] .. ':created', id)
     if user ~= '' then
       redis.pcall('ZREM', ARGV[1] .. ':history:' .. user, id)
     end

@@ -1,15 +1,18 @@
--- What every script knows of a session's value; src/record.rs writes it. All scripts begin with this text.
+-- What scripts know of a session's value; src/record.rs writes it. All but the shortest begin with this text.
 --
---   1 format   2 'A'ctive or 'E'nded   3 flags   4 kind   5 device kind   6 revision (8 bytes)
---   14 created_at   22 authenticated_at   30 expires_at   38 idle timeout, -1 for none   46 last_seen_at (8 bytes each)
---   54 last client (19)   73 id (16)   89 device id (16)   105 length of user   106 length of name   107 length of profile (4)
---   111 user, name, profile; then secrets and data of an active session, or the end of an ended one
+--   1 format   2 'A'ctive or 'E'nded   3 kind   4 length of user   5 revision (8 bytes)
+--   13 created_at   21 expires_at   29 idle timeout, -1 for none   37 last_seen_at (8 bytes each)   45 last client (19)   64 id (16)
+--   80 user; after that
+--   1 flags   2 device kind   3 authenticated_at (8)   11 device id (16)   27 length of name   28 length of profile (4)
+--   32 name, profile; then secrets and data of an active session, or the end of an ended one
 --
 -- Numbers are big-endian. Lua counts in doubles, exact to 2^53; revisions need more and are raised in halves.
-local HEAD = 110
+local HEAD, MORE = 79, 31
+-- No head with its user and what follows at fixed places is longer.
+local LONGEST = HEAD + 255 + MORE
 
 local function is_record(value)
-  return type(value) == 'string' and #value >= HEAD and value:byte(1) == 1
+  return type(value) == 'string' and #value >= HEAD and value:byte(1) == 1 and (value:byte(2) == 65 or value:byte(2) == 69)
 end
 
 local function number(value, position)
@@ -22,9 +25,9 @@ end
 
 -- When a session expires, and whether that is for lack of use.
 local function deadline(value)
-  local absolute, idle = number(value, 30), number(value, 38)
+  local absolute, idle = number(value, 21), number(value, 29)
   if idle >= 0 then
-    local unused = number(value, 46) + idle
+    local unused = number(value, 37) + idle
     if unused < absolute then
       return unused, true
     end
@@ -33,13 +36,41 @@ local function deadline(value)
 end
 
 local function user_of(value)
-  return value:sub(HEAD + 1, HEAD + value:byte(105))
+  return value:sub(HEAD + 1, HEAD + value:byte(4))
 end
 
 -- The last byte of what an ended session keeps.
 local function history_end(value)
-  local profile = struct.unpack('>I4', value, 107)
-  return HEAD + value:byte(105) + value:byte(106) + profile
+  local more = HEAD + value:byte(4)
+  local name, profile = struct.unpack('>BI4', value, more + 27)
+  return more + MORE + name + profile
+end
+
+-- Whether nothing is missing of a value that was read whole.
+local function is_whole(value)
+  return is_record(value) and #value >= HEAD + value:byte(4) + MORE
+    and #value >= history_end(value) + (is_active(value) and 0 or 10)
+end
+
+-- What a command reads of a session's key: '' or false if there is none, a table if it has another type.
+--
+-- While a cluster moves a slot from node to node, some of its keys are on one and some on the other, and that one is not here says nothing
+-- then. To ask for several at once is an error there, and the caller tries again. So nothing may be written before all is read.
+local function read(command, key, ...)
+  local value = redis.pcall(command, key, ...)
+  if type(value) ~= 'string' or value == '' then
+    redis.call('EXISTS', KEYS[1], key)
+  end
+  return value
+end
+
+-- To be called before a session ends: it is an error while a cluster moves some of the keys that this writes to.
+local function settle(base, user)
+  if user == '' then
+    redis.call('EXISTS', KEYS[1], base .. ':deadlines', base .. ':ended')
+  else
+    redis.call('EXISTS', KEYS[1], base .. ':deadlines', base .. ':ended', base .. ':user:' .. user, base .. ':history:' .. user)
+  end
 end
 
 local function raised(revision)
@@ -60,17 +91,20 @@ local function redacted(value)
 end
 
 -- Ends an active session, and returns its value then. The removal comes first: a script that has begun to write may go on although
--- the memory is full, so an end gets through. A damaged index never stops one.
+-- the memory is full, so an end gets through. A damaged index never stops one. A value that is cut off is left alone.
 local function finish(base, id, value, tail, ttl, index_ttl)
   redis.pcall('ZREM', base .. ':deadlines', id)
-  local history = value:sub(1, 1) .. 'E' .. value:sub(3, 5) .. raised(value:sub(6, 13)) .. value:sub(14, history_end(value)) .. tail
+  if not is_whole(value) then
+    return nil
+  end
+  local history = value:sub(1, 1) .. 'E' .. value:sub(3, 4) .. raised(value:sub(5, 12)) .. value:sub(13, history_end(value)) .. tail
   redis.call('SET', base .. ':session:' .. id, history, 'PX', ttl)
   redis.pcall('ZADD', base .. ':ended', number(tail, 1), id)
   redis.pcall('PEXPIRE', base .. ':ended', index_ttl)
   local user = user_of(value)
   if user ~= '' then
     redis.pcall('ZREM', base .. ':user:' .. user, id)
-    redis.pcall('ZADD', base .. ':history:' .. user, number(value, 14), id)
+    redis.pcall('ZADD', base .. ':history:' .. user, number(value, 13), id)
     redis.pcall('PEXPIRE', base .. ':history:' .. user, index_ttl)
   end
   return history

@@ -1,6 +1,9 @@
 //! The conformance suites on Redis, and what is special to it.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
+mod bus;
+mod cache;
+mod faults;
 mod support;
 
 mod conformance {

@@ -1,6 +1,7 @@
 //! Measures the figures that are named, or all, and prints one JSON line for each.
 #![allow(clippy::expect_used, reason = "a benchmark that cannot run stops")]
 
+mod redis;
 mod sql;
 
 use std::process::ExitCode;
@@ -40,7 +41,7 @@ fn validate_allocations() -> Figure {
 }
 
 fn all() -> impl Iterator<Item = &'static (&'static str, Measure)> {
-    FIGURES.iter().chain(sql::FIGURES)
+    FIGURES.iter().chain(sql::FIGURES).chain(redis::FIGURES)
 }
 
 fn main() -> ExitCode {

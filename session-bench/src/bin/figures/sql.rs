@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use session_bench::sql::{self, PipelinedFloor, RawFloor, Sweep};
-use session_bench::{Figure, alternate};
+use session_bench::{Figure, alternate, on_one_core};
 use session_manager::{NewSession, SessionManager};
 use sqlx::Connection;
 use uuid::Uuid;
@@ -39,7 +39,7 @@ pub(crate) const FIGURES: &[(&str, Measure)] = &[
 macro_rules! beside_the_pool {
     ($name:ident, $scene:expr, $numbered:literal, $ours:ident, $raw:ident, $bar:expr) => {
         fn $name() -> Figure {
-            sql::on_one_core(|| {
+            on_one_core(|| {
                 let (scene, floor) = ($scene, RawFloor::new($numbered));
                 let times = alternate(TURN, |times| scene.$ours(times), |times| scene.$raw(&floor, times));
                 Figure::ratio(stringify!($name), times, $bar)
@@ -52,7 +52,7 @@ macro_rules! beside_the_pool {
 macro_rules! beside_a_connection {
     ($name:ident, $scene:expr, $connection:ty, $numbered:literal, $ours:ident, $raw:ident, $turn:expr, $bar:expr) => {
         fn $name() -> Figure {
-            sql::on_one_core(|| {
+            on_one_core(|| {
                 let (scene, floor) = ($scene, RawFloor::new($numbered));
                 let options = scene.pool().connect_options();
                 let mut connection =
@@ -82,7 +82,7 @@ beside_a_connection!(sqlite_save, sql::sqlite(1), sqlx::SqliteConnection, false,
 
 /// Beside the prepared statement of another driver.
 fn postgres_load() -> Figure {
-    sql::on_one_core(|| {
+    on_one_core(|| {
         let scene = sql::postgres(1);
         let floor = PipelinedFloor::new(&scene);
         let times = alternate(1_000, |times| scene.load(times), |times| floor.load(&scene, times));
@@ -98,7 +98,7 @@ fn postgres_load_64_at_once() -> Figure {
     let ids = Arc::new(ids);
     let times = alternate(
         20_000,
-        |times| sql::load_gathered(&scene, times),
+        |times| scene.load_gathered(times),
         |times| floor.load_at_once(&scene, &ids, times),
     );
     Figure::ratio("postgres_load_64_at_once", times, 0.5)
@@ -121,7 +121,7 @@ fn postgres_validate_64_tasks() -> Figure {
     });
     let times = alternate(
         20_000,
-        |times| sql::validate_at_once(&scene, &manager, &tokens, times),
+        |times| scene.validate_at_once(&manager, &tokens, times),
         |times| floor.load_at_once(&scene, &ids, times),
     );
     Figure::ratio("postgres_validate_64_tasks", times, 0.8)
@@ -137,7 +137,7 @@ fn postgres_sweep() -> Figure {
 
 /// Ten thousand sessions of one user ended in batches, beside one statement that locks them all.
 fn postgres_end_10000() -> Figure {
-    sql::on_one_core(|| {
+    on_one_core(|| {
         let (ours, raw) = sql::end_many(&sql::postgres(1), 10_000);
         let times = (ours.as_secs_f64() * 1e5, raw.as_secs_f64() * 1e5);
         Figure::ratio("postgres_end_10000", times, 3.0)

@@ -1,0 +1,265 @@
+//! What is said on the channel.
+//!
+//! All numbers are big-endian, and nothing follows the last field:
+//!
+//! | offset | bytes | |
+//! |---|---|---|
+//! | 0 | 2 | `SK` |
+//! | 2 | 1 | version of this format: 1 |
+//! | 3 | 1 | kind: `B` beat, `C` changes, `F` farewell |
+//! | 4 | 16 | node, random for each bus |
+//! | 20 | 8 | number of the node's latest changes, these included |
+//! | 28 | 8 | of a beat and a farewell: milliseconds on a clock of the node |
+//! | 28 | 2 | of changes: how many, 1 to 500 |
+//! | 30 | 25 each | session id (16), revision (8), whether it ended (1): 0 or 1 |
+//!
+//! A later version 1 may add kinds: whoever does not know one takes it for changes that it cannot read. A later version is not
+//! understood at all, so it may only be sent once every node reads it.
+
+use session_core::limits::MAX_BATCH;
+use session_core::{Invalidation, Revision, SessionId};
+
+/// Names a bus, as long as it lives.
+pub(super) type Node = [u8; 16];
+
+const MAGIC: [u8; 3] = *b"SK\x01";
+
+const HEADER: usize = 28;
+
+const CHANGE: usize = 25;
+
+/// The longest message: 12,530 bytes.
+pub(super) const MAX_MESSAGE: usize = HEADER + 2 + MAX_BATCH * CHANGE;
+
+/// One message of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Message {
+    pub(super) node: Node,
+    pub(super) number: u64,
+    pub(super) body: Body,
+}
+
+/// What a message says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Body {
+    /// The node is there, and its clock stands at so many milliseconds.
+    Beat(u64),
+    /// Sessions changed.
+    Changes(Vec<Invalidation>),
+    /// The node leaves.
+    Farewell(u64),
+    /// Something that a later release knows.
+    Unknown,
+}
+
+/// Writes a message.
+pub(super) fn encode(node: &Node, number: u64, body: &Body) -> Vec<u8> {
+    let (kind, length) = match body {
+        Body::Beat(_) => (b'B', 8),
+        Body::Changes(changes) => (b'C', 2 + changes.len() * CHANGE),
+        Body::Farewell(_) => (b'F', 8),
+        Body::Unknown => (b'?', 0),
+    };
+    let mut bytes = Vec::with_capacity(HEADER + length);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.push(kind);
+    bytes.extend_from_slice(node);
+    bytes.extend_from_slice(&number.to_be_bytes());
+    match body {
+        Body::Beat(clock) | Body::Farewell(clock) => bytes.extend_from_slice(&clock.to_be_bytes()),
+        Body::Changes(changes) => {
+            // The caller has checked that there are at most 500.
+            bytes.extend_from_slice(&u16::try_from(changes.len()).unwrap_or(u16::MAX).to_be_bytes());
+            for change in changes {
+                bytes.extend_from_slice(change.id.as_bytes());
+                bytes.extend_from_slice(&change.revision.get().to_be_bytes());
+                bytes.push(u8::from(change.ended));
+            }
+        }
+        Body::Unknown => {}
+    }
+    bytes
+}
+
+impl Message {
+    /// Reads a message. `None` for everything that no bus of this version has written.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() > MAX_MESSAGE {
+            return None;
+        }
+        let mut rest = bytes.strip_prefix(&MAGIC)?;
+        let [kind] = take(&mut rest)?;
+        let node = take(&mut rest)?;
+        let number = u64::from_be_bytes(take(&mut rest)?);
+        let body = match kind {
+            b'B' => Body::Beat(u64::from_be_bytes(take(&mut rest)?)),
+            b'C' => Body::Changes(changes(&mut rest)?),
+            b'F' => Body::Farewell(u64::from_be_bytes(take(&mut rest)?)),
+            _ => return Some(Self { node, number, body: Body::Unknown }),
+        };
+        rest.is_empty().then_some(Self { node, number, body })
+    }
+}
+
+fn changes(rest: &mut &[u8]) -> Option<Vec<Invalidation>> {
+    let count = usize::from(u16::from_be_bytes(take(rest)?));
+    if !(1..=MAX_BATCH).contains(&count) || rest.len() != count * CHANGE {
+        return None;
+    }
+    (0..count)
+        .map(|_| {
+            let id = SessionId::from_bytes(take(rest)?).ok()?;
+            let revision = Revision::new(u64::from_be_bytes(take(rest)?)).ok()?;
+            let ended = match take(rest)? {
+                [0] => false,
+                [1] => true,
+                _ => return None,
+            };
+            Some(Invalidation::new(id, revision, ended))
+        })
+        .collect()
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, left) = rest.split_first_chunk()?;
+    *rest = left;
+    Some(*taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NODE: Node = *b"sixteen bytes ok";
+
+    impl Message {
+        fn encode(&self) -> Vec<u8> {
+            encode(&self.node, self.number, &self.body)
+        }
+    }
+
+    fn id(tail: u8) -> SessionId {
+        let mut bytes = [0; 16];
+        (bytes[6], bytes[8], bytes[15]) = (0x70, 0x80, tail);
+        SessionId::from_bytes(bytes).unwrap()
+    }
+
+    fn changes_of(count: usize) -> Message {
+        let change = |n: usize| {
+            let revision = Revision::new(n as u64 + 1).unwrap();
+            Invalidation::new(id(n.to_be_bytes()[7]), revision, n % 2 == 1)
+        };
+        Message { node: NODE, number: 7, body: Body::Changes((0..count).map(change).collect()) }
+    }
+
+    #[test]
+    fn the_bytes_are_as_documented() {
+        let beat = Message { node: NODE, number: 0x0102, body: Body::Beat(0x0a) };
+        assert_eq!(beat.encode(), b"SK\x01Bsixteen bytes ok\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x0a");
+        let ended = Message {
+            node: NODE,
+            number: 3,
+            body: Body::Changes(vec![Invalidation::new(id(9), Revision::new(5).unwrap(), true)]),
+        };
+        let expected = b"SK\x01Csixteen bytes ok\0\0\0\0\0\0\0\x03\0\x01\
+            \0\0\0\0\0\0\x70\0\x80\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x05\x01";
+        assert_eq!(ended.encode(), expected);
+    }
+
+    #[test]
+    fn the_longest_message_is_as_long_as_it_may_be() {
+        let longest = changes_of(MAX_BATCH);
+        assert_eq!((longest.encode().len(), MAX_MESSAGE), (MAX_MESSAGE, 12_530));
+        assert_eq!(Message::decode(&longest.encode()), Some(longest));
+        assert_eq!(Message::decode(&changes_of(MAX_BATCH + 1).encode()), None);
+        assert_eq!(Message::decode(&changes_of(0).encode()), None, "nothing changed");
+    }
+
+    #[test]
+    fn every_missing_and_every_added_byte_is_noticed() {
+        for body in [Body::Beat(1), Body::Farewell(2), changes_of(2).body] {
+            let message = Message { node: NODE, number: 1, body };
+            let mut bytes = message.encode();
+            for length in 0..bytes.len() {
+                assert_eq!(Message::decode(&bytes[..length]), None, "{length} bytes of {message:?}");
+            }
+            bytes.push(0);
+            assert_eq!(Message::decode(&bytes), None, "one byte after {message:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_session_can_have_is_refused() {
+        let good = changes_of(1).encode();
+        assert!(Message::decode(&good).is_some());
+        for (offset, byte, what) in [
+            (0, b'k', "a foreign message"),
+            (2, 2, "another version"),
+            (36, 0x40, "an id of another version"),
+            (53, 0, "revision zero"),
+            (46, 0xff, "a revision that databases cannot hold"),
+            (54, 2, "neither ended nor not"),
+        ] {
+            let mut bad = good.clone();
+            bad[offset] = byte;
+            assert_eq!(Message::decode(&bad), None, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_kind_of_a_later_release_is_known_to_be_one() {
+        let mut bytes = changes_of(1).encode();
+        bytes[3] = b'Z';
+        assert_eq!(Message::decode(&bytes), Some(Message { node: NODE, number: 7, body: Body::Unknown }));
+    }
+
+    fn any_change() -> impl Strategy<Value = Invalidation> {
+        (any::<[u8; 16]>(), 1..=i64::MAX.unsigned_abs(), any::<bool>()).prop_map(
+            |(mut id, revision, ended)| {
+                (id[6], id[8]) = (id[6] & 0x0f | 0x70, id[8] & 0x3f | 0x80);
+                Invalidation::new(SessionId::from_bytes(id).unwrap(), Revision::new(revision).unwrap(), ended)
+            },
+        )
+    }
+
+    fn any_message() -> impl Strategy<Value = Message> {
+        let body = prop_oneof![
+            any::<u64>().prop_map(Body::Beat),
+            any::<u64>().prop_map(Body::Farewell),
+            vec(any_change(), 1..8).prop_map(Body::Changes),
+        ];
+        (any::<Node>(), any::<u64>(), body).prop_map(|(node, number, body)| Message { node, number, body })
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_is_read_as_it_was_written(message in any_message()) {
+            prop_assert_eq!(Message::decode(&message.encode()), Some(message));
+        }
+
+        #[test]
+        fn no_bytes_are_trusted(mut bytes in vec(any::<u8>(), 0..200), known in any::<bool>()) {
+            if known && bytes.len() > 3 {
+                bytes[..3].copy_from_slice(&MAGIC);
+                bytes[3] = b"BCF"[usize::from(bytes[3]) % 3];
+            }
+            if let Some(message) = Message::decode(&bytes) {
+                prop_assert_eq!(message.encode(), bytes, "there is one spelling");
+            }
+        }
+
+        #[test]
+        fn one_wrong_byte_is_refused_or_changes_what_is_said(
+            message in any_message(), place in any::<prop::sample::Index>(), byte in any::<u8>(),
+        ) {
+            let mut bytes = message.encode();
+            let place = place.index(bytes.len());
+            prop_assume!(bytes[place] != byte);
+            bytes[place] = byte;
+            prop_assert_ne!(Message::decode(&bytes), Some(message));
+        }
+    }
+}

@@ -1,0 +1,20 @@
+-- What the scripts of the cache know of an entry's value; src/cache/entry.rs writes it. They all begin with this text.
+--
+--   1 format   2 'R'ecord or 'T'ombstone   3 revision   11 verified_at   19 time to live in ms (8 bytes each)   27 id (16)
+--   43 name of the MAC's key, 0 for none (4)   47 record, or end; then the MAC
+--
+-- Numbers are big-endian. Lua counts in doubles, exact to 2^53; revisions and times need more and are compared in halves. Text is not
+-- compared by order, because that is the order of the server's language.
+local HEAD = 46
+
+-- Whether an entry has no end, or a later one than it was given.
+local function is_prolonged(head)
+  local remaining = redis.call('PTTL', KEYS[1])
+  local high, low = struct.unpack('>I4I4', head, 19)
+  return remaining == -1 or remaining > high * 4294967296 + low
+end
+
+local function is_of_another_type(reply)
+  return type(reply) == 'table' and reply.err and reply.err:find('WRONGTYPE', 1, true)
+end
+

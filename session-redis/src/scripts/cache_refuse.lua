@@ -1,0 +1,12 @@
+-- Removes what a reader refused, unless something else is there by now.
+-- KEYS: entry
+-- ARGV: the value, '' if it was of another type; 1 if its time to live was refused, else 0
+local stored = redis.pcall('GET', KEYS[1])
+if type(stored) == 'string' then
+  if stored ~= ARGV[1] or (ARGV[2] == '1' and not is_prolonged(stored)) then
+    return 0
+  end
+elseif not is_of_another_type(stored) then
+  return stored
+end
+return redis.call('UNLINK', KEYS[1])

@@ -1,0 +1,29 @@
+-- Where update.lua goes on.
+local stored, value = redis.call('GETRANGE', KEYS[1], 0, LONGEST - 1), ARGV[1]
+if stored == '' then
+  return redis.call('EXISTS', KEYS[1]) == 1 and {'corrupt'} or 0
+end
+if not is_record(stored) then
+  return {'corrupt'}
+end
+if not is_active(stored) then
+  stored = redis.call('GET', KEYS[1])
+  return is_whole(stored) and {'ended', stored:sub(history_end(stored) + 1)} or {'corrupt'}
+end
+if stored:sub(5, 12) ~= ARGV[2]:sub(5, 12) then
+  return {'conflict', stored:sub(5, 12)}
+end
+
+local seen = value:sub(37, 63)
+if number(stored, 37) > number(value, 37) then
+  seen = stored:sub(37, 63)
+end
+-- What never changes is the stored one's: kind, created_at, id, user.
+value = value:sub(1, 2) .. stored:sub(3, 4) .. value:sub(5, 12) .. stored:sub(13, 20) .. value:sub(21, 36) .. seen
+  .. stored:sub(64, HEAD) .. user_of(stored) .. value:sub(HEAD + 1 + value:byte(4))
+redis.call('SET', KEYS[1], value, 'PX', ARGV[3])
+local at = deadline(value)
+if at ~= deadline(stored) then
+  redis.pcall('ZADD', KEYS[2], at, KEYS[1]:sub(-36))
+end
+return KEYS[1]

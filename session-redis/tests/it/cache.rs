@@ -1,0 +1,45 @@
+//! The shared cache: its conformance suites, and what it does when others write, the memory is full, or the server fails.
+
+#[cfg(feature = "cluster")]
+mod cluster;
+mod faults;
+mod forged;
+mod lab;
+mod memory;
+mod network;
+mod order;
+mod proxy;
+mod wire;
+
+mod conformance {
+    use session_redis::{Connection, RedisCache};
+
+    use super::lab::ring;
+    use crate::support::fresh_prefix;
+
+    fn cache(connection: Connection) -> RedisCache {
+        RedisCache::new(connection).with_prefix(fresh_prefix())
+    }
+
+    session_conformance::session_cache_suite!(
+        redis_cache,
+        env "SESSION_TEST_REDIS_URL",
+        |url: String| async move { cache(Connection::open(url).expect("a URL")) },
+    );
+
+    session_conformance::session_cache_suite!(
+        redis_cache_mac,
+        env "SESSION_TEST_REDIS_URL",
+        |url: String| async move { cache(Connection::open(url).expect("a URL")).with_mac_keys(ring(&[1])) },
+    );
+
+    #[cfg(feature = "cluster")]
+    session_conformance::session_cache_suite!(
+        redis_cluster_cache,
+        env "SESSION_TEST_REDIS_CLUSTER_URL",
+        |urls: String| async move {
+            let nodes = redis::cluster::ClusterClientBuilder::new(urls.split(','));
+            cache(Connection::cluster(nodes).expect("URLs"))
+        },
+    );
+}

@@ -1,0 +1,190 @@
+//! A server that is not there, does not answer, or has forgotten.
+
+use std::time::Duration;
+
+use session_conformance::assert_kind;
+use session_conformance::fixtures::{at, full, record};
+use session_core::{ErrorKind, SessionCache};
+use session_redis::{Connection, RedisCache};
+use session_servers::Server;
+use tokio::time::Instant;
+
+use super::lab::{LONG, Lab, assert_holds, cache_on, entry, eventually, given, key, put, tombstone};
+
+/// How late an answer may be after its deadline.
+const LATE: Duration = Duration::from_millis(100);
+
+/// Asserts that every call fails that way, in time.
+async fn assert_all_fail(cache: &RedisCache, kind: ErrorKind, within: Duration) {
+    let record = full("ann");
+    let start = Instant::now();
+    let in_time = |what: &str| assert!(start.elapsed() < within + LATE, "{what} took {:?}", start.elapsed());
+    // All at once: each has the whole time.
+    let (got, put, removed) = tokio::join!(
+        cache.get(record.id),
+        cache.put_if_newer(tombstone(&record, 2, at(0)), LONG),
+        cache.remove(record.id),
+    );
+    in_time("all of them");
+    assert_kind(got, kind);
+    assert_kind(put, kind);
+    assert_kind(removed, kind);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_comes_up_later_is_found() {
+    let Some(mut lab) = Lab::start() else { return };
+    lab.server(Server::stop);
+    let cache = lab.cache();
+    for _ in 0..3 {
+        assert_all_fail(&cache, ErrorKind::Unavailable, Duration::from_millis(200)).await;
+    }
+    lab.server(Server::start_again);
+    let put = entry(&full("ann"), 1, at(0));
+    eventually("the server is found", async || cache.put_if_newer(put.clone(), LONG).await.is_ok()).await;
+    assert_holds(&cache, &put).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_answering_is_a_timeout_until_it_goes_on() {
+    const TIMEOUT: Duration = Duration::from_millis(300);
+    let Some(mut lab) = Lab::start() else { return };
+    let cache = cache_on(lab.connection().with_timeout(TIMEOUT));
+    let (held, damaged) = (entry(&full("ann"), 1, at(0)), full("bob"));
+    given(&cache, &held).await;
+    lab.store(damaged.id, b"garbage").await;
+    lab.server(Server::pause);
+    assert_all_fail(&cache, ErrorKind::Timeout, TIMEOUT).await;
+    assert_all_fail(&cache, ErrorKind::Timeout, TIMEOUT).await;
+    lab.server(Server::resume);
+    eventually("it answers again", async || cache.get(held.id).await.is_ok()).await;
+    // No late reply goes to a later question.
+    for _ in 0..20 {
+        assert_holds(&cache, &held).await;
+        assert_eq!(cache.get(record("ann").id).await.unwrap(), None);
+    }
+    lab.assert_refused(&cache, damaged.id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_costs_the_entries_and_nothing_else() {
+    let Some(mut lab) = Lab::start() else { return };
+    let cache = lab.cache();
+    let held = entry(&full("ann"), 1, at(0));
+    given(&cache, &held).await;
+    lab.server(Server::kill);
+    assert_all_fail(&cache, ErrorKind::Unavailable, Duration::from_millis(200)).await;
+    lab.server(Server::start_again);
+    eventually("it works again", async || cache.get(held.id).await.is_ok()).await;
+    assert_eq!(cache.get(held.id).await.unwrap(), None);
+    given(&cache, &held).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flushed_server_has_nothing() {
+    let Some(lab) = Lab::start() else { return };
+    let cache = lab.cache();
+    let (held, end) = (entry(&full("ann"), 1, at(0)), tombstone(&full("bob"), 1, at(0)));
+    given(&cache, &held).await;
+    given(&cache, &end).await;
+    let () = lab.ask("FLUSHALL").await;
+    assert_eq!(cache.get(held.id).await.unwrap(), None);
+    assert_eq!(cache.get(end.id).await.unwrap(), None);
+    given(&cache, &held).await;
+}
+
+/// What comes back is as old as it was: it says when it was verified, and dies when it would have died.
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_of_an_old_snapshot_are_no_younger_than_they_were() {
+    let Some(mut lab) = Lab::start() else { return };
+    let cache = lab.cache_with_keys(&[1]);
+    let (ended, updated, brief) = (full("ann"), full("bob"), full("eve"));
+    let short = Duration::from_millis(300);
+    for record in [&ended, &updated] {
+        given(&cache, &entry(record, 1, at(0))).await;
+    }
+    assert!(cache.put_if_newer(entry(&brief, 1, at(0)), short).await.unwrap());
+    let expired = Instant::now() + short;
+    let () = lab.ask("SAVE").await;
+    given(&cache, &tombstone(&ended, 2, at(10))).await;
+    given(&cache, &entry(&updated, 2, at(10))).await;
+    lab.server(Server::kill);
+    tokio::time::sleep_until(expired).await;
+    lab.server(Server::start_again);
+
+    eventually("it works again", async || cache.get(brief.id).await.is_ok()).await;
+    assert_eq!(cache.get(brief.id).await.unwrap(), None, "its time is over");
+    for record in [&ended, &updated] {
+        assert_holds(&cache, &entry(record, 1, at(0))).await;
+        let remaining: u64 = lab.ask(&format!("PTTL {}", key(record.id))).await;
+        assert!(u128::from(remaining) <= (LONG - short).as_millis(), "{remaining} ms");
+    }
+    given(&cache, &tombstone(&ended, 2, at(10))).await;
+    given(&cache, &entry(&updated, 2, at(10))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_forgot_the_scripts_is_told_again() {
+    let Some(lab) = Lab::start() else { return };
+    let (cache, record) = (lab.cache(), full("ann"));
+    for revision in 1..4 {
+        let () = lab.ask("SCRIPT FLUSH").await;
+        given(&cache, &entry(&record, revision, at(0))).await;
+        let () = lab.ask("SCRIPT FLUSH").await;
+        assert!(!put(&cache, &entry(&record, revision, at(0))).await.unwrap());
+        let garbage = full("bob");
+        lab.store(garbage.id, b"garbage").await;
+        let () = lab.ask("SCRIPT FLUSH").await;
+        lab.assert_refused(&cache, garbage.id).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_an_outage_that_says_so() {
+    let Some(lab) = Lab::start_with(["--requirepass", "right"]) else { return };
+    let id = full("ann").id;
+    for (user, detail) in [("", "asks for a password"), (":wrong@", "the password is wrong")] {
+        let address = lab.url().replace("redis://", &format!("redis://{user}"));
+        let cache = cache_on(Connection::open(address).unwrap());
+        let error = assert_kind(cache.get(id).await, ErrorKind::Unavailable);
+        assert!(error.to_string().contains(detail), "{error}");
+        let error = assert_kind(put(&cache, &entry(&full("ann"), 1, at(0))).await, ErrorKind::Unavailable);
+        assert!(!format!("{error:?}").contains("wrong@"), "{error:?}");
+    }
+    let address = lab.url().replace("redis://", "redis://:right@");
+    given(&cache_on(Connection::open(address).unwrap()), &entry(&full("ann"), 1, at(0))).await;
+}
+
+/// A replica that lost its role takes nothing, and the cache looks for the primary again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demoted_server_is_an_outage() {
+    let Some(lab) = Lab::start() else { return };
+    let (cache, record) = (lab.cache(), full("ann"));
+    given(&cache, &entry(&record, 1, at(0))).await;
+    let () = lab.ask("REPLICAOF 127.0.0.1 1").await;
+    let error = assert_kind(put(&cache, &tombstone(&record, 2, at(0))).await, ErrorKind::Unavailable);
+    assert!(error.to_string().contains("replica"), "{error}");
+    let () = lab.ask("REPLICAOF NO ONE").await;
+    let end = tombstone(&record, 2, at(0));
+    eventually("it is the primary again", async || cache.put_if_newer(end.clone(), LONG).await.is_ok()).await;
+    assert_holds(&cache, &end).await;
+}
+
+/// A dropped call leaves the old entry or the new one, and the next call's reply is its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_call_leaves_one_of_two_entries() {
+    let Some(lab) = Lab::start() else { return };
+    let (cache, record) = (lab.cache(), full("ann"));
+    given(&cache, &entry(&record, 1, at(0))).await;
+    let mut highest = 1;
+    for revision in 2..200 {
+        let patience = Duration::from_micros(revision % 20 * 20);
+        let putting = cache.put_if_newer(entry(&record, revision, at(0)), LONG);
+        let is_done = tokio::time::timeout(patience, putting).await.is_ok();
+        let reading = cache.get(record.id);
+        let _ = tokio::time::timeout(patience, reading).await;
+        let found = cache.get(record.id).await.unwrap().expect("an entry").revision.get();
+        assert!(found == revision || (!is_done && found >= highest), "{found} after {revision}");
+        highest = found;
+    }
+}

@@ -1,0 +1,167 @@
+//! A server of its own for a test, and what is looked up in it behind the cache's back.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use session_conformance::assert_kind;
+use session_conformance::fixtures::logged_out;
+use session_core::{
+    CacheEntry, Error, ErrorKind, Revision, SessionCache, SessionId, SessionRecord, Timestamp,
+};
+use session_redis::redis::{self, FromRedisValue};
+use session_redis::{Connection, MacKeyId, MacKeys, RedisCache};
+use session_servers::{Kind, Options, Server};
+
+/// Longer than any test takes.
+pub(super) const LONG: Duration = Duration::from_secs(600);
+
+/// What is true some time must be true by then.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const PREFIX: &str = "test";
+
+#[derive(Debug)]
+pub(super) struct Lab {
+    server: Server,
+}
+
+impl Lab {
+    pub(super) fn start() -> Option<Self> {
+        Self::start_with::<&str>([])
+    }
+
+    pub(super) fn start_with<S: Into<String>>(settings: impl IntoIterator<Item = S>) -> Option<Self> {
+        let options = Options::default().with_settings(settings);
+        blocking(|| Server::for_test(Kind::Redis, &options)).unwrap().map(|server| Self { server })
+    }
+
+    pub(super) fn url(&self) -> String {
+        self.server.url()
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.server.port()
+    }
+
+    pub(super) fn server(&mut self, step: impl FnOnce(&mut Server) -> session_servers::Result<()>) {
+        blocking(|| step(&mut self.server)).unwrap();
+    }
+
+    pub(super) fn connection(&self) -> Connection {
+        Connection::open(self.url()).unwrap()
+    }
+
+    pub(super) fn cache(&self) -> RedisCache {
+        cache_on(self.connection())
+    }
+
+    /// One that authenticates with the first of these keys and accepts all of them.
+    pub(super) fn cache_with_keys(&self, names: &[u32]) -> RedisCache {
+        self.cache().with_mac_keys(ring(names))
+    }
+
+    /// Runs a command, with its words separated by spaces.
+    pub(super) async fn ask<T: FromRedisValue>(&self, command: &str) -> T {
+        self.ask_with(command, &[]).await
+    }
+
+    /// The same with bytes at the end.
+    pub(super) async fn ask_with<T: FromRedisValue>(&self, command: &str, bytes: &[&[u8]]) -> T {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut words = command.split(' ');
+        let mut built = redis::cmd(words.next().unwrap());
+        for word in words {
+            built.arg(word);
+        }
+        for bytes in bytes {
+            built.arg(*bytes);
+        }
+        built.query_async(&mut connection).await.unwrap_or_else(|error| panic!("{command}: {error}"))
+    }
+
+    pub(super) async fn exists(&self, id: SessionId) -> bool {
+        self.ask(&format!("EXISTS {}", key(id))).await
+    }
+
+    /// What is stored, as it is.
+    pub(super) async fn stored(&self, id: SessionId) -> Vec<u8> {
+        self.ask(&format!("GET {}", key(id))).await
+    }
+
+    /// Stores bytes for ten minutes.
+    pub(super) async fn store(&self, id: SessionId, bytes: &[u8]) {
+        let ttl = LONG.as_millis().to_string();
+        let () = self.ask_with(&format!("SET {}", key(id)), &[bytes, b"PX", ttl.as_bytes()]).await;
+    }
+
+    /// Asserts that the cache refuses what is stored, and that it is gone then.
+    pub(super) async fn assert_refused(&self, cache: &RedisCache, id: SessionId) -> Error {
+        assert!(self.exists(id).await, "there is nothing to refuse");
+        let error = assert_kind(cache.get(id).await, ErrorKind::Corrupt);
+        eventually("what was refused is removed", async || !self.exists(id).await).await;
+        assert_eq!(cache.get(id).await.unwrap(), None);
+        error
+    }
+
+    /// How often a command ran since the statistics were reset.
+    pub(super) async fn calls(&self, command: &str) -> u64 {
+        let info: String = self.ask("INFO commandstats").await;
+        let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+    }
+}
+
+pub(super) fn cache_on(connection: Connection) -> RedisCache {
+    RedisCache::new(connection).with_prefix(PREFIX.parse().unwrap())
+}
+
+/// The key of an entry, spelled out because operators and other versions rely on it.
+pub(super) fn key(id: SessionId) -> String {
+    format!("{PREFIX}:{{{}}}:cache:{id}", id.shard().index())
+}
+
+pub(super) fn ring(names: &[u32]) -> MacKeys {
+    let key = |name: u32| (MacKeyId::new(NonZeroU32::new(name).unwrap()), [u8::try_from(name).unwrap(); 32]);
+    let (active, secret) = key(names[0]);
+    names[1..].iter().fold(MacKeys::new(active, &secret).unwrap(), |ring, name| {
+        let (name, secret) = key(*name);
+        ring.with_previous(name, &secret).unwrap()
+    })
+}
+
+pub(super) fn entry(record: &SessionRecord, revision: u64, verified_at: Timestamp) -> CacheEntry {
+    let record = record.clone().with_revision(Revision::new(revision).unwrap());
+    CacheEntry::of(record.into(), verified_at)
+}
+
+pub(super) fn tombstone(record: &SessionRecord, revision: u64, verified_at: Timestamp) -> CacheEntry {
+    let record = record.clone().into_ended(logged_out(5)).with_revision(Revision::new(revision).unwrap());
+    CacheEntry::of(record.into(), verified_at)
+}
+
+pub(super) async fn put(cache: &RedisCache, entry: &CacheEntry) -> session_core::Result<bool> {
+    cache.put_if_newer(entry.clone(), LONG).await
+}
+
+pub(super) async fn given(cache: &RedisCache, entry: &CacheEntry) {
+    assert!(put(cache, entry).await.unwrap(), "{entry:?} was not stored");
+}
+
+pub(super) async fn assert_holds(cache: &RedisCache, entry: &CacheEntry) {
+    assert_eq!(cache.get(entry.id).await.unwrap().as_ref(), Some(entry));
+}
+
+/// Waits for something that happens in another process.
+pub(super) async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("not so: {what}"));
+}
+
+fn blocking<T>(step: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(step)
+}

@@ -1,0 +1,115 @@
+//! What happens when the server takes no writes.
+
+use session_conformance::assert_kind;
+use session_conformance::fixtures::{at, full};
+use session_core::{ErrorKind, SessionCache};
+use session_redis::Connection;
+
+use super::lab::{Lab, assert_holds, cache_on, entry, given, put, tombstone};
+
+const FULL: &str = "CONFIG SET maxmemory 1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tombstone_is_stored_although_the_memory_is_full() {
+    let Some(lab) = Lab::start() else { return };
+    let (cache, known, unknown) = (lab.cache(), full("ann"), full("bob"));
+    given(&cache, &entry(&known, 1, at(0))).await;
+    let () = lab.ask(FULL).await;
+    for record in [&known, &unknown] {
+        let end = tombstone(record, 2, at(1));
+        given(&cache, &end).await;
+        assert_holds(&cache, &end).await;
+        assert!(!put(&cache, &entry(record, 3, at(2))).await.unwrap(), "it keeps records out");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_record_is_refused_while_the_memory_is_full() {
+    let Some(lab) = Lab::start() else { return };
+    let (cache, known, unknown) = (lab.cache(), full("ann"), full("bob"));
+    let held = entry(&known, 2, at(0));
+    given(&cache, &held).await;
+    let () = lab.ask(FULL).await;
+    let error = assert_kind(put(&cache, &entry(&unknown, 1, at(0))).await, ErrorKind::Unavailable);
+    assert!(error.to_string().contains("memory is full"), "{error}");
+    assert_eq!(cache.get(unknown.id).await.unwrap(), None);
+    assert_holds(&cache, &held).await;
+    assert!(!put(&cache, &entry(&known, 1, at(9))).await.unwrap(), "an older one stays out");
+    let newer = entry(&known, 3, at(0));
+    given(&cache, &newer).await;
+    assert_holds(&cache, &newer).await;
+    cache.remove(known.id).await.unwrap();
+    assert_eq!(cache.get(known.id).await.unwrap(), None);
+
+    let () = lab.ask("CONFIG SET maxmemory 0").await;
+    given(&cache, &entry(&unknown, 1, at(0))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_is_removed_although_the_memory_is_full() {
+    let Some(lab) = Lab::start() else { return };
+    let (cache, record) = (lab.cache(), full("ann"));
+    lab.store(record.id, b"garbage").await;
+    let () = lab.ask(FULL).await;
+    lab.assert_refused(&cache, record.id).await;
+}
+
+/// The server lets this user remove, but not store.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_outdated_goes_although_the_new_entry_cannot_be_kept() {
+    let Some(lab) = Lab::start() else { return };
+    let () = lab.ask("ACL SETUSER limited on >secret ~* &* +@all -set").await;
+    let address = lab.url().replace("redis://", "redis://limited:secret@");
+    let (free, limited) = (lab.cache(), cache_on(Connection::open(address).unwrap()));
+    let record = full("ann");
+    for new in [tombstone(&record, 2, at(1)), entry(&record, 2, at(1))] {
+        given(&free, &entry(&record, 1, at(0))).await;
+        put(&limited, &new).await.unwrap_err();
+        assert_eq!(free.get(record.id).await.unwrap(), None, "the outdated entry is still there");
+    }
+    given(&free, &entry(&record, 3, at(0))).await;
+    put(&limited, &entry(&record, 2, at(0))).await.expect("nothing is stored, and nothing removed");
+    assert_holds(&free, &entry(&record, 3, at(0))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_its_replicas_is_read_and_takes_nothing() {
+    let Some(lab) = Lab::start() else { return };
+    let (cache, record) = (lab.cache(), full("ann"));
+    let held = entry(&record, 1, at(0));
+    given(&cache, &held).await;
+    let () = lab.ask("CONFIG SET min-replicas-to-write 1").await;
+    for new in [tombstone(&record, 2, at(1)), entry(&record, 2, at(1))] {
+        let error = assert_kind(put(&cache, &new).await, ErrorKind::Unavailable);
+        assert!(error.to_string().contains("replicas"), "{error}");
+        assert_holds(&cache, &held).await;
+    }
+    assert_kind(cache.remove(record.id).await, ErrorKind::Unavailable);
+}
+
+/// It may forget what it likes, and says nothing else than what it was told last.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_evicts_forgets_and_never_errs() {
+    let Some(lab) = Lab::start_with(["--maxmemory-policy", "allkeys-lru"]) else { return };
+    let cache = lab.cache();
+    let info: String = lab.ask("INFO memory").await;
+    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")?.parse::<u64>().ok()).unwrap();
+    let () = lab.ask(&format!("CONFIG SET maxmemory {}", used + 2_000_000)).await;
+    let mut record = full("ann");
+    record.data = vec![7; 20_000].into();
+    let mut puts = Vec::new();
+    for _ in 0..200 {
+        record.id = full("ann").id;
+        let new = entry(&record, 1, at(0));
+        given(&cache, &new).await;
+        puts.push(new);
+    }
+    let mut lost = 0;
+    for old in &puts {
+        match cache.get(old.id).await.unwrap() {
+            Some(found) => assert_eq!(found, *old),
+            None => lost += 1,
+        }
+    }
+    assert!((1..200).contains(&lost), "{lost} of 200 are lost");
+}

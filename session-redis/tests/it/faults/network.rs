@@ -1,0 +1,101 @@
+//! A network that swallows, delays or closes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use session_conformance::fixtures::{logged_out, record, touch};
+use session_core::prelude::*;
+use session_redis::Connection;
+
+use super::DEADLINE;
+use super::calls::{all_fail, assert_fails, assert_recovers, assert_works, given, in_time};
+use super::lab::{Lab, is_open, wait_until};
+use super::proxy::Proxy;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_swallows_everything_is_an_outage() {
+    let Some(lab) = Lab::start() else { return };
+    let proxy = Proxy::to(lab.port()).await;
+    let store = lab.store_at(&proxy.url());
+    assert_works(&store).await;
+    let session = given(&store, "dora").await;
+    proxy.freeze();
+    // On the open connection, then on those that are opened meanwhile.
+    for _ in 0..2 {
+        for error in all_fail(&store, &session, DEADLINE).await {
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+        }
+    }
+    proxy.pass_new();
+    println!("recovered after {:?}", assert_recovers(&store).await);
+    assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1);
+}
+
+/// Nobody calls, and yet the connection that died is found out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_falls_silent_while_nobody_calls_is_replaced() {
+    let Some(lab) = Lab::start() else { return };
+    let proxy = Proxy::to(lab.port()).await;
+    let store = lab.store_at(&proxy.url());
+    let session = given(&store, "dora").await;
+    proxy.freeze();
+    let took = wait_until("the silence is noticed", async || !is_open(&store)).await;
+    assert!(took > Duration::from_millis(1_900), "{took:?} is too little patience");
+    proxy.pass_new();
+    assert_eq!(in_time(DEADLINE, "load", store.load(&[session.id])).await.unwrap().len(), 1);
+    assert_works(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_network_is_slow_and_one_that_is_too_slow_a_timeout() {
+    let Some(lab) = Lab::start() else { return };
+    let proxy = Proxy::to(lab.port()).await;
+    let patience = Duration::from_millis(800);
+    let store = lab.store_on(Connection::open(proxy.url()).unwrap().with_timeout(patience));
+    assert_works(&store).await;
+    let session = given(&store, "dora").await;
+    let slow = Duration::from_millis(100);
+    proxy.delay(slow);
+    let began = Instant::now();
+    let loaded = in_time(patience, "load", store.load(&[session.id])).await.unwrap();
+    assert!(loaded.len() == 1 && began.elapsed() >= slow);
+    in_time(patience, "create", store.create(Arc::new(record("ann")), None)).await.unwrap();
+    in_time(patience, "touch", store.touch(&[touch(session.id, 3)])).await.unwrap();
+
+    proxy.delay(2 * patience);
+    let ended = logged_out(50);
+    let scope = EndScope::id(session.id);
+    assert_fails("load", ErrorKind::Timeout, in_time(patience, "load", store.load(&[session.id])).await);
+    assert_fails("end", ErrorKind::Timeout, in_time(patience, "end", store.end(&scope, &ended)).await);
+    proxy.delay(Duration::ZERO);
+    assert_recovers(&store).await;
+    assert_eq!(store.load(&[session.id]).await.unwrap()[0].ended(), Some(&ended), "it came through");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_the_server_closes_for_idleness_are_replaced_unseen() {
+    let Some(lab) = Lab::start_set(&["--timeout", "1"]) else { return };
+    let store = lab.store();
+    let session = given(&store, "dora").await;
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(1_300)).await;
+        assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1);
+        assert_works(&store).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_closed_while_nobody_calls_is_replaced_unseen() {
+    let Some(lab) = Lab::start() else { return };
+    let store = lab.store();
+    let session = given(&store, "dora").await;
+    let mut raw = lab.raw().await;
+    for round in 0..5 {
+        let killed: u32 = raw.ask("CLIENT KILL TYPE normal SKIPME yes").await;
+        assert_eq!(killed, 1, "round {round}");
+        wait_until("it is noticed", async || !is_open(&store)).await;
+        assert_eq!(in_time(DEADLINE, "load", store.load(&[session.id])).await.unwrap().len(), 1);
+        assert!(is_open(&store));
+    }
+    assert_works(&store).await;
+}

@@ -1,0 +1,200 @@
+//! A server that is down, stopped, killed or emptied.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use session_conformance::fixtures::{at, limit, logged_out, record_at, user};
+use session_core::prelude::*;
+use session_redis::Connection;
+use session_servers::{Options, Server};
+
+use super::audit::assert_consistent;
+use super::calls::{CALLS, all_fail, assert_recovers, assert_transient, assert_works, call, given, in_time};
+use super::lab::Lab;
+use super::load::Load;
+use super::proxy::Proxy;
+use super::{DEADLINE, LATE};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_comes_up_later_is_found() {
+    let Some(mut lab) = Lab::start() else { return };
+    lab.server(Server::stop);
+    let store = lab.store();
+    let session = Arc::new(record_at("dora", 0));
+    let refused = Duration::from_millis(400);
+    let error = assert_transient("the first call", in_time(refused, "load", store.load(&[session.id])).await);
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    all_fail(&store, &session, refused).await;
+    assert_eq!(store.connection().check().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    lab.server(Server::start_again);
+    println!("found after {:?}", assert_recovers(&store).await);
+}
+
+/// Not one timeout after the other: between two attempts to connect the answer is known.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_between_two_attempts_to_connect_fail_at_once() {
+    let Some(lab) = Lab::start() else { return };
+    let proxy = Proxy::to(lab.port()).await;
+    proxy.freeze();
+    let store = lab.store_at(&proxy.url());
+    let session = Arc::new(record_at("dora", 0));
+    let began = Instant::now();
+    let mut at_once = 0;
+    while began.elapsed() < Duration::from_millis(4_500) {
+        let asked = Instant::now();
+        assert_transient("load", in_time(DEADLINE, "load", store.load(&[session.id])).await);
+        at_once += u32::from(asked.elapsed() < Duration::from_millis(20));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(at_once > 20, "only {at_once} calls were answered at once");
+    assert!(proxy.accepted() < 6, "{} attempts", proxy.accepted());
+    proxy.pass_new();
+    println!("found after {:?}", assert_recovers(&store).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_loses_nothing_that_was_promised() {
+    let Some(mut lab) = Lab::start_with(&Options::default().with_durable(true)) else { return };
+    let store = lab.store();
+    let load = Load::start(&store);
+    load.wait_for_rounds(200).await;
+    for is_crash in [true, false, true] {
+        lab.server(|server| if is_crash { server.kill() } else { server.stop() });
+        load.wait_for_failures().await;
+        lab.server(Server::start_again);
+        let began = Instant::now();
+        load.wait_for_rounds(100).await;
+        println!("crash: {is_crash}, 100 sessions after {:?}", began.elapsed());
+    }
+    assert!(load.failures() > 0);
+    load.assert_kept().await;
+    assert_works(&store).await;
+    let count = assert_consistent(&store, &lab.keys, &mut [lab.raw().await]).await;
+    println!("{count} sessions are consistent");
+}
+
+/// Without persistence that is the truth, and it is one: nobody is told that nobody can tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_forgets_has_no_sessions_and_takes_new_ones() {
+    let Some(mut lab) = Lab::start() else { return };
+    let store = lab.store();
+    let session = given(&store, "dora").await;
+    lab.server(Server::kill);
+    let error = in_time(DEADLINE, "load", store.load(&[session.id])).await;
+    assert_transient("load", error);
+    lab.server(Server::start_again);
+    assert_recovers(&store).await;
+    assert!(store.load(&[session.id]).await.unwrap().is_empty());
+    let query = ListQuery::default().with_user(user("dora"));
+    assert!(store.list(&query).await.unwrap().records.is_empty());
+    store.create(Arc::clone(&session), None).await.unwrap();
+    assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_server_is_a_timeout_and_nothing_else() {
+    let Some(mut lab) = Lab::start() else { return };
+    let store = lab.store();
+    assert_works(&store).await;
+    let session = given(&store, "dora").await;
+    lab.server(Server::pause);
+    // On the open connection, then on those that are opened meanwhile.
+    for _ in 0..2 {
+        for error in all_fail(&store, &session, DEADLINE).await {
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+        }
+    }
+    lab.server(Server::resume);
+    println!("recovered after {:?}", assert_recovers(&store).await);
+    assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deadline_is_the_one_that_was_set() {
+    let Some(mut lab) = Lab::start() else { return };
+    let patience = Duration::from_millis(150);
+    let store = lab.store_on(Connection::open(lab.url()).unwrap().with_timeout(patience));
+    assert_works(&store).await;
+    let session = given(&store, "dora").await;
+    lab.server(Server::pause);
+    for name in CALLS {
+        let began = Instant::now();
+        let error = assert_transient(name, in_time(patience, name, call(&store, name, &session)).await);
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+        assert!(began.elapsed() >= patience, "{name}: {:?}", began.elapsed());
+    }
+    assert_eq!(store.connection().check().await.map(drop).map_err(|error| error.kind()), Ok(()));
+    lab.server(Server::resume);
+    assert_recovers(&store).await;
+}
+
+/// The connection survives these pauses, and answers come to calls whose callers are gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn late_replies_never_answer_other_questions() {
+    let Some(mut lab) = Lab::start() else { return };
+    let patience = Duration::from_millis(200);
+    let store = lab.store_on(Connection::open(lab.url()).unwrap().with_timeout(patience));
+    store.connection().check().await.unwrap();
+    let mut raw = lab.raw().await;
+    let before: u64 = raw.info("stats", "total_connections_received").await.unwrap().parse().unwrap();
+    let load = Load::of((0..64).map(|task| format!("user {task}")), &store, patience);
+    load.wait_for_rounds(100).await;
+    for _ in 0..4 {
+        let failures = load.failures();
+        lab.server(Server::pause);
+        tokio::time::sleep(patience + 2 * LATE).await;
+        lab.server(Server::resume);
+        assert!(load.failures() > failures, "nothing was late");
+        load.wait_for_rounds(100).await;
+    }
+    let after: u64 = raw.info("stats", "total_connections_received").await.unwrap().parse().unwrap();
+    assert_eq!(after, before, "the connection was replaced");
+    load.assert_kept().await;
+    assert_consistent(&store, &lab.keys, &mut [raw]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flushed_server_has_no_sessions_and_no_remains_of_them() {
+    let Some(lab) = Lab::start() else { return };
+    let store = lab.store();
+    let mut raw = lab.raw().await;
+    let sessions = [given(&store, "dora").await, given(&store, "dora").await];
+    store.end(&EndScope::id(sessions[1].id), &logged_out(1)).await.unwrap();
+    raw.run("FLUSHALL").await;
+    assert!(store.load(&[sessions[0].id, sessions[1].id]).await.unwrap().is_empty());
+    assert!(store.end(&EndScope::User(user("dora")), &logged_out(2)).await.unwrap().is_empty());
+    assert_eq!(store.touch(&[session_conformance::fixtures::touch(sessions[0].id, 4)]).await.unwrap(), 0);
+    let update = store.update(Arc::clone(&sessions[0]), sessions[0].revision).await;
+    assert_eq!(update.unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(store.expire(at(9_000_000), 10).await.unwrap().is_empty());
+    assert!(store.list(&ListQuery::default()).await.unwrap().records.is_empty());
+    assert_eq!(assert_consistent(&store, &lab.keys, &mut [lab.raw().await]).await, 0);
+    assert_works(&store).await;
+
+    // In the middle of everything, too.
+    let load = Load::start(&store);
+    load.wait_for_rounds(50).await;
+    let promised = load.stop().await;
+    raw.run("FLUSHALL").await;
+    let lost = promised.lost(&store).await;
+    assert_eq!(lost, (promised.created.lock().len(), 0));
+    let one = limit(1, OnExceed::Refuse, 9);
+    store.create(Arc::new(record_at("user 1", 9)), Some(&one)).await.unwrap();
+    assert_eq!(assert_consistent(&store, &lab.keys, &mut [raw]).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_forgets_its_scripts_is_told_them_again() {
+    let Some(lab) = Lab::start() else { return };
+    let store = lab.store();
+    let mut raw = lab.raw().await;
+    let load = Load::start(&store);
+    for _ in 0..20 {
+        load.wait_for_rounds(20).await;
+        raw.run("SCRIPT FLUSH").await;
+    }
+    assert_eq!(load.failures(), 0, "{:?}", load.last_failure());
+    assert!(raw.errors("NOSCRIPT").await >= 20);
+    load.assert_kept().await;
+    assert_consistent(&store, &lab.keys, &mut [raw]).await;
+}
