@@ -99,6 +99,21 @@ fn copy_workspace() -> Result<()> {
             write_bytes(&target, &content)?;
         }
     }
+    let known: BTreeSet<_> = files.lines().map(|file| Path::new(COPY).join(file)).collect();
+    remove_others(Path::new(COPY), &known)
+}
+
+/// Removes what an earlier copy left: a file that is gone since can stop the build.
+fn remove_others(folder: &Path, known: &BTreeSet<PathBuf>) -> Result<()> {
+    let failed = |source| Error::Copy { path: folder.to_owned(), source };
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.is_dir() {
+            remove_others(&path, known)?;
+        } else if !known.contains(&path) {
+            fs::remove_file(&path).map_err(failed)?;
+        }
+    }
     Ok(())
 }
 
