@@ -178,3 +178,26 @@ async fn a_node_that_is_stopped_is_a_timeout_for_its_own_users_only() {
     println!("recovered after {took:?}");
     assert_recovers_in(&store, RECOVERY).await;
 }
+
+/// With sweeps and listings under way to a node that is gone, the driver can stay stuck when it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn sweeps_into_a_gone_node_do_not_spoil_the_connection() {
+    let Some(mut nodes) = Nodes::start(0, &["--cluster-require-full-coverage", "no"]) else { return };
+    let store = nodes.store();
+    let lost = nodes.users_of(2, 1).await.remove(0);
+    assert_works(&store).await;
+    nodes.node(2, Server::kill);
+    for _ in 0..3 {
+        let all = ListQuery::default();
+        let (swept, page) = tokio::join!(store.expire(at(1), 10), store.list(&all));
+        println!(
+            "meanwhile: {:?}, {:?}",
+            swept.map(|swept| swept.len()),
+            page.map(|page| page.records.len())
+        );
+    }
+    nodes.node(2, Server::start_again);
+    println!("recovered after {:?}", assert_recovers_in(&store, 2 * FAILOVER).await);
+    given(&store, &lost).await;
+    store.expire(at(1), 10).await.unwrap();
+}
