@@ -18,8 +18,9 @@ impl Script {
 
     /// Begins a call: the keys follow, then the arguments.
     pub(crate) fn call<'k>(&self, keys: impl ExactSizeIterator<Item = &'k str>) -> Cmd {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(&self.hash).arg(keys.len());
+        // Room for a usual session and its keys.
+        let mut command = Cmd::with_capacity(16, 1024);
+        command.arg("EVALSHA").arg(&self.hash).arg(keys.len());
         for key in keys {
             command.arg(key);
         }

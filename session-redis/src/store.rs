@@ -151,8 +151,8 @@ impl RedisStore {
     }
 
     fn get(&self, id: SessionId) -> Cmd {
-        let mut get = redis::cmd("GET");
-        get.arg(self.prefix.session(id));
+        let mut get = Cmd::with_capacity(2, 128);
+        get.arg("GET").arg(self.prefix.session(id));
         get
     }
 
@@ -191,13 +191,13 @@ impl RedisStore {
     async fn replace(&self, record: &SessionRecord, expected: Revision) -> Result<Revision, Trouble> {
         let next = expected.next();
         let value = record::write(record, next, "update")?;
-        let keys = [self.prefix.session(record.id), self.prefix.deadlines(record.id.shard())];
-        let mut call = script::UPDATE.call(keys.iter().map(String::as_str));
-        call.arg(&value).arg(record::same_but_at(&value, expected)).arg(self.ttl(record));
+        let (key, front) = (self.prefix.session(record.id), record::same_but_at(&value, expected));
+        let mut call = script::UPDATE.call([key.as_str()].into_iter());
+        call.arg(&value).arg(&front).arg(front.len() - 1).arg(self.ttl(record));
         match self.write(&script::UPDATE, &call).await? {
             Value::Int(0) => Err(Error::not_found(NAME, "update").into()),
             Value::Array(parts) => Err(self.not_replaced(&parts)),
-            reply if is(&reply, &keys[0]) => Ok(next),
+            reply if is(&reply, &key) => Ok(next),
             _ => Err(self.strange("update")),
         }
     }

@@ -31,6 +31,9 @@ const RESPONSE: Duration = Duration::from_secs(2);
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(1);
 
+/// How long finding the primary through Sentinels, or the nodes of a cluster, and connecting to them may take.
+const DIAL: Duration = Duration::from_secs(10);
+
 /// A way to a Redis server that a store, a cache and a bus can share. Cloning it is cheap.
 ///
 /// Everything goes over one connection, on which the calls of all tasks follow each other without waiting for answers. It is opened by
@@ -44,7 +47,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// | bound | default | setting |
 /// |---|---|---|
 /// | a call, connecting included | 2 s | [`with_timeout`](Self::with_timeout) |
-/// | connecting | 1 s | |
+/// | connecting to a server | 1 s | |
+/// | finding the servers and connecting, in the background | 10 s | |
 /// | calls that wait to be sent | 1,024; the next one waits for room | |
 ///
 /// # Examples
@@ -318,7 +322,8 @@ impl Connection {
     /// Opens a connection in a task, because who began it may give up.
     fn dial(inner: Arc<Inner>, mut pauses: ExponentialBackoff) -> Dial {
         let task = tokio::spawn(async move {
-            let result = inner.source.dial(CONNECT).await;
+            let dial = tokio::time::timeout(DIAL, inner.source.dial(CONNECT));
+            let result = dial.await.map_err(Trouble::from).flatten();
             *inner.state.lock() = match &result {
                 Ok(live) => State::Up(Arc::clone(live)),
                 Err(trouble) => {

@@ -21,9 +21,11 @@ end
 -- What never changes is the stored one's: kind, created_at, id, user.
 value = value:sub(1, 2) .. stored:sub(3, 4) .. value:sub(5, 12) .. stored:sub(13, 20) .. value:sub(21, 36) .. seen
   .. stored:sub(64, HEAD) .. user_of(stored) .. value:sub(HEAD + 1 + value:byte(4))
-redis.call('SET', KEYS[1], value, 'PX', ARGV[3])
-local at = deadline(value)
+local at, deadlines = deadline(value), KEYS[1]:sub(1, -46) .. ':deadlines'
+-- An error, before anything is written, while a cluster moves some of these keys.
+redis.call('EXISTS', KEYS[1], deadlines)
+redis.call('SET', KEYS[1], value, 'PX', ARGV[4])
 if at ~= deadline(stored) then
-  redis.pcall('ZADD', KEYS[2], at, KEYS[1]:sub(-36))
+  redis.pcall('ZADD', deadlines, at, KEYS[1]:sub(-36))
 end
 return KEYS[1]
