@@ -129,7 +129,7 @@ impl RedisCache {
 
     /// Removes what was refused, unless it is something else by then. Nobody waits for that.
     fn discard(&self, key: &str, value: &[u8], for_its_ttl: bool) {
-        let mut call = script::CACHE_REFUSE.call(std::iter::once(key));
+        let mut call = script::CACHE_REFUSE.call(&[key]);
         call.arg(value).arg(u8::from(for_its_ttl));
         let connection = self.connection.clone();
         tokio::spawn(async move {
@@ -202,7 +202,7 @@ impl SessionCache for RedisCache {
         let key = self.prefix.cached(entry.id);
         let value = entry::write(&entry, ttl, &key, self.keys.as_ref(), PUT)?;
         let accepted = self.keys.as_ref().map_or(&[][..], MacKeys::names);
-        let mut call = script::CACHE_PUT.call(std::iter::once(key.as_str()));
+        let mut call = script::CACHE_PUT.call(&[key]);
         call.arg(value).arg(ttl).arg(accepted);
         let reply = self.connection.script(&script::CACHE_PUT, &call).await;
         match reply.map_err(|trouble| trouble.into_error(PUT))? {

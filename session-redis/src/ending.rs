@@ -39,7 +39,7 @@ impl RedisStore {
 
     async fn end_ids(&self, ids: Vec<SessionId>, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
         let keys: Vec<_> = ids.iter().map(|id| self.prefix.session(*id)).collect();
-        let mut call = script::END.call(keys.iter().map(String::as_str));
+        let mut call = script::END.call(&keys);
         call.arg(record::write_end(ended)).arg(self.ended_ttl()).arg(self.index_ttl());
         let reply = self.write(&script::END, &call).await?;
         self.ended(reply, "end", |record| ids.contains(&record.id))
@@ -53,7 +53,7 @@ impl RedisStore {
         device: Option<DeviceId>,
         ended: &Ended,
     ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
-        let mut call = script::END_USER.call([self.prefix.user(user).as_str()].into_iter());
+        let mut call = script::END_USER.call(&[self.prefix.user(user)]);
         call.arg(self.prefix.of_shard(user.shard())).arg(record::write_end(ended)).arg(self.ended_ttl());
         call.arg(self.index_ttl()).arg(MAX_BATCH).arg(keep.map(|id| id.to_string()).unwrap_or_default());
         call.arg(device.as_ref().map_or(&[][..], |device| device.as_bytes()));
@@ -86,7 +86,7 @@ impl RedisStore {
         now: Timestamp,
         most: usize,
     ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
-        let mut call = script::EXPIRE.call([self.prefix.deadlines(shard).as_str()].into_iter());
+        let mut call = script::EXPIRE.call(&[self.prefix.deadlines(shard)]);
         call.arg(self.prefix.of_shard(shard)).arg(now.as_millis()).arg(most);
         for reason in [EndReason::IdleTimeout, EndReason::AbsoluteTimeout] {
             call.arg(record::write_end_after_time(reason, &Actor::System));
@@ -104,13 +104,13 @@ impl RedisStore {
     }
 
     async fn purge_in(&self, shard: Shard, before: Timestamp, most: usize) -> Result<u64, Trouble> {
-        let mut call = script::PURGE.call([self.prefix.ended(shard).as_str()].into_iter());
+        let mut call = script::PURGE.call(&[self.prefix.ended(shard)]);
         call.arg(self.prefix.of_shard(shard)).arg(before.as_millis()).arg(most);
         self.count_of(&self.connection.script(&script::PURGE, &call).await?, "purge")
     }
 
     pub(crate) async fn anonymize(&self, user: &UserId, limit: usize) -> Result<u64, Trouble> {
-        let mut call = script::ERASE.call([self.prefix.history(user).as_str()].into_iter());
+        let mut call = script::ERASE.call(&[self.prefix.history(user)]);
         call.arg(self.prefix.of_shard(user.shard())).arg(limit).arg(record::empty_profile("erase")?);
         self.count_of(&self.write(&script::ERASE, &call).await?, "erase")
     }

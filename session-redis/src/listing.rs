@@ -101,7 +101,7 @@ impl RedisStore {
     }
 
     async fn step(&self, walk: &mut Walk, filter: &Filter) -> Result<(), Trouble> {
-        let mut call = script::LIST.call(walk.keys.iter().map(String::as_str));
+        let mut call = script::LIST.call(&walk.keys);
         let (score, id) = walk.after.clone().unwrap_or_default();
         call.arg(self.prefix.of_shard(walk.shard)).arg(score).arg(id).arg(&filter.since).arg(walk.stretch);
         filter.add_to(&mut call);
@@ -140,7 +140,7 @@ impl RedisStore {
         let mut all = Counted::default();
         let mut rank = 0;
         while rank >= 0 {
-            let mut call = script::COUNT.call([index.as_str()].into_iter());
+            let mut call = script::COUNT.call(&[&index]);
             call.arg(&base).arg(now.as_millis()).arg(rank).arg(STRETCH);
             let reply = self.connection.script(&script::COUNT, &call).await?;
             let (next, counted) = Counted::read(reply).ok_or_else(|| self.strange("stats"))?;

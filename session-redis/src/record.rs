@@ -20,18 +20,21 @@
 //!
 //! All numbers are big-endian. The profile is [postcard](https://postcard.jamesmunns.com/wire-format).
 
+mod codes;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use session_core::{
-    Actor, AuthEvent, ClientInfo, Device, DeviceId, DeviceKind, EndReason, Ended, Error, GeoLocation,
-    LastClient, RefreshState, Result, Revision, SecretState, SessionId, SessionKind, SessionRecord,
-    SessionState, Timestamp, UserId,
+    Actor, AuthEvent, ClientInfo, Device, DeviceId, EndReason, Ended, Error, GeoLocation, LastClient,
+    RefreshState, Result, Revision, SecretState, SessionId, SessionRecord, SessionState, Timestamp, UserId,
 };
 
 use crate::error::NAME;
+pub(crate) use codes::{device_code, kind_filter};
+use codes::{device_of, kind_code, kind_of};
 
 /// The format that is written. What an earlier version of this crate wrote must stay readable.
 const FORMAT: u8 = 1;
@@ -349,47 +352,6 @@ fn last_client(bytes: &[u8]) -> Result<LastClient, Unreadable> {
         country => Some(Arc::from(utf8(country)?)),
     };
     Ok(LastClient::new(ip, country))
-}
-
-const fn kind_code(kind: SessionKind) -> Option<u8> {
-    Some(match kind {
-        SessionKind::Api => b'a',
-        SessionKind::External => b'e',
-        SessionKind::Web => b'w',
-        _ => return None,
-    })
-}
-
-fn kind_of(code: u8) -> Result<SessionKind, Unreadable> {
-    let has = |kind: &&SessionKind| kind_code(**kind) == Some(code);
-    SessionKind::ALL.iter().find(has).copied().ok_or(Unreadable("the stored kind is unknown"))
-}
-
-/// The code by which scripts filter.
-pub(crate) const fn device_code(kind: Option<DeviceKind>) -> Option<u8> {
-    Some(match kind {
-        None => b'-',
-        Some(DeviceKind::Bot) => b'b',
-        Some(DeviceKind::Desktop) => b'd',
-        Some(DeviceKind::Mobile) => b'm',
-        Some(DeviceKind::Other) => b'o',
-        Some(DeviceKind::Tablet) => b't',
-        Some(DeviceKind::Tv) => b'v',
-        Some(_) => return None,
-    })
-}
-
-fn device_of(code: u8) -> Result<Option<DeviceKind>, Unreadable> {
-    let mut kinds = std::iter::once(None).chain(DeviceKind::ALL.iter().copied().map(Some));
-    let found = kinds.find(|kind| device_code(*kind) == Some(code));
-    found.ok_or(Unreadable("the stored kind of device is unknown"))
-}
-
-/// The code of a kind in a filter, `Unsupported` for one of a later version.
-pub(crate) fn kind_filter(kind: Option<SessionKind>, operation: &'static str) -> Result<Vec<u8>> {
-    kind.map_or(Ok(Vec::new()), |kind| {
-        kind_code(kind).map(|code| vec![code]).ok_or_else(|| Error::unsupported(NAME, operation))
-    })
 }
 
 fn text(text: &Option<String>) -> &str {

@@ -1,6 +1,7 @@
 //! The steps that are one for the server: Lua, one file each.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use redis::{Arg, Cmd};
 
@@ -17,12 +18,12 @@ impl Script {
     }
 
     /// Begins a call: the keys follow, then the arguments.
-    pub(crate) fn call<'k>(&self, keys: impl ExactSizeIterator<Item = &'k str>) -> Cmd {
+    pub(crate) fn call(&self, keys: &[impl AsRef<str>]) -> Cmd {
         // Room for a usual session and its keys.
         let mut command = Cmd::with_capacity(16, 1024);
         command.arg("EVALSHA").arg(&self.hash).arg(keys.len());
         for key in keys {
-            command.arg(key);
+            command.arg(key.as_ref());
         }
         command
     }
@@ -38,6 +39,11 @@ impl Script {
         }
         command
     }
+}
+
+/// A duration as commands take it.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A script is made of one file or several.

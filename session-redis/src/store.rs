@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use redis::{Cmd, Value};
+use session_core::LimitScope;
 use session_core::limits::MAX_LIFETIME;
 use session_core::prelude::*;
 
@@ -14,7 +15,7 @@ use crate::connection::Connection;
 use crate::error::{NAME, Trouble};
 use crate::keys::KeyPrefix;
 use crate::record::{self, Part};
-use crate::script::{self, Script};
+use crate::script::{self, Script, millis};
 use crate::shards::side_by_side;
 
 /// Sessions in Redis or Valkey. See the [crate's documentation](crate) for how to use it and what a failover can lose.
@@ -86,7 +87,7 @@ impl RedisStore {
             vec![self.prefix.session(record.id), self.prefix.deadlines(shard), self.prefix.created(shard)];
         keys.extend(record.user_id.as_ref().map(|user| self.prefix.user(user)));
         let script = if limit.is_some() { &script::CREATE_LIMITED } else { &script::CREATE };
-        let mut call = script.call(keys.iter().map(String::as_str));
+        let mut call = script.call(&keys);
         call.arg(&id).arg(value).arg(self.ttl(record)).arg(record.created_at.as_millis());
         call.arg(record.expiry(record.created_at).deadline().at.as_millis()).arg(self.index_ttl());
         if let Some(limit) = limit {
@@ -101,7 +102,6 @@ impl RedisStore {
     }
 
     fn add_limit(&self, call: &mut Cmd, limit: &SessionLimit, record: &SessionRecord) -> Result<()> {
-        use session_core::LimitScope;
         let unsupported = || Error::unsupported(NAME, "create").with_detail("a limit of a later version");
         let device = match limit.scope {
             LimitScope::User => Vec::new(),
@@ -192,7 +192,7 @@ impl RedisStore {
         let next = expected.next();
         let value = record::write(record, next, "update")?;
         let (key, front) = (self.prefix.session(record.id), record::same_but_at(&value, expected));
-        let mut call = script::UPDATE.call([key.as_str()].into_iter());
+        let mut call = script::UPDATE.call(&[&key]);
         call.arg(&value).arg(&front).arg(front.len() - 1).arg(self.ttl(record));
         match self.write(&script::UPDATE, &call).await? {
             Value::Int(0) => Err(Error::not_found(NAME, "update").into()),
@@ -222,7 +222,7 @@ impl RedisStore {
         let mut keys: Vec<_> = touches.iter().map(|touch| self.prefix.session(touch.id)).collect();
         let shards: BTreeSet<_> = touches.iter().map(|touch| touch.id.shard()).collect();
         keys.extend(shards.into_iter().map(|shard| self.prefix.deadlines(shard)));
-        let mut call = script::TOUCH.call(keys.iter().map(String::as_str));
+        let mut call = script::TOUCH.call(&keys);
         for touch in touches {
             call.arg(&record::sighting(touch.last_seen_at, &touch.last_client));
         }
@@ -295,10 +295,6 @@ impl RedisStore {
 /// Whether a reply is this text.
 pub(crate) fn is(reply: &Value, text: &str) -> bool {
     matches!(reply, Value::BulkString(bytes) if bytes == text.as_bytes())
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[async_trait]

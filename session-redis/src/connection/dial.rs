@@ -65,23 +65,22 @@ impl Source {
     /// Opens a connection and looks at what is at its other end.
     pub(super) async fn dial(&self, patience: Duration) -> Result<Arc<Live>, Trouble> {
         let closed = Arc::new(AtomicBool::new(false));
-        match self {
+        let (link, server) = match self {
             #[cfg(feature = "cluster")]
             Self::Cluster(client) => {
                 let link = super::cluster::ClusterLink::connect(client).await?;
                 let server = ServerInfo::of_cluster(&link).await?;
-                let live = Live::new(Link::Cluster(link), server, closed);
-                tokio::spawn(Live::watch(Arc::downgrade(&live), 2 * patience));
-                Ok(live)
+                (Link::Cluster(link), server)
             }
-            Self::Given(link) => Ok(Live::new(Link::clone(link), ServerInfo::unknown(), closed)),
+            Self::Given(link) => return Ok(Live::new(Link::clone(link), ServerInfo::unknown(), closed)),
             Self::Sentinel(client) => {
-                let found = client.lock().await.async_get_client().await?;
-                let client = Client::open(prepared(found.get_connection_info().clone()))?;
-                Self::connect(&client, patience, closed).await
+                Self::connect(&primary(client).await?, patience, Arc::clone(&closed)).await?
             }
-            Self::Server(client) => Self::connect(client, patience, closed).await,
-        }
+            Self::Server(client) => Self::connect(client, patience, Arc::clone(&closed)).await?,
+        };
+        let live = Live::new(link, server, closed);
+        tokio::spawn(Live::watch(Arc::downgrade(&live), 2 * patience));
+        Ok(live)
     }
 
     /// Opens a connection that hears a channel. `hear` takes every push and must not wait.
@@ -106,10 +105,7 @@ impl Source {
                     "a connection that the application made cannot be subscribed: name the server instead";
                 return Err(Error::unsupported(NAME, "subscribe").with_detail(detail).into());
             }
-            Self::Sentinel(client) => {
-                let found = client.lock().await.async_get_client().await?;
-                Client::open(prepared(found.get_connection_info().clone()))?
-            }
+            Self::Sentinel(client) => primary(client).await?,
             Self::Server(client) => client.clone(),
         };
         let config = AsyncConnectionConfig::new()
@@ -121,12 +117,12 @@ impl Source {
         Ok(Listening { _link: Box::new(link) })
     }
 
+    /// `closed` becomes true when the connection ends.
     async fn connect(
         client: &Client,
         patience: Duration,
         closed: Arc<AtomicBool>,
-    ) -> Result<Arc<Live>, Trouble> {
-        let seen = Arc::clone(&closed);
+    ) -> Result<(Link, ServerInfo), Trouble> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(patience))
             // Callers have their own, which covers connecting too.
@@ -134,16 +130,20 @@ impl Source {
             .set_pipeline_buffer_size(QUEUE)
             .set_push_sender(move |push: redis::PushInfo| {
                 if push.kind == PushKind::Disconnection {
-                    seen.store(true, Ordering::Relaxed);
+                    closed.store(true, Ordering::Relaxed);
                 }
                 Ok::<(), redis::aio::SendError>(())
             });
         let link = Link::One(client.get_multiplexed_async_connection_with_config(&config).await?);
         let server = tokio::time::timeout(patience, ServerInfo::of(&link)).await??;
-        let live = Live::new(link, server, closed);
-        tokio::spawn(Live::watch(Arc::downgrade(&live), 2 * patience));
-        Ok(live)
+        Ok((link, server))
     }
+}
+
+/// The primary that the sentinels name now.
+async fn primary(sentinels: &Mutex<SentinelClient>) -> Result<Client, Trouble> {
+    let found = sentinels.lock().await.async_get_client().await?;
+    Ok(Client::open(prepared(found.get_connection_info().clone()))?)
 }
 
 /// A connection that hears a channel until it is dropped.

@@ -62,20 +62,22 @@ impl Link {
         }
     }
 
+    /// Sends a command. An error reply of the server is an error.
     pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
-        match self {
+        let reply = match self {
             #[cfg(feature = "cluster")]
             Self::Cluster(link) => link.send(command).await,
             Self::Managed(link) => link.clone().req_packed_command(command).await,
             Self::One(link) => link.clone().send_packed_command(command).await,
-        }
+        };
+        reply.and_then(Value::extract_error)
     }
 
     /// Sends a command to the server that another one went to, and after it.
     pub(super) async fn send_after(&self, command: &Cmd, other: &Cmd) -> RedisResult<Value> {
         match self {
             #[cfg(feature = "cluster")]
-            Self::Cluster(link) => link.send_after(command, other).await,
+            Self::Cluster(link) => link.send_after(command, other).await.and_then(Value::extract_error),
             Self::Managed(_) | Self::One(_) => {
                 let _ = other;
                 self.send(command).await

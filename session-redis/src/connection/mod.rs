@@ -19,7 +19,7 @@ use session_core::{Error, Result};
 use tokio::time::Instant;
 
 use crate::error::{NAME, Trouble, server_kind};
-use crate::script::Script;
+use crate::script::{Script, millis};
 pub(crate) use dial::Listening;
 use dial::Source;
 use link::{Link, Live};
@@ -187,7 +187,7 @@ impl Connection {
         self.within(async {
             let live = self.live().await?;
             let result = live.link.send(command).await;
-            self.judged(&live, result)
+            self.settled(&live, result)
         })
         .await
     }
@@ -202,11 +202,11 @@ impl Connection {
     }
 
     async fn script_on(&self, live: &Arc<Live>, script: &Script, call: &Cmd) -> Result<Value, Trouble> {
-        let mut result = live.link.send(call).await.and_then(Value::extract_error);
+        let mut result = live.link.send(call).await;
         if result.as_ref().is_err_and(|error| server_kind(error) == Some(ServerErrorKind::NoScript)) {
             result = live.link.send(&script.spelled_out(call)).await;
         }
-        self.judged(live, result)
+        self.settled(live, result)
     }
 
     /// Runs a script that writes, and waits until so many replicas have it.
@@ -222,7 +222,7 @@ impl Connection {
             let reply = self.script_on(&live, script, call).await?;
             let confirmed =
                 live.link.send_after(redis::cmd("WAIT").arg(replicas).arg(millis(patience)), call).await;
-            match self.judged(&live, confirmed)? {
+            match self.settled(&live, confirmed)? {
                 Value::Int(confirmed) if confirmed >= i64::from(replicas) => Ok(reply),
                 _ => {
                     let detail = "written, but too few replicas confirmed it";
@@ -245,9 +245,8 @@ impl Connection {
     ) -> Result<Vec<Result<Value, Trouble>>, Trouble> {
         self.within(async {
             let live = self.live().await?;
-            let results = live.link.send_each(commands).await.map_err(Trouble::from);
-            let results = self.settled(&live, results)?;
-            Ok(results.into_iter().map(|result| self.judged(&live, result)).collect())
+            let results = self.settled(&live, live.link.send_each(commands).await)?;
+            Ok(results.into_iter().map(|result| self.settled(&live, result)).collect())
         })
         .await
     }
@@ -270,11 +269,8 @@ impl Connection {
         tokio::time::timeout(self.0.timeout, step).await?
     }
 
-    fn judged(&self, live: &Arc<Live>, result: redis::RedisResult<Value>) -> Result<Value, Trouble> {
-        self.settled(live, result.and_then(Value::extract_error).map_err(Trouble::from))
-    }
-
-    fn settled<T>(&self, live: &Arc<Live>, result: Result<T, Trouble>) -> Result<T, Trouble> {
+    fn settled<T>(&self, live: &Arc<Live>, result: redis::RedisResult<T>) -> Result<T, Trouble> {
+        let result = result.map_err(Trouble::from);
         if !live.link.is_cluster() && result.as_ref().is_err_and(Trouble::condemns_link) {
             live.close();
         }
@@ -347,10 +343,6 @@ pub(crate) fn pauses() -> ExponentialBackoff {
         .without_max_times()
         .with_jitter()
         .build()
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn invalid(detail: &'static str, error: redis::RedisError) -> Error {
