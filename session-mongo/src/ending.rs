@@ -1,0 +1,166 @@
+//! How sessions end, and what becomes of ended ones: in batches, whose ids are found first.
+//!
+//! Each session ends by a `findOneAndUpdate` of its own, which is the only command that changes a document and returns it as one step: a
+//! purge may delete what a sweep ended a moment ago. The driver repeats it once after a failure of the connection, and then the
+//! server answers as it did the first time.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
+use mongodb::options::ReturnDocument;
+use session_core::limits::MAX_BATCH;
+use session_core::prelude::*;
+
+use crate::commands::{self, and, with_ids};
+use crate::document::{self, Part};
+use crate::error::{NAME, Trouble};
+use crate::store::{MongoStore, readable};
+
+/// How many sessions of a batch end at once. The driver's pool has 10 connections by default, and loads need some of them.
+const AT_ONCE: usize = 8;
+
+/// What a claim ended: the records that could be read, and how many documents it had found.
+struct Claimed {
+    records: Vec<Arc<SessionRecord>>,
+    found: usize,
+}
+
+/// What happens to ended sessions.
+enum Step {
+    Change(Vec<Document>),
+    Delete,
+}
+
+impl MongoStore {
+    pub(crate) async fn end_all(
+        &self,
+        scope: &EndScope,
+        ended: &Ended,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let filter = commands::in_scope(scope).ok_or_else(|| Error::unsupported(NAME, "end"))?;
+        let change = commands::end(ended, self.retention);
+        if let EndScope::Ids(ids) = scope {
+            let keys = ids.iter().copied().map(document::id).collect();
+            return self.change_each(keys, &filter, &change).await;
+        }
+        let mut all = Vec::new();
+        loop {
+            let batch = self.claim(&filter, doc! { "createdAt": 1 }, MAX_BATCH, &change).await?;
+            all.extend(batch.records);
+            if batch.found < MAX_BATCH {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Ends what is past a deadline. Claims again for what others took and for damaged documents: fewer than were asked for mean
+    /// that nothing is left.
+    pub(crate) async fn end_expired(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let (filter, change) = (commands::due(now), commands::end_by_deadline(self.retention));
+        let mut all = Vec::new();
+        while all.len() < limit {
+            let asked = limit - all.len();
+            match self.claim(&filter, doc! { "deadlineAt": 1 }, asked, &change).await {
+                Ok(batch) => {
+                    all.extend(batch.records);
+                    if batch.found < asked {
+                        break;
+                    }
+                }
+                // What ended is told.
+                Err(_) if !all.is_empty() => break,
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Ends up to so many of what a filter finds.
+    async fn claim(
+        &self,
+        filter: &Document,
+        order: Document,
+        limit: usize,
+        change: &[Document],
+    ) -> Result<Claimed, Trouble> {
+        let keys = self.keys(filter, order, limit).await?;
+        let found = keys.len();
+        Ok(Claimed { records: self.change_each(keys, filter, change).await?, found })
+    }
+
+    /// Changes each of these documents that a filter finds still, and returns them as they are then.
+    async fn change_each(
+        &self,
+        keys: Vec<Bson>,
+        filter: &Document,
+        change: &[Document],
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let change_one = async |key: Bson| {
+            let filter = and(doc! { "_id": key }, filter.clone());
+            let update = self.sessions.find_one_and_update(filter, change.to_vec());
+            update.return_document(ReturnDocument::After).await
+        };
+        let changed = stream::iter(keys).map(change_one).buffer_unordered(AT_ONCE);
+        let changed: Vec<Option<RawDocumentBuf>> = changed.try_collect().await?;
+        Ok(readable(changed.iter().flatten(), Part::Whole))
+    }
+
+    /// The ids of up to so many documents, as they are stored: that of a damaged one may be none of a session.
+    async fn keys(&self, filter: &Document, order: Document, limit: usize) -> Result<Vec<Bson>, Trouble> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let found = self.documents.find(filter.clone()).sort(order).projection(doc! { "_id": 1 });
+        let found = found.limit(i64::from(limit)).batch_size(limit).await?;
+        Ok(found.try_filter_map(async |mut found| Ok(found.remove("_id"))).try_collect().await?)
+    }
+
+    pub(crate) async fn delete_ended(&self, before: Timestamp, limit: usize) -> Result<u64, Trouble> {
+        let deleted = self.delete(&commands::ended_before(before), doc! { "end.at": 1 }, limit).await?;
+        self.delete(&commands::reserved_before(before), doc! { "deadlineAt": 1 }, limit).await?;
+        Ok(deleted)
+    }
+
+    async fn delete(&self, filter: &Document, order: Document, limit: usize) -> Result<u64, Trouble> {
+        self.in_batches(filter, order, limit, &Step::Delete).await
+    }
+
+    pub(crate) async fn erase_ended(&self, user: &UserId, limit: usize) -> Result<u64, Trouble> {
+        let erase = Step::Change(commands::erase());
+        self.in_batches(&commands::history_of(user), doc! { "createdAt": 1 }, limit, &erase).await
+    }
+
+    /// Takes a step with up to so many of what a filter finds, and counts. Again for what others took meanwhile: fewer than were asked
+    /// for mean that nothing is left.
+    async fn in_batches(
+        &self,
+        filter: &Document,
+        order: Document,
+        limit: usize,
+        step: &Step,
+    ) -> Result<u64, Trouble> {
+        let mut done = 0;
+        while done < limit {
+            let asked = limit - done;
+            let keys = self.keys(filter, order.clone(), asked).await?;
+            if !keys.is_empty() {
+                let count = self.take(step, and(with_ids(&keys), filter.clone())).await?;
+                done += usize::try_from(count).unwrap_or(asked);
+            }
+            if keys.len() < asked {
+                break;
+            }
+        }
+        Ok(done as u64)
+    }
+
+    async fn take(&self, step: &Step, filter: Document) -> Result<u64, Trouble> {
+        Ok(match step {
+            Step::Change(change) => self.sessions.update_many(filter, change.clone()).await?.matched_count,
+            Step::Delete => self.sessions.delete_many(filter).await?.deleted_count,
+        })
+    }
+}

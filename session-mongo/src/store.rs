@@ -1,0 +1,265 @@
+//! The store: which command an operation sends, and what it makes of the answer.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use mongodb::bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
+use mongodb::options::{Acknowledgment, WriteConcern};
+use mongodb::{Client, Collection, Database};
+use session_core::prelude::*;
+
+use crate::builder::MongoStoreBuilder;
+use crate::commands;
+use crate::document::{self, Part, millis};
+use crate::error::{NAME, Trouble, unconfirmed_write};
+use crate::limited::{LimitMethod, Turns};
+
+/// Sessions in MongoDB. See the [crate's documentation](crate) for how to use it and what a failover can lose.
+#[derive(Clone, Debug)]
+pub struct MongoStore {
+    pub(crate) database: Database,
+    /// Reads and writes what decides validity.
+    pub(crate) documents: Collection<Document>,
+    /// The same, for what is read as it lies in the reply.
+    pub(crate) sessions: Collection<RawDocumentBuf>,
+    /// The same, where listings and statistics may read.
+    pub(crate) listings: Collection<RawDocumentBuf>,
+    /// One document for each shard, which sign-ins under a limit take turns at.
+    pub(crate) turns: Collection<RawDocumentBuf>,
+    pub(crate) write_concern: WriteConcern,
+    pub(crate) capabilities: Capabilities,
+    /// How long the server keeps an ended session at most.
+    pub(crate) retention: Duration,
+    pub(crate) limit_method: Arc<OnceLock<LimitMethod>>,
+    /// Turns within this process.
+    pub(crate) local_turns: Turns,
+}
+
+impl MongoStore {
+    /// Makes a store in a database, with the defaults. Opens nothing: see [`ensure_indexes`](Self::ensure_indexes) and
+    /// [`verify`](Self::verify).
+    #[must_use]
+    pub fn new(database: Database) -> Self {
+        MongoStoreBuilder::new(database).make()
+    }
+
+    /// Makes a store in the database that the client's connection string names.
+    ///
+    /// # Errors
+    /// [`Invalid`](session_core::ErrorKind::Invalid) if it names none.
+    pub fn from_client(client: &Client) -> Result<Self> {
+        let unnamed = || Error::invalid("build", "the connection string names no database");
+        client.default_database().map(Self::new).ok_or_else(unnamed)
+    }
+
+    /// Makes a store with settings.
+    #[must_use]
+    pub fn builder(database: Database) -> MongoStoreBuilder {
+        MongoStoreBuilder::new(database)
+    }
+
+    async fn insert(&self, record: &SessionRecord) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        self.documents.insert_one(document::new(record)).await?;
+        Ok(Vec::new())
+    }
+
+    pub(crate) async fn load_records(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        if let [id] = ids {
+            let found = self.sessions.find_one(commands::with_id(*id)).await?;
+            return found.iter().filter_map(|found| loaded(found, ids).transpose()).collect();
+        }
+        let keys: Vec<_> = ids.iter().copied().map(document::id).collect();
+        let found = all(&self.sessions, commands::with_ids(&keys), keys.len()).await?;
+        let mut asked = ids.to_vec();
+        asked.sort_unstable();
+        found.iter().filter_map(|found| loaded(found, &asked).transpose()).collect()
+    }
+
+    async fn replace(&self, record: &SessionRecord, expected: Revision) -> Result<Revision, Trouble> {
+        let next = expected.next();
+        let filter = commands::at_revision(record.id, expected);
+        let updated = self.sessions.update_one(filter, commands::save(record, next)).await?;
+        if updated.matched_count > 0 { Ok(next) } else { Err(self.not_replaced(record.id).await?) }
+    }
+
+    /// Says why a record was not replaced.
+    async fn not_replaced(&self, id: SessionId) -> Result<Trouble, Trouble> {
+        let shown = doc! { "state": 1, "end": 1, "revision": 1 };
+        let Some(found) = self.sessions.find_one(commands::with_id(id)).projection(shown).await? else {
+            return Ok(Error::not_found(NAME, "update").into());
+        };
+        if document::read_reservation(&found)?.is_some() {
+            return Ok(Error::not_found(NAME, "update").into());
+        }
+        if let SessionState::Ended(ended) = document::read_state(&found)? {
+            return Ok(Error::ended(NAME, "update", ended).into());
+        }
+        Ok(Error::conflict(NAME, "update", document::read_revision(&found)?).into())
+    }
+
+    async fn move_sightings(&self, batch: Vec<&Touch>) -> Result<u64, Trouble> {
+        self.update_in_order(batch.into_iter().map(commands::touch), "touch").await
+    }
+
+    /// Sends several updates as one command, for which the driver has no method that servers before 8.0 understand. Those after one that
+    /// fails do not happen. Returns how many documents they found.
+    pub(crate) async fn update_in_order(
+        &self,
+        updates: impl IntoIterator<Item = Document>,
+        operation: &'static str,
+    ) -> Result<u64, Trouble> {
+        let updates: Vec<_> = updates.into_iter().map(Bson::Document).collect();
+        let command = doc! {
+            "update": self.sessions.name(),
+            "updates": updates,
+            "writeConcern": written(&self.write_concern),
+        };
+        let reply = self.database.run_command(command).await?;
+        if let Some(code) = first_error(&reply) {
+            return Err(unconfirmed_write(operation, code).into());
+        }
+        reply.get("n").and_then(whole).ok_or_else(|| Trouble::strange(operation))
+    }
+}
+
+/// The record of a document that was asked for.
+fn loaded(document: &RawDocument, asked: &[SessionId]) -> Result<Option<Arc<SessionRecord>>, Trouble> {
+    match document::read(document, Part::Whole)? {
+        Some(record) if asked.binary_search(&record.id).is_err() => Err(Trouble::strange("load")),
+        record => Ok(record.map(Arc::new)),
+    }
+}
+
+/// All documents that a filter finds, at most so many, in one reply if they fit in one.
+pub(crate) async fn all(
+    collection: &Collection<RawDocumentBuf>,
+    filter: Document,
+    limit: usize,
+) -> Result<Vec<RawDocumentBuf>, Trouble> {
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let cursor = collection.find(filter).limit(i64::from(limit)).batch_size(limit).await?;
+    Ok(cursor.try_collect().await?)
+}
+
+/// The records among documents that end, or that count. A damaged one does not keep the others from it: it is told to the operator here,
+/// and to everybody who loads it.
+pub(crate) fn readable<'d>(
+    documents: impl IntoIterator<Item = &'d RawDocumentBuf>,
+    part: Part,
+) -> Vec<Arc<SessionRecord>> {
+    let mut records = Vec::new();
+    for document in documents {
+        match document::read(document, part) {
+            Ok(record) => records.extend(record.map(Arc::new)),
+            Err(why) => tracing::error!(backend = NAME, why = why.0, "a session cannot be read"),
+        }
+    }
+    records
+}
+
+/// A write concern as commands name it.
+fn written(concern: &WriteConcern) -> Document {
+    let w = match &concern.w {
+        Some(Acknowledgment::Nodes(nodes)) => Bson::Int64(i64::from(*nodes)),
+        Some(Acknowledgment::Custom(tag)) => tag.as_str().into(),
+        _ => "majority".into(),
+    };
+    let mut document = doc! { "w": w };
+    document.extend(concern.journal.map(|journal| ("j".to_owned(), journal.into())));
+    document.extend(concern.w_timeout.map(|patience| ("wtimeout".to_owned(), millis(patience).into())));
+    document
+}
+
+/// The code of the first error in the reply to a command that is not an error itself.
+fn first_error(reply: &Document) -> Option<i32> {
+    let first = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document());
+    let error = first.or_else(|| reply.get_document("writeConcernError").ok())?;
+    Some(error.get("code").and_then(whole).and_then(|code| i32::try_from(code).ok()).unwrap_or(-1))
+}
+
+/// A count: servers write them as any type of number.
+pub(crate) fn whole(value: &Bson) -> Option<u64> {
+    match value {
+        Bson::Int32(number) => u64::try_from(*number).ok(),
+        Bson::Int64(number) => u64::try_from(*number).ok(),
+        _ => None,
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl SessionStore for MongoStore {
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities.clone()
+    }
+
+    async fn create(
+        &self,
+        record: Arc<SessionRecord>,
+        limit: Option<&SessionLimit>,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
+        self.capabilities.check_new(&record, limit)?;
+        let created = match limit {
+            Some(limit) => self.insert_limited(record, *limit).await,
+            None => self.insert(&record).await,
+        };
+        created.map_err(|trouble| trouble.into_error("create"))
+    }
+
+    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>> {
+        check_batch("load", ids.len())?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.load_records(ids).await.map_err(|trouble| trouble.into_error("load"))
+    }
+
+    async fn update(&self, record: Arc<SessionRecord>, expected: Revision) -> Result<Revision> {
+        self.capabilities.check_active(&record)?;
+        self.replace(&record, expected).await.map_err(|trouble| trouble.into_error("update"))
+    }
+
+    async fn touch(&self, batch: &[Touch]) -> Result<u64> {
+        check_touches(batch)?;
+        let batch = Touch::latest_of_each(batch);
+        if batch.is_empty() {
+            return Ok(0);
+        }
+        self.move_sightings(batch).await.map_err(|trouble| trouble.into_error("touch"))
+    }
+
+    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
+        if let EndScope::Ids(ids) = scope {
+            check_batch("end", ids.len())?;
+            if ids.is_empty() {
+                return Ok(Vec::new());
+            }
+        }
+        self.end_all(scope, ended).await.map_err(|trouble| trouble.into_error("end"))
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page> {
+        query.check()?;
+        self.page(query).await.map_err(|trouble| trouble.into_error("list"))
+    }
+
+    async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<SessionRecord>>> {
+        check_batch("expire", limit)?;
+        self.end_expired(now, limit).await.map_err(|trouble| trouble.into_error("expire"))
+    }
+
+    async fn purge(&self, before: Timestamp, limit: usize) -> Result<u64> {
+        check_batch("purge", limit)?;
+        self.delete_ended(before, limit).await.map_err(|trouble| trouble.into_error("purge"))
+    }
+
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+        check_batch("erase", limit)?;
+        self.erase_ended(user, limit).await.map_err(|trouble| trouble.into_error("erase"))
+    }
+
+    async fn stats(&self, now: Timestamp) -> Result<StoreStats> {
+        self.count(now).await.map_err(|trouble| trouble.into_error("stats"))
+    }
+}

@@ -1,0 +1,28 @@
+//! The conformance suite on MongoDB, and what is special to it.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+mod conformance {
+    use session_mongo::LimitMethod;
+
+    use crate::support::fresh;
+
+    session_conformance::session_store_suite!(mongodb, env "SESSION_TEST_MONGODB_URL", |url: String| async move {
+        fresh(&url, |builder| builder).await
+    });
+
+    session_conformance::session_store_suite!(
+        mongodb_compare_and_set,
+        env "SESSION_TEST_MONGODB_URL",
+        |url: String| async move {
+            fresh(&url, |builder| builder.limit_method(LimitMethod::CompareAndSet)).await
+        }
+    );
+
+    session_conformance::session_store_suite!(
+        mongodb_standalone,
+        env "SESSION_TEST_MONGODB_STANDALONE_URL",
+        |url: String| async move { fresh(&url, |builder| builder).await }
+    );
+}
