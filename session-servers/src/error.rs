@@ -22,6 +22,12 @@ pub enum Error {
         /// The account that is missing.
         account: &'static str,
     },
+    /// There is no folder for what is built.
+    #[error("this user has no home folder to keep a program in; set {variable} to the absolute path of one")]
+    Cache {
+        /// The variable that names a folder.
+        variable: &'static str,
+    },
     /// A folder, a file or a process of the operating system.
     #[error("cannot {what}; are disk and memory full, or permissions missing?")]
     Io {
@@ -30,7 +36,7 @@ pub enum Error {
         /// What the operating system says.
         source: io::Error,
     },
-    /// The package manager failed.
+    /// The package manager, or what builds a program that no package has, failed.
     #[error(
         "cannot install {title}: `{command}` failed, its output above says why; install it by hand, then try again"
     )]

@@ -1,4 +1,4 @@
-//! Installing a server from Debian's packages.
+//! Installing a server, from Debian's packages or with what they bring.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use rustix::process::geteuid;
 
 use crate::error::io;
+use crate::recipe::Recipe;
 use crate::{Error, Result};
 
 /// Asked by the packages' scripts whether they may start a service; 101 forbids it.
@@ -33,6 +34,35 @@ fn plan(is_installed: bool, is_debian: bool, is_root: bool) -> Plan {
     }
 }
 
+/// Installs a server if it is not installed yet.
+pub(crate) fn install(recipe: &dyn Recipe) -> Result<()> {
+    let is_installed = || recipe.programs().is_some();
+    let Some(build) = recipe.build() else { return Packages::of(recipe).install(is_installed) };
+    if is_installed() {
+        return Ok(());
+    }
+    Packages::of(recipe).install(build.has_tools)?;
+    build.run(recipe.title())
+}
+
+/// What to do about a server that is not installed.
+pub(crate) fn not_installed(recipe: &dyn Recipe) -> Error {
+    if recipe.build().is_none() {
+        return Packages::of(recipe).not_installed();
+    }
+    let install = format!("cargo xtask serve {}", recipe.name());
+    missing(recipe.title(), &install, Some(recipe.variable()))
+}
+
+fn missing(title: &'static str, install: &str, variable: Option<&str>) -> Error {
+    let install = format!("install it ({install})");
+    let how = match variable {
+        Some(variable) => format!("{install}, or set {variable} to a server that tests may fill"),
+        None => install,
+    };
+    Error::NotInstalled { title, how }
+}
+
 /// The Debian packages that bring a program.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Packages {
@@ -44,6 +74,12 @@ pub(crate) struct Packages {
 }
 
 impl Packages {
+    /// Those of a server, or of what it is built with.
+    fn of(recipe: &dyn Recipe) -> Self {
+        let title = recipe.build().map_or(recipe.title(), |build| build.tools);
+        Self { title, names: recipe.packages(), variable: Some(recipe.variable()) }
+    }
+
     /// Installs the program if it is not installed yet.
     pub(crate) fn install(self, is_installed: impl Fn() -> bool) -> Result<()> {
         match plan(is_installed(), Path::new("/etc/debian_version").exists(), geteuid().is_root()) {
@@ -66,12 +102,7 @@ impl Packages {
     }
 
     pub(crate) fn not_installed(self) -> Error {
-        let install = format!("install it (Debian: sudo {})", self.by_hand());
-        let how = match self.variable {
-            Some(variable) => format!("{install}, or set {variable} to a server that tests may fill"),
-            None => install,
-        };
-        Error::NotInstalled { title: self.title, how }
+        missing(self.title, &format!("Debian: sudo {}", self.by_hand()), self.variable)
     }
 
     /// The command that a person would type.
@@ -162,9 +193,10 @@ mod tests {
 
     #[test]
     fn every_kind_has_packages() {
-        let packages = Kind::Mysql.packages();
-        assert_eq!(packages.by_hand(), "apt-get install -y --no-install-recommends mariadb-server");
-        assert!(Kind::ALL.iter().all(|kind| kind.packages().arguments().ends_with(kind.packages().names)));
-        assert!(Kind::ALL.iter().all(|kind| !kind.packages().names.is_empty()));
+        let packages = |kind: Kind| Packages::of(kind.recipe());
+        let by_hand = packages(Kind::Mysql).by_hand();
+        assert_eq!(by_hand, "apt-get install -y --no-install-recommends mariadb-server");
+        assert!(Kind::ALL.iter().all(|&kind| packages(kind).arguments().ends_with(packages(kind).names)));
+        assert!(Kind::ALL.iter().all(|&kind| !packages(kind).names.is_empty()));
     }
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::install::Packages;
+use crate::install;
+use crate::mongodb::Mongodb;
 use crate::mysql::Mysql;
 use crate::postgres::Postgres;
 use crate::recipe::Recipe;
@@ -14,6 +15,12 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Kind {
+    /// SecantusDB as a replica set of one member: it speaks the protocol of MongoDB, and has transactions.
+    Mongodb,
+    /// SecantusDB's other server as a replica set of one member, much slower and with fail points.
+    MongodbFailPoints,
+    /// SecantusDB on its own. It runs transactions all the same, which a MongoDB on its own refuses.
+    MongodbStandalone,
     /// MariaDB, which speaks the protocol of MySQL.
     Mysql,
     /// PostgreSQL.
@@ -24,9 +31,16 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: &[Self] = &[Self::Postgres, Self::Mysql, Self::Redis];
+    pub const ALL: &[Self] = &[
+        Self::Postgres,
+        Self::Mysql,
+        Self::Redis,
+        Self::Mongodb,
+        Self::MongodbFailPoints,
+        Self::MongodbStandalone,
+    ];
 
-    /// The name of the conformance suites that run on it: `postgres`, `mysql`, `redis`.
+    /// The name of the suites that run on it: `postgres`, `mysql`, `redis`, `mongodb`, `mongodb_fail_points`, `mongodb_standalone`.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.recipe().name()
@@ -44,21 +58,22 @@ impl Kind {
         self.recipe().programs().is_some()
     }
 
-    /// Installs the server's Debian packages if it is not installed yet, and says so. The services of these packages are not started.
+    /// Installs the server if it is not installed yet, and says so. The services of its Debian packages are not started.
+    ///
+    /// What no package has is built for this user, see the crate's documentation.
     ///
     /// # Errors
-    /// [`Error::NotInstalled`] on other systems or without root, and [`Error::Install`] if the package manager fails.
+    /// [`Error::NotInstalled`] if packages are missing on other systems or without root, and [`Error::Install`] if the package manager or
+    /// the build fails.
     pub fn install(self) -> Result<()> {
-        self.packages().install(|| self.installed())
-    }
-
-    pub(crate) fn packages(self) -> Packages {
-        let recipe = self.recipe();
-        Packages { title: recipe.title(), names: recipe.packages(), variable: Some(recipe.variable()) }
+        install::install(self.recipe())
     }
 
     pub(crate) fn recipe(self) -> &'static dyn Recipe {
         match self {
+            Self::Mongodb => &Mongodb::ReplicaSet,
+            Self::MongodbFailPoints => &Mongodb::FailPoints,
+            Self::MongodbStandalone => &Mongodb::Standalone,
             Self::Mysql => &Mysql,
             Self::Postgres => &Postgres,
             Self::Redis => &Redis::Alone,
@@ -99,13 +114,22 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = "oracle".parse::<Kind>().unwrap_err().to_string();
-        assert_eq!(error, r#"there is no server "oracle"; the kinds are: postgres, mysql, redis"#);
+        let kinds = "postgres, mysql, redis, mongodb, mongodb_fail_points, mongodb_standalone";
+        assert_eq!(error, format!(r#"there is no server "oracle"; the kinds are: {kinds}"#));
     }
 
     #[test]
     fn what_is_not_installed_says_how_to_install_it_and_how_to_do_without() {
-        let error = Kind::Postgres.packages().not_installed().to_string();
+        let error = install::not_installed(Kind::Postgres.recipe()).to_string();
         assert!(error.contains("sudo apt-get install -y --no-install-recommends postgresql"), "{error}");
         assert!(error.contains("or set SESSION_TEST_POSTGRES_URL to"), "{error}");
+        let error = install::not_installed(Kind::Mongodb.recipe()).to_string();
+        assert!(
+            error.contains(
+                "SecantusDB's Rust server is not installed; install it (cargo xtask serve mongodb)"
+            ),
+            "{error}"
+        );
+        assert!(error.contains("or set SESSION_TEST_MONGODB_URL to"), "{error}");
     }
 }

@@ -22,7 +22,8 @@ impl Options {
     }
 
     /// Adds arguments to the server's command line, such as `-c` and `max_connections=20` for PostgreSQL, `--max-connections=20` for
-    /// MariaDB, or `--maxclients` and `20` for Redis. They come last, so they win over this crate's.
+    /// MariaDB, `--maxclients` and `20` for Redis, or `--session-max` and `20` for SecantusDB. They come last, so they win over this
+    /// crate's.
     #[must_use]
     pub fn with_settings<S: Into<String>>(mut self, settings: impl IntoIterator<Item = S>) -> Self {
         self.settings.extend(settings.into_iter().map(Into::into));

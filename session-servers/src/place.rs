@@ -23,7 +23,7 @@ const ENOUGH: u64 = 2 * 1024 * 1024 * 1024;
 const TAIL: usize = 20;
 
 /// The variables that change what these programs do; a test must not depend on the shell that it is run from.
-const FOREIGN: &[&str] = &["PG", "MYSQL", "MARIADB"];
+const FOREIGN: &[&str] = &["PG", "MYSQL", "MARIADB", "PYTHON", "SECANTUS"];
 
 /// A temporary folder, owned by the account that the server runs as.
 #[derive(Debug)]

@@ -11,6 +11,10 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How often a state is looked at while waiting for it.
 pub(crate) const POLL: Duration = Duration::from_millis(5);
 
+/// How `/proc/net/tcp` spells 127.0.0.1, on a machine whose bytes are little-endian, and the state of a socket that listens.
+const LOOPBACK: &str = "0100007F";
+const LISTEN: &str = "0A";
+
 /// A process of this machine. Ids are used again; together with the time of its start one is unique.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Process {
@@ -62,6 +66,20 @@ impl Process {
         self.stat().is_some() && stats.all(|stat| stat.state == 'T')
     }
 
+    /// Whether it waits for something, and goes on when that is there.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.stat().is_some_and(|stat| matches!(stat.state, 'D' | 'S'))
+    }
+
+    /// Whether it has a socket that listens on this port of the loopback address.
+    pub(crate) fn listens_on(&self, port: u16) -> bool {
+        let sockets = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+        let sockets: Vec<_> = sockets.lines().filter_map(|line| listening(line, port)).collect();
+        let open = fs::read_dir(format!("/proc/{}/fd", self.id())).into_iter().flatten().flatten();
+        let mut open = open.filter_map(|file| fs::read_link(file.path()).ok());
+        open.any(|file| sockets.iter().any(|socket| file.as_os_str() == socket.as_str()))
+    }
+
     /// Sends a signal; one that has ended does not get it, which is not an error.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         if self.is_gone() {
@@ -96,6 +114,15 @@ fn parse(line: &str) -> Option<Stat> {
     Some(Stat { state, parent, started })
 }
 
+/// The socket of this line, as the links to it call it, if it listens on this port.
+fn listening(line: &str, port: u16) -> Option<String> {
+    let mut fields = line.split_whitespace().skip(1);
+    let is_address = fields.next()? == format!("{LOOPBACK}:{port:04X}");
+    let is_listening = fields.nth(1)? == LISTEN;
+    let inode = fields.nth(5)?;
+    (is_address && is_listening).then(|| format!("socket:[{inode}]"))
+}
+
 /// Waits until it is so; `false` if that takes too long.
 pub(crate) fn wait_until(patience: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + patience;
@@ -127,12 +154,27 @@ mod tests {
 
         process.signal(Signal::STOP).unwrap();
         assert!(wait_until(Duration::from_secs(5), || process.is_stopped()));
+        assert!(!process.is_asleep());
+        process.signal(Signal::CONT).unwrap();
+        assert!(wait_until(Duration::from_secs(5), || process.is_asleep()));
 
         process.signal(Signal::KILL).unwrap();
         assert!(wait_until(Duration::from_secs(5), || process.is_gone()));
         child.wait().unwrap();
         process.signal(Signal::KILL).unwrap();
         assert_eq!(Process::of(child.id()), None);
+    }
+
+    #[test]
+    fn only_the_process_that_listens_on_a_port_is_said_to() {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connected = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let (me, init) = (Process::of(std::process::id()).unwrap(), Process::of(1).unwrap());
+        assert!(me.listens_on(port) && !init.listens_on(port));
+        assert!(!me.listens_on(connected.local_addr().unwrap().port()));
+        drop(listener);
+        assert!(!me.listens_on(port));
     }
 
     #[test]

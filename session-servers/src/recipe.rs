@@ -6,6 +6,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::Result;
+use crate::cache::Build;
 use crate::place::Place;
 
 /// How one kind of server is prepared, started and ended.
@@ -21,6 +22,11 @@ pub(crate) trait Recipe: Sync {
 
     /// The Debian packages that bring it.
     fn packages(&self) -> &'static [&'static str];
+
+    /// How it is built, if the packages bring only what that takes.
+    fn build(&self) -> Option<&'static Build> {
+        None
+    }
 
     /// The account that root runs it as.
     fn account(&self) -> &'static str;

@@ -12,7 +12,7 @@ use crate::place::Place;
 use crate::process::{POLL, Process, wait_until};
 use crate::recipe::{Programs, Recipe};
 use crate::watchdog::Watchdog;
-use crate::{Error, Kind, Options, Result, port};
+use crate::{Error, Kind, Options, Result, install, port};
 
 /// How long a server may take to answer, recovery after a crash included.
 const START: Duration = Duration::from_secs(60);
@@ -22,6 +22,9 @@ const STOP: Duration = Duration::from_secs(20);
 
 /// How long a signal that nothing can refuse may take to show.
 const SIGNAL: Duration = Duration::from_secs(10);
+
+/// How long a process that was let go on is waited for.
+const AWAKE: Duration = Duration::from_millis(500);
 
 /// How many ports are tried, if another process takes the one that was free a moment ago.
 const PORTS: usize = 5;
@@ -71,7 +74,7 @@ impl Server {
         options: &Options,
         mut port: impl FnMut() -> Result<u16>,
     ) -> Result<Self> {
-        let programs = recipe.programs().ok_or_else(|| kind.packages().not_installed())?;
+        let programs = recipe.programs().ok_or_else(|| install::not_installed(recipe))?;
         let place = Place::new(kind, options.durable)?;
         let watchdog = Watchdog::start(place.folder(), recipe.quick())?;
         let version = recipe.version(&programs);
@@ -97,7 +100,7 @@ impl Server {
         self.kind
     }
 
-    /// What the server calls itself: `PostgreSQL 15.14`, `MariaDB 10.11.19`, `Redis 7.0.15`.
+    /// What the server calls itself: `PostgreSQL 15.14`, `MariaDB 10.11.19`, `Redis 7.0.15`, `SecantusDB 0.5.3-beta.196`.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
@@ -158,6 +161,9 @@ impl Server {
     /// Its processes cannot be reached.
     pub fn resume(&mut self) -> Result<()> {
         send(&self.paused, Signal::CONT)?;
+        // A signal that comes before the first thread is awake goes to another, and Python does not look at it there. One that works
+        // without a break is awake too.
+        wait_until(AWAKE, || self.paused.iter().all(|process| process.is_asleep() || process.is_gone()));
         self.paused.clear();
         Ok(())
     }

@@ -34,8 +34,15 @@ pub(crate) struct Servers {
 }
 
 impl Service {
-    const ALL: &[Self] =
-        &[Self::One(Kind::Postgres), Self::One(Kind::Mysql), Self::One(Kind::Redis), Self::RedisCluster];
+    const ALL: &[Self] = &[
+        Self::One(Kind::Postgres),
+        Self::One(Kind::Mysql),
+        Self::One(Kind::Redis),
+        Self::RedisCluster,
+        Self::One(Kind::Mongodb),
+        Self::One(Kind::MongodbFailPoints),
+        Self::One(Kind::MongodbStandalone),
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {

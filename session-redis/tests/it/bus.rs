@@ -1,7 +1,6 @@
 //! The bus on real servers, healthy and not.
 
 mod failures;
-mod proxy;
 
 use std::time::Duration;
 

@@ -8,7 +8,6 @@ mod lab;
 mod memory;
 mod network;
 mod order;
-mod proxy;
 mod wire;
 
 mod conformance {

@@ -1,45 +1,71 @@
-//! The servers' own command line clients, which come with the packages.
+//! The servers' own command line clients, which come with the packages. For MongoDB, which has none there, the official driver.
 
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
+use std::thread::{self, JoinHandle};
 
 use session_servers::{Kind, Server};
 
+use crate::mongodb_client;
+
+/// What a client prints, or why it fails.
+pub(crate) type Printed = Result<String, String>;
+
+pub(crate) fn is_mongodb(kind: Kind) -> bool {
+    matches!(kind, Kind::Mongodb | Kind::MongodbFailPoints | Kind::MongodbStandalone)
+}
+
 /// Answered with 1.
 pub(crate) fn one(kind: Kind) -> &'static str {
-    if kind == Kind::Redis { "ECHO 1" } else { "SELECT 1" }
+    match kind {
+        Kind::Redis => "ECHO 1",
+        kind if is_mongodb(kind) => r#"ok {"ping": 1}"#,
+        _ => "SELECT 1",
+    }
 }
 
 /// Keep the number 7 under the name `kept`.
 pub(crate) fn keep(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Redis => &["SET kept 7"],
+        kind if is_mongodb(kind) => {
+            &[r#"n {"insert": "kept", "documents": [{"id": 7}], "writeConcern": {"j": true}}"#]
+        }
         _ => &["CREATE TABLE kept (id INT)", "INSERT INTO kept VALUES (7)"],
     }
 }
 
 /// Finds that number.
 pub(crate) fn kept(kind: Kind) -> &'static str {
-    if kind == Kind::Redis { "GET kept" } else { "SELECT id FROM kept" }
+    match kind {
+        Kind::Redis => "GET kept",
+        kind if is_mongodb(kind) => r#"cursor.firstBatch.0.id {"find": "kept"}"#,
+        _ => "SELECT id FROM kept",
+    }
 }
 
 /// Runs statements on a new connection, and returns what they print.
-pub(crate) fn query(server: &Server, statements: &str) -> Result<String, String> {
-    let output = command(server, statements).output().unwrap();
-    printed(&output)
+pub(crate) fn query(server: &Server, statements: &str) -> Printed {
+    begin(server, statements).join().unwrap()
 }
 
 /// Begins to run statements on a new connection.
-pub(crate) fn begin(server: &Server, statements: &str) -> Child {
-    command(server, statements).spawn().unwrap()
+pub(crate) fn begin(server: &Server, statements: &str) -> JoinHandle<Printed> {
+    if is_mongodb(server.kind()) {
+        let (url, statement) = (server.url(), statements.to_owned());
+        return thread::spawn(move || mongodb_client::run(&url, &statement));
+    }
+    let mut command = command(server, statements);
+    thread::spawn(move || printed(&mut command))
 }
 
-pub(crate) fn printed(output: &Output) -> Result<String, String> {
+pub(crate) fn printed(command: &mut Command) -> Printed {
+    let output = command.stdin(Stdio::null()).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
 fn command(server: &Server, statements: &str) -> Command {
-    let mut command = match server.kind() {
+    match server.kind() {
         Kind::Postgres => {
             let mut command = Command::new("psql");
             command.args([&server.url(), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", statements]);
@@ -54,9 +80,7 @@ fn command(server: &Server, statements: &str) -> Command {
         }
         Kind::Redis => redis(&["-e", "-p", &server.port().to_string()], statements),
         other => unreachable!("no client for {other}"),
-    };
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+    }
 }
 
 /// One command, whose words are separated by spaces.

@@ -2,7 +2,8 @@ use std::time::{Duration, Instant};
 
 use session_servers::{Error, Kind, Options};
 
-use crate::client::{begin, keep, kept, one, printed, query};
+use crate::client::{begin, is_mongodb, keep, kept, one, query};
+use crate::mongodb_client::SLEEP;
 use crate::processes::{alive, wait_for_the_end_of, working_in};
 use crate::{on, on_every_kind};
 
@@ -29,7 +30,7 @@ fn a_server_answers_on_a_port_of_its_own(kind: Kind) {
     on(kind, &Options::default(), |server| {
         println!("{} started in {} ms", server.version(), began.elapsed().as_millis());
         assert_eq!(query(&server, one(kind)).unwrap(), "1");
-        assert!(![3306, 5432, 6379].contains(&server.port()));
+        assert!(![3306, 5432, 6379, 27017].contains(&server.port()));
         assert!(server.url().contains(&format!("127.0.0.1:{}/", server.port())), "{server:?}");
         assert!(server.version().contains(|c: char| c.is_ascii_digit()), "{server:?}");
     });
@@ -56,6 +57,7 @@ fn a_paused_server_is_silent_until_it_is_resumed(kind: Kind) {
         Kind::Postgres => {
             ("SELECT pg_sleep(1)", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep(1)%'", "2")
         }
+        kind if is_mongodb(kind) => (SLEEP, r#"n {"count": "asleep"}"#, "1"),
         _ => (
             "SELECT SLEEP(1)",
             "SELECT count(*) FROM information_schema.processlist WHERE info LIKE '%SLEEP(1)%'",
@@ -65,19 +67,19 @@ fn a_paused_server_is_silent_until_it_is_resumed(kind: Kind) {
     on(kind, &Options::default(), |mut server| {
         // A connection from before the pause: for PostgreSQL a process of its own that must be silent too.
         let began = Instant::now();
-        let mut earlier = begin(&server, sleep);
+        let earlier = begin(&server, sleep);
         while query(&server, running).unwrap() != seen {
-            assert!(earlier.try_wait().unwrap().is_none(), "it was never seen running");
+            assert!(!earlier.is_finished(), "it was never seen running");
         }
         server.pause().unwrap();
-        let mut later = begin(&server, one(kind));
+        let later = begin(&server, one(kind));
         let due = Duration::from_secs(1).saturating_sub(began.elapsed());
         std::thread::sleep(due + SILENCE);
-        assert!(later.try_wait().unwrap().is_none(), "a paused server has answered");
-        assert!(earlier.try_wait().unwrap().is_none(), "a paused server has answered on an open connection");
+        assert!(!later.is_finished(), "a paused server has answered");
+        assert!(!earlier.is_finished(), "a paused server has answered on an open connection");
         server.resume().unwrap();
-        assert_eq!(printed(&later.wait_with_output().unwrap()).unwrap(), "1");
-        assert!(earlier.wait().unwrap().success());
+        assert_eq!(later.join().unwrap().unwrap(), "1");
+        earlier.join().unwrap().unwrap();
     });
 }
 
@@ -150,10 +152,18 @@ fn settings_reach_the_server_and_win(kind: Kind) {
         Kind::Redis => {
             (&["--maxclients", "21"], "EVAL return(redis.call('INFO','clients'):match('maxclients:(%d+)')) 0")
         }
+        // It does not tell its settings.
+        kind if is_mongodb(kind) => return a_setting_wins_at_a_mongodb(kind),
         _ => (&["--max-connections=21"], "SELECT @@max_connections"),
     };
     on(kind, &Options::default().with_settings(settings.iter().copied()), |server| {
         assert_eq!(query(&server, question).unwrap(), "21");
+    });
+}
+
+fn a_setting_wins_at_a_mongodb(kind: Kind) {
+    on(kind, &Options::default().with_settings(["--storage-path", "elsewhere"]), |server| {
+        assert!(server.folder().join("elsewhere").exists() && !server.folder().join("data").exists());
     });
 }
 

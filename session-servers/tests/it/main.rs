@@ -3,9 +3,12 @@
 
 mod client;
 mod lifecycle;
+mod mongodb;
+mod mongodb_client;
 mod orphans;
 mod pgbouncer;
 mod processes;
+mod proxy;
 mod redis;
 mod redis_cluster;
 mod redis_sentinel;
@@ -30,6 +33,15 @@ macro_rules! on_every_kind {
         }
         mod redis {
             $(#[test] fn $claim() { super::$claim(session_servers::Kind::Redis); })*
+        }
+        mod mongodb {
+            $(#[test] fn $claim() { super::$claim(session_servers::Kind::Mongodb); })*
+        }
+        mod mongodb_fail_points {
+            $(#[test] fn $claim() { super::$claim(session_servers::Kind::MongodbFailPoints); })*
+        }
+        mod mongodb_standalone {
+            $(#[test] fn $claim() { super::$claim(session_servers::Kind::MongodbStandalone); })*
         }
     };
 }

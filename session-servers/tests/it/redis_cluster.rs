@@ -21,7 +21,7 @@ fn on_a_cluster(replicas: usize, options: &Options, claim: impl FnOnce(RedisClus
 
 /// Asks a node, and follows where it points.
 fn follow(node: &Server, statement: &str) -> Result<String, String> {
-    printed(&redis(&["-e", "-c", "-p", &node.port().to_string()], statement).output().unwrap())
+    printed(&mut redis(&["-e", "-c", "-p", &node.port().to_string()], statement))
 }
 
 #[test]

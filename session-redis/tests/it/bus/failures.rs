@@ -1,8 +1,10 @@
 //! What the bus does when its server, or the way to it, fails.
 
-use session_servers::RedisSentinels;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::proxy::Proxy;
+use session_servers::{Proxy, RedisSentinels};
+
 use super::*;
 
 /// A server is late, or a processor is shared.
@@ -86,12 +88,17 @@ async fn a_paused_server_degrades_the_bus_until_it_goes_on() {
 #[tokio::test]
 async fn a_half_open_subscription_is_noticed_and_replaced() {
     let Some(server) = server() else { return };
-    let proxy = Proxy::to(server.port()).await;
-    let ((a, _at_a), (b, mut at_b)) = (node(&server.url()).await, node(&proxy.url()).await);
+    let proxy = Proxy::to(server.port()).await.unwrap();
+    let is_deaf = Arc::new(AtomicBool::new(false));
+    let is_swallowed = Arc::clone(&is_deaf);
+    proxy.edit_replies(b"SUBSCRIBE", move |bytes| {
+        if is_swallowed.load(Ordering::SeqCst) { Vec::new() } else { bytes.to_vec() }
+    });
+    let ((a, _at_a), (b, mut at_b)) = (node(&server.url()).await, node(&proxy.url(&server.url())).await);
     a.publish(&[change(1)]).await.unwrap();
     assert_eq!(changed(&mut at_b).await, [1]);
 
-    proxy.swallow();
+    is_deaf.store(true, Ordering::SeqCst);
     a.publish(&[change(2)]).await.unwrap();
     b.publish(&[change(3)]).await.expect("only the subscription is dead");
     let noticed = until_health(&b, BusHealth::Degraded, RedisBus::SILENCE + MARGIN).await;

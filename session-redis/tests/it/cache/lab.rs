@@ -10,7 +10,7 @@ use session_core::{
 };
 use session_redis::redis::{self, FromRedisValue};
 use session_redis::{Connection, MacKeyId, MacKeys, RedisCache};
-use session_servers::{Kind, Options, Server};
+use session_servers::{Kind, Options, Proxy, Server};
 
 /// Longer than any test takes.
 pub(super) const LONG: Duration = Duration::from_secs(600);
@@ -39,8 +39,9 @@ impl Lab {
         self.server.url()
     }
 
-    pub(super) fn port(&self) -> u16 {
-        self.server.port()
+    /// A network in front of the server.
+    pub(super) async fn proxy(&self) -> Proxy {
+        Proxy::to(self.server.port()).await.unwrap()
     }
 
     pub(super) fn server(&mut self, step: impl FnOnce(&mut Server) -> session_servers::Result<()>) {

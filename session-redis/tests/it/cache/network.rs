@@ -4,28 +4,28 @@ use session_conformance::assert_kind;
 use session_conformance::fixtures::{at, full, record};
 use session_core::{ErrorKind, SessionCache};
 use session_redis::Connection;
+use session_servers::{Fault, Proxy};
 
 use super::lab::{LONG, Lab, assert_holds, cache_on, entry, eventually, given, key, tombstone};
-use super::proxy::{Proxy, Rule};
 
 /// The entry of one session comes as the answer for another one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swapped_reply_is_refused_and_its_connection_replaced() {
     let Some(lab) = Lab::start() else { return };
-    let proxy = Proxy::to(lab.port()).await;
-    let cache = cache_on(Connection::open(proxy.url()).unwrap());
+    let proxy = lab.proxy().await;
+    let cache = cache_on(Connection::open(proxy.url(&lab.url())).unwrap());
     let (ann, bob) = (record("ann"), record("ann"));
     let (of_ann, of_bob) = (entry(&ann, 1, at(0)), entry(&bob, 1, at(0)));
     given(&cache, &of_ann).await;
     given(&cache, &of_bob).await;
-    assert_eq!(proxy.connections(), 1);
+    assert_eq!(proxy.accepted(), 1);
 
-    proxy.set(Rule::Swap(key(ann.id).into_bytes(), key(bob.id).into_bytes()));
+    swap(&proxy, key(ann.id), key(bob.id));
     let error = assert_kind(cache.get(ann.id).await, ErrorKind::Corrupt);
     assert!(error.to_string().contains("another session"), "{error}");
     // The replies of the new connection fit.
     assert_holds(&cache, &of_ann).await;
-    assert_eq!(proxy.connections(), 2);
+    assert_eq!(proxy.accepted(), 2);
     eventually("the refused entry is looked at", async || lab.calls("eval").await >= 2).await;
     for entry in [&of_ann, &of_bob] {
         assert_holds(&lab.cache(), entry).await;
@@ -35,14 +35,14 @@ async fn a_swapped_reply_is_refused_and_its_connection_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swapped_reply_to_a_put_is_no_answer() {
     let Some(lab) = Lab::start() else { return };
-    let proxy = Proxy::to(lab.port()).await;
-    let cache = cache_on(Connection::open(proxy.url()).unwrap());
+    let proxy = lab.proxy().await;
+    let cache = cache_on(Connection::open(proxy.url(&lab.url())).unwrap());
     let (ann, bob) = (record("ann"), record("ann"));
     given(&cache, &entry(&ann, 1, at(0))).await;
-    proxy.set(Rule::Swap(ann.id.as_bytes().to_vec(), bob.id.as_bytes().to_vec()));
+    swap(&proxy, *ann.id.as_bytes(), *bob.id.as_bytes());
     assert_kind(cache.put_if_newer(entry(&ann, 2, at(0)), LONG).await, ErrorKind::Corrupt);
     given(&cache, &entry(&ann, 3, at(0))).await;
-    assert_eq!(proxy.connections(), 2);
+    assert_eq!(proxy.accepted(), 2);
 }
 
 /// The removal of what was refused arrives after a good entry.
@@ -50,16 +50,16 @@ async fn a_swapped_reply_to_a_put_is_no_answer() {
 async fn a_good_entry_that_was_put_meanwhile_is_not_removed() {
     let Some(lab) = Lab::start() else { return };
     let (record, garbage) = (full("ann"), b"garbage that nobody can read");
-    let mut proxy = Proxy::to(lab.port()).await;
-    let cache = cache_on(Connection::open(proxy.url()).unwrap());
+    let proxy = lab.proxy().await;
+    let cache = cache_on(Connection::open(proxy.url(&lab.url())).unwrap());
     lab.store(record.id, garbage).await;
-    proxy.set(Rule::Hold(garbage.to_vec()));
+    proxy.arm(Fault::Hold, garbage);
     assert_kind(cache.get(record.id).await, ErrorKind::Corrupt);
-    proxy.holds().await;
+    proxy.until_met().await;
     let good = entry(&record, 1, at(0));
     given(&lab.cache(), &good).await;
     let before = lab.calls("eval").await + lab.calls("evalsha").await;
-    proxy.set(Rule::Pass);
+    proxy.disarm();
     eventually("the removal ran", async || {
         lab.calls("eval").await + lab.calls("evalsha").await >= before + 2
     })
@@ -72,19 +72,19 @@ async fn a_good_entry_that_was_put_meanwhile_is_not_removed() {
 async fn an_entry_whose_time_was_put_right_meanwhile_is_not_removed() {
     let Some(lab) = Lab::start() else { return };
     let record = full("ann");
-    let mut proxy = Proxy::to(lab.port()).await;
-    let cache = cache_on(Connection::open(proxy.url()).unwrap());
+    let proxy = lab.proxy().await;
+    let cache = cache_on(Connection::open(proxy.url(&lab.url())).unwrap());
     let good = entry(&record, 1, at(0));
     given(&cache, &good).await;
     let bytes = lab.stored(record.id).await;
     let () = lab.ask(&format!("PERSIST {}", key(record.id))).await;
-    proxy.set(Rule::Hold(bytes.clone()));
+    proxy.arm(Fault::Hold, &bytes);
     assert_kind(cache.get(record.id).await, ErrorKind::Corrupt);
-    proxy.holds().await;
+    proxy.until_met().await;
     given(&lab.cache(), &good).await;
     assert_eq!(lab.stored(record.id).await, bytes);
     let before = lab.calls("eval").await + lab.calls("evalsha").await;
-    proxy.set(Rule::Pass);
+    proxy.disarm();
     eventually("the removal ran", async || {
         lab.calls("eval").await + lab.calls("evalsha").await >= before + 2
     })
@@ -103,15 +103,32 @@ async fn an_entry_that_is_stored_while_it_is_read_is_no_damage() {
             assert!(cache.put_if_newer(brief.clone(), LONG / 2).await.unwrap());
         }
         let () = lab.ask("CONFIG RESETSTAT").await;
-        let mut proxy = Proxy::to(lab.port()).await;
-        let reader = cache_on(Connection::open(proxy.url()).unwrap());
-        proxy.set(Rule::Hold(b"*2\r\n$3\r\nGET\r\n".to_vec()));
+        let proxy = lab.proxy().await;
+        let reader = cache_on(Connection::open(proxy.url(&lab.url())).unwrap());
+        proxy.arm(Fault::Hold, b"*2\r\n$3\r\nGET\r\n");
         let reading = tokio::spawn(async move { reader.get(record.id).await });
-        proxy.holds().await;
+        proxy.until_met().await;
         eventually("the time is asked for", async || lab.calls("pttl").await > 0).await;
         given(&cache, &lasting).await;
-        proxy.set(Rule::Pass);
+        proxy.disarm();
         assert_eq!(reading.await.unwrap().unwrap(), is_there.then(|| lasting.clone()));
         cache.remove(lasting.id).await.unwrap();
     }
+}
+
+/// From the next request for the one on, its connection asks for the other instead, as if the replies to two requests were swapped. Both
+/// are equally long, so that the lengths in front of them stay right.
+fn swap<B: AsRef<[u8]> + Send + 'static>(proxy: &Proxy, from: B, to: B) {
+    assert_eq!(from.as_ref().len(), to.as_ref().len());
+    let asked = from.as_ref().to_vec();
+    proxy.edit_requests(&asked, move |bytes| {
+        let (from, to) = (from.as_ref(), to.as_ref());
+        let mut bytes = bytes.to_vec();
+        for at in 0..bytes.len().saturating_sub(from.len() - 1) {
+            if bytes[at..].starts_with(from) {
+                bytes[at..at + to.len()].copy_from_slice(to);
+            }
+        }
+        bytes
+    });
 }

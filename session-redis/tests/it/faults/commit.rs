@@ -6,14 +6,14 @@ use std::time::Duration;
 use session_conformance::fixtures::{at, full, limit, logged_out, record_at, user};
 use session_core::prelude::*;
 use session_redis::{Connection, RedisStore};
+use session_servers::{Fault, Proxy};
 
 use super::DEADLINE;
 use super::audit::assert_consistent;
 use super::calls::{assert_recovers, assert_transient, assert_works, given, in_time};
 use super::lab::{Lab, Raw, wait_until};
-use super::proxy::{Cut, Proxy};
 
-const CUTS: [Cut; 5] = [Cut::Before, Cut::After, Cut::Half, Cut::Reset, Cut::SlowClose];
+const CUTS: [Fault; 5] = [Fault::Before, Fault::After, Fault::Half, Fault::Reset, Fault::SlowClose];
 
 /// A store that reaches its server through a network that fails, and one that does not.
 struct Paths {
@@ -27,17 +27,17 @@ struct Paths {
 impl Paths {
     async fn open() -> Option<Self> {
         let lab = Lab::start()?;
-        let proxy = Proxy::to(lab.port()).await;
-        let store = lab.store_at(&proxy.url());
+        let proxy = lab.proxy().await;
+        let store = lab.store_at(&proxy.url(&lab.url()));
         assert_works(&store).await;
         Some(Self { proxy, store, direct: lab.store(), raw: lab.raw().await, lab })
     }
 
     /// Makes a call whose connection fails.
-    async fn lose<T>(&self, cut: Cut, what: &str, id: SessionId, call: impl Future<Output = Result<T>>) {
+    async fn lose<T>(&self, cut: Fault, what: &str, id: SessionId, call: impl Future<Output = Result<T>>) {
         self.proxy.arm(cut, id.to_string().as_bytes());
         assert_transient(what, in_time(DEADLINE, what, call).await);
-        self.proxy.assert_met();
+        assert_eq!(self.proxy.met(), 1, "the bytes were never sent");
     }
 
     async fn stored(&self, id: SessionId) -> Option<Arc<SessionRecord>> {
@@ -69,7 +69,7 @@ async fn a_sign_in_whose_answer_is_lost_happened_whole_or_not_at_all() {
         }
         paths.lose(cut, "create", new.id, paths.store.create(Arc::clone(new), Some(&limit))).await;
 
-        let happened = cut != Cut::Before;
+        let happened = cut != Fault::Before;
         assert_eq!(paths.stored(new.id).await.is_some(), happened, "{cut:?}");
         assert_eq!(paths.stored(oldest.id).await.unwrap().ended().is_some(), happened, "{cut:?}");
         assert!(paths.stored(old.id).await.unwrap().ended().is_none());
@@ -88,7 +88,7 @@ async fn a_sign_in_whose_answer_is_lost_happened_whole_or_not_at_all() {
 async fn a_write_whose_answer_is_lost_happened_whole_or_not_at_all() {
     let Some(paths) = Paths::open().await else { return };
     for cut in CUTS {
-        let happened = cut != Cut::Before;
+        let happened = cut != Fault::Before;
         let session = Arc::new(full(&format!("{cut:?}")));
         paths.lose(cut, "create", session.id, paths.store.create(Arc::clone(&session), None)).await;
         assert_eq!(paths.stored(session.id).await.is_some(), happened, "{cut:?}");
@@ -136,9 +136,11 @@ async fn a_read_whose_answer_is_lost_is_no_absence() {
 async fn an_answer_that_never_comes_is_a_timeout_and_the_connection_is_replaced() {
     let Some(mut paths) = Paths::open().await else { return };
     let patience = Duration::from_secs(1);
-    paths.store = paths.lab.store_on(Connection::open(paths.proxy.url()).unwrap().with_timeout(patience));
+    paths.store = paths
+        .lab
+        .store_on(Connection::open(paths.proxy.url(&paths.lab.url())).unwrap().with_timeout(patience));
     let session = given(&paths.store, "dora").await;
-    paths.proxy.arm(Cut::Hush, session.id.to_string().as_bytes());
+    paths.proxy.arm(Fault::Hush, session.id.to_string().as_bytes());
     let (scope, ended) = (EndScope::id(session.id), logged_out(50));
     let call = paths.store.end(&scope, &ended);
     let error = assert_transient("end", in_time(patience, "end", call).await);

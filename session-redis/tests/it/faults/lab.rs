@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, FromRedisValue};
 use session_core::{SessionId, Shard, UserId};
 use session_redis::{Connection, KeyPrefix, RedisStore};
-use session_servers::{Kind, Options, Server};
+use session_servers::{Kind, Options, Proxy, Server};
 
 use super::RECOVERY;
 use crate::support::fresh_prefix;
@@ -39,6 +39,11 @@ impl Lab {
 
     pub(super) fn port(&self) -> u16 {
         self.server.port()
+    }
+
+    /// A network in front of the server.
+    pub(super) async fn proxy(&self) -> Proxy {
+        Proxy::to(self.port()).await.unwrap()
     }
 
     /// Does something to the server.

@@ -15,7 +15,6 @@ mod lab;
 mod load;
 mod memory;
 mod network;
-mod proxy;
 mod refusals;
 mod replies;
 mod sentinel;

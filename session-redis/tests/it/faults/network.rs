@@ -10,13 +10,12 @@ use session_redis::Connection;
 use super::DEADLINE;
 use super::calls::{all_fail, assert_fails, assert_recovers, assert_works, given, in_time};
 use super::lab::{Lab, is_open, wait_until};
-use super::proxy::Proxy;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_swallows_everything_is_an_outage() {
     let Some(lab) = Lab::start() else { return };
-    let proxy = Proxy::to(lab.port()).await;
-    let store = lab.store_at(&proxy.url());
+    let proxy = lab.proxy().await;
+    let store = lab.store_at(&proxy.url(&lab.url()));
     assert_works(&store).await;
     let session = given(&store, "dora").await;
     proxy.freeze();
@@ -35,8 +34,8 @@ async fn a_network_that_swallows_everything_is_an_outage() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_falls_silent_while_nobody_calls_is_replaced() {
     let Some(lab) = Lab::start() else { return };
-    let proxy = Proxy::to(lab.port()).await;
-    let store = lab.store_at(&proxy.url());
+    let proxy = lab.proxy().await;
+    let store = lab.store_at(&proxy.url(&lab.url()));
     let session = given(&store, "dora").await;
     proxy.freeze();
     let took = wait_until("the silence is noticed", async || !is_open(&store)).await;
@@ -49,9 +48,9 @@ async fn a_connection_that_falls_silent_while_nobody_calls_is_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_network_is_slow_and_one_that_is_too_slow_a_timeout() {
     let Some(lab) = Lab::start() else { return };
-    let proxy = Proxy::to(lab.port()).await;
+    let proxy = lab.proxy().await;
     let patience = Duration::from_millis(800);
-    let store = lab.store_on(Connection::open(proxy.url()).unwrap().with_timeout(patience));
+    let store = lab.store_on(Connection::open(proxy.url(&lab.url())).unwrap().with_timeout(patience));
     assert_works(&store).await;
     let session = given(&store, "dora").await;
     let slow = Duration::from_millis(100);

@@ -12,7 +12,6 @@ use super::audit::assert_consistent;
 use super::calls::{CALLS, all_fail, assert_recovers, assert_transient, assert_works, call, given, in_time};
 use super::lab::Lab;
 use super::load::Load;
-use super::proxy::Proxy;
 use super::{DEADLINE, LATE};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,9 +33,9 @@ async fn a_server_that_comes_up_later_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_between_two_attempts_to_connect_fail_at_once() {
     let Some(lab) = Lab::start() else { return };
-    let proxy = Proxy::to(lab.port()).await;
+    let proxy = lab.proxy().await;
     proxy.freeze();
-    let store = lab.store_at(&proxy.url());
+    let store = lab.store_at(&proxy.url(&lab.url()));
     let session = Arc::new(record_at("dora", 0));
     let began = Instant::now();
     let mut at_once = 0;

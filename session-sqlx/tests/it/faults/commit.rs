@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use session_conformance::fixtures::{at, full, limit, logged_out, record_at, user};
 use session_core::prelude::*;
+use session_servers::{Fault, Proxy};
 use session_sqlx::SqlStore;
 
 use super::calls::{assert_transient, assert_works, given, in_time};
 use super::lab::{Lab, Raw, pool_of};
-use super::proxy::{Cut, Proxy};
 use super::target::Target;
 use super::{DEADLINE, RECOVERY, on_each_server};
 
@@ -18,7 +18,7 @@ on_each_server!(
     a_read_whose_answer_is_lost_is_asked_again,
 );
 
-const CUTS: [Cut; 3] = [Cut::Before, Cut::After, Cut::Hush];
+const CUTS: [Fault; 3] = [Fault::Before, Fault::After, Fault::Hush];
 
 /// A store that reaches its server through a network that fails, and one that does not.
 struct Paths<D: Target> {
@@ -32,7 +32,7 @@ struct Paths<D: Target> {
 impl<D: Target> Paths<D> {
     async fn open() -> Option<Self> {
         let mut lab = Lab::<D>::start().await?;
-        let proxy = Proxy::to(lab.server(|server| Ok(server.port()))).await;
+        let proxy = lab.proxy().await;
         let store = lab.store_at(&proxy.url(&lab.url), pool_of(2));
         assert_works(&store).await;
         Some(Self { proxy, store, direct: lab.store(pool_of(2)), watcher: lab.raw().await, _lab: lab })
@@ -40,7 +40,7 @@ impl<D: Target> Paths<D> {
 
     /// Waits until the server knows of the lost connection.
     async fn settle(&mut self) {
-        self.proxy.assert_met();
+        assert_eq!(self.proxy.met(), 1, "the bytes were never sent");
         self.watcher.wait_for(D::IDLE_IN_TRANSACTION, RECOVERY, |open| open == 0).await;
     }
 
@@ -69,7 +69,7 @@ async fn a_sign_in_whose_commit_is_lost_happened_whole_or_not_at_all<D: Target>(
         assert_transient("create", in_time(DEADLINE, "create", created).await);
         paths.settle().await;
 
-        let happened = cut != Cut::Before;
+        let happened = cut != Fault::Before;
         assert_eq!(paths.stored(new.id).await.is_some(), happened, "{cut:?}");
         assert_eq!(paths.stored(oldest.id).await.unwrap().ended().is_some(), happened, "{cut:?}");
         assert!(paths.stored(old.id).await.unwrap().ended().is_none());
@@ -88,7 +88,7 @@ async fn a_sign_in_whose_commit_is_lost_happened_whole_or_not_at_all<D: Target>(
 async fn a_write_whose_answer_is_lost_happened_whole_or_not_at_all<D: Target>() {
     let Some(mut paths) = Paths::<D>::open().await else { return };
     for cut in CUTS {
-        let happened = cut != Cut::Before;
+        let happened = cut != Fault::Before;
         let session = Arc::new(full(&format!("{cut:?}")));
         paths.proxy.arm(cut, session.id.as_bytes());
         let created = paths.store.create(Arc::clone(&session), None);
@@ -131,11 +131,11 @@ async fn a_write_whose_answer_is_lost_happened_whole_or_not_at_all<D: Target>() 
 async fn a_read_whose_answer_is_lost_is_asked_again<D: Target>() {
     let Some(paths) = Paths::<D>::open().await else { return };
     let session = given(&paths.store, "dora").await;
-    for cut in [Cut::Before, Cut::After] {
+    for cut in [Fault::Before, Fault::After] {
         paths.store.load(&[session.id]).await.unwrap();
         paths.proxy.arm(cut, session.id.as_bytes());
         let found = in_time(DEADLINE, "load", paths.store.load(&[session.id])).await.unwrap();
-        paths.proxy.assert_met();
+        assert_eq!(paths.proxy.met(), 1, "the bytes were never sent");
         assert_eq!(found.len(), 1);
     }
 }

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-use session_servers::{Options, Server};
+use session_servers::{Options, Proxy, Server};
 use session_sqlx::{SqlStore, TableName};
 use sqlx::pool::PoolOptions;
 use sqlx::{AssertSqlSafe, Connection, SqlSafeStr};
@@ -63,6 +63,11 @@ impl<D: Target> Lab<D> {
     /// Does something to the server.
     pub(super) fn server<T>(&mut self, act: impl FnOnce(&mut Server) -> session_servers::Result<T>) -> T {
         tokio::task::block_in_place(|| act(self.server.as_mut().unwrap())).unwrap()
+    }
+
+    /// A network in front of the server.
+    pub(super) async fn proxy(&mut self) -> Proxy {
+        Proxy::to(self.server(|server| Ok(server.port()))).await.unwrap()
     }
 
     /// A store on a new pool, which has no connection yet.

@@ -16,7 +16,6 @@ mod load;
 mod network;
 mod pgbouncer;
 mod pool;
-mod proxy;
 mod schema;
 mod server;
 mod sqlite;

@@ -1,0 +1,270 @@
+//! The network that fails, in front of a server that answers each request with the same bytes.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use session_servers::{Fault, Proxy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+
+/// In which what comes has come.
+const MOMENT: Duration = Duration::from_millis(150);
+
+/// A server, and what it was sent.
+struct Echo {
+    proxy: Proxy,
+    heard: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Echo {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Proxy::to(listener.local_addr().unwrap().port()).await.unwrap();
+        let heard = Arc::default();
+        let hearing = Arc::clone(&heard);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(echo(client, Arc::clone(&hearing)));
+            }
+        });
+        Self { proxy, heard }
+    }
+
+    async fn client(&self) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", self.proxy.port())).await.unwrap()
+    }
+
+    /// A client that has been answered.
+    async fn served(&self) -> TcpStream {
+        let mut client = self.client().await;
+        assert_eq!(ask(&mut client, "hello").await, "hello");
+        client
+    }
+
+    fn has_heard(&self, request: &str) -> bool {
+        String::from_utf8_lossy(&self.heard.lock()).contains(request)
+    }
+}
+
+async fn echo(mut client: TcpStream, heard: Arc<Mutex<Vec<u8>>>) {
+    let mut bytes = [0; 1024];
+    while let Ok(read @ 1..) = client.read(&mut bytes).await {
+        heard.lock().extend(&bytes[..read]);
+        if client.write_all(&bytes[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What comes back, or how it ends.
+async fn ask(client: &mut TcpStream, request: &str) -> String {
+    match client.write_all(request.as_bytes()).await {
+        Ok(()) => hear(client).await,
+        Err(error) => error.kind().to_string(),
+    }
+}
+
+async fn hear(client: &mut TcpStream) -> String {
+    let mut bytes = [0; 1024];
+    match timeout(MOMENT, client.read(&mut bytes)).await {
+        Err(_) => "silence".to_owned(),
+        Ok(Ok(0)) => "end".to_owned(),
+        Ok(Ok(read)) => String::from_utf8(bytes[..read].to_vec()).unwrap(),
+        Ok(Err(error)) => error.kind().to_string(),
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_armed_passes() {
+    let echo = Echo::start().await;
+    let (mut one, mut other) = (echo.served().await, echo.served().await);
+    echo.proxy.arm(Fault::After, b"x");
+    assert_eq!((ask(&mut one, "a").await, ask(&mut other, "b").await), ("a".to_owned(), "b".to_owned()));
+    assert_eq!((echo.proxy.accepted(), echo.proxy.met()), (2, 0));
+}
+
+#[tokio::test]
+async fn the_end_of_a_server_is_heard() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::to(listener.local_addr().unwrap().port()).await.unwrap();
+    let mut client = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
+    drop(listener.accept().await.unwrap());
+    assert_eq!(hear(&mut client).await, "end");
+    drop(listener);
+    let mut client = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
+    assert_eq!(hear(&mut client).await, "end", "nobody listens any more");
+}
+
+#[tokio::test]
+async fn each_fault_is_what_it_says() {
+    let reset = ErrorKind::ConnectionReset.to_string();
+    for (fault, first, then, is_heard) in [
+        (Fault::After, "end", "end", true),
+        (Fault::Before, "end", "end", false),
+        (Fault::Deaf, "request", "silence", true),
+        (Fault::Half, "req", "end", true),
+        (Fault::Hold, "re", "silence", false),
+        (Fault::Hush, "silence", "silence", true),
+        (Fault::Reset, &reset, "end", true),
+        (Fault::SlowClose, "end", "end", true),
+    ] {
+        let echo = Echo::start().await;
+        let (mut client, mut other) = (echo.served().await, echo.served().await);
+        echo.proxy.arm(fault, b"quest");
+        assert_eq!(ask(&mut client, "request").await, first, "{fault:?}");
+        assert_eq!(hear(&mut client).await, then, "{fault:?}");
+        assert_eq!((echo.has_heard("request"), echo.proxy.met()), (is_heard, 1), "{fault:?}");
+        let is_writable = client.write_all(b"more").await.is_ok() && {
+            sleep(MOMENT).await;
+            client.write_all(b"more").await.is_ok()
+        };
+        let is_open = matches!(fault, Fault::Deaf | Fault::Hold | Fault::Hush | Fault::SlowClose);
+        assert_eq!(is_writable, is_open, "{fault:?}");
+        assert!(!echo.has_heard("more"), "{fault:?}");
+        // Neither other connections nor other requests are concerned.
+        assert_eq!(ask(&mut other, "request").await, "request", "{fault:?}");
+        echo.served().await;
+    }
+}
+
+#[tokio::test]
+async fn a_fault_can_happen_each_time() {
+    let echo = Echo::start().await;
+    echo.proxy.arm_each(Fault::After, b"again");
+    for round in 1..=3 {
+        let mut client = echo.served().await;
+        assert_eq!((ask(&mut client, "again").await.as_str(), echo.proxy.met()), ("end", round));
+    }
+    echo.proxy.disarm();
+    assert_eq!(ask(&mut echo.client().await, "again").await, "again");
+    assert_eq!(echo.proxy.met(), 3);
+    echo.proxy.arm(Fault::After, b"");
+    assert_eq!(echo.proxy.met(), 0);
+    assert_eq!(ask(&mut echo.client().await, "anything").await, "end");
+}
+
+#[tokio::test]
+async fn what_is_held_goes_on() {
+    let echo = Echo::start().await;
+    let mut client = echo.client().await;
+    // An earlier one is not meant.
+    echo.proxy.disarm();
+    echo.proxy.arm(Fault::Hold, b"that");
+    assert_eq!(ask(&mut client, "this and that").await, "this and ");
+    echo.proxy.until_met().await;
+    assert_eq!(ask(&mut client, " and more").await, "silence");
+    echo.proxy.disarm();
+    let mut rest = [0; 13];
+    client.read_exact(&mut rest).await.unwrap();
+    assert_eq!(&rest, b"that and more");
+}
+
+#[tokio::test]
+async fn requests_and_replies_are_edited_from_the_one_that_is_met_on() {
+    let echo = Echo::start().await;
+    let mut client = echo.served().await;
+    echo.proxy.edit_requests(b"shout", <[u8]>::to_ascii_uppercase);
+    assert_eq!(ask(&mut client, "shout").await, "SHOUT");
+    assert_eq!(ask(&mut client, "hello").await, "HELLO");
+    let mut copies = [2, 1, 0].into_iter();
+    echo.proxy.edit_replies(b"twice", move |bytes| bytes.repeat(copies.next().unwrap()));
+    let mut client = echo.served().await;
+    assert_eq!(ask(&mut client, "twice").await, "twicetwice");
+    assert_eq!(ask(&mut client, "once").await, "once");
+    assert_eq!(ask(&mut client, "never").await, "silence");
+    assert!(echo.has_heard("twiceoncenever"));
+}
+
+#[tokio::test]
+async fn answers_can_be_late() {
+    let echo = Echo::start().await;
+    let mut client = echo.served().await;
+    echo.proxy.delay(MOMENT * 2);
+    let began = Instant::now();
+    assert_eq!(ask(&mut client, "slow").await, "silence");
+    assert_eq!(hear(&mut client).await, "slow");
+    assert!(began.elapsed() >= MOMENT * 2);
+    echo.proxy.delay(Duration::ZERO);
+    assert_eq!(ask(&mut client, "fast").await, "fast");
+}
+
+#[tokio::test]
+async fn a_frozen_network_passes_and_closes_nothing() {
+    let echo = Echo::start().await;
+    let (mut old, mut idle) = (echo.served().await, echo.served().await);
+    echo.proxy.freeze();
+    let mut new = echo.client().await;
+    assert_eq!(
+        (ask(&mut old, "old").await, ask(&mut new, "new").await),
+        ("silence".into(), "silence".into())
+    );
+    echo.proxy.pass_new();
+    for dead in [&mut old, &mut idle, &mut new] {
+        assert_eq!(ask(dead, "dead").await, "silence");
+    }
+    assert!(!echo.has_heard("old") && !echo.has_heard("new") && !echo.has_heard("dead"));
+    let mut alive = echo.served().await;
+    echo.proxy.pass_new();
+    assert_eq!(ask(&mut alive, "alive").await, "alive");
+    echo.proxy.cut();
+    assert_eq!(hear(&mut alive).await, "end");
+    assert_ne!(hear(&mut old).await, "silence");
+}
+
+#[tokio::test]
+async fn a_frozen_network_does_not_tell_that_a_side_has_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::to(listener.local_addr().unwrap().port()).await.unwrap();
+    let mut clients = Vec::new();
+    let mut servers = Vec::new();
+    for _ in 0..2 {
+        clients.push(TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap());
+        servers.push(listener.accept().await.unwrap().0);
+    }
+    proxy.freeze();
+    drop((clients.pop(), servers.remove(0)));
+    assert_eq!(
+        (hear(&mut clients[0]).await, hear(&mut servers[0]).await),
+        ("silence".into(), "silence".into())
+    );
+}
+
+#[tokio::test]
+async fn connections_can_be_cut_and_refused() {
+    let echo = Echo::start().await;
+    let mut client = echo.served().await;
+    echo.proxy.cut();
+    assert_eq!(hear(&mut client).await, "end");
+    let mut client = echo.served().await;
+    echo.proxy.refuse();
+    assert_eq!(hear(&mut client).await, "end");
+    assert_eq!(hear(&mut echo.client().await).await, "end");
+    echo.proxy.pass_new();
+    echo.served().await;
+}
+
+#[tokio::test]
+async fn a_dropped_proxy_is_gone() {
+    let echo = Echo::start().await;
+    let (mut client, port) = (echo.served().await, echo.proxy.port());
+    drop(echo);
+    assert_eq!(hear(&mut client).await, "end");
+    assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_url_names_the_proxy_instead_of_its_server() {
+    let proxy = Proxy::to(61_000).await.unwrap();
+    let url = proxy.url("mongodb://me:secret@127.0.0.1:61000/sessions?directConnection=true");
+    let port = proxy.port();
+    assert_eq!(url, format!("mongodb://me:secret@127.0.0.1:{port}/sessions?directConnection=true"));
+}
+
+#[tokio::test]
+#[should_panic(expected = "does not name port 61000")]
+async fn a_url_of_another_server_is_refused() {
+    let _url = Proxy::to(61_000).await.unwrap().url("redis://127.0.0.1:62000/");
+}
