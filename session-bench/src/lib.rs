@@ -7,6 +7,7 @@
 mod core;
 mod counted;
 mod figure;
+pub mod mongo;
 pub mod redis;
 mod scene;
 pub mod sql;

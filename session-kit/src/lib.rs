@@ -1,9 +1,21 @@
 #![cfg_attr(
-    all(feature = "axum", feature = "memory", feature = "postgres", feature = "redis"),
+    all(
+        feature = "axum",
+        feature = "memory",
+        feature = "mongodb",
+        feature = "postgres",
+        feature = "redis"
+    ),
     doc = include_str!("../README.md")
 )]
 #![cfg_attr(
-    not(all(feature = "axum", feature = "memory", feature = "postgres", feature = "redis")),
+    not(all(
+        feature = "axum",
+        feature = "memory",
+        feature = "mongodb",
+        feature = "postgres",
+        feature = "redis"
+    )),
     doc = "Server-side sessions on the storage that you already run."
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -25,6 +37,12 @@ pub use session_memory::MemoryStore;
 
 #[cfg(feature = "axum")]
 pub use session_axum as axum;
+
+#[cfg(feature = "mongodb")]
+pub use session_mongo as mongodb;
+
+#[cfg(feature = "mongodb")]
+pub use session_mongo::MongoStore;
 
 #[cfg(feature = "redis")]
 pub use session_redis as redis;

@@ -180,20 +180,25 @@ impl MongoStoreBuilder {
             Some(Acknowledgment::Majority) => Durability::Failover,
             _ => Durability::Server,
         };
-        let options = |preference| {
+        // Linearizable is for loads. What else is read decides what is tried, and the write decides.
+        let other = match self.read_concern.level {
+            ReadConcernLevel::Linearizable => ReadConcern::majority(),
+            _ => self.read_concern.clone(),
+        };
+        let options = |preference, concern: &ReadConcern| {
             CollectionOptions::builder()
                 .selection_criteria(SelectionCriteria::ReadPreference(preference))
-                .read_concern(self.read_concern.clone())
+                .read_concern(concern.clone())
                 .write_concern(self.write_concern.clone())
                 .build()
         };
-        let database = &self.database;
-        let turns = format!("{}_turns", self.collection);
+        let primary = |concern| options(ReadPreference::Primary, concern);
+        let (database, name) = (&self.database, &self.collection);
         MongoStore {
-            documents: database.collection_with_options(&self.collection, options(ReadPreference::Primary)),
-            sessions: database.collection_with_options(&self.collection, options(ReadPreference::Primary)),
-            listings: database.collection_with_options(&self.collection, options(self.list_from.clone())),
-            turns: database.collection_with_options(&turns, options(ReadPreference::Primary)),
+            loads: database.collection_with_options(name, primary(&self.read_concern)),
+            sessions: database.collection_with_options(name, primary(&other)),
+            listings: database.collection_with_options(name, options(self.list_from.clone(), &other)),
+            turns: database.collection_with_options(&format!("{name}_turns"), primary(&other)),
             capabilities: Capabilities::new(NAME, durability)
                 .with_concurrent_loads(self.concurrent_loads)
                 .with_max_payload(self.max_payload),

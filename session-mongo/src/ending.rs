@@ -113,7 +113,8 @@ impl MongoStore {
     /// The ids of up to so many documents, as they are stored: that of a damaged one may be none of a session.
     async fn keys(&self, filter: &Document, order: Document, limit: usize) -> Result<Vec<Bson>, Trouble> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let found = self.documents.find(filter.clone()).sort(order).projection(doc! { "_id": 1 });
+        let documents = self.documents();
+        let found = documents.find(filter.clone()).sort(order).projection(doc! { "_id": 1 });
         let found = found.limit(i64::from(limit)).batch_size(limit).await?;
         Ok(found.try_filter_map(async |mut found| Ok(found.remove("_id"))).try_collect().await?)
     }

@@ -19,11 +19,11 @@ use crate::limited::{LimitMethod, Turns};
 #[derive(Clone, Debug)]
 pub struct MongoStore {
     pub(crate) database: Database,
-    /// Reads and writes what decides validity.
-    pub(crate) documents: Collection<Document>,
-    /// The same, for what is read as it lies in the reply.
+    /// The sessions, as loads read them.
+    pub(crate) loads: Collection<RawDocumentBuf>,
+    /// As everything else reads and writes them.
     pub(crate) sessions: Collection<RawDocumentBuf>,
-    /// The same, where listings and statistics may read.
+    /// As listings and statistics read them.
     pub(crate) listings: Collection<RawDocumentBuf>,
     /// One document for each shard, which sign-ins under a limit take turns at.
     pub(crate) turns: Collection<RawDocumentBuf>,
@@ -60,17 +60,22 @@ impl MongoStore {
     }
 
     async fn insert(&self, record: &SessionRecord) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
-        self.documents.insert_one(document::new(record)).await?;
+        self.documents().insert_one(document::new(record)).await?;
         Ok(Vec::new())
+    }
+
+    /// The collection, for documents that we make.
+    pub(crate) fn documents(&self) -> Collection<Document> {
+        self.sessions.clone_with_type()
     }
 
     pub(crate) async fn load_records(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
         if let [id] = ids {
-            let found = self.sessions.find_one(commands::with_id(*id)).await?;
+            let found = self.loads.find_one(commands::with_id(*id)).await?;
             return found.iter().filter_map(|found| loaded(found, ids).transpose()).collect();
         }
         let keys: Vec<_> = ids.iter().copied().map(document::id).collect();
-        let found = all(&self.sessions, commands::with_ids(&keys), keys.len()).await?;
+        let found = all(&self.loads, commands::with_ids(&keys), keys.len()).await?;
         let mut asked = ids.to_vec();
         asked.sort_unstable();
         found.iter().filter_map(|found| loaded(found, &asked).transpose()).collect()

@@ -185,7 +185,7 @@ impl MongoStore {
             "reservation": reservation,
             "deadlineAt": time(record.created_at),
         };
-        match self.documents.insert_one(reserved).await.map_err(Trouble::from) {
+        match self.documents().insert_one(reserved).await.map_err(Trouble::from) {
             Err(trouble) if trouble.is_duplicate() => {}
             result => return result.map(|_| reservation),
         }

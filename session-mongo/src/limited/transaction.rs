@@ -48,7 +48,7 @@ impl MongoStore {
             return Err(Trouble::Overtaken);
         }
         // First, so that an id that is taken is told before anybody is evicted for it.
-        self.documents.insert_one(document::new(&sign_in.record)).session(&mut *session).await?;
+        self.documents().insert_one(document::new(&sign_in.record)).session(&mut *session).await?;
         let surplus = sign_in.surplus(&self.live_within(session, sign_in).await?)?;
         let ended = sign_in.end();
         let change = commands::end(&ended, self.retention);

@@ -1,6 +1,7 @@
 //! Measures the figures that are named, or all, and prints one JSON line for each.
 #![allow(clippy::expect_used, reason = "a benchmark that cannot run stops")]
 
+mod mongo;
 mod redis;
 mod sql;
 
@@ -41,7 +42,7 @@ fn validate_allocations() -> Figure {
 }
 
 fn all() -> impl Iterator<Item = &'static (&'static str, Measure)> {
-    FIGURES.iter().chain(sql::FIGURES).chain(redis::FIGURES)
+    FIGURES.iter().chain(sql::FIGURES).chain(redis::FIGURES).chain(mongo::FIGURES)
 }
 
 fn main() -> ExitCode {
