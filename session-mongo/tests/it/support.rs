@@ -1,6 +1,10 @@
 //! Fresh stores.
 
-use mongodb::Client;
+use std::{env, thread};
+
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
+use mongodb::{Client, Collection, Database};
+use session_core::prelude::*;
 use session_core::{DeviceId, SystemRandom};
 use session_mongo::{MongoStore, MongoStoreBuilder};
 
@@ -11,8 +15,100 @@ pub(crate) async fn fresh(
 ) -> MongoStore {
     let client = Client::with_uri_str(url).await.expect("a connection string");
     let database = client.default_database().expect("a database in the connection string");
-    let name = format!("sessions_{}", DeviceId::mint(&SystemRandom).unwrap()).replace('-', "");
-    let store = settings(MongoStore::builder(database).collection(name)).build().unwrap();
+    let store = settings(MongoStore::builder(database).collection(fresh_name())).build().unwrap();
     store.ensure_indexes().await.unwrap();
     store
+}
+
+fn fresh_name() -> String {
+    format!("sessions_{}", DeviceId::mint(&SystemRandom).unwrap()).replace('-', "")
+}
+
+/// The server of the conformance suite `mongodb`. Without one this prints one line, `skipped ...`, unless `SESSION_TEST_REQUIRE` names
+/// the suite: then the test fails.
+pub(crate) fn server_url() -> Option<String> {
+    const NAME: &str = "mongodb";
+    const VARIABLE: &str = "SESSION_TEST_MONGODB_URL";
+    if let Some(url) = env::var(VARIABLE).ok().filter(|url| !url.is_empty()) {
+        return Some(url);
+    }
+    let required = env::var("SESSION_TEST_REQUIRE").unwrap_or_default();
+    let is_required = required.split(',').map(str::trim).any(|required| [NAME, "all"].contains(&required));
+    assert!(!is_required, "SESSION_TEST_REQUIRE asks for `{NAME}`, but {VARIABLE} is not set");
+    println!("skipped {}: {VARIABLE} is not set", thread::current().name().unwrap_or("a test"));
+    None
+}
+
+/// A place for a store, and the same place without it.
+pub(crate) struct Lab {
+    pub(crate) database: Database,
+    pub(crate) name: String,
+}
+
+impl Lab {
+    /// A place where nothing is yet.
+    pub(crate) async fn empty() -> Option<Self> {
+        let client = Client::with_uri_str(server_url()?).await.unwrap();
+        Some(Self { database: client.default_database().unwrap(), name: fresh_name() })
+    }
+
+    /// A place with the indexes.
+    pub(crate) async fn start() -> Option<(Self, MongoStore)> {
+        let lab = Self::empty().await?;
+        let store = lab.store();
+        store.ensure_indexes().await.unwrap();
+        Some((lab, store))
+    }
+
+    pub(crate) fn builder(&self) -> MongoStoreBuilder {
+        MongoStore::builder(self.database.clone()).collection(&self.name)
+    }
+
+    pub(crate) fn store(&self) -> MongoStore {
+        self.builder().build().unwrap()
+    }
+
+    pub(crate) fn documents(&self) -> Collection<Document> {
+        self.database.collection(&self.name)
+    }
+
+    /// The document with this id, byte by byte.
+    pub(crate) async fn bytes(&self, id: &Bson) -> Vec<u8> {
+        let raw = self.documents().clone_with_type::<RawDocumentBuf>();
+        raw.find_one(doc! { "_id": id.clone() }).await.unwrap().unwrap().into_bytes()
+    }
+
+    /// The document of a session.
+    pub(crate) async fn document(&self, id: SessionId) -> Document {
+        self.documents().find_one(doc! { "_id": key(id) }).await.unwrap().unwrap()
+    }
+
+    /// Puts a document in the place of the one with its id.
+    pub(crate) async fn put(&self, document: &Document) {
+        let same = doc! { "_id": document.get("_id").unwrap().clone() };
+        self.documents().replace_one(same, document).await.unwrap();
+    }
+
+    pub(crate) async fn clear(&self) {
+        self.documents().delete_many(doc! {}).await.unwrap();
+    }
+}
+
+/// An id as the store writes it.
+pub(crate) fn key(id: SessionId) -> Bson {
+    mongodb::bson::Uuid::from_bytes(*id.as_bytes()).into()
+}
+
+/// Creates a session.
+pub(crate) async fn create(store: &MongoStore, record: SessionRecord) -> Arc<SessionRecord> {
+    let record = Arc::new(record);
+    store.create(Arc::clone(&record), None).await.unwrap();
+    record
+}
+
+/// The ids of records, sorted.
+pub(crate) fn ids(records: &[Arc<SessionRecord>]) -> Vec<SessionId> {
+    let mut ids: Vec<_> = records.iter().map(|record| record.id).collect();
+    ids.sort_unstable();
+    ids
 }
