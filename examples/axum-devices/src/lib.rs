@@ -4,7 +4,7 @@
 //!
 //! `cargo run -p axum-devices` serves it on <http://127.0.0.1:3000>. Read [`app()`] first; the pages are plain HTML from the
 //! server, and every change is a form that posts and redirects. Nothing here knows where the sessions live: the program opens a
-//! database or Redis in `store.rs`, the tests keep them in memory.
+//! database or Redis in `store/`, the tests keep them in memory.
 
 mod account;
 mod app;

@@ -92,3 +92,13 @@ async fn a_postgres_that_crashes_signs_nobody_out() {
 async fn a_mysql_that_crashes_signs_nobody_out() {
     story_of_a_crash(Kind::Mysql).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mongodb_that_crashes_signs_nobody_out() {
+    story_of_a_crash(Kind::Mongodb).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mongodb_that_falls_silent_signs_nobody_out() {
+    story(Kind::Mongodb, |server| server.pause().unwrap(), |server| server.resume().unwrap()).await;
+}

@@ -92,7 +92,7 @@ fn server(kind: Kind, variable: &str) -> Option<String> {
     url
 }
 
-/// A table, or a beginning of keys, that nobody else uses, because tests share a server.
+/// A table, a collection, or a beginning of keys, that nobody else uses, because tests share a server.
 fn fresh_name(name: &str) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     format!("shop_{name}_{}_{}", std::process::id(), now.as_nanos())
@@ -128,6 +128,13 @@ async fn sessions_survive_a_restart_on_mysql() {
 }
 
 #[tokio::test]
+async fn sessions_survive_a_restart_on_mongodb() {
+    let Some(url) = server(Kind::Mongodb, "SESSION_TEST_MONGODB_URL") else { return };
+    story(&url, &fresh_name("kill"), Signal::KILL).await;
+    story(&url, &fresh_name("term"), Signal::TERM).await;
+}
+
+#[tokio::test]
 async fn sessions_survive_a_restart_on_redis() {
     let Some(url) = server(Kind::Redis, "SESSION_TEST_REDIS_URL") else { return };
     story(&url, &fresh_name("kill"), Signal::KILL).await;
@@ -143,6 +150,12 @@ async fn two_programs_on_one_file_know_the_same_sessions() {
 #[tokio::test]
 async fn two_programs_on_one_redis_know_the_same_sessions() {
     let Some(url) = server(Kind::Redis, "SESSION_TEST_REDIS_URL") else { return };
+    two_programs(&url, &fresh_name("two")).await;
+}
+
+#[tokio::test]
+async fn two_programs_on_one_mongodb_know_the_same_sessions() {
+    let Some(url) = server(Kind::Mongodb, "SESSION_TEST_MONGODB_URL") else { return };
     two_programs(&url, &fresh_name("two")).await;
 }
 
@@ -233,7 +246,9 @@ async fn the_store_is_named_by_the_option_else_by_either_variable() {
 #[tokio::test]
 async fn a_store_that_cannot_be_used_ends_the_program_with_advice() {
     for (url, advice) in [
-        ("mongodb://ann:secret@localhost", "begins with postgres://"),
+        ("cassandra://ann:secret@localhost", "begins with postgres://"),
+        ("mongodb://ann:secret@localhost", "names no database"),
+        ("mongodb://ann:secret@127.0.0.1:1/shop", "cargo xtask serve mongodb"),
         ("redis://ann:secret@127.0.0.1:1/", "cargo xtask serve redis"),
         ("rediss://ann:secret@127.0.0.1:1/", "without TLS"),
         ("postgres://ann:secret@127.0.0.1:1/shop", "Start the server"),

@@ -14,6 +14,9 @@ use tokio::time::{sleep, timeout};
 /// The longest that anything may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What says under which name the sessions are: one for each family of stores.
+const NAMES: [&str; 3] = ["SESSION_TABLE", "SESSION_COLLECTION", "SESSION_PREFIX"];
+
 /// A running program; it is killed when this is dropped.
 pub(crate) struct Program {
     pub(crate) url: String,
@@ -28,7 +31,7 @@ pub(crate) struct Program {
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_axum-devices"));
     command.args(["--port", "0"]).kill_on_drop(true);
-    for name in ["STORE_URL", "DATABASE_URL", "SESSION_TABLE", "SESSION_PREFIX", "RUST_LOG"] {
+    for name in NAMES.into_iter().chain(["STORE_URL", "DATABASE_URL", "RUST_LOG"]) {
         command.env_remove(name);
     }
     command
@@ -40,10 +43,10 @@ pub(crate) async fn output(mut command: Command) -> Output {
 }
 
 impl Program {
-    /// On a store, where its sessions are under a name: a table, or the beginning of keys.
+    /// On a store, where its sessions are under a name: a table, a collection, or the beginning of keys.
     pub(crate) async fn on(store: impl AsRef<OsStr>, name: &str) -> Self {
         let mut command = command();
-        command.env("STORE_URL", store).env("SESSION_TABLE", name).env("SESSION_PREFIX", name);
+        command.env("STORE_URL", store).envs(NAMES.map(|variable| (variable, name)));
         Self::start(command).await
     }
 

@@ -1,0 +1,116 @@
+//! Redis and Valkey.
+
+use std::error::Error as StdError;
+
+use session_manager::core::ErrorKind;
+use session_redis::redis::{self, IntoConnectionInfo, RedisError};
+use session_redis::{KeyPrefix, RedisStore};
+
+use super::failure::CREDENTIALS;
+use super::{Failure, Opened};
+
+const URL: &str = "redis://ann:password@localhost:6379/0 or redis+unix:///run/redis.sock";
+const SERVER: &str = "Start one with `redis-server`, or one to throw away with `cargo xtask serve redis`, or correct the URL; without \
+                     one, the sessions are in a file";
+const ONE_SERVER: &str = "The shop knows one server, Redis 6.2 or later: name such a one";
+
+/// Nothing has to be made beforehand.
+pub(super) async fn open(url: &str, prefix: &KeyPrefix) -> Result<Opened, Failure> {
+    let address = url.into_connection_info().map_err(|error| match url.split_once(':') {
+        Some(("rediss" | "valkeys", _)) => Failure::RedisTls,
+        _ => Failure::Url { cause: error.to_string(), like: URL },
+    })?;
+    let mut place = format!("Redis at {}", address.addr());
+    if address.redis_settings().db() != 0 {
+        place = format!("{place}, database {}", address.redis_settings().db());
+    }
+    let checked = async {
+        let connection = session_redis::Connection::open(address)?;
+        connection.check().await?;
+        RedisStore::builder(connection).prefix(prefix.clone()).build()
+    };
+    match checked.await {
+        Ok(store) => Ok(Opened::at(format!("{place}, keys {prefix}:*"), store)),
+        Err(error) => {
+            let otherwise = if error.kind() == ErrorKind::Unsupported { ONE_SERVER } else { SERVER };
+            Err(Failure::database(place, &error, otherwise))
+        }
+    }
+}
+
+pub(super) fn is_drivers(error: &(dyn StdError + 'static)) -> bool {
+    error.is::<RedisError>()
+}
+
+pub(super) fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
+    let error = error.downcast_ref::<RedisError>()?;
+    let asks_who = matches!(error.code(), Some("NOAUTH" | "WRONGPASS"));
+    (asks_who || error.kind() == redis::ErrorKind::AuthenticationFailed).then_some(CREDENTIALS)
+}
+
+#[cfg(test)]
+mod tests {
+    use session_servers::{Kind, Options, RedisCluster, Server};
+
+    use super::super::testing::{closed_port, failure, named};
+    use super::super::{Choice, open};
+
+    #[tokio::test]
+    async fn a_redis_that_is_not_there_is_told_without_the_password() {
+        let port = closed_port();
+        for scheme in ["redis", "valkey"] {
+            let told = failure(&format!("{scheme}://ann:secret@127.0.0.1:{port}/2")).await;
+            assert!(told.contains(&format!("Redis at 127.0.0.1:{port}, database 2")), "{told}");
+            assert!(told.contains("`cargo xtask serve redis`") && !told.contains("secret"), "{told}");
+        }
+        let told = failure("redis+unix:///no/such/folder/redis.sock?pass=secret").await;
+        assert!(told.contains("Redis at /no/such/folder/redis.sock") && !told.contains("secret"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn redis_with_tls_is_refused_with_a_way_out() {
+        for scheme in ["rediss", "valkeys"] {
+            let told = failure(&format!("{scheme}://ann:secret@localhost")).await;
+            assert!(told.contains("without TLS") && told.contains("redis://"), "{told}");
+            assert!(!told.contains("secret"), "{told}");
+        }
+    }
+
+    /// Starts a Redis of its own, unless there is none and none is required.
+    fn redis(settings: &[&str]) -> Option<Server> {
+        let settings = Options::default().with_settings(settings.iter().copied());
+        Server::for_test(Kind::Redis, &settings).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_password_that_redis_refuses_is_told_as_that() {
+        let Some(server) = redis(&["--requirepass", "open"]) else { return };
+        for user in ["", ":secret@", "ann:secret@"] {
+            let told = failure(&format!("redis://{user}127.0.0.1:{}/", server.port())).await;
+            assert!(told.contains("Correct the user and the password"), "{user}: {told}");
+            assert!(!told.contains("secret"), "{user}: {told}");
+        }
+        open(&named(&format!("redis://:open@127.0.0.1:{}/", server.port()))).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_node_of_a_redis_cluster_is_refused_with_advice() {
+        let Some(cluster) = RedisCluster::for_test(0, &Options::default()).unwrap() else { return };
+        let told = failure(&cluster.nodes()[0].url()).await;
+        assert!(told.contains("a node of a cluster") && told.contains("The shop knows one server"), "{told}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_redis_is_named_with_its_keys_and_without_its_password() {
+        let Some(server) = redis(&["--requirepass", "secret"]) else { return };
+        let opened = open(&named(&format!("redis://:secret@127.0.0.1:{}/", server.port()))).await.unwrap();
+        let place = format!("Redis at 127.0.0.1:{}, keys session-kit:*", server.port());
+        assert_eq!((opened.place, opened.steps), (place, vec![]));
+
+        let socket = server.socket().unwrap();
+        let url = format!("redis+unix://{}?db=1&pass=secret", socket.display());
+        let chosen = Choice { prefix: "shop".parse().unwrap(), ..named(&url) };
+        let place = format!("Redis at {}, database 1, keys shop:*", socket.display());
+        assert_eq!(open(&chosen).await.unwrap().place, place);
+    }
+}
