@@ -42,7 +42,8 @@ fn deadline(expires_at: Bson, last_seen_at: Bson, idle_timeout: Bson) -> Documen
 
 /// Changes a document to one with these fields replaced, then these computed from what was there.
 fn changed(replaced: Document, computed: Document) -> Vec<Document> {
-    vec![doc! { "$replaceWith": { "$mergeObjects": ["$$ROOT", literal(replaced), computed] } }]
+    let replaced = replaced.into_iter().map(|(field, value)| (field, literal(value).into()));
+    vec![doc! { "$set": replaced.chain(computed).collect::<Document>() }]
 }
 
 /// An active session of a revision.
@@ -66,7 +67,8 @@ pub(crate) fn save(record: &SessionRecord, next: Revision) -> Vec<Document> {
     changed(replaced, computed)
 }
 
-/// One statement of the command `update` that moves a sighting forward.
+/// One statement of the command `update` that moves a sighting forward. Not of a document whose deadline cannot be computed: it would get
+/// one that no sweep finds, or fail, and keep the others of the batch waiting.
 pub(crate) fn touch(touch: &Touch) -> Document {
     let Touch { id: session, last_seen_at, last_client, .. } = touch;
     let at = time(*last_seen_at);
@@ -75,6 +77,8 @@ pub(crate) fn touch(touch: &Touch) -> Document {
         "state": ACTIVE,
         "lastSeenAt": { "$lt": at.clone() },
         "deadlineAt": { "$gt": at.clone() },
+        "expiresAt": { "$type": "date" },
+        "idleTimeout": { "$type": ["long", "null"] },
     };
     doc! { "q": accepts, "u": seen(&at, last_client) }
 }
@@ -163,6 +167,8 @@ pub(crate) fn end_by_deadline(retention: Duration) -> Vec<Document> {
 fn end_with(end: Document, retention: Duration) -> Vec<Document> {
     let mut replaced = document::cleared();
     replaced.insert("state", ENDED);
+    // As an expression, because the fields of a document would be set within what a damaged one has there.
+    let end = doc! { "$mergeObjects": [end] };
     let computed = doc! { "revision": next_revision(), "end": end, "purgeAt": server_time_in(retention) };
     changed(replaced, computed)
 }

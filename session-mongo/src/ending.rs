@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
+use mongodb::bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::options::ReturnDocument;
 use session_core::limits::MAX_BATCH;
 use session_core::prelude::*;
@@ -101,9 +101,14 @@ impl MongoStore {
         change: &[Document],
     ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
         let change_one = async |key: Bson| {
-            let filter = and(doc! { "_id": key }, filter.clone());
+            let filter = and(doc! { "_id": &key }, filter.clone());
             let update = self.sessions.find_one_and_update(filter, change.to_vec());
-            update.return_document(ReturnDocument::After).await
+            let found = update.return_document(ReturnDocument::After).await?;
+            // The reply to another question would tell the end of somebody else's session.
+            match found {
+                Some(found) if !has_key(&found, &key) => Err(Trouble::strange("end")),
+                found => Ok(found),
+            }
         };
         let changed = stream::iter(keys).map(change_one).buffer_unordered(AT_ONCE);
         let changed: Vec<Option<RawDocumentBuf>> = changed.try_collect().await?;
@@ -164,4 +169,9 @@ impl MongoStore {
             Step::Delete => self.sessions.delete_many(filter).await?.deleted_count,
         })
     }
+}
+
+fn has_key(document: &RawDocument, key: &Bson) -> bool {
+    let found = document.get("_id").ok().flatten();
+    found.and_then(|found| Bson::try_from(found).ok()).as_ref() == Some(key)
 }

@@ -52,8 +52,8 @@
 //! | `secret`, `refresh`, `data` | binary or null | hashes, never a secret; and what the application keeps |
 //!
 //! Fields that are not in this list are yours: they stay as they are. A second collection, `sessions_turns`, has at most 1,024 small documents,
-//! at which sign-ins under a limit take turns. What to do with a field that is not what it should be is nobody's guess: such a document is
-//! [`Corrupt`](session_core::ErrorKind::Corrupt), and left alone until somebody ends it.
+//! at which sign-ins under a limit take turns. A document with a field that is not what it should be is [`Corrupt`](session_core::ErrorKind::Corrupt), and left
+//! alone. An end and a sweep end it with the others, if it says that it is active: it does not come back to life once it is repaired.
 //!
 //! # Indexes
 //! | index | on | for |
@@ -82,9 +82,12 @@
 //!
 //! # Time limits
 //! A store reads no clock. The caller's deadline ends a call by dropping its future, which the manager does. Without one, the client's
-//! `serverSelectionTimeoutMS` (30 s) bounds the wait for a primary. Sign-ins under a limit go on for up to 10 s after their caller left, so that they
-//! do not leave half of a transaction behind. A process that dies within one keeps others of its shard waiting for as long as the
-//! server's `transactionLifetimeLimitSeconds` says (60).
+//! `serverSelectionTimeoutMS` (30 s) bounds the wait for a primary, and a sign-in under a limit takes 10 s at most. It goes on for a second after
+//! its caller left, so that it comes to its end on a server that answers. A process that dies within a transaction keeps others of its
+//! shard waiting for as long as the server's `transactionLifetimeLimitSeconds` says (60).
+//!
+//! The driver notices a network that swallows everything after `heartbeatFrequencyMS` and `connectTimeoutMS`, which are 10 s each. Until then
+//! calls meet dead connections, also if the network is back. Shorter ones in the connection string shorten that.
 //!
 //! # Errors
 //! | what happens | kind |

@@ -90,7 +90,7 @@ impl MongoStore {
 
     /// Says why a record was not replaced.
     async fn not_replaced(&self, id: SessionId) -> Result<Trouble, Trouble> {
-        let shown = doc! { "state": 1, "end": 1, "revision": 1 };
+        let shown = doc! { "state": 1, "end": 1, "revision": 1, "reservation": 1 };
         let Some(found) = self.sessions.find_one(commands::with_id(id)).projection(shown).await? else {
             return Ok(Error::not_found(NAME, "update").into());
         };

@@ -191,8 +191,9 @@ impl MongoStore {
         }
         let found = self.sessions.find_one(commands::with_id(record.id)).read_concern(ReadConcern::local());
         let found = found.await?.ok_or(Trouble::Overtaken)?;
+        // What cannot be read is there, too.
         let already = || Error::already_exists(NAME, "create").into();
-        document::read_reservation(&found)?.ok_or_else(already)
+        document::read_reservation(&found).ok().flatten().ok_or_else(already)
     }
 
     async fn give_up(&self, id: SessionId, reservation: ObjectId) -> Result<(), Trouble> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 use session_core::Shard;
 use session_core::prelude::*;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use crate::document::Part;
 use crate::error::{NAME, Trouble};
@@ -25,8 +25,12 @@ const ATTEMPTS: u32 = 50;
 /// Longest pause between two attempts, in milliseconds.
 const LONGEST_PAUSE: u64 = 40;
 
-/// How long a sign-in goes on that nobody waits for any more.
+/// How long a sign-in takes at most.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an attempt goes on after its caller left: enough to come to its end on a server that answers. On one that does not, it would
+/// keep a connection from everybody else.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How a sign-in under a limit is one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -128,20 +132,31 @@ impl MongoStore {
         let sign_in = SignIn { record, user, limit };
         let turn = self.local_turns.take(sign_in.shard()).await;
         let store = self.clone();
+        let (answer, _caller) = watch::channel(());
         let task = tokio::spawn(async move {
-            let created = tokio::time::timeout(PATIENCE, store.sign_in(method, &sign_in)).await;
+            let late = async {
+                tokio::select! {
+                    () = tokio::time::sleep(PATIENCE) => {}
+                    () = async { answer.closed().await; tokio::time::sleep(GRACE).await } => {}
+                }
+            };
+            let created = tokio::select! {
+                created = store.sign_in(method, &sign_in, &answer) => Some(created),
+                () = late => None,
+            };
             drop(turn);
             created
         });
         let stopped = || Error::unavailable(NAME, "create").with_detail("the runtime is shutting down");
         let late = || Error::timeout(NAME, "create").with_detail("no answer in time");
-        task.await.map_err(|_| stopped())?.map_err(|_| late())?
+        task.await.map_err(|_| stopped())?.ok_or_else(late)?
     }
 
     async fn sign_in(
         &self,
         method: LimitMethod,
         sign_in: &SignIn,
+        caller: &watch::Sender<()>,
     ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
         let mut attempt = 1;
         loop {
@@ -152,6 +167,10 @@ impl MongoStore {
             match result {
                 Err(trouble) if trouble.is_worth_another_attempt() && attempt < ATTEMPTS => {
                     pause(attempt).await;
+                    // What was begun is brought to its end, but nothing begins for a caller who has left.
+                    if caller.is_closed() {
+                        return Err(trouble);
+                    }
                     attempt += 1;
                 }
                 result => return result,

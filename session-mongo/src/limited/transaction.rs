@@ -11,14 +11,22 @@ use session_core::limits::MAX_BATCH;
 use session_core::prelude::*;
 
 use super::compare_and_set::Announcement;
-use super::{SignIn, turn_of};
+use super::{PATIENCE, SignIn, turn_of};
 use crate::commands;
 use crate::document;
-use crate::error::Trouble;
+use crate::error::{NAME, Trouble};
 use crate::store::MongoStore;
 
 /// How often a commit is sent whose outcome stays unknown.
 const COMMITS: usize = 3;
+
+/// What a transaction has come to before it ends.
+enum Within {
+    /// Nothing: somebody else's announcement comes first.
+    Announced(Box<Announcement>),
+    /// The session, and the end of these.
+    SignedIn(Vec<Arc<SessionRecord>>),
+}
 
 impl MongoStore {
     pub(super) async fn in_transaction(&self, sign_in: &SignIn) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
@@ -26,30 +34,29 @@ impl MongoStore {
         let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
         let begin = session.start_transaction().read_concern(ReadConcern::snapshot());
         begin.write_concern(self.write_concern.clone()).selection_criteria(primary).await?;
-        match self.within(&mut session, sign_in).await {
-            Ok(evicted) => commit(&mut session).await.map(|()| evicted),
-            Err(trouble) => {
-                // Now and not whenever the driver comes to it: until then, what it wrote keeps others waiting. If it fails, the server's
-                // own limit ends it.
-                drop(session.abort_transaction().await);
-                Err(trouble)
-            }
+        let within = self.within(&mut session, sign_in).await;
+        if let Ok(Within::SignedIn(evicted)) = within {
+            return in_own_task(commit(session)).await?.map(|()| evicted);
         }
+        // Now and not whenever the driver comes to it: until then, what it wrote keeps others waiting. If it fails, the server's own limit
+        // ends it.
+        drop(in_own_task(async move { session.abort_transaction().await }).await?);
+        if let Within::Announced(announcement) = within? {
+            announcement.carry_out().await?;
+        }
+        Err(Trouble::Overtaken)
     }
 
-    async fn within(
-        &self,
-        session: &mut ClientSession,
-        sign_in: &SignIn,
-    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+    async fn within(&self, session: &mut ClientSession, sign_in: &SignIn) -> Result<Within, Trouble> {
+        // First, because a driver whose first command is dropped does not end the transaction, and a read locks nothing. If anybody signs
+        // in after it, the turn has changed since, and the transaction fails there.
+        let live = self.live_within(session, sign_in).await?;
         if let Some(announcement) = self.take_turn(session, sign_in).await? {
-            drop(session.abort_transaction().await);
-            announcement.carry_out().await?;
-            return Err(Trouble::Overtaken);
+            return Ok(Within::Announced(Box::new(announcement)));
         }
-        // First, so that an id that is taken is told before anybody is evicted for it.
+        // Before the count, so that an id that is taken is told before anybody is evicted for it.
         self.documents().insert_one(document::new(&sign_in.record)).session(&mut *session).await?;
-        let surplus = sign_in.surplus(&self.live_within(session, sign_in).await?)?;
+        let surplus = sign_in.surplus(&live)?;
         let ended = sign_in.end();
         let change = commands::end(&ended, self.retention);
         for batch in surplus.chunks(MAX_BATCH) {
@@ -58,7 +65,8 @@ impl MongoStore {
             self.sessions.update_many(filter, change.clone()).session(&mut *session).await?;
         }
         // As they now are: had anybody changed one since they were read, the transaction would fail.
-        Ok(surplus.iter().map(|record| Arc::new((**record).clone().into_ended(ended.clone()))).collect())
+        let evicted = surplus.iter().map(|record| Arc::new((**record).clone().into_ended(ended.clone())));
+        Ok(Within::SignedIn(evicted.collect()))
     }
 
     /// Writes to the document of the shard, which conflicts with every other sign-in there. Returns what somebody announced and has not
@@ -90,7 +98,16 @@ impl MongoStore {
     }
 }
 
-async fn commit(session: &mut ClientSession) -> Result<(), Trouble> {
+/// The end of a transaction goes on if nobody waits for it any more: once it has begun, the driver does not send another. Not for ever, because
+/// it has a connection.
+async fn in_own_task<T: Send + 'static>(end: impl Future<Output = T> + Send + 'static) -> Result<T, Trouble> {
+    let stopped = |_| Error::unavailable(NAME, "create").with_detail("the runtime is shutting down");
+    let late = |_| Error::timeout(NAME, "create").with_detail("no answer in time");
+    let ended = tokio::spawn(tokio::time::timeout(PATIENCE, end)).await.map_err(stopped)?;
+    Ok(ended.map_err(late)?)
+}
+
+async fn commit(mut session: ClientSession) -> Result<(), Trouble> {
     let mut commits = 1;
     loop {
         match session.commit_transaction().await.map_err(Trouble::from) {

@@ -1,7 +1,13 @@
 //! The conformance suite on MongoDB, and what is special to it.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
+mod damage;
+mod faults;
+mod indexes;
+mod plans;
+mod settings;
 mod support;
+mod values;
 
 mod conformance {
     use session_mongo::LimitMethod;

@@ -20,7 +20,7 @@ pub(crate) async fn fresh(
     store
 }
 
-fn fresh_name() -> String {
+pub(crate) fn fresh_name() -> String {
     format!("sessions_{}", DeviceId::mint(&SystemRandom).unwrap()).replace('-', "")
 }
 

@@ -1,0 +1,235 @@
+//! Everything that can be wrong with one field of a document.
+
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, DateTime, Document, Timestamp, doc};
+use session_conformance::fixtures::{at, user};
+
+/// A document that is damaged in one place.
+pub(super) struct Damage {
+    /// The field, with dots.
+    pub(super) field: String,
+    /// What it is now.
+    pub(super) what: String,
+    pub(super) document: Document,
+}
+
+impl Damage {
+    fn new(field: impl Into<String>, what: impl Into<String>, document: Document) -> Self {
+        Self { field: field.into(), what: what.into(), document }
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("{}: {}", self.field, self.what)
+    }
+
+    /// Whether a listing does not read the field.
+    pub(super) fn is_hidden(&self) -> bool {
+        ["secret", "refresh", "data"].contains(&self.field.as_str())
+    }
+
+    fn is_damage(&self) -> bool {
+        !may_be(&self.field, &self.what, is_ended(&self.document))
+    }
+}
+
+fn is_ended(document: &Document) -> bool {
+    document.get_str("state").is_ok_and(|state| state == "ended")
+}
+
+/// What is no damage. Whatever is not listed here is one.
+fn may_be(field: &str, what: &str, is_ended: bool) -> bool {
+    match field {
+        // Only the server reads it.
+        "purgeAt" => true,
+        "userId" | "username" | "credentialVersion" | "secret" | "refresh" | "deviceId" | "label" => {
+            what == "null"
+        }
+        // The deadline of an active session says that there is one.
+        "idleTimeout" => is_ended && what == "null",
+        // Descriptions have what is known.
+        _ => (field.starts_with("client.") || field.starts_with("lastClient.")) && what == "missing",
+    }
+}
+
+/// Every field missing and with every other type, at every depth, except for the id; and values that no session has.
+pub(super) fn damages(stored: &Document) -> Vec<Damage> {
+    let all = retyped(stored, "").into_iter().chain(revalued(stored));
+    all.filter(|damage| damage.field != "_id" && damage.is_damage()).collect()
+}
+
+fn types() -> [(&'static str, Bson); 14] {
+    let binary = |subtype| Bson::Binary(Binary { subtype, bytes: vec![7; 16] });
+    [
+        ("null", Bson::Null),
+        ("a text", "x".into()),
+        ("an int", Bson::Int32(1)),
+        ("a long", Bson::Int64(1)),
+        ("a double", Bson::Double(1.0)),
+        ("a boolean", Bson::Boolean(true)),
+        ("a date", Bson::DateTime(DateTime::from_millis(at(1).as_millis()))),
+        ("a timestamp", Bson::Timestamp(Timestamp { time: 1_900_000_000, increment: 1 })),
+        ("an array", Bson::Array(vec![Bson::Int32(1)])),
+        ("a document", doc! { "x": 1 }.into()),
+        ("binary", binary(BinarySubtype::Generic)),
+        ("a UUID", binary(BinarySubtype::Uuid)),
+        ("an object id", ObjectId::from_bytes([7; 12]).into()),
+        ("the largest key", Bson::MaxKey),
+    ]
+}
+
+fn is_same_type(one: &Bson, other: &Bson) -> bool {
+    let subtype = |value: &Bson| match value {
+        Bson::Binary(binary) => Some(binary.subtype),
+        _ => None,
+    };
+    one.element_type() == other.element_type() && subtype(one) == subtype(other)
+}
+
+fn retyped(stored: &Document, within: &str) -> Vec<Damage> {
+    let mut all = Vec::new();
+    for (name, value) in stored {
+        let field = if within.is_empty() { name.clone() } else { format!("{within}.{name}") };
+        let mut without = stored.clone();
+        without.remove(name);
+        all.push(Damage::new(field.clone(), "missing", without));
+        for (field, what, value) in values_of(value, &field) {
+            let mut with = stored.clone();
+            with.insert(name.clone(), value);
+            all.push(Damage::new(field, what, with));
+        }
+    }
+    all
+}
+
+/// What the value of a field can become.
+fn values_of(value: &Bson, field: &str) -> Vec<(String, String, Bson)> {
+    // Inside, one that cannot be read is as good as the other.
+    let some = if field.contains('.') { 5 } else { usize::MAX };
+    let others = types().into_iter().filter(|(_, other)| !is_same_type(value, other)).take(some);
+    let mut all: Vec<_> = others.map(|(what, other)| (field.to_owned(), what.to_owned(), other)).collect();
+    match value {
+        Bson::Document(document) => {
+            let inner = retyped(document, field).into_iter();
+            all.extend(inner.map(|damage| (damage.field, damage.what, damage.document.into())));
+        }
+        Bson::Array(values) => {
+            for (index, value) in values.iter().enumerate() {
+                let inner = values_of(value, &format!("{field}.{index}")).into_iter();
+                all.extend(inner.map(|(field, what, value)| {
+                    let mut values = values.clone();
+                    values[index] = value;
+                    (field, what, values.into())
+                }));
+            }
+        }
+        _ => {}
+    }
+    all
+}
+
+/// Fields of the right type, with what no session has in them.
+fn revalued(stored: &Document) -> Vec<Damage> {
+    let state = if is_ended(stored) { no_values_of_ended() } else { no_values_of_active(stored) };
+    let all = state.into_iter().chain(no_values());
+    all.map(|(field, what, value)| {
+        let mut document = stored.clone();
+        set(&mut document, field, value);
+        Damage::new(field, what, document)
+    })
+    .collect()
+}
+
+fn set(document: &mut Document, field: &str, value: Bson) {
+    let Some((outer, inner)) = field.split_once('.') else {
+        document.insert(field, value);
+        return;
+    };
+    match document.get_mut(outer).unwrap() {
+        Bson::Document(document) => set(document, inner, value),
+        Bson::Array(values) => {
+            let (index, inner) = inner.split_once('.').unwrap();
+            set(values[index.parse::<usize>().unwrap()].as_document_mut().unwrap(), inner, value);
+        }
+        other => panic!("{outer} is {other}"),
+    }
+}
+
+fn date(millis: i64) -> Bson {
+    Bson::DateTime(DateTime::from_millis(millis))
+}
+
+fn binary(bytes: &[u8]) -> Bson {
+    Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes: bytes.to_vec() })
+}
+
+/// Somebody whose sessions have other ids than Ann's.
+fn stranger() -> String {
+    let ann = user("ann").shard();
+    let mut names = (0..).map(|number| format!("stranger-{number}"));
+    names.find(|name| user(name).shard() != ann).unwrap()
+}
+
+type NoValue = (&'static str, &'static str, Bson);
+
+/// Of any session.
+fn no_values() -> Vec<NoValue> {
+    let short = Bson::Binary(Binary { subtype: BinarySubtype::Uuid, bytes: vec![7; 15] });
+    let many = vec![Bson::Document(doc! { "method": "password", "at": date(at(0).as_millis()) }); 100];
+    vec![
+        ("format", "of a newer version", Bson::Int32(2)),
+        ("format", "of no version", Bson::Int32(0)),
+        ("state", "an unknown one", "revoked".into()),
+        ("state", "an empty one", "".into()),
+        ("state", "in capitals", "Active".into()),
+        ("kind", "unknown", "robot".into()),
+        ("revision", "zero", Bson::Int64(0)),
+        ("revision", "negative", Bson::Int64(-3)),
+        ("credentialVersion", "negative", Bson::Int64(-1)),
+        ("expiresAt", "before its beginning", date(at(0).as_millis() - 1)),
+        ("expiresAt", "in ten years", date(at(0).as_millis() + 315_360_000_000)),
+        ("lastSeenAt", "before its beginning", date(at(0).as_millis() - 1)),
+        ("idleTimeout", "negative", Bson::Int64(-5)),
+        ("userId", "empty", "".into()),
+        ("userId", "of another shard", stranger().into()),
+        ("userId", "too long", "x".repeat(256).into()),
+        ("username", "empty", "".into()),
+        ("username", "too long", "x".repeat(256).into()),
+        ("label", "empty", "".into()),
+        ("label", "too long", "x".repeat(101).into()),
+        ("deviceId", "too short", short),
+        ("secret", "cut", binary(&[1, 0, 5])),
+        ("secret", "of an unknown layout", binary(&[&[0x63, 0][..], &[7; 36]].concat())),
+        ("refresh", "cut", binary(&[1])),
+        ("auth", "too many", Bson::Array(many)),
+        ("auth.0.method", "empty", "".into()),
+        ("client.ip", "no address", "nowhere".into()),
+        ("client.device.kind", "unknown", "toaster".into()),
+        ("client.geo.countryCode", "in lower case", "de".into()),
+        ("lastClient.ip", "no address", "300.1.1.1".into()),
+        ("lastClient.countryCode", "in lower case", "de".into()),
+    ]
+}
+
+fn no_values_of_active(stored: &Document) -> Vec<NoValue> {
+    let deadline = stored.get_datetime("deadlineAt").unwrap().timestamp_millis();
+    let end = doc! { "reason": "logged_out", "at": date(at(1).as_millis()), "by": "system" };
+    vec![
+        ("state", "ended without an end", "ended".into()),
+        ("end", "of an active session", end.into()),
+        ("deadlineAt", "too late", date(deadline + 1)),
+        ("deadlineAt", "too early", date(deadline - 1)),
+        ("lastSeenAt", "not that of the deadline", date(at(5).as_millis())),
+        ("idleTimeout", "not that of the deadline", Bson::Int64(1_800_002)),
+    ]
+}
+
+fn no_values_of_ended() -> Vec<NoValue> {
+    vec![
+        ("state", "active after an end", "active".into()),
+        ("end.reason", "unknown", "bored".into()),
+        ("end.by", "unknown", "robot".into()),
+        ("data", "left", binary(&[1])),
+        ("deadlineAt", "left", date(at(1_800_001).as_millis())),
+    ]
+}

@@ -1,0 +1,195 @@
+//! Sign-ins by compare-and-set whose authors die half-way, come back, or meet others that use transactions.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use session_conformance::fixtures::{at, limit, logged_out, record_at, user};
+use session_core::prelude::*;
+use session_mongo::{LimitMethod, MongoStore};
+use session_servers::Fault;
+use tokio::task::JoinSet;
+
+use super::calls::{assert_transient, assert_works, in_time};
+use super::commit::Paths;
+use super::lab::Lab;
+use super::{DEADLINE, RECOVERY, cases};
+
+cases!(
+    what_a_dead_author_announced_is_carried_out_by_the_next_sign_in,
+    an_author_who_died_before_announcing_has_done_nothing,
+    an_author_who_comes_back_late_changes_nothing,
+    both_methods_side_by_side_never_exceed_the_limit,
+);
+
+/// Most live sessions of a user.
+const MAX: u32 = 2;
+
+/// In the command that announces, and in the one that carries it out.
+const ANNOUNCES: &[u8] = b"surplus\0";
+const CARRIES_OUT: &[u8] = b"signIn\0";
+
+const METHODS: [LimitMethod; 2] = [LimitMethod::CompareAndSet, LimitMethod::Transaction];
+
+async fn sign_in(store: &MongoStore, session: &Arc<SessionRecord>) -> Result<Vec<SessionId>> {
+    let limit = limit(MAX, OnExceed::EndOldest, 500);
+    let evicted = store.create(Arc::clone(session), Some(&limit)).await?;
+    Ok(evicted.iter().map(|record| record.id).collect())
+}
+
+async fn live(store: &MongoStore, name: &str) -> Vec<SessionId> {
+    let query = ListQuery::default().with_user(user(name)).with_state(StateFilter::Live(at(500)));
+    let mut page = store.list(&query).await.unwrap().records;
+    page.reverse();
+    page.iter().map(|record| record.id).collect()
+}
+
+/// The first sessions of somebody, as many as the limit allows, and two more that are not stored.
+async fn given_full(store: &MongoStore, name: &str) -> [Arc<SessionRecord>; 4] {
+    let records = [0, 1, 2, 3].map(|millis| Arc::new(record_at(name, millis)));
+    for session in &records[..MAX as usize] {
+        sign_in(store, session).await.unwrap();
+    }
+    records
+}
+
+/// Whether it died before it began to carry it out, or before it heard of it.
+async fn what_a_dead_author_announced_is_carried_out_by_the_next_sign_in() {
+    let Some(paths) = Paths::open().await else { return };
+    let deaths = [(Fault::After, ANNOUNCES), (Fault::Before, CARRIES_OUT), (Fault::After, CARRIES_OUT)];
+    for (number, (fault, point)) in deaths.into_iter().enumerate() {
+        for method in METHODS {
+            let name = format!("{number} {method:?}");
+            let next = paths.direct.by(method);
+            let [oldest, old, new, last] = given_full(next, &name).await;
+            paths.proxy.arm_each(fault, point);
+            let died = in_time(DEADLINE, "create", sign_in(&paths.stores.turns, &new)).await;
+            assert_transient(&name, died);
+            assert!(paths.proxy.met() > 0);
+            paths.proxy.refuse();
+
+            let is_done = fault == Fault::After && point == CARRIES_OUT;
+            let expected = if is_done { [old.id, new.id] } else { [oldest.id, old.id] };
+            assert_eq!(live(next, &name).await, expected, "{name}");
+            let evicted = in_time(RECOVERY, "create", sign_in(next, &last)).await.unwrap();
+            assert_eq!(evicted, [old.id], "{name}: the oldest was evicted by the dead");
+            assert_eq!(live(next, &name).await, [new.id, last.id], "{name}");
+            assert_eq!(sign_in(next, &new).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+
+            paths.proxy.disarm();
+            paths.proxy.pass_new();
+        }
+    }
+}
+
+async fn an_author_who_died_before_announcing_has_done_nothing() {
+    let Some(paths) = Paths::open().await else { return };
+    for method in METHODS {
+        let name = format!("{method:?}");
+        let next = paths.direct.by(method);
+        let [oldest, old, new, last] = given_full(next, &name).await;
+        paths.proxy.arm_each(Fault::Before, ANNOUNCES);
+        let died = in_time(DEADLINE, "create", sign_in(&paths.stores.turns, &new)).await;
+        assert_transient(&name, died);
+        assert!(paths.proxy.met() > 0);
+        assert_eq!(live(next, &name).await, [oldest.id, old.id]);
+        // Nobody sees what it reserved.
+        assert!(paths.stored(new.id).await.is_none());
+        assert_eq!(next.end(&EndScope::id(new.id), &logged_out(4)).await.unwrap(), []);
+        assert_eq!(sign_in(next, &last).await.unwrap(), [oldest.id]);
+        assert_eq!(live(next, &name).await, [old.id, last.id]);
+        paths.proxy.disarm();
+    }
+    assert_works(&paths.stores).await;
+}
+
+/// Others completed what it announced, and the session is over and forgotten when it goes on.
+async fn an_author_who_comes_back_late_changes_nothing() {
+    let Some(paths) = Paths::open().await else { return };
+    for method in METHODS {
+        let name = format!("{method:?}");
+        let next = paths.direct.by(method);
+        let [oldest, old, new, last] = given_full(next, &name).await;
+        paths.proxy.arm(Fault::Hold, CARRIES_OUT);
+        let author = {
+            let (store, new) = (paths.stores.turns.clone(), Arc::clone(&new));
+            tokio::spawn(async move { sign_in(&store, &new).await })
+        };
+        paths.proxy.until_met().await;
+        assert_eq!(sign_in(next, &last).await.unwrap(), [old.id], "{name}");
+        assert_eq!(live(next, &name).await, [new.id, last.id], "{name}");
+        assert_eq!(next.end(&EndScope::id(new.id), &logged_out(4)).await.unwrap().len(), 1);
+        next.purge(at(1_000), 500).await.unwrap();
+        for gone in [&oldest, &old, &new] {
+            assert!(paths.stored(gone.id).await.is_none(), "{name}");
+        }
+
+        paths.proxy.disarm();
+        let answer = author.await.unwrap();
+        assert!(answer.as_ref().err().is_none_or(Error::is_transient), "{name}: {answer:?}");
+        for gone in [&oldest, &old, &new] {
+            assert!(paths.stored(gone.id).await.is_none(), "{name}: it came back");
+        }
+        assert_eq!(live(next, &name).await, [last.id], "{name}");
+    }
+    assert_works(&paths.stores).await;
+}
+
+async fn both_methods_side_by_side_never_exceed_the_limit() {
+    const USERS: u64 = 5;
+    const SIGN_INS: u64 = 40;
+    let Some(lab) = Lab::start().await else { return };
+    // On clients of their own, as two nodes.
+    let nodes = [lab.stores().await.store, lab.stores().await.turns];
+    let watcher = lab.stores().await.store;
+    let looks = Arc::new(AtomicUsize::new(0));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let watched = {
+        let (looks, is_over) = (Arc::clone(&looks), Arc::clone(&is_over));
+        tokio::spawn(async move {
+            while !is_over.load(Ordering::SeqCst) {
+                for number in 0..USERS {
+                    let live = live(&watcher, &format!("user {number}")).await;
+                    assert!(live.len() <= MAX as usize, "{} live sessions", live.len());
+                }
+                looks.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+    };
+    let mut calls = JoinSet::new();
+    for number in 0..USERS * SIGN_INS {
+        let store = nodes[usize::from(number / USERS % 2 == 1)].clone();
+        let session = Arc::new(record_at(&format!("user {}", number % USERS), number));
+        calls.spawn(async move { sign_in(&store, &session).await.map(|evicted| (session.id, evicted)) });
+    }
+    let (mut created, mut evicted, mut refused) = (BTreeSet::new(), Vec::new(), 0);
+    for answer in calls.join_all().await {
+        match answer {
+            Ok((id, ended)) => {
+                created.insert(id);
+                evicted.extend(ended);
+            }
+            // Too many came in between.
+            Err(error) => {
+                assert!(error.is_transient(), "{error:?}");
+                refused += 1;
+            }
+        }
+    }
+    is_over.store(true, Ordering::SeqCst);
+    watched.await.unwrap();
+    println!("{} sign-ins, {refused} refused, {} looks", created.len(), looks.load(Ordering::SeqCst));
+    assert!(refused <= 10 && looks.load(Ordering::SeqCst) > 20, "{refused} refused");
+
+    // Each is live, or was evicted by one sign-in.
+    let count = evicted.len();
+    let mut all: BTreeSet<_> = evicted.into_iter().collect();
+    assert_eq!(all.len(), count, "an eviction was reported twice");
+    for number in 0..USERS {
+        let live = live(&nodes[0], &format!("user {number}")).await;
+        assert_eq!(live.len(), MAX as usize);
+        all.extend(live);
+    }
+    assert!(created.is_subset(&all), "a session is neither live nor evicted");
+    assert!(all.len() <= created.len() + refused);
+}

@@ -1,0 +1,163 @@
+//! The operations of a store, each as one call that must be answered in time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use session_conformance::fixtures::{at, full, limit, logged_out, record, record_at, touch, user};
+use session_core::prelude::*;
+use session_mongo::MongoStore;
+
+use super::lab::{Stores, wait_for};
+use super::{DEADLINE, LATE, RECOVERY};
+
+/// Every operation that asks the server, and both ways of those that have two.
+pub(super) const CALLS: [&str; 13] = [
+    "create",
+    "create in a transaction",
+    "create by compare-and-set",
+    "load",
+    "update",
+    "touch",
+    "end by id",
+    "end of a user",
+    "list",
+    "expire",
+    "purge",
+    "erase",
+    "stats",
+];
+
+/// Makes a call whose answer is not "nothing", as long as the session is stored and active.
+pub(super) async fn call(stores: &Stores, name: &str, session: &Arc<SessionRecord>) -> Result<()> {
+    let (store, ann) = (&stores.store, user("ann"));
+    match name {
+        "create" => store.create(Arc::new(full("ann")), None).await.map(drop),
+        "create in a transaction" => sign_in(store, "ann").await,
+        "create by compare-and-set" => sign_in(&stores.turns, "ann").await,
+        "load" => found(store.load(&[session.id]).await?.len()),
+        "update" => {
+            let mut changed = SessionRecord::clone(session);
+            changed.label = Some("changed".to_owned());
+            store.update(Arc::new(changed), session.revision).await.map(drop)
+        }
+        "touch" => store.touch(&[touch(session.id, 5)]).await.map(drop),
+        // One that is not there: the session is for the others.
+        "end by id" => store.end(&EndScope::id(record("ann").id), &logged_out(6)).await.map(drop),
+        "end of a user" => store.end(&EndScope::User(ann), &logged_out(6)).await.map(drop),
+        "list" => found(store.list(&ListQuery::default()).await?.records.len()),
+        "expire" => store.expire(at(4_000_000), 10).await.map(drop),
+        "purge" => store.purge(at(7), 10).await.map(drop),
+        "erase" => store.erase(&ann, 10).await.map(drop),
+        "stats" => found(usize::from(store.stats(at(1)).await?.oldest.is_some())),
+        other => panic!("no call {other}"),
+    }
+}
+
+/// Signs somebody in who has at most three sessions.
+pub(super) async fn sign_in(store: &MongoStore, name: &str) -> Result<()> {
+    let limit = limit(3, OnExceed::EndOldest, 500);
+    store.create(Arc::new(record_at(name, 1)), Some(&limit)).await.map(drop)
+}
+
+/// That something stored is not found is the one answer that an outage must not give.
+fn found(records: usize) -> Result<()> {
+    if records == 0 { Err(Error::not_found("test", "read")) } else { Ok(()) }
+}
+
+/// Waits for a call as an application does: at its deadline the future is dropped.
+///
+/// A busy machine wakes everybody late; how late is measured beside the call.
+pub(super) async fn in_time<T>(
+    deadline: Duration,
+    what: &str,
+    call: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let began = Instant::now();
+    let other = tokio::spawn(async move {
+        tokio::time::sleep(deadline).await;
+        began.elapsed().saturating_sub(deadline)
+    });
+    let result = tokio::time::timeout(deadline, call).await;
+    let took = began.elapsed();
+    if took >= deadline + LATE {
+        let lag = other.await.unwrap();
+        assert!(took < deadline + LATE + 2 * lag, "{what} took {took:?}, with a lag of {lag:?}");
+    } else {
+        other.abort();
+    }
+    result.unwrap_or_else(|_| Err(Error::timeout("test", "wait")))
+}
+
+/// Asserts that the failure says "cannot tell now".
+#[track_caller]
+pub(super) fn assert_transient<T>(what: &str, result: Result<T>) -> Error {
+    match result {
+        Ok(_) => panic!("{what} succeeded"),
+        Err(error) => {
+            assert!(error.is_transient(), "{what}: {error:?}");
+            error
+        }
+    }
+}
+
+/// Asserts a kind that tells the application the truth.
+#[track_caller]
+pub(super) fn assert_fails<T>(what: &str, kind: ErrorKind, result: Result<T>) -> Error {
+    match result {
+        Ok(_) => panic!("{what} succeeded"),
+        Err(error) => {
+            assert_eq!(error.kind(), kind, "{what}: {error:?}");
+            error
+        }
+    }
+}
+
+/// Makes every call at once while the server is away, and returns what they say.
+pub(super) async fn all_fail(stores: &Stores, session: &Arc<SessionRecord>) -> Vec<Error> {
+    let calls = CALLS.map(|name| async move {
+        let result = in_time(DEADLINE, name, call(stores, name, session)).await;
+        assert_transient(name, result)
+    });
+    join_all(calls).await
+}
+
+/// Stores a session of somebody.
+pub(super) async fn given(store: &MongoStore, name: &str) -> Arc<SessionRecord> {
+    create(store, record(name)).await
+}
+
+pub(super) async fn create(store: &MongoStore, record: SessionRecord) -> Arc<SessionRecord> {
+    let session = Arc::new(record);
+    store.create(Arc::clone(&session), None).await.unwrap();
+    session
+}
+
+/// Makes every call once, on a session of its own.
+async fn try_all(stores: &Stores) -> Result<()> {
+    let (store, session) = (&stores.store, Arc::new(record("bob")));
+    in_time(DEADLINE, "create", store.create(Arc::clone(&session), None)).await?;
+    for name in CALLS {
+        in_time(DEADLINE, name, call(stores, name, &session)).await?;
+    }
+    let stored = store.load(&[session.id]).await?.pop().ok_or_else(|| Error::not_found("test", "load"))?;
+    assert_eq!(stored.label.as_deref(), Some("changed"));
+    Ok(())
+}
+
+/// Asserts that all operations work.
+pub(super) async fn assert_works(stores: &Stores) {
+    try_all(stores).await.unwrap();
+}
+
+/// Asserts that all operations work again within the time that a store has for it, without help.
+pub(super) async fn assert_recovers(stores: &Stores) -> Duration {
+    let is_well = async || match try_all(stores).await {
+        Ok(()) => true,
+        Err(error) => {
+            assert!(error.is_transient(), "{error:?}");
+            false
+        }
+    };
+    wait_for(RECOVERY, "everything works", is_well).await
+}

@@ -1,0 +1,221 @@
+//! Calls whose futures are dropped, and sign-ins whose connections die in the middle.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use session_conformance::fixtures::{at, limit, record_at, user};
+use session_core::prelude::*;
+use session_mongo::{LimitMethod, MongoStore};
+use session_servers::{Fault, Server};
+
+use super::calls::{CALLS, assert_recovers, assert_transient, assert_works, call, given, in_time};
+use super::commit::Paths;
+use super::lab::{Lab, wait_for, wait_until};
+use super::{DEADLINE, cases};
+
+cases!(
+    a_hundred_dropped_calls_leave_nothing_behind,
+    a_sign_in_that_is_dropped_at_any_point_happens_whole_or_not_at_all,
+    a_sign_in_whose_connection_dies_keeps_nobody_waiting,
+    a_sign_in_that_nobody_waits_for_does_not_begin_again,
+    a_sign_in_that_is_never_answered_gives_its_turn_back,
+    a_sign_in_that_fails_for_ever_gives_its_turn_back,
+);
+
+/// Most live sessions of a user.
+const MAX: u32 = 2;
+
+/// In the one command of a sign-in that neither the driver nor the store repeats. Others carry it out.
+const NOT_REPEATED: &[u8] = b"signIn\0";
+
+/// In which nothing is left of a call that was dropped.
+const SOON: Duration = Duration::from_secs(1);
+
+const METHODS: [LimitMethod; 2] = [LimitMethod::CompareAndSet, LimitMethod::Transaction];
+
+async fn sign_in(store: &MongoStore, session: &Arc<SessionRecord>) -> Result<()> {
+    let limit = limit(MAX, OnExceed::EndOldest, 500);
+    store.create(Arc::clone(session), Some(&limit)).await.map(drop)
+}
+
+async fn live(store: &MongoStore, name: &str) -> usize {
+    let query = ListQuery::default().with_user(user(name)).with_state(StateFilter::Live(at(500)));
+    store.list(&query).await.unwrap().records.len()
+}
+
+async fn a_hundred_dropped_calls_leave_nothing_behind() {
+    let Some(mut lab) = Lab::start().await else { return };
+    let stores = lab.stores().await;
+    assert_works(&stores).await;
+    let session = given(&stores.store, "dora").await;
+    for round in 0..3 {
+        lab.server(Server::pause);
+        for number in 0..100 {
+            let name = CALLS[number % CALLS.len()];
+            let call = call(&stores, name, &session);
+            let dropped = tokio::time::timeout(Duration::from_millis(5), call).await;
+            assert!(dropped.is_err(), "{name} was answered: {dropped:?}");
+        }
+        lab.server(Server::resume);
+        // The next ones, of each kind: no connection is missing, and no shard is locked.
+        println!("{round}: recovered after {:?}", assert_recovers(&stores).await);
+        let began = Instant::now();
+        assert_works(&stores).await;
+        assert!(began.elapsed() < DEADLINE, "{:?}", began.elapsed());
+    }
+}
+
+/// Drops a future after so many polls, each when it is ready for it.
+async fn abandon<F: Future>(future: F, polls: usize) {
+    let mut future = pin!(future);
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        match future.as_mut().poll(context) {
+            Poll::Pending if left > 0 => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
+    })
+    .await;
+}
+
+async fn a_sign_in_that_is_dropped_at_any_point_happens_whole_or_not_at_all() {
+    let Some(lab) = Lab::start().await else { return };
+    let (stores, other) = (lab.stores().await, lab.stores().await);
+    assert_works(&stores).await;
+    for method in METHODS {
+        let name = format!("{method:?}");
+        let (store, direct) = (stores.by(method), other.by(method));
+        let mut dropped = 0;
+        for round in 0..40 {
+            let [old, new, next] = [0, 1, 2].map(|part| Arc::new(record_at(&name, 10 * round + part)));
+            sign_in(direct, &old).await.unwrap();
+            let before = live(direct, &name).await;
+            let polls = usize::try_from(round % 8).unwrap();
+            abandon(sign_in(store, &new), polls).await;
+            // Another node of the same shard.
+            in_time(SOON, &name, sign_in(direct, &next)).await.unwrap();
+            assert!(live(direct, &name).await <= MAX as usize, "{name} {round}: {before} before");
+            // And this one.
+            let is_settled = async || match sign_in(store, &new).await {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => true,
+                answer => {
+                    dropped += 1;
+                    answer.unwrap();
+                    true
+                }
+            };
+            wait_for(SOON, "it happened or did not", is_settled).await;
+            assert_eq!(live(direct, &name).await, MAX as usize, "{name} {round}");
+        }
+        println!("{name}: {dropped} did not happen");
+        assert!(dropped > 0, "{name}: none was dropped early enough");
+    }
+}
+
+/// Cut off at each command of a sign-in, whatever becomes of it; nobody comes to its end.
+async fn a_sign_in_whose_connection_dies_keeps_nobody_waiting() {
+    let Some(paths) = Paths::open().await else { return };
+    let points: [(LimitMethod, &[u8]); 7] = [
+        (LimitMethod::Transaction, b"upsert"),
+        (LimitMethod::Transaction, b"insert\0"),
+        (LimitMethod::Transaction, b"limit_evicted"),
+        (LimitMethod::Transaction, b"commitTransaction"),
+        (LimitMethod::CompareAndSet, b"insert\0"),
+        (LimitMethod::CompareAndSet, b"surplus\0"),
+        (LimitMethod::CompareAndSet, NOT_REPEATED),
+    ];
+    for (number, (method, point)) in points.into_iter().enumerate() {
+        let name = format!("user {number}");
+        let direct = paths.direct.by(method);
+        let [oldest, old, new, next] = [0, 1, 2, 3].map(|millis| Arc::new(record_at(&name, millis)));
+        for session in [&oldest, &old] {
+            sign_in(direct, session).await.unwrap();
+        }
+        paths.proxy.arm(Fault::Hold, point);
+        let call = {
+            let (store, new) = (paths.stores.by(method).clone(), Arc::clone(&new));
+            tokio::spawn(async move { sign_in(&store, &new).await })
+        };
+        paths.proxy.until_met().await;
+        assert!(live(direct, &name).await <= MAX as usize, "{name}");
+        paths.proxy.cut();
+        let began = Instant::now();
+        in_time(DEADLINE, &name, sign_in(direct, &next)).await.unwrap();
+        println!("{method:?} {number}: the next one after {:?}", began.elapsed());
+        assert_eq!(live(direct, &name).await, MAX as usize, "{name}");
+        let answer = call.await.unwrap();
+        if point == NOT_REPEATED {
+            assert_transient(&name, answer);
+        } else {
+            // The driver or the store began again.
+            answer.unwrap();
+        }
+        assert_eq!(live(direct, &name).await, MAX as usize, "{name}");
+        assert!(paths.stored(new.id).await.is_some());
+        paths.proxy.disarm();
+    }
+    assert_works(&paths.stores).await;
+}
+
+async fn a_sign_in_that_nobody_waits_for_does_not_begin_again() {
+    let Some(paths) = Paths::open().await else { return };
+    let session = Arc::new(record_at("ann", 1));
+    paths.proxy.arm_each(Fault::Before, b"upsert");
+    let dropped = in_time(SOON, "create", sign_in(&paths.stores.store, &session)).await;
+    assert_transient("create", dropped);
+    // At most the attempt that is under way.
+    let met = paths.proxy.met();
+    let next = Arc::new(record_at("ann", 2));
+    in_time(2 * DEADLINE, "create", sign_in(&paths.direct.store, &next)).await.unwrap();
+    tokio::time::sleep(2 * SOON).await;
+    assert!(paths.proxy.met() <= met + 1, "{} more attempts", paths.proxy.met() - met);
+    paths.proxy.disarm();
+    assert!(paths.stored(session.id).await.is_none(), "somebody is signed in who does not know");
+    assert_works(&paths.stores).await;
+}
+
+/// The server has the turn's lock and nobody knows. Nobody waits longer for it than the store itself.
+async fn a_sign_in_that_is_never_answered_gives_its_turn_back() {
+    let Some(paths) = Paths::open().await else { return };
+    paths.proxy.arm(Fault::Hush, b"upsert");
+    let session = Arc::new(record_at("ann", 1));
+    assert_transient("create", in_time(DEADLINE, "create", sign_in(&paths.stores.store, &session)).await);
+    assert_eq!(paths.proxy.met(), 1);
+    assert_gives_its_turn_back(&paths).await;
+}
+
+async fn a_sign_in_that_fails_for_ever_gives_its_turn_back() {
+    let Some(paths) = Paths::open().await else { return };
+    paths.proxy.arm_each(Fault::After, b"upsert");
+    let session = Arc::new(record_at("ann", 1));
+    let patience = Duration::from_secs(12);
+    assert_transient("create", in_time(patience, "create", sign_in(&paths.stores.store, &session)).await);
+    assert_gives_its_turn_back(&paths).await;
+}
+
+async fn assert_gives_its_turn_back(paths: &Paths) {
+    let is_free = async || {
+        let next = Arc::new(record_at("ann", 2));
+        match in_time(2 * DEADLINE, "create", sign_in(&paths.direct.store, &next)).await {
+            Ok(()) => true,
+            Err(error) => {
+                assert!(error.is_transient(), "{error:?}");
+                false
+            }
+        }
+    };
+    let took = wait_for(Duration::from_secs(12), "the turn is free", is_free).await;
+    println!("free after {took:?}");
+    paths.proxy.disarm();
+    wait_until("the store works", async || {
+        sign_in(&paths.stores.store, &Arc::new(record_at("ann", 3))).await.is_ok()
+    })
+    .await;
+}

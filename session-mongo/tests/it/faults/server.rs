@@ -1,0 +1,107 @@
+//! A server that is down, stopped, killed or paused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_core::prelude::*;
+use session_core::rules::RequestClient;
+use session_manager::{NewSession, SessionManager, ValidateError};
+use session_servers::{Kind, Options, Server};
+
+use super::calls::{all_fail, assert_recovers, assert_works, given};
+use super::lab::{Lab, Stores, stored, wait_until};
+use super::load::Load;
+use super::{LATE, cases};
+
+cases!(
+    a_server_that_comes_up_later_is_found,
+    a_crash_loses_nothing_that_was_promised,
+    a_paused_server_is_an_outage_and_nothing_else,
+    a_manager_answers_in_time_while_its_server_is_paused,
+);
+
+/// What the manager gives an operation.
+const STORE_DEADLINE: Duration = Duration::from_millis(300);
+
+async fn a_server_that_comes_up_later_is_found() {
+    let Some(mut lab) = Lab::start().await else { return };
+    let before = lab.stores().await;
+    let session = given(&before.store, "dora").await;
+    lab.server(Server::stop);
+    let stores = lab.stores().await;
+    for away in [&stores, &before] {
+        for error in all_fail(away, &session).await {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+        }
+    }
+    assert_eq!(stores.store.limit_method().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    lab.server(Server::start_again);
+    println!("found after {:?}", assert_recovers(&stores).await);
+    assert_recovers(&before).await;
+    assert!(stored(&stores.store, session.id).await.is_some());
+}
+
+async fn a_crash_loses_nothing_that_was_promised() {
+    let options = Options::default().with_durable(true);
+    let Some(mut lab) = Lab::start_with(Kind::Mongodb, &options).await else { return };
+    let stores = lab.stores().await;
+    let load = Load::start(&stores);
+    load.wait_for_rounds(40).await;
+    for is_crash in [true, false, true] {
+        lab.server(|server| if is_crash { server.kill() } else { server.stop() });
+        load.wait_for_failures().await;
+        lab.server(Server::start_again);
+        let took = load.wait_for_rounds(40).await;
+        println!("crash: {is_crash}, 40 sessions after {took:?}");
+    }
+    load.assert_kept().await;
+    assert_works(&stores).await;
+}
+
+async fn a_paused_server_is_an_outage_and_nothing_else() {
+    let Some(mut lab) = Lab::start().await else { return };
+    let stores = lab.stores().await;
+    assert_works(&stores).await;
+    let session = given(&stores.store, "dora").await;
+    lab.server(Server::pause);
+    // On the open connections, then on those that are opened meanwhile.
+    for _ in 0..2 {
+        all_fail(&stores, &session).await;
+    }
+    lab.server(Server::resume);
+    println!("recovered after {:?}", assert_recovers(&stores).await);
+    assert!(stored(&stores.store, session.id).await.is_some());
+}
+
+async fn a_manager_answers_in_time_while_its_server_is_paused() {
+    let Some(mut lab) = Lab::start().await else { return };
+    let stores = lab.stores().await;
+    let manager = manager_of(&stores);
+    let created = manager.create(NewSession::for_user("carl".parse().unwrap())).await.unwrap();
+    let token = created.token.expose().to_owned();
+    lab.server(Server::pause);
+    for _ in 0..3 {
+        let answer = bounded(manager.validate(&token, &RequestClient::default())).await;
+        let Err(ValidateError::Unavailable(error)) = answer else { panic!("{answer:?}") };
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    }
+    let signed_out = bounded(manager.logout(&created.session)).await.unwrap_err();
+    assert_eq!(signed_out.kind(), ErrorKind::Timeout);
+    lab.server(Server::resume);
+    // The sign-out was not confirmed then, and is carried through.
+    let is_over = async || manager.validate(&token, &RequestClient::default()).await.is_err();
+    wait_until("the sign-out is carried through", is_over).await;
+    assert_recovers(&stores).await;
+    assert!(stored(&stores.store, created.session.id()).await.unwrap().ended().is_some());
+    manager.shutdown().await;
+}
+
+/// No call of a manager outlives its deadline by more than a moment.
+async fn bounded<T>(call: impl Future<Output = T>) -> T {
+    tokio::time::timeout(STORE_DEADLINE + LATE, call).await.expect("too late")
+}
+
+fn manager_of(stores: &Stores) -> SessionManager {
+    let builder = SessionManager::builder(Arc::new(stores.store.clone()));
+    builder.with_store_deadline(STORE_DEADLINE).with_sweep_interval(None).build().unwrap()
+}
