@@ -64,6 +64,21 @@ impl MongoStore {
         Ok(Vec::new())
     }
 
+    /// Takes the id over if it is only reserved. Else it is taken.
+    async fn insert_over(
+        &self,
+        record: Arc<SessionRecord>,
+        limit: Option<SessionLimit>,
+        taken: Trouble,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let found = self.sessions.find_one(commands::with_id(record.id)).await?;
+        let is_reserved = |found| document::read_reservation(found).is_ok_and(|by| by.is_some());
+        if found.as_deref().is_some_and(is_reserved) {
+            return self.insert_reserved(record, limit).await;
+        }
+        Err(taken)
+    }
+
     /// The collection, for documents that we make.
     pub(crate) fn documents(&self) -> Collection<Document> {
         self.sessions.clone_with_type()
@@ -206,8 +221,12 @@ impl SessionStore for MongoStore {
     ) -> Result<Vec<Arc<SessionRecord>>> {
         self.capabilities.check_new(&record, limit)?;
         let created = match limit {
-            Some(limit) => self.insert_limited(record, *limit).await,
+            Some(limit) => self.insert_limited(Arc::clone(&record), *limit).await,
             None => self.insert(&record).await,
+        };
+        let created = match created {
+            Err(trouble) if trouble.is_duplicate() => self.insert_over(record, limit.copied(), trouble).await,
+            created => created,
         };
         created.map_err(|trouble| trouble.into_error("create"))
     }

@@ -20,7 +20,7 @@ use crate::store::{MongoStore, all, readable};
 
 /// What a sign-in has decided to do.
 #[derive(Clone, Debug)]
-pub(super) struct Announcement {
+struct Announcement {
     store: MongoStore,
     shard: Shard,
     /// Names the announcement, and what it ends.
@@ -64,7 +64,7 @@ impl Content {
 impl Announcement {
     /// Ends the surplus and lets the session begin, in one command, then forgets the announcement. In this order, because at no moment there
     /// may be more sessions than the limit allows. Returns how many documents changed.
-    pub(super) async fn carry_out(&self) -> Result<u64, Trouble> {
+    async fn carry_out(&self) -> Result<u64, Trouble> {
         let Content { session, reservation, surplus, ended } = &self.content;
         let mut updates = Vec::new();
         if !surplus.is_empty() {
@@ -87,12 +87,13 @@ fn at_turn(shard: Shard, turn: ObjectId) -> Document {
 }
 
 impl MongoStore {
+    /// Whether the document of a shard announces nothing.
+    pub(super) fn is_free(&self, shard: Shard, turn: &RawDocumentBuf) -> Result<bool, Trouble> {
+        Ok(self.announcement(shard, turn)?.is_none())
+    }
+
     /// What the document of a shard announces.
-    pub(super) fn announcement(
-        &self,
-        shard: Shard,
-        turn: &RawDocumentBuf,
-    ) -> Result<Option<Announcement>, Trouble> {
+    fn announcement(&self, shard: Shard, turn: &RawDocumentBuf) -> Result<Option<Announcement>, Trouble> {
         const DAMAGED: Unreadable = Unreadable("the turn of a shard cannot be read");
         let document = Document::try_from(turn.as_ref()).map_err(|_| DAMAGED)?;
         let announced = match document.get("announced") {
@@ -157,8 +158,8 @@ impl MongoStore {
         Ok(readable(&all(&self.sessions, ours, surplus.len()).await?, Part::Whole))
     }
 
-    /// The turn of a shard at which nothing is announced.
-    async fn next_turn(&self, shard: Shard) -> Result<ObjectId, Trouble> {
+    /// The turn of a shard, once what was announced there is carried out. Creates its document.
+    pub(super) async fn next_turn(&self, shard: Shard) -> Result<ObjectId, Trouble> {
         let Some(found) = self.turns.find_one(turn_of(shard)).read_concern(ReadConcern::local()).await?
         else {
             let mut first = turn_of(shard);
@@ -203,7 +204,7 @@ impl MongoStore {
     }
 
     async fn surplus(&self, sign_in: &SignIn) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
-        let filter = commands::live_of(&sign_in.user, sign_in.limit.now);
+        let Some(filter) = sign_in.live() else { return Ok(Vec::new()) };
         let found = self.sessions.find(filter).projection(commands::redacted());
         // What every acknowledged write has left, whatever the write concern.
         let found = found.read_concern(ReadConcern::local()).await?;

@@ -15,6 +15,7 @@ use session_core::Shard;
 use session_core::prelude::*;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
+use crate::commands;
 use crate::document::Part;
 use crate::error::{NAME, Trouble};
 use crate::store::{MongoStore, readable};
@@ -65,26 +66,33 @@ impl Turns {
 /// What is asked for.
 struct SignIn {
     record: Arc<SessionRecord>,
-    user: UserId,
-    limit: SessionLimit,
+    /// None for a session without a limit whose id somebody left reserved.
+    limit: Option<SessionLimit>,
 }
 
 impl SignIn {
     fn shard(&self) -> Shard {
-        self.user.shard()
+        // That of its user, too.
+        self.record.id.shard()
+    }
+
+    /// What may count against the limit.
+    fn live(&self) -> Option<Document> {
+        Some(commands::live_of(self.record.user_id.as_ref()?, self.limit?.now))
     }
 
     /// Which of the user's live sessions have to end.
     fn surplus(&self, live: &[RawDocumentBuf]) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
-        let counts = |stored: &Arc<SessionRecord>| {
-            stored.id != self.record.id && self.limit.counts(stored, &self.record)
-        };
+        let Some(limit) = self.limit else { return Ok(Vec::new()) };
+        let counts =
+            |stored: &Arc<SessionRecord>| stored.id != self.record.id && limit.counts(stored, &self.record);
         let counted = readable(live, Part::Redacted).into_iter().filter(counts);
-        Ok(self.limit.evict(NAME, counted.collect())?)
+        Ok(limit.evict(NAME, counted.collect())?)
     }
 
     fn end(&self) -> Ended {
-        Ended::new(EndReason::LimitEvicted, self.limit.now, Actor::System)
+        let now = self.limit.map_or(self.record.created_at, |limit| limit.now);
+        Ended::new(EndReason::LimitEvicted, now, Actor::System)
     }
 }
 
@@ -119,17 +127,33 @@ impl MongoStore {
         Ok(*self.limit_method.get_or_init(|| method))
     }
 
-    /// In a task of its own, which goes on if nobody waits for it any more: half of it would keep everybody else of the shard waiting, and
-    /// the driver does not always end a transaction whose future is dropped.
     pub(crate) async fn insert_limited(
         &self,
         record: Arc<SessionRecord>,
         limit: SessionLimit,
     ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
         let method = self.find_limit_method().await?;
-        // A limit without a user was refused before.
-        let user = record.user_id.clone().ok_or_else(|| Error::invalid("create", "a limit needs a user"))?;
-        let sign_in = SignIn { record, user, limit };
+        self.insert_in_turn(method, record, Some(limit)).await
+    }
+
+    /// Begins a session with an id that a sign-in which died may have left reserved.
+    pub(crate) async fn insert_reserved(
+        &self,
+        record: Arc<SessionRecord>,
+        limit: Option<SessionLimit>,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        self.insert_in_turn(LimitMethod::CompareAndSet, record, limit).await
+    }
+
+    /// In a task of its own, which goes on if nobody waits for it any more: half of it would keep everybody else of the shard waiting, and
+    /// the driver does not always end a transaction whose future is dropped.
+    async fn insert_in_turn(
+        &self,
+        method: LimitMethod,
+        record: Arc<SessionRecord>,
+        limit: Option<SessionLimit>,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let sign_in = SignIn { record, limit };
         let turn = self.local_turns.take(sign_in.shard()).await;
         let store = self.clone();
         let (answer, _caller) = watch::channel(());

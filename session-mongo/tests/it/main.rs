@@ -10,21 +10,11 @@ mod support;
 mod values;
 
 mod conformance {
-    use session_mongo::LimitMethod;
-
     use crate::support::fresh;
 
     session_conformance::session_store_suite!(mongodb, env "SESSION_TEST_MONGODB_URL", |url: String| async move {
         fresh(&url, |builder| builder).await
     });
-
-    session_conformance::session_store_suite!(
-        mongodb_compare_and_set,
-        env "SESSION_TEST_MONGODB_URL",
-        |url: String| async move {
-            fresh(&url, |builder| builder.limit_method(LimitMethod::CompareAndSet)).await
-        }
-    );
 
     session_conformance::session_store_suite!(
         mongodb_standalone,

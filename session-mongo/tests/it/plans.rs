@@ -206,6 +206,9 @@ impl Plans {
         for method in [LimitMethod::Transaction, LimitMethod::CompareAndSet] {
             let limited = lab.builder().limit_method(method).build().unwrap();
             // The first one of a shard makes its turn.
+            let many = limit(1_000, OnExceed::Refuse, 1);
+            limited.create(record("user-5").into(), Some(&many)).await.unwrap();
+            self.sent.take();
             for number in 0..2 {
                 let rules: &[_] = match method {
                     LimitMethod::Transaction => &[

@@ -57,17 +57,17 @@ async fn a_reservation_that_nobody_came_back_to_is_purged_and_not_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reservation_that_was_left_does_not_keep_the_sign_in_away() {
+async fn a_reservation_that_was_left_does_not_keep_a_session_away() {
+    let one = limit(1, OnExceed::EndOldest, 5);
     for method in [LimitMethod::Transaction, LimitMethod::CompareAndSet] {
-        let Some((lab, _)) = Lab::start().await else { return };
-        let store = lab.builder().limit_method(method).build().unwrap();
-        let session = Arc::new(record("ann"));
-        reserve(&lab, session.id, session.created_at).await;
-        let created = store.create(Arc::clone(&session), Some(&limit(1, OnExceed::EndOldest, 5))).await;
-        match method {
-            LimitMethod::CompareAndSet => assert_eq!(created.unwrap(), []),
-            // It may belong to a sign-in under way.
-            _ => drop(assert_kind(created, ErrorKind::AlreadyExists)),
+        for limit in [Some(&one), None] {
+            let Some((lab, _)) = Lab::start().await else { return };
+            let store = lab.builder().limit_method(method).build().unwrap();
+            let session = Arc::new(record("ann"));
+            reserve(&lab, session.id, session.created_at).await;
+            assert_eq!(store.create(Arc::clone(&session), limit).await.unwrap(), [], "{method:?} {limit:?}");
+            assert_eq!(store.load(&[session.id]).await.unwrap(), [Arc::clone(&session)]);
+            assert_kind(store.create(session, limit).await, ErrorKind::AlreadyExists);
         }
     }
 }

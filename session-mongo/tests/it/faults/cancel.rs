@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use mongodb::bson::doc;
 use session_conformance::fixtures::{at, limit, record_at, user};
 use session_core::prelude::*;
 use session_mongo::{LimitMethod, MongoStore};
 use session_servers::{Fault, Server};
+use tokio::runtime::Runtime;
 
 use super::calls::{CALLS, assert_recovers, assert_transient, assert_works, call, given, in_time};
 use super::commit::Paths;
-use super::lab::{Lab, wait_for, wait_until};
+use super::lab::{Lab, stored, wait_for, wait_until};
 use super::{DEADLINE, cases};
 
 cases!(
@@ -23,7 +25,11 @@ cases!(
     a_sign_in_that_nobody_waits_for_does_not_begin_again,
     a_sign_in_that_is_never_answered_gives_its_turn_back,
     a_sign_in_that_fails_for_ever_gives_its_turn_back,
+    a_process_that_dies_within_a_transaction_keeps_its_shard_for_as_long_as_the_server_lets_it,
 );
+
+/// What a transaction takes its turn with. The first sign-in of a shard makes what is there to be taken.
+const TURN: &[u8] = b"findAndModify";
 
 /// Most live sessions of a user.
 const MAX: u32 = 2;
@@ -123,7 +129,7 @@ async fn a_sign_in_that_is_dropped_at_any_point_happens_whole_or_not_at_all() {
 async fn a_sign_in_whose_connection_dies_keeps_nobody_waiting() {
     let Some(paths) = Paths::open().await else { return };
     let points: [(LimitMethod, &[u8]); 7] = [
-        (LimitMethod::Transaction, b"upsert"),
+        (LimitMethod::Transaction, TURN),
         (LimitMethod::Transaction, b"insert\0"),
         (LimitMethod::Transaction, b"limit_evicted"),
         (LimitMethod::Transaction, b"commitTransaction"),
@@ -167,7 +173,8 @@ async fn a_sign_in_whose_connection_dies_keeps_nobody_waiting() {
 async fn a_sign_in_that_nobody_waits_for_does_not_begin_again() {
     let Some(paths) = Paths::open().await else { return };
     let session = Arc::new(record_at("ann", 1));
-    paths.proxy.arm_each(Fault::Before, b"upsert");
+    sign_in(&paths.direct.store, &Arc::new(record_at("ann", 0))).await.unwrap();
+    paths.proxy.arm_each(Fault::Before, TURN);
     let dropped = in_time(SOON, "create", sign_in(&paths.stores.store, &session)).await;
     assert_transient("create", dropped);
     // At most the attempt that is under way.
@@ -184,7 +191,8 @@ async fn a_sign_in_that_nobody_waits_for_does_not_begin_again() {
 /// The server has the turn's lock and nobody knows. Nobody waits longer for it than the store itself.
 async fn a_sign_in_that_is_never_answered_gives_its_turn_back() {
     let Some(paths) = Paths::open().await else { return };
-    paths.proxy.arm(Fault::Hush, b"upsert");
+    sign_in(&paths.direct.store, &Arc::new(record_at("ann", 0))).await.unwrap();
+    paths.proxy.arm(Fault::Hush, TURN);
     let session = Arc::new(record_at("ann", 1));
     assert_transient("create", in_time(DEADLINE, "create", sign_in(&paths.stores.store, &session)).await);
     assert_eq!(paths.proxy.met(), 1);
@@ -193,11 +201,43 @@ async fn a_sign_in_that_is_never_answered_gives_its_turn_back() {
 
 async fn a_sign_in_that_fails_for_ever_gives_its_turn_back() {
     let Some(paths) = Paths::open().await else { return };
-    paths.proxy.arm_each(Fault::After, b"upsert");
+    sign_in(&paths.direct.store, &Arc::new(record_at("ann", 0))).await.unwrap();
+    paths.proxy.arm_each(Fault::After, TURN);
     let session = Arc::new(record_at("ann", 1));
     let patience = Duration::from_secs(12);
     assert_transient("create", in_time(patience, "create", sign_in(&paths.stores.store, &session)).await);
     assert_gives_its_turn_back(&paths).await;
+}
+
+/// Everything that the process had is gone with its runtime. The server is told to be less patient than a minute.
+async fn a_process_that_dies_within_a_transaction_keeps_its_shard_for_as_long_as_the_server_lets_it() {
+    let Some(lab) = Lab::start().await else { return };
+    let (proxy, direct) = (lab.proxy().await, lab.stores().await);
+    let [old, new, next] = [0, 1, 2].map(|millis| Arc::new(record_at("ann", millis)));
+    sign_in(&direct.store, &old).await.unwrap();
+    let patience = doc! { "setParameter": 1, "transactionLifetimeLimitSeconds": 2 };
+    direct.client.database("admin").run_command(patience).await.unwrap();
+    let process = Runtime::new().unwrap();
+    let (client, url) = (Arc::clone(&new), proxy.url(&lab.url()));
+    proxy.arm(Fault::Hold, b"insert\0");
+    process.spawn(async move {
+        let stores = Lab::stores_at(&url).await;
+        sign_in(&stores.store, &client).await
+    });
+    proxy.until_met().await;
+    process.shutdown_background();
+    proxy.cut();
+    let is_free = async || match in_time(DEADLINE, "create", sign_in(&direct.store, &next)).await {
+        Err(error) if error.is_transient() => false,
+        answer => {
+            answer.unwrap();
+            true
+        }
+    };
+    let took = wait_for(Duration::from_secs(12), "the shard is free", is_free).await;
+    println!("free after {took:?}");
+    assert!(stored(&direct.store, new.id).await.is_none());
+    assert_eq!(live(&direct.store, "ann").await, 2);
 }
 
 async fn assert_gives_its_turn_back(paths: &Paths) {

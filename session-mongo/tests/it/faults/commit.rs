@@ -200,7 +200,7 @@ enum Fate {
 async fn a_transaction_whose_answer_is_lost_happens_once() {
     let Some(paths) = Paths::open().await else { return };
     let points: [(&[u8], Fate); 4] = [
-        (b"upsert", Fate::Nothing),
+        (b"findAndModify", Fate::Nothing),
         (b"insert\0", Fate::Nothing),
         (b"limit_evicted", Fate::Nothing),
         (b"commitTransaction", Fate::Happened),

@@ -63,16 +63,16 @@ impl Lab {
 
     /// Stores on a client that has no connection yet.
     pub(super) async fn stores(&self) -> Stores {
-        self.stores_at(&self.url()).await
+        Self::stores_at(&self.url()).await
     }
 
     /// Stores that reach the same server through a network.
     pub(super) async fn stores_through(&self, proxy: &Proxy) -> Stores {
-        self.stores_at(&proxy.url(&self.url())).await
+        Self::stores_at(&proxy.url(&self.url())).await
     }
 
     /// Stores that reach the same server by another URL.
-    pub(super) async fn stores_at(&self, url: &str) -> Stores {
+    pub(super) async fn stores_at(url: &str) -> Stores {
         let client = Client::with_uri_str(url).await.unwrap();
         let build = |settings: fn(MongoStoreBuilder) -> MongoStoreBuilder| {
             settings(MongoStore::builder(client.default_database().unwrap())).build().unwrap()

@@ -26,7 +26,7 @@ async fn an_answer_to_another_question_is_corrupt_and_never_somebody_elses_sessi
     let Some(lab) = Lab::start().await else { return };
     let proxy = lab.proxy().await;
     let url = format!("{}&maxPoolSize=1", proxy.url(&lab.url()));
-    let store = lab.stores_at(&url).await.store;
+    let store = Lab::stores_at(&url).await.store;
     let [ann, bob] = [given(&store, "ann").await, given(&store, "bob").await];
     let loads: [&[SessionId]; 2] = [&[bob.id], &[bob.id, given(&store, "carl").await.id]];
     for ids in loads {
