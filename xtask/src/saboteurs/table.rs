@@ -269,7 +269,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         find: "let unchanged = and(at_turn(shard, turn), doc! { \"announced\": Bson::Null });",
         replace: "let unchanged = and(turn_of(shard), doc! { \"turn\": { \"$ne\": turn.to_hex() } });",
         package: "session-mongo",
-        test: "faults::announced::both_methods_side_by_side_never_exceed_the_limit",
+        test: "faults::announced::on_a_server_of_its_own::both_methods_side_by_side_never_exceed_the_limit",
     },
     Saboteur {
         name: "a transaction passes an announcement by",
@@ -277,7 +277,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         find: "before.map_or(Ok(false), |before| self.is_free(shard, &before))",
         replace: "Ok(before.is_some_and(|before| self.is_free(shard, &before).is_ok()))",
         package: "session-mongo",
-        test: "faults::announced::what_a_dead_author_announced_is_carried_out_by_the_next_sign_in",
+        test: "faults::announced::on_a_server_of_its_own::what_a_dead_author_announced_is_carried_out_by_the_next_sign_in",
     },
     Saboteur {
         name: "the end of somebody else is believed",
@@ -285,6 +285,6 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         find: "Some(found) if !has_key(&found, &key) =>",
         replace: "Some(found) if !has_key(&found, &key) && key == Bson::Null =>",
         package: "session-mongo",
-        test: "faults::replies::an_answer_to_another_question_is_corrupt_and_never_somebody_elses_session",
+        test: "faults::replies::on_a_server_of_its_own::an_answer_to_another_question_is_corrupt_and_never_somebody_elses_session",
     },
 ];

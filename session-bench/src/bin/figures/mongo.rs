@@ -31,7 +31,7 @@ fn mongodb_create() -> Figure {
 }
 
 fn mongodb_update() -> Figure {
-    on_one("mongodb_update", |scene, times| scene.update(times), MongoScene::raw_update, 1.25)
+    on_one("mongodb_update", |scene, times| scene.update(times), MongoScene::raw_update, 1.5)
 }
 
 /// As many loads as 64 tasks have under way, beside as many single finds on the driver's pool.
