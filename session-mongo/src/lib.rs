@@ -44,7 +44,7 @@
 //! | `createdAt`, `authenticatedAt`, `lastSeenAt`, `expiresAt` | date | |
 //! | `deadlineAt` | date or null | when an active session ends if it is not used: the earlier of `expiresAt` and the end of idleness |
 //! | `idleTimeout` | long or null | milliseconds |
-//! | `end` | `{reason, at, by}` or null | |
+//! | `end` | `{reason, at, by}` or null | with `signIn`, if a sign-in without a transaction ended it |
 //! | `purgeAt` | date or null | when the server deletes an ended session that nobody purged, by its own clock |
 //! | `auth` | array of `{method, at}` | |
 //! | `client`, `lastClient` | documents | only what is known is there |
