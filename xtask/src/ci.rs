@@ -74,7 +74,11 @@ fn steps(members: &[String]) -> Vec<Step> {
         Step::new("tests, doctests and conformance count", Action::Test),
         Step::command("session-core without features", Cmd::cargo(&["nextest", "run", "-p", "session-core"])),
         Step::new("saboteurs", Action::Saboteurs),
-        Step::command("benchmarks as tests", Cmd::cargo(&["bench", "-p", "session-bench", "--", "--test"])),
+        // With what the tests were built with: `cargo bench` would build all drivers once more.
+        Step::command(
+            "benchmarks as tests",
+            Cmd::cargo(&["test", "--workspace", "--all-features", "--bench", "validate"]),
+        ),
         Step::new("direction of dependencies", Action::Direction),
         Step::new("licences, bans and sources", cargo_deny()),
         Step::new("spelling", typos()),

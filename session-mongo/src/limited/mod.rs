@@ -14,6 +14,7 @@ use mongodb::bson::{Document, RawDocumentBuf, doc};
 use session_core::Shard;
 use session_core::prelude::*;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use tokio::time::{sleep, timeout};
 
 use crate::commands;
 use crate::document::Part;
@@ -104,7 +105,7 @@ fn turn_of(shard: Shard) -> Document {
 /// Waits a moment, so that those who came in between are not met again at once.
 async fn pause(attempt: u32) {
     let longest = u64::from(attempt * 2).min(LONGEST_PAUSE);
-    tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=longest))).await;
+    sleep(Duration::from_millis(fastrand::u64(1..=longest))).await;
 }
 
 impl MongoStore {
@@ -159,9 +160,8 @@ impl MongoStore {
         let (answer, _caller) = watch::channel(());
         let task = tokio::spawn(async move {
             let late = async {
-                tokio::select! {
-                    () = tokio::time::sleep(PATIENCE) => {}
-                    () = async { answer.closed().await; tokio::time::sleep(GRACE).await } => {}
+                if timeout(PATIENCE, answer.closed()).await.is_ok() {
+                    sleep(GRACE).await;
                 }
             };
             let created = tokio::select! {
