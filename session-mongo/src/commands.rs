@@ -89,19 +89,23 @@ fn seen(at: &Bson, client: &LastClient) -> Vec<Bson> {
     changed(replaced, computed).into_iter().map(Bson::Document).collect()
 }
 
-/// Active sessions of a scope. `None` for a scope of a later version.
-pub(crate) fn in_scope(scope: &EndScope) -> Option<Document> {
+/// Active sessions of a user, in a scope that names one. `None` for another scope.
+pub(crate) fn of_user(scope: &EndScope) -> Option<Document> {
     Some(match scope {
         EndScope::Device { user, device } => {
             doc! { "userId": user.as_str(), "state": ACTIVE, "deviceId": uuid(device.as_bytes()) }
         }
-        EndScope::Ids(ids) => active(ids.iter().copied().map(id)),
         EndScope::User(user) => doc! { "userId": user.as_str(), "state": ACTIVE },
         EndScope::UserExcept { user, keep } => {
             doc! { "userId": user.as_str(), "state": ACTIVE, "_id": { "$ne": id(*keep) } }
         }
         _ => return None,
     })
+}
+
+/// What is active.
+pub(crate) fn is_active() -> Document {
+    doc! { "state": ACTIVE }
 }
 
 /// Those of these that are active.
@@ -307,7 +311,7 @@ mod tests {
     fn a_user_id_that_looks_like_an_operator_is_a_text() {
         let user: UserId = r#"{"$ne":null}"#.parse().unwrap();
         let filters = [
-            in_scope(&EndScope::User(user.clone())).unwrap(),
+            of_user(&EndScope::User(user.clone())).unwrap(),
             listed(&ListQuery::default().with_user(user.clone())).unwrap(),
             live_of(&user, AT),
             history_of(&user),

@@ -38,12 +38,12 @@ impl MongoStore {
         scope: &EndScope,
         ended: &Ended,
     ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
-        let filter = commands::in_scope(scope).ok_or_else(|| Error::unsupported(NAME, "end"))?;
         let change = commands::end(ended, self.retention);
         if let EndScope::Ids(ids) = scope {
             let keys = ids.iter().copied().map(document::id).collect();
-            return self.change_each(keys, &filter, &change).await;
+            return self.change_each(keys, &commands::is_active(), &change).await;
         }
+        let filter = commands::of_user(scope).ok_or_else(|| Error::unsupported(NAME, "end"))?;
         let mut all = Vec::new();
         loop {
             let batch = self.claim(&filter, doc! { "createdAt": 1 }, MAX_BATCH, &change).await?;

@@ -1,7 +1,7 @@
 //! What the driver's errors mean. The one function that maps them.
 
 use mongodb::error::{
-    BulkWriteError, Error as DriverError, ErrorKind as DriverKind, TRANSIENT_TRANSACTION_ERROR,
+    Error as DriverError, ErrorKind as DriverKind, TRANSIENT_TRANSACTION_ERROR,
     UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure,
 };
 use session_core::Error;
@@ -124,9 +124,6 @@ fn failure(error: &DriverError) -> Failure {
         DriverKind::Command(error) => coded(error.code),
         DriverKind::Write(WriteFailure::WriteError(error)) => coded(error.code),
         DriverKind::Write(WriteFailure::WriteConcernError(error)) => unconfirmed(error.code),
-        DriverKind::BulkWrite(BulkWriteError { write_concern_errors, .. }) => {
-            write_concern_errors.first().map_or(Failure::Other, |error| unconfirmed(error.code))
-        }
         _ => Failure::Other,
     }
 }
