@@ -66,6 +66,27 @@ impl CacheEntry {
     }
 }
 
+/// An entry that a cache holds, and for how much longer.
+///
+/// The remaining time is what a reader measures staleness by: it was counted down by the cache, so it holds even where the clocks of the
+/// node that wrote the entry and of the one that reads it disagree.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct CacheHit {
+    /// What the cache says.
+    pub entry: CacheEntry,
+    /// How much longer it will say so; never more than the `ttl` that the entry was given.
+    pub remaining: Duration,
+}
+
+impl CacheHit {
+    /// Describes what a cache holds.
+    #[must_use]
+    pub const fn new(entry: CacheEntry, remaining: Duration) -> Self {
+        Self { entry, remaining }
+    }
+}
+
 /// A faster, possibly shared copy of what the store of record said.
 ///
 /// # Contract
@@ -88,14 +109,15 @@ pub trait SessionCache: fmt::Debug + Send + Sync + 'static {
     /// Returns the cache's name in logs and metrics: `"redis"`.
     fn name(&self) -> &'static str;
 
-    /// Returns the entry of an id.
+    /// Returns the entry of an id, with the rest of its life.
     ///
     /// # Contract
     /// - One round trip. Never extends the entry's life.
+    /// - The remaining time is counted by the cache, from the moment at which it stored the entry, and read together with it.
     ///
     /// # Errors
     /// Only the general ones.
-    async fn get(&self, id: SessionId) -> Result<Option<CacheEntry>>;
+    async fn get(&self, id: SessionId) -> Result<Option<CacheHit>>;
 
     /// Stores an entry for at most `ttl`, unless what is there is newer. Returns whether it was stored.
     ///

@@ -64,7 +64,7 @@ mod tests;
 pub use async_trait::async_trait;
 
 pub use auth::{AssuranceLevel, AuthEvent, AuthMethod};
-pub use cache::{CacheBody, CacheEntry, SessionCache};
+pub use cache::{CacheBody, CacheEntry, CacheHit, SessionCache};
 pub use client::{ClientInfo, Device, DeviceKind, GeoLocation, LastClient};
 pub use credentials::{PreviousSecret, RefreshState, SecretState};
 pub use data::{DataLimits, SessionData};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use redis::Value;
-use session_core::{CacheEntry, Error, ErrorKind, Result, SessionCache, SessionId, async_trait};
+use session_core::{CacheEntry, CacheHit, Error, ErrorKind, Result, SessionCache, SessionId, async_trait};
 
 use crate::connection::Connection;
 use crate::error::{NAME, Trouble};
@@ -147,7 +147,7 @@ impl SessionCache for RedisCache {
         NAME
     }
 
-    async fn get(&self, id: SessionId) -> Result<Option<CacheEntry>> {
+    async fn get(&self, id: SessionId) -> Result<Option<CacheHit>> {
         let key = self.prefix.cached(id);
         let (mut pttl, mut get) = (redis::cmd("PTTL"), redis::cmd("GET"));
         pttl.arg(&key);
@@ -182,11 +182,11 @@ impl SessionCache for RedisCache {
             self.discard(&key, &value, false);
             refusal.into_error(GET)
         })?;
-        let detail = match remaining {
-            ENDLESS => "an entry without a time to live",
-            _ if u64::try_from(remaining).is_ok_and(|remaining| remaining <= stored.ttl) => {
-                return Ok(Some(stored.entry));
+        let detail = match u64::try_from(remaining) {
+            Ok(remaining) if remaining <= stored.ttl => {
+                return Ok(Some(CacheHit::new(stored.entry, Duration::from_millis(remaining))));
             }
+            Err(_) if remaining == ENDLESS => "an entry without a time to live",
             _ => "an entry lives longer than it was given",
         };
         self.discard(&key, &value, true);

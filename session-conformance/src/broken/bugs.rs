@@ -270,6 +270,7 @@ bugs! {
         NothingExpires: "entries do not expire", entry_is_gone_after_its_ttl;
         TombstonesStay: "tombstones do not expire", tombstone_is_gone_after_its_ttl;
         MissIsAnError: "get of nothing is an error", get_of_nothing_is_none;
+        RemainingIsTtl: "the remaining time is the whole time to live", remaining_time_counts_down;
         ReadingExtends: "reading an entry extends its life", reading_does_not_extend_the_ttl;
         ReadingVerifies: "reading an entry makes it look verified", verified_at_keeps_its_millisecond;
         TombstoneForgetsActor: "a tombstone does not keep who ended the session",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use session_core::{
-    Actor, CacheBody, CacheEntry, Error, Result, SessionCache, SessionId, Timestamp, async_trait,
+    Actor, CacheBody, CacheEntry, CacheHit, Error, Result, SessionCache, SessionId, Timestamp, async_trait,
 };
 use tokio::time::Instant;
 
@@ -126,7 +126,7 @@ impl SessionCache for BrokenCache {
         "broken"
     }
 
-    async fn get(&self, id: SessionId) -> Result<Option<CacheEntry>> {
+    async fn get(&self, id: SessionId) -> Result<Option<CacheHit>> {
         let mut slots = self.slots.lock();
         let Some(slot) = slots.get_mut(&self.key(id)).filter(|slot| slot.until > Instant::now()) else {
             return if self.bug == CacheBug::MissIsAnError {
@@ -143,7 +143,11 @@ impl SessionCache for BrokenCache {
             }
             _ => {}
         }
-        Ok(Some(found))
+        let remaining = match self.bug {
+            CacheBug::RemainingIsTtl => slot.ttl,
+            _ => slot.until - Instant::now(),
+        };
+        Ok(Some(CacheHit::new(found, remaining)))
     }
 
     async fn put_if_newer(&self, entry: CacheEntry, ttl: Duration) -> Result<bool> {

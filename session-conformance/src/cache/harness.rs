@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use session_core::{CacheEntry, SessionCache, SessionId};
+use session_core::{CacheEntry, CacheHit, SessionCache, SessionId};
 
 use crate::Form;
 
@@ -60,8 +60,13 @@ impl CacheHarness {
 
     /// Reads an entry.
     pub async fn get(&self, id: SessionId) -> Option<CacheEntry> {
+        self.get_with_life(id).await.map(|found| found.entry)
+    }
+
+    /// Reads an entry and the rest of its life.
+    pub async fn get_with_life(&self, id: SessionId) -> Option<CacheHit> {
         let found = self.cache.get(id).await.expect("get")?;
-        assert_eq!(found.id, id, "the cache answered with another session");
+        assert_eq!(found.entry.id, id, "the cache answered with another session");
         Some(found)
     }
 

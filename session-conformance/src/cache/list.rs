@@ -25,6 +25,7 @@ macro_rules! __for_each_cache_case {
             ttl_without_end_is_accepted,
             entry_is_gone_after_its_ttl,
             tombstone_is_gone_after_its_ttl,
+            remaining_time_counts_down,
             reading_does_not_extend_the_ttl,
             expired_entry_does_not_keep_others_out,
             remove_forgets_a_record,

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use session_core::{CacheEntry, Result, SessionCache, SessionId, async_trait};
+use session_core::{CacheEntry, CacheHit, Result, SessionCache, SessionId, async_trait};
 use tokio::time::Instant;
 
 /// A cache in a map behind one lock. It forgets what is past its time when it is asked for it, and nothing else.
@@ -40,10 +40,11 @@ impl SessionCache for MapCache {
         "map"
     }
 
-    async fn get(&self, id: SessionId) -> Result<Option<CacheEntry>> {
+    async fn get(&self, id: SessionId) -> Result<Option<CacheHit>> {
+        let now = Instant::now();
         let mut slots = self.slots.lock();
-        slots.retain(|_, slot| slot.until > Instant::now());
-        Ok(slots.get(&id).map(|slot| slot.entry.clone()))
+        slots.retain(|_, slot| slot.until > now);
+        Ok(slots.get(&id).map(|slot| CacheHit::new(slot.entry.clone(), slot.until - now)))
     }
 
     async fn put_if_newer(&self, entry: CacheEntry, ttl: Duration) -> Result<bool> {

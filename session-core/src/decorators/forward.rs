@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::cache::{CacheEntry, SessionCache};
+use crate::cache::{CacheEntry, CacheHit, SessionCache};
 use crate::end::Ended;
 use crate::error::Result;
 use crate::id::{SessionId, UserId};
@@ -74,7 +74,7 @@ macro_rules! forward {
                 (**self).name()
             }
 
-            async fn get(&self, id: SessionId) -> Result<Option<CacheEntry>> {
+            async fn get(&self, id: SessionId) -> Result<Option<CacheHit>> {
                 (**self).get(id).await
             }
 

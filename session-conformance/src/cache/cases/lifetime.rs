@@ -12,6 +12,9 @@ use crate::fixtures::{at, record};
 /// Long enough to be read back once, short enough to wait for.
 const SHORT: Duration = Duration::from_millis(400);
 
+/// Long enough to be there whatever happens.
+const LONG: Duration = Duration::from_secs(120);
+
 /// How long after its time an entry may still be there, for caches that count in whole seconds.
 const SLACK: Duration = Duration::from_secs(3);
 
@@ -67,6 +70,22 @@ pub async fn tombstone_is_gone_after_its_ttl(h: CacheHarness) {
     assert!(h.put_for(&tombstone(&record, 2, at(0)), SHORT).await);
     sleep(SHORT).await;
     assert_gone(&h, record.id, start + SHORT).await;
+}
+
+/// What is said to remain counts down from the time to live, and never promises more than is left.
+pub async fn remaining_time_counts_down(h: CacheHarness) {
+    let put = entry(&record("ann"), 1, at(0));
+    assert!(h.put_for(&put, LONG).await);
+    let stored = Instant::now();
+    for _ in 0..3 {
+        let before = stored.elapsed();
+        let remaining = h.get_with_life(put.id).await.expect("the entry").remaining;
+        // Caches count in milliseconds or more.
+        let most = LONG - before + Duration::from_millis(1);
+        assert!(remaining <= most, "{before:?} after it was stored for {LONG:?}, {remaining:?} remain");
+        assert!(remaining > LONG / 2, "{before:?} after it was stored for {LONG:?}, {remaining:?} remain");
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// An entry that is read all the time lives no longer.

@@ -183,7 +183,7 @@ async fn a_dropped_call_leaves_one_of_two_entries() {
         let is_done = tokio::time::timeout(patience, putting).await.is_ok();
         let reading = cache.get(record.id);
         let _ = tokio::time::timeout(patience, reading).await;
-        let found = cache.get(record.id).await.unwrap().expect("an entry").revision.get();
+        let found = cache.get(record.id).await.unwrap().expect("an entry").entry.revision.get();
         assert!(found == revision || (!is_done && found >= highest), "{found} after {revision}");
         highest = found;
     }

@@ -150,7 +150,7 @@ pub(super) async fn given(cache: &RedisCache, entry: &CacheEntry) {
 }
 
 pub(super) async fn assert_holds(cache: &RedisCache, entry: &CacheEntry) {
-    assert_eq!(cache.get(entry.id).await.unwrap().as_ref(), Some(entry));
+    assert_eq!(cache.get(entry.id).await.unwrap().map(|hit| hit.entry).as_ref(), Some(entry));
 }
 
 /// Waits for something that happens in another process.

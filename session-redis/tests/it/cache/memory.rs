@@ -107,7 +107,7 @@ async fn a_server_that_evicts_forgets_and_never_errs() {
     let mut lost = 0;
     for old in &puts {
         match cache.get(old.id).await.unwrap() {
-            Some(found) => assert_eq!(found, *old),
+            Some(found) => assert_eq!(found.entry, *old),
             None => lost += 1,
         }
     }
