@@ -42,8 +42,8 @@ impl Session {
     #[must_use]
     pub fn assurance(&self) -> AssuranceLevel {
         let record = self.record();
-        let Some(lifetime) = self.manager().settings().step_up_lifetime else { return record.assurance() };
-        let now = self.manager().now();
+        let Some(lifetime) = self.shared().settings.step_up_lifetime else { return record.assurance() };
+        let now = self.now();
         let fresh = |event: &&AuthEvent| now.since(event.at) < lifetime;
         let level = AssuranceLevel::of(record.auth.iter().filter(fresh));
         level.max(record.assurance().min(AssuranceLevel::Aal1))
@@ -65,7 +65,7 @@ impl Session {
         if actual < level {
             return Err(StepUp::Level { required: level, actual });
         }
-        let age = self.manager().now().since(self.record().authenticated_at);
+        let age = self.now().since(self.record().authenticated_at);
         match max_age {
             Some(max_age) if age >= max_age => Err(StepUp::Fresh { max_age }),
             _ => Ok(()),

@@ -14,10 +14,12 @@ use session_core::{
 use crate::manager::SessionManager;
 use crate::refresh::RefreshPolicy;
 use crate::settings::{ConflictPolicy, Settings, UserLimit};
+use crate::tiers::Tiers;
 
 /// Settings of a [`SessionManager`]. Everything has a default; what is out of bounds fails in [`build`](Self::build).
 pub struct SessionManagerBuilder {
     pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) tiers: Option<Tiers>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn SecureRandom>,
     pub(crate) hasher: SecretHasher,
@@ -30,6 +32,7 @@ impl SessionManagerBuilder {
     pub(crate) fn new(store: Arc<dyn SessionStore>) -> Self {
         Self {
             store,
+            tiers: None,
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
             hasher: SecretHasher::plain(),
@@ -85,6 +88,13 @@ impl SessionManagerBuilder {
     #[must_use]
     pub fn with_conflict_policy(mut self, policy: ConflictPolicy) -> Self {
         self.settings.conflict = policy;
+        self
+    }
+
+    /// Sets where validation looks before it asks the store. Default: nowhere; every validation reads the store.
+    #[must_use]
+    pub fn with_tiers(mut self, tiers: Tiers) -> Self {
+        self.tiers = Some(tiers);
         self
     }
 
@@ -222,7 +232,7 @@ impl SessionManagerBuilder {
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(Error::invalid("build", "a manager is built inside of a tokio runtime"));
         }
-        Ok(SessionManager::start(self))
+        SessionManager::start(self)
     }
 }
 

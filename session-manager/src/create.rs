@@ -71,7 +71,7 @@ impl SessionManager {
                     self.created(&record, &evicted);
                     self.supersede(new.replaces.as_ref(), now, operation).await;
                     let ended = evicted.iter().map(|record| SessionInfo::new(record, now)).collect();
-                    let session = Session::new(self.clone(), record, None);
+                    let session = Session::written(self, record);
                     return Ok(Created { session, token, refresh, ended });
                 }
             }

@@ -12,6 +12,7 @@ use session_core::{
 
 use crate::backend::Operation;
 use crate::manager::SessionManager;
+use crate::tiers::Provenance;
 use crate::validate::{Rejection, ValidateError};
 
 /// Most users whose status is remembered.
@@ -91,6 +92,7 @@ impl SessionManager {
     pub(crate) async fn check_user(
         &self,
         record: &SessionRecord,
+        provenance: Provenance,
         operation: &mut Operation<'_>,
     ) -> Result<(), ValidateError> {
         let (Some(directory), Some(user)) = (&self.shared().directory, &record.user_id) else {
@@ -102,8 +104,10 @@ impl SessionManager {
             Standing::Inactive => Err(Rejection::UserInactive.into()),
             Standing::OtherCredentials => {
                 let ended = Ended::new(EndReason::CredentialChanged, self.now(), Actor::System);
-                // The refusal does not depend on it.
-                self.end_in_background(record.id, ended.clone());
+                // The refusal does not depend on it. A copy may be older than the credentials, so it ends nothing.
+                if !provenance.is_cached() {
+                    self.end_in_background(record.id, ended.clone());
+                }
                 Err(Rejection::Ended(ended).into())
             }
         }

@@ -12,6 +12,7 @@ use crate::backend::Operation;
 use crate::manager::SessionManager;
 use crate::new_session::NewSession;
 use crate::session::Session;
+use crate::tiers::{Found, Provenance};
 use crate::validate::{Rejection, ValidateError};
 
 /// A session that another system began, a JWT with a session claim say.
@@ -128,11 +129,11 @@ impl SessionManager {
         }
         let now = self.now();
         let record = self.external_record(external)?;
-        self.check_user(&record, &mut operation).await?;
+        self.check_user(&record, Provenance::store(now), &mut operation).await?;
         match self.insert(Arc::clone(&record), now, &mut operation).await {
             Ok(evicted) => {
                 self.created(&record, &evicted);
-                Ok(Ensured::Created(Session::new(self.clone(), record, None)))
+                Ok(Ensured::Created(Session::written(self, record)))
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let record = operation.load(id).await?.ok_or(Rejection::Unknown)?;
@@ -159,13 +160,37 @@ impl SessionManager {
         client: &RequestClient<'_>,
     ) -> Result<Session, ValidateError> {
         let mut operation = self.backend().operation();
-        let record =
-            self.shared().loads.load(&mut operation, external.id()).await?.ok_or(Rejection::Unknown)?;
-        let session = self.open_external(record, &mut operation).await?;
-        let (record, now) = (session.record(), self.now());
-        let challenge = self.apply_rules(&record, client, now)?;
+        let near = self.shared().find(&mut operation, external.id()).await?;
+        // A copy may only confirm, and that nobody had begun the session a moment ago does not mean that nobody has.
+        if let Some(Found::Active(record, provenance)) = near
+            && provenance.is_cached()
+        {
+            match self.admit_external(record, client, provenance, &mut operation).await {
+                Err(ValidateError::Rejected(_)) => {}
+                answer => return answer,
+            }
+        }
+        let found = self.shared().find_in_store(&mut operation, external.id()).await?;
+        match found.ok_or(Rejection::Unknown)? {
+            Found::Active(record, provenance) => {
+                self.admit_external(record, client, provenance, &mut operation).await
+            }
+            Found::Ended(ended) => Err(Rejection::Ended(ended).into()),
+        }
+    }
+
+    async fn admit_external(
+        &self,
+        record: Arc<SessionRecord>,
+        client: &RequestClient<'_>,
+        provenance: Provenance,
+        operation: &mut Operation<'_>,
+    ) -> Result<Session, ValidateError> {
+        self.check_external(&record, provenance, operation).await?;
+        let now = self.now();
+        let challenge = self.apply_rules(&record, client, now, provenance)?;
         self.shared().note_use(&record, client, now);
-        Ok(Session::new(self.clone(), record, challenge))
+        Ok(Session::new(self, record, provenance, challenge))
     }
 
     async fn open_external(
@@ -173,6 +198,17 @@ impl SessionManager {
         record: Arc<SessionRecord>,
         operation: &mut Operation<'_>,
     ) -> Result<Session, ValidateError> {
+        let provenance = Provenance::store(self.now());
+        self.check_external(&record, provenance, operation).await?;
+        Ok(Session::new(self, record, provenance, None))
+    }
+
+    async fn check_external(
+        &self,
+        record: &SessionRecord,
+        provenance: Provenance,
+        operation: &mut Operation<'_>,
+    ) -> Result<(), ValidateError> {
         if let Some(ended) = record.ended() {
             return Err(Rejection::Ended(ended.clone()).into());
         }
@@ -182,7 +218,6 @@ impl SessionManager {
         if record.kind != SessionKind::External {
             return Err(Rejection::Unknown.into());
         }
-        self.check_user(&record, operation).await?;
-        Ok(Session::new(self.clone(), record, None))
+        self.check_user(record, provenance, operation).await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use session_core::{
@@ -17,6 +18,7 @@ use crate::events::Events;
 use crate::loads::Loads;
 use crate::metrics::{Metrics, Op};
 use crate::settings::Settings;
+use crate::tiers::{Health, TieredStore, Tiers};
 use crate::touch::TouchQueue;
 use crate::transfer::Attempts;
 use crate::workers::Workers;
@@ -57,13 +59,37 @@ pub struct SessionManager {
 }
 
 struct Inner {
-    shared: Arc<Shared>,
+    core: Arc<Core>,
+    /// One for each of some threads: see [`Lane`].
+    lanes: [Arc<Lane>; LANES],
+}
+
+/// What managers and sessions keep alive.
+pub(crate) struct Core {
+    pub(crate) shared: Arc<Shared>,
     workers: Workers,
+}
+
+/// A session's way to its manager. Threads that open sessions at the same time count references in different cache lines: one counter
+/// for all of them would cost more than everything else that a validation from memory does.
+#[repr(align(128))]
+pub(crate) struct Lane {
+    pub(crate) core: Arc<Core>,
+}
+
+const LANES: usize = 16;
+
+thread_local! {
+    static LANE: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed) % LANES
+    };
 }
 
 /// What the manager and its workers use. Workers hold this and not the manager, so that they do not keep it alive.
 pub(crate) struct Shared {
     pub(crate) backend: Arc<Backend>,
+    pub(crate) tiers: Option<Arc<TieredStore>>,
     pub(crate) loads: Arc<Loads>,
     pub(crate) events: Arc<Events>,
     pub(crate) directory: Option<Directory>,
@@ -92,8 +118,11 @@ impl SessionManager {
         SessionManagerBuilder::new(Arc::new(store))
     }
 
-    pub(crate) fn start(builder: SessionManagerBuilder) -> Self {
-        let SessionManagerBuilder { store, clock, random, hasher, directory, sink, settings } = builder;
+    pub(crate) fn start(builder: SessionManagerBuilder) -> Result<Self> {
+        let SessionManagerBuilder { store, tiers, clock, random, hasher, directory, sink, settings } =
+            builder;
+        let tiers = tiers.map(|tiers| start_tiers(tiers, &store, &clock, &settings)).transpose()?;
+        let store = tiers.clone().map_or(store, |tiers| tiers as Arc<dyn SessionStore>);
         let workers = Workers::default();
         let events = Arc::new(Events::new(sink, Arc::clone(&clock)));
         let backend = Arc::new(Backend::new(store, settings.store_deadline, Arc::clone(&events)));
@@ -101,6 +130,7 @@ impl SessionManager {
         let shared = Arc::new(Shared {
             loads: Arc::new(Loads::new(Arc::clone(&backend), workers.tasks(), settings.concurrent_loads)),
             backend,
+            tiers,
             events,
             directory,
             transfer_attempts: Attempts::default(),
@@ -119,29 +149,35 @@ impl SessionManager {
             let worker = Arc::clone(&shared);
             workers.supervise("sweep", move |stop| sweep::run(Arc::clone(&worker), interval, stop));
         }
-        Self { inner: Arc::new(Inner { shared, workers }) }
+        let core = Arc::new(Core { shared, workers });
+        let lanes = std::array::from_fn(|_| Arc::new(Lane { core: Arc::clone(&core) }));
+        Ok(Self { inner: Arc::new(Inner { core, lanes }) })
+    }
+
+    pub(crate) fn lane(&self) -> Arc<Lane> {
+        Arc::clone(&self.inner.lanes[LANE.with(|lane| *lane)])
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.inner.shared
+        &self.inner.core.shared
     }
 
     pub(crate) fn backend(&self) -> &Backend {
-        &self.inner.shared.backend
+        &self.inner.core.shared.backend
     }
 
     pub(crate) fn settings(&self) -> &Settings {
-        &self.inner.shared.settings
+        &self.inner.core.shared.settings
     }
 
     pub(crate) fn workers(&self) -> &Workers {
-        &self.inner.workers
+        &self.inner.core.workers
     }
 
     /// Returns the current time of the manager's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.inner.shared.clock.now()
+        self.inner.core.shared.clock.now()
     }
 
     /// Runs an operation to its end, even if the caller goes away: a sign-in or a revocation that began is not half done
@@ -150,7 +186,7 @@ impl SessionManager {
         &self,
         operation: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let task = self.inner.workers.spawn(operation);
+        let task = self.inner.core.workers.spawn(operation);
         task.await.unwrap_or_else(|source| Err(Error::other("manager", "finish", source)))
     }
 
@@ -163,12 +199,20 @@ impl SessionManager {
         operation.call(Op::Stats, self.backend().store().stats(self.now())).await
     }
 
+    /// Returns the state of the tiers: who serves, since when, and what the shared caches have not been told yet.
+    ///
+    /// `None` if there are none: see [`with_tiers`](SessionManagerBuilder::with_tiers).
+    #[must_use]
+    pub fn health(&self) -> Option<Health> {
+        self.shared().tiers.as_ref().map(|tiers| tiers.health())
+    }
+
     /// Stops the workers, writes the uses that are still waiting and waits for operations that are under way, at most 10 s.
     ///
     /// Call it before the process ends. The manager still answers afterwards, but uses are no longer written.
     pub async fn shutdown(&self) {
         let stop = async {
-            self.inner.workers.stop().await;
+            self.inner.core.workers.stop().await;
             self.shared().events.flush().await;
         };
         if tokio::time::timeout(SHUTDOWN_LIMIT, stop).await.is_err() {
@@ -177,6 +221,19 @@ impl SessionManager {
             );
         }
     }
+}
+
+/// Puts tiers in front of the store, and says what whoever chose them may not have thought of.
+fn start_tiers(
+    tiers: Tiers,
+    store: &Arc<dyn SessionStore>,
+    clock: &Arc<dyn Clock>,
+    settings: &Settings,
+) -> Result<Arc<TieredStore>> {
+    for advice in tiers.advice(settings.expiry.lifetime(false).idle()) {
+        tracing::warn!("session tiers: {advice}");
+    }
+    TieredStore::start(Arc::clone(store), tiers, Arc::clone(clock)).map(Arc::new)
 }
 
 impl Shared {
@@ -196,7 +253,7 @@ impl Shared {
     }
 }
 
-impl Drop for Inner {
+impl Drop for Core {
     fn drop(&mut self) {
         self.workers.cancel();
     }
@@ -205,8 +262,8 @@ impl Drop for Inner {
 impl fmt::Debug for SessionManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionManager")
-            .field("backend", &self.inner.shared.backend)
-            .field("settings", &self.inner.shared.settings)
+            .field("backend", &self.inner.core.shared.backend)
+            .field("settings", &self.inner.core.shared.settings)
             .finish_non_exhaustive()
     }
 }

@@ -26,6 +26,7 @@ use crate::manager::{SessionManager, Shared};
 use crate::metrics::Op;
 use crate::rotate::{is_match, missing_key};
 use crate::session::Session;
+use crate::tiers::Provenance;
 use crate::validate::{Rejection, ValidateError};
 
 /// The lifetimes of a pair.
@@ -126,9 +127,11 @@ impl SessionManager {
         let (record, session, refresh) =
             exchange.await.unwrap_or_else(|source| Err(Error::other("manager", "refresh", source).into()))?;
         let now = self.now();
-        let challenge = self.apply_rules(&record, client, now)?;
+        let provenance = Provenance::store(now);
+        let challenge = self.apply_rules(&record, client, now, provenance)?;
         self.shared().note_use(&record, client, now);
-        Ok(Refreshed { session: Session::new(self.clone(), record, challenge), token: session, refresh })
+        let opened = Session::new(self, record, provenance, challenge);
+        Ok(Refreshed { session: opened, token: session, refresh })
     }
 
     async fn exchange(
@@ -181,7 +184,7 @@ impl SessionManager {
         if let Expiry::Expired(deadline) = record.expiry(now) {
             return Err(Rejection::Expired(deadline).into());
         }
-        self.check_user(record, operation).await?;
+        self.check_user(record, Provenance::store(now), operation).await?;
         let state = record.refresh.as_ref().ok_or(Rejection::Unknown)?;
         if now < state.expires_at { Ok(state) } else { Err(Rejection::TokenExpired.into()) }
     }

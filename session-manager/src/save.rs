@@ -33,9 +33,9 @@ impl Session {
         if changes.is_empty() {
             return Ok(());
         }
-        let settings = self.manager().settings();
+        let settings = &self.shared().settings;
         let mut merge = Merge::new(&start, changes.clone(), settings.data_limits, settings.conflict)?;
-        let mut operation = self.manager().backend().operation();
+        let mut operation = self.shared().backend.operation();
         let saved = operation.modify(start, |current| merge.onto(current)).await?;
         self.saved(saved, &changes);
         Ok(())

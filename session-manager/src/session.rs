@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,10 +10,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use session_core::rules::Reason;
-use session_core::{Deadline, Error, Result, SessionData, SessionId, SessionRecord, SessionToken, UserId};
+use session_core::{
+    DataLimits, Deadline, Error, Result, SessionData, SessionId, SessionRecord, SessionToken, Timestamp,
+    UserId,
+};
 
 use crate::info::SessionInfo;
-use crate::manager::SessionManager;
+use crate::manager::{Lane, SessionManager, Shared};
+use crate::tiers::Provenance;
 
 /// A live session: who it belongs to, its data, and the changes of this request.
 ///
@@ -35,15 +39,13 @@ use crate::manager::SessionManager;
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone)]
 pub struct Session {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    manager: SessionManager,
+    lane: Arc<Lane>,
+    record: Arc<SessionRecord>,
+    provenance: Provenance,
     challenge: Option<Reason>,
-    state: Mutex<State>,
+    /// What clones share. Made when it is needed first: most requests only look.
+    state: OnceLock<Arc<Mutex<State>>>,
 }
 
 /// What the library's own keys begin with.
@@ -83,19 +85,19 @@ pub(crate) struct State {
 
 impl State {
     /// Returns the data of the record, without changes.
-    fn base(&mut self, manager: &SessionManager) -> Result<&SessionData> {
+    fn base(&mut self, limits: &DataLimits) -> Result<&SessionData> {
         let base = match self.base.take() {
             Some(base) => base,
-            None => SessionData::decode(&self.record.data, &manager.settings().data_limits)?,
+            None => SessionData::decode(&self.record.data, limits)?,
         };
         Ok(self.base.insert(base))
     }
 
     /// Returns a key as this handle sees it.
-    fn value(&mut self, key: &str, manager: &SessionManager) -> Result<Option<Value>> {
+    fn value(&mut self, key: &str, limits: &DataLimits) -> Result<Option<Value>> {
         match self.changes.get(key) {
             Some(change) => Ok(change.value().cloned()),
-            None => Ok(self.base(manager)?.value(key).cloned()),
+            None => Ok(self.base(limits)?.value(key).cloned()),
         }
     }
 
@@ -108,50 +110,75 @@ impl State {
 
 impl Session {
     pub(crate) fn new(
-        manager: SessionManager,
+        manager: &SessionManager,
         record: Arc<SessionRecord>,
+        provenance: Provenance,
         challenge: Option<Reason>,
     ) -> Self {
-        let state = Mutex::new(State { record, base: None, changes: Changes::new(), token: None });
-        Self { inner: Arc::new(Inner { manager, challenge, state }) }
+        Self { lane: manager.lane(), record, provenance, challenge, state: OnceLock::new() }
     }
 
-    pub(crate) fn manager(&self) -> &SessionManager {
-        &self.inner.manager
+    /// A session that the store of record has just answered for.
+    pub(crate) fn written(manager: &SessionManager, record: Arc<SessionRecord>) -> Self {
+        Self::new(manager, record, Provenance::store(manager.now()), None)
     }
 
-    pub(crate) fn state(&self) -> &Mutex<State> {
-        &self.inner.state
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.lane.core.shared
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared().clock.now()
+    }
+
+    fn limits(&self) -> &DataLimits {
+        &self.shared().settings.data_limits
+    }
+
+    pub(crate) fn state(&self) -> &Arc<Mutex<State>> {
+        self.state.get_or_init(|| {
+            let record = Arc::clone(&self.record);
+            Arc::new(Mutex::new(State { record, base: None, changes: Changes::new(), token: None }))
+        })
     }
 
     /// Returns the public id.
     #[must_use]
     pub fn id(&self) -> SessionId {
-        self.inner.state.lock().record.id
+        self.record.id
     }
 
     /// Returns the user, `None` for an anonymous session.
     #[must_use]
     pub fn user_id(&self) -> Option<UserId> {
-        self.inner.state.lock().record.user_id.clone()
+        self.record.user_id.clone()
     }
 
     /// Returns the record as this handle last read or wrote it.
     #[must_use]
     pub fn record(&self) -> Arc<SessionRecord> {
-        Arc::clone(&self.inner.state.lock().record)
+        match self.state.get() {
+            Some(state) => Arc::clone(&state.lock().record),
+            None => Arc::clone(&self.record),
+        }
+    }
+
+    /// Returns where the record came from when the session was opened, and how far it can be relied on.
+    #[must_use]
+    pub fn provenance(&self) -> Provenance {
+        self.provenance
     }
 
     /// Returns what may be shown of the session.
     #[must_use]
     pub fn info(&self) -> SessionInfo {
-        SessionInfo::new(&self.record(), self.manager().now())
+        SessionInfo::new(&self.record(), self.now())
     }
 
     /// Returns when the session ends unless it is used.
     #[must_use]
     pub fn deadline(&self) -> Deadline {
-        self.record().expiry(self.manager().now()).deadline()
+        self.record().expiry(self.now()).deadline()
     }
 
     /// Returns true if the session ends within that time, so that a page can warn.
@@ -159,7 +186,7 @@ impl Session {
     /// Judged by what was stored when the session was opened: this request itself counts as use and moves an idle deadline.
     #[must_use]
     pub fn expires_soon(&self, within: Duration) -> bool {
-        let now = self.manager().now();
+        let now = self.now();
         self.record().expiry(now).expires_soon(now, within)
     }
 
@@ -168,16 +195,16 @@ impl Session {
     /// The web integrations do that by themselves.
     #[must_use]
     pub fn take_token(&self) -> Option<SessionToken> {
-        self.inner.state.lock().token.take()
+        self.state.get()?.lock().token.take()
     }
 
     pub(crate) fn hand_out(&self, token: SessionToken) {
-        self.inner.state.lock().token = Some(token);
+        self.state().lock().token = Some(token);
     }
 
     /// Takes over a record with a new secret.
     pub(crate) fn renewed(&self, record: Arc<SessionRecord>, token: SessionToken) {
-        let mut state = self.inner.state.lock();
+        let mut state = self.state().lock();
         state.token = Some(token);
         if record.revision > state.record.revision {
             state.replace(record);
@@ -187,7 +214,7 @@ impl Session {
     /// Returns what a rule wants the application to make sure of, see [`Verdict::Challenge`](session_core::rules::Verdict).
     #[must_use]
     pub fn challenge(&self) -> Option<Reason> {
-        self.inner.challenge
+        self.challenge
     }
 
     /// Returns the value of a key, with the changes of this handle.
@@ -195,7 +222,7 @@ impl Session {
     /// # Errors
     /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored data or the value is not what is expected.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        let value = self.inner.state.lock().value(key, self.manager())?;
+        let value = self.state().lock().value(key, self.limits())?;
         value.map(typed).transpose()
     }
 
@@ -214,7 +241,7 @@ impl Session {
         }
         let value = serde_json::to_value(value)
             .map_err(|source| Error::invalid("insert", "the value is not JSON").with_source(source))?;
-        self.inner.state.lock().changes.insert(key, Change::Set(value));
+        self.state().lock().changes.insert(key, Change::Set(value));
         Ok(())
     }
 
@@ -241,8 +268,8 @@ impl Session {
     }
 
     fn drop_key(&self, key: &str, change: Change) -> Result<bool> {
-        let mut state = self.inner.state.lock();
-        let present = state.value(key, self.manager())?.is_some();
+        let mut state = self.state().lock();
+        let present = state.value(key, self.limits())?.is_some();
         if present {
             state.changes.insert(key.to_owned(), change);
         }
@@ -254,8 +281,8 @@ impl Session {
     /// # Errors
     /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored data cannot be read.
     pub fn data(&self) -> Result<SessionData> {
-        let mut state = self.inner.state.lock();
-        let mut data = state.base(self.manager())?.clone();
+        let mut state = self.state().lock();
+        let mut data = state.base(self.limits())?.clone();
         for (key, change) in &state.changes {
             data.set_value(key, change.value().cloned());
         }
@@ -265,7 +292,7 @@ impl Session {
     /// Returns true if something was changed and not saved.
     #[must_use]
     pub fn is_modified(&self) -> bool {
-        !self.inner.state.lock().changes.is_empty()
+        self.state.get().is_some_and(|state| !state.lock().changes.is_empty())
     }
 }
 
@@ -274,12 +301,24 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T> {
         .map_err(|source| Error::corrupt("data", "get", "the value has another type").with_source(source))
 }
 
+impl Clone for Session {
+    fn clone(&self) -> Self {
+        Self {
+            lane: Arc::clone(&self.lane),
+            record: Arc::clone(&self.record),
+            provenance: self.provenance,
+            challenge: self.challenge,
+            state: OnceLock::from(Arc::clone(self.state())),
+        }
+    }
+}
+
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.inner.state.lock();
         f.debug_struct("Session")
-            .field("record", &state.record)
-            .field("changed", &state.changes.len())
+            .field("record", &self.record())
+            .field("provenance", &self.provenance)
+            .field("modified", &self.is_modified())
             .finish_non_exhaustive()
     }
 }

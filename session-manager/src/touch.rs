@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use metrics::Counter;
 use parking_lot::Mutex;
+use quick_cache::sync::Cache;
 use session_core::limits::MAX_BATCH;
-use session_core::{Result, SessionId, Touch};
+use session_core::{Result, SessionId, Timestamp, Touch};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -19,13 +20,21 @@ use crate::metrics::Op;
 #[derive(Debug)]
 pub(crate) struct TouchQueue {
     waiting: Mutex<HashMap<SessionId, Touch>>,
+    /// What was written lately: a copy of a session does not know it yet. As bounded as what waits.
+    written: Cache<SessionId, Timestamp>,
     capacity: usize,
     full_batch: Notify,
 }
 
 impl TouchQueue {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { waiting: Mutex::default(), capacity, full_batch: Notify::new() }
+        let written = Cache::new(capacity);
+        Self { waiting: Mutex::default(), written, capacity, full_batch: Notify::new() }
+    }
+
+    /// Whether a use of the session was written less than `interval` ago.
+    pub(crate) fn was_written(&self, id: SessionId, now: Timestamp, interval: Duration) -> bool {
+        self.written.get(&id).is_some_and(|written| now.since(written) < interval)
     }
 
     /// Remembers a use.
@@ -80,7 +89,10 @@ async fn flush(shared: &Shared) -> Result<()> {
         }
         let mut operation = shared.backend.operation();
         match operation.call(Op::Touch, shared.backend.store().touch(&batch)).await {
-            Ok(moved) => shared.metrics.touches_flushed.increment(moved),
+            Ok(moved) => {
+                batch.iter().for_each(|touch| shared.touches.written.insert(touch.id, touch.last_seen_at));
+                shared.metrics.touches_flushed.increment(moved);
+            }
             Err(error) if error.is_transient() => {
                 batch
                     .into_iter()

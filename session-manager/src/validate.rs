@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use session_core::rules::{Facts, Reason, RequestClient, Verdict};
 use session_core::{
-    Deadline, Ended, Error, EventKind, Expiry, LastClient, SecretPurpose, SessionRecord, SessionToken,
-    Timestamp, Touch,
+    Deadline, Ended, Error, EventKind, Expiry, LastClient, SecretPurpose, SessionId, SessionRecord,
+    SessionToken, Timestamp, Touch,
 };
 
 use crate::backend::Operation;
@@ -13,6 +14,7 @@ use crate::manager::{SessionManager, Shared};
 use crate::metrics::Op;
 use crate::rotate::Presented;
 use crate::session::Session;
+use crate::tiers::{Found, Provenance, TieredStore};
 
 /// Why a token does not open a session. All of these are final for this request: asking again gives the same answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,7 +74,8 @@ impl From<Error> for ValidateError {
 impl SessionManager {
     /// Opens the session that a token belongs to, if the token is right, the session is live and the rules allow the request.
     ///
-    /// This is the hot path: one load, no write. That the session was used is written later, at most once per minute.
+    /// This is the hot path: no write, and at most one load; none if [tiers](crate::Tiers) know the session. That the session was used is
+    /// written later, at most once per minute.
     ///
     /// # Errors
     /// [`ValidateError::Rejected`] when the answer is no, [`ValidateError::Unavailable`] when there is none.
@@ -87,15 +90,69 @@ impl SessionManager {
         outcome
     }
 
+    /// Opens a session as [`validate`](Self::validate) does, but by what the store of record says now: for what must not rest on a copy.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate).
+    #[tracing::instrument(name = "session_validate_authoritative", level = "debug", skip_all)]
+    pub async fn validate_authoritative(
+        &self,
+        token: &str,
+        client: &RequestClient<'_>,
+    ) -> Result<Session, ValidateError> {
+        let outcome = match parse(token) {
+            Ok(token) => self.open_by_store(&token, client, &mut self.backend().operation()).await,
+            Err(malformed) => Err(malformed.into()),
+        };
+        self.shared().metrics.validated(&outcome);
+        outcome
+    }
+
     async fn open(&self, token: &str, client: &RequestClient<'_>) -> Result<Session, ValidateError> {
-        let token = SessionToken::parse(token).map_err(|_| Rejection::Malformed)?;
+        let token = parse(token)?;
         let mut operation = self.backend().operation();
-        let record = self.shared().loads.load(&mut operation, token.id()).await?.ok_or(Rejection::Unknown)?;
-        if let Some(ended) = record.ended() {
-            return Err(Rejection::Ended(ended.clone()).into());
+        match self.shared().find(&mut operation, token.id()).await?.ok_or(Rejection::Unknown)? {
+            Found::Ended(ended) => Err(Rejection::Ended(ended).into()),
+            Found::Active(record, provenance) if provenance.is_cached() => {
+                match self.admit(record, provenance, &token, client, &mut operation).await {
+                    // A copy may only confirm.
+                    Err(ValidateError::Rejected(_)) => {
+                        self.open_by_store(&token, client, &mut operation).await
+                    }
+                    answer => answer,
+                }
+            }
+            Found::Active(record, provenance) => {
+                self.admit(record, provenance, &token, client, &mut operation).await
+            }
         }
+    }
+
+    async fn open_by_store(
+        &self,
+        token: &SessionToken,
+        client: &RequestClient<'_>,
+        operation: &mut Operation<'_>,
+    ) -> Result<Session, ValidateError> {
+        match self.shared().find_in_store(operation, token.id()).await?.ok_or(Rejection::Unknown)? {
+            Found::Ended(ended) => Err(Rejection::Ended(ended).into()),
+            Found::Active(record, provenance) => {
+                self.admit(record, provenance, token, client, operation).await
+            }
+        }
+    }
+
+    /// Judges an active record: the secret, the deadlines, the user, the rules.
+    async fn admit(
+        &self,
+        record: Arc<SessionRecord>,
+        provenance: Provenance,
+        token: &SessionToken,
+        client: &RequestClient<'_>,
+        operation: &mut Operation<'_>,
+    ) -> Result<Session, ValidateError> {
         let now = self.now();
-        let presented = self.shared().recognise(&record, &token, now)?;
+        let presented = self.shared().recognise(&record, token, now)?;
         if let Expiry::Expired(deadline) = record.expiry(now) {
             return Err(Rejection::Expired(deadline).into());
         }
@@ -106,12 +163,12 @@ impl SessionManager {
             return Err(Rejection::TokenExpired.into());
         }
         if self.shared().directory.is_some() {
-            self.check_user(&record, &mut operation).await?;
+            self.check_user(&record, provenance, operation).await?;
         }
-        let challenge = self.apply_rules(&record, client, now)?;
+        let challenge = self.apply_rules(&record, client, now, provenance)?;
         self.shared().note_use(&record, client, now);
-        let (record, replacement) = self.renew_if_due(record, &token, presented, now, &mut operation).await;
-        let session = Session::new(self.clone(), record, challenge);
+        let (record, replacement) = self.renew_if_due(record, token, presented, now, operation).await;
+        let session = Session::new(self, record, provenance, challenge);
         if let Some(replacement) = replacement {
             session.hand_out(replacement);
         }
@@ -147,19 +204,31 @@ impl SessionManager {
         record: &SessionRecord,
         client: &RequestClient<'_>,
         now: Timestamp,
+        provenance: Provenance,
     ) -> Result<Option<Reason>, Rejection> {
         let judgement = self.settings().rules.judge(&Facts::new(record, *client, now));
         match judgement.verdict {
             Verdict::Allow => Ok(None),
             Verdict::Challenge(reason) => Ok(Some(reason)),
-            Verdict::Deny(reason) => Err(self.denied(record, judgement.rule.unwrap_or("rules"), reason)),
+            Verdict::Deny(reason) => {
+                Err(self.denied(record, judgement.rule.unwrap_or("rules"), reason, provenance))
+            }
             // A verdict of a later version is not a permission.
-            _ => Err(self.denied(record, "rules", Reason::Custom)),
+            _ => Err(self.denied(record, "rules", Reason::Custom, provenance)),
         }
     }
 
-    fn denied(&self, record: &SessionRecord, rule: &'static str, reason: Reason) -> Rejection {
-        self.shared().emit(EventKind::Denied { rule }, record);
+    fn denied(
+        &self,
+        record: &SessionRecord,
+        rule: &'static str,
+        reason: Reason,
+        provenance: Provenance,
+    ) -> Rejection {
+        // By a copy nobody is denied yet.
+        if !provenance.is_cached() {
+            self.shared().emit(EventKind::Denied { rule }, record);
+        }
         Rejection::Denied { rule, reason }
     }
 
@@ -181,11 +250,59 @@ impl SessionManager {
     }
 }
 
+fn parse(token: &str) -> Result<SessionToken, Rejection> {
+    SessionToken::parse(token).map_err(|_| Rejection::Malformed)
+}
+
 impl Shared {
+    /// Finds a session where it is known first: here, in a shared cache, in the store of record. Without tiers, in the store.
+    pub(crate) async fn find(
+        self: &Arc<Self>,
+        operation: &mut Operation<'_>,
+        id: SessionId,
+    ) -> session_core::Result<Option<Found>> {
+        let Some(tiers) = &self.tiers else { return self.find_in_store(operation, id).await };
+        if let Some(known) = tiers.recall(id) {
+            return Ok(known);
+        }
+        let found = operation.ask(("manager", "load"), self.find_further(tiers, id)).await;
+        match found {
+            Err(error) if error.is_transient() => tiers.last_resort(id).map(Some).ok_or(error),
+            found => found,
+        }
+    }
+
+    /// On the heap, so that who finds a session here carries nothing of it.
+    fn find_further<'a>(
+        self: &'a Arc<Self>,
+        tiers: &'a TieredStore,
+        id: SessionId,
+    ) -> BoxFuture<'a, session_core::Result<Option<Found>>> {
+        Box::pin(async move {
+            let load = || -> BoxFuture<'_, session_core::Result<Option<Arc<SessionRecord>>>> {
+                Box::pin(async move { self.loads.load(&mut self.backend.operation(), id).await })
+            };
+            tiers.find_with(id, &load).await
+        })
+    }
+
+    /// Finds a session in the store of record.
+    pub(crate) async fn find_in_store(
+        self: &Arc<Self>,
+        operation: &mut Operation<'_>,
+        id: SessionId,
+    ) -> session_core::Result<Option<Found>> {
+        let provenance = Provenance::store(self.clock.now());
+        let record = self.loads.load(operation, id).await?;
+        Ok(record.map(|record| Found::of(record, provenance)))
+    }
+
     /// Remembers that a session is in use, if what is stored is old enough.
     pub(crate) fn note_use(&self, record: &SessionRecord, client: &RequestClient<'_>, now: Timestamp) {
-        if now.since(record.last_seen_at) < self.settings.touch_interval_for(record.idle_timeout)
+        let interval = self.settings.touch_interval_for(record.idle_timeout);
+        if now.since(record.last_seen_at) < interval
             || now <= record.last_seen_at
+            || self.touches.was_written(record.id, now, interval)
         {
             return;
         }

@@ -59,6 +59,11 @@ impl Workers {
         self.tasks.spawn(task)
     }
 
+    /// Returns what is cancelled when the workers are to stop.
+    pub(crate) fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
     /// Tells the workers to stop.
     pub(crate) fn cancel(&self) {
         self.stop.cancel();

@@ -3,6 +3,8 @@
 //! [`MemoryStore`] is a full store of record, as exact as the databases: it passes the same conformance suite. Use it in tests,
 //! in development, and in services of one process whose sessions may end with it.
 //!
+//! [`L1`] is not a store: it holds the copies by which the manager's tiers validate without asking anybody.
+//!
 //! # Bounds
 //! **The store is unbounded.** It keeps every session until it is purged, ended ones included, because a store of record that
 //! forgets live sessions signs people out at random. A session takes roughly 1 KiB plus its data. Run the manager's sweep, which
@@ -18,8 +20,17 @@
 //! let store = MemoryStore::default();
 //! assert_eq!(store.capabilities().name, "memory");
 //! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod l1;
+#[cfg(feature = "moka")]
+mod moka_cache;
 mod partition;
 mod store;
+mod weight;
 
+pub use l1::{Authority, Filled, Held, L1, L1Settings, L1Usage, Lookup, MAX_SKEW, Moment, Ticket};
+#[cfg(feature = "moka")]
+#[cfg_attr(docsrs, doc(cfg(feature = "moka")))]
+pub use moka_cache::MokaCache;
 pub use store::MemoryStore;

@@ -8,6 +8,10 @@ use crate::process::Cmd;
 
 const CORE: &[&str] = &["session-core"];
 
+/// The manager's tiers are built on the process's own copies, which are a type and not a trait: an asynchronous trait would allocate for
+/// every request.
+const MANAGER: &[&str] = &["session-core", "session-memory"];
+
 /// What an integration with a web framework may use: never a backend, because the application picks that.
 const WEB: &[&str] = &["session-core", "session-client", "session-manager"];
 
@@ -59,7 +63,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("session-core", &[]),
     ("session-client", CORE),
     ("session-conformance", CORE),
-    ("session-manager", CORE),
+    ("session-manager", MANAGER),
     ("session-memory", CORE),
     ("session-mongo", CORE),
     ("session-redis", CORE),

@@ -1,5 +1,8 @@
 //! The conformance suite on the memory store.
 
+#[cfg(feature = "moka")]
+mod moka_cache;
+
 mod conformance {
     use session_memory::MemoryStore;
 

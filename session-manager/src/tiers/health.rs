@@ -1,0 +1,86 @@
+//! Where answers come from, and what state the tiers are in.
+
+use serde::Serialize;
+use session_core::{BusHealth, Timestamp};
+
+/// Who gave an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Source {
+    /// This process's memory.
+    Memory,
+    /// The shared cache of that name.
+    Shared(&'static str),
+    /// The store of record.
+    Store,
+}
+
+/// Where a session's record came from and how far it can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Provenance {
+    /// Who gave the answer.
+    pub source: Source,
+    /// When the read of the store of record began that it stems from, by the clock of the node that read.
+    pub verified_at: Timestamp,
+    /// Whether it is older than it should be, because the store of record could not be asked: see
+    /// [`Tiers::with_stale_if_error`](crate::Tiers::with_stale_if_error).
+    pub degraded: bool,
+}
+
+impl Provenance {
+    pub(crate) const fn store(verified_at: Timestamp) -> Self {
+        Self { source: Source::Store, verified_at, degraded: false }
+    }
+
+    /// Whether the store of record did not say so itself.
+    #[must_use]
+    pub const fn is_cached(&self) -> bool {
+        !matches!(self.source, Source::Store)
+    }
+}
+
+/// The state of one shared cache, as this node sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TierHealth {
+    /// The cache's name.
+    pub name: &'static str,
+    /// Whether it may be read. If not, it failed or has not been told everything yet, and is tried again all the time.
+    pub healthy: bool,
+    /// Since when, in milliseconds since 1970.
+    pub since: Timestamp,
+    /// How many sessions it has to be told about.
+    pub outbox: usize,
+}
+
+/// The state of all tiers, as this node sees it. Serialises for a health page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Health {
+    /// Who is asked when this process's memory does not know: the first healthy shared cache, else the store of record.
+    pub serving: Source,
+    /// Since when.
+    pub since: Timestamp,
+    /// Copies in this process's memory.
+    pub copies: usize,
+    /// The memory that they take, estimated, in bytes.
+    pub copies_bytes: u64,
+    /// The shared caches in their order.
+    pub tiers: Vec<TierHealth>,
+    /// Whether messages of other nodes arrive; `None` without a bus.
+    pub bus_healthy: Option<bool>,
+}
+
+impl Health {
+    /// Whether every tier and the bus work.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.bus_healthy != Some(false) && self.tiers.iter().all(|tier| tier.healthy)
+    }
+}
+
+pub(super) fn is_healthy(health: BusHealth) -> bool {
+    matches!(health, BusHealth::Healthy)
+}

@@ -1,0 +1,43 @@
+//! Tiers: copies of sessions in front of the store of record.
+//!
+//! ```text
+//! validate -> this process's memory -> the first healthy shared cache -> the store of record
+//! ```
+//!
+//! **A cache may only confirm.** A copy can say "live", or "ended", which is final. Every other answer (unknown, expired, wrong secret,
+//! denied) is given by the store of record alone, because another node may know more.
+//!
+//! **Staleness** is counted from the start of the read of the store of record, and inherited by every copy of a copy. It is judged by the
+//! time that each cache counted down itself *and* by the wall clock, so that neither a paused machine nor a clock that was set makes a
+//! copy count longer.
+//!
+//! **Writes** go to the store of record, which alone decides the result; then this process's memory; then every shared cache; then the
+//! bus. What a shared cache could not be told waits in an outbox, and the cache is not read by this node before it was told.
+//!
+//! | file | what it alone knows |
+//! |---|---|
+//! | `settings.rs` | which tiers there are, and their bounds |
+//! | `find.rs` | how a session is looked up |
+//! | `store.rs` | what reads and writes of the store of record mean for the copies |
+//! | `spread.rs` | telling the shared caches and the other nodes |
+//! | `shared.rs` | one shared cache: its time limit, its health, what it missed (`breaker.rs`, `outbox.rs`) |
+//! | `flights.rs` | one reader for all who ask for the same session |
+//! | `listen.rs` | what other nodes say |
+//! | `health.rs`, `metrics.rs` | what operators see |
+
+mod breaker;
+mod find;
+mod flights;
+mod health;
+mod listen;
+mod metrics;
+mod outbox;
+mod settings;
+mod shared;
+mod spread;
+mod store;
+
+pub use find::Found;
+pub use health::{Health, Provenance, Source, TierHealth};
+pub use settings::Tiers;
+pub use store::TieredStore;

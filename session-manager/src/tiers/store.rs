@@ -1,0 +1,387 @@
+//! What reads and writes of the store of record mean for the copies.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use session_core::{
+    CacheEntry, Capabilities, Clock, EndScope, Ended, Error, ListQuery, Page, Result, Revision, SessionId,
+    SessionLimit, SessionRecord, SessionStore, StoreStats, Timestamp, Touch, UserId, async_trait,
+};
+use session_memory::{Authority, L1, L1Settings, Moment, Ticket};
+use tokio::runtime::Handle;
+
+use super::flights::Flights;
+use super::health::{Health, Source, TierHealth, is_healthy};
+use super::listen::Listener;
+use super::metrics::Metrics;
+use super::settings::Tiers;
+use super::shared::{SharedTier, TierSettings};
+use super::spread::{Changes, Spread};
+use crate::workers::Workers;
+
+/// How long an id is remembered as unknown. A session that is created on another node under an id that was asked for before, is unknown
+/// here for at most this long.
+const UNKNOWN_FOR: Duration = Duration::from_secs(1);
+
+/// How long a read may take before others stop waiting for it and read by themselves.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A store of record with caches in front of it.
+///
+/// As a [`SessionStore`] it is as exact as the store of record: [`load`](SessionStore::load) reads it, and every write tells the caches what
+/// changed. [`find`](Self::find) is the fast way: it may answer from a copy, within the bounds of [`Tiers`].
+///
+/// The manager makes one of its store by [`with_tiers`](crate::SessionManagerBuilder::with_tiers). It works without a manager, too.
+///
+/// # Cancellation
+/// Writes are told to the caches even if the caller is dropped after the store of record answered. If it is dropped before, this process's
+/// own copy is forgotten, because nobody knows what the store holds.
+pub struct TieredStore {
+    store: Arc<dyn SessionStore>,
+    clock: Arc<dyn Clock>,
+    l1: Arc<L1>,
+    tiers: Tiers,
+    spread: Arc<Spread>,
+    flights: Flights,
+    metrics: Arc<Metrics>,
+    serving: Arc<Serving>,
+    workers: Workers,
+}
+
+/// Which tier serves, as was last said.
+struct Serving {
+    shared: Mutex<Vec<Arc<SharedTier>>>,
+    now: Mutex<(Source, Timestamp)>,
+    clock: Arc<dyn Clock>,
+}
+
+impl TieredStore {
+    /// Puts tiers in front of a store of record, on the current tokio runtime.
+    ///
+    /// # Errors
+    /// [`Invalid`](session_core::ErrorKind::Invalid) for a setting out of its bounds, or outside of a tokio runtime.
+    pub fn new(store: impl SessionStore, tiers: Tiers, clock: impl Clock) -> Result<Self> {
+        Self::start(Arc::new(store), tiers, Arc::new(clock))
+    }
+
+    pub(crate) fn start(store: Arc<dyn SessionStore>, tiers: Tiers, clock: Arc<dyn Clock>) -> Result<Self> {
+        tiers.check()?;
+        let runtime = Handle::try_current()
+            .map_err(|_| Error::invalid("build", "tiers are built inside of a tokio runtime"))?;
+        let l1 = Arc::new(L1::new(L1Settings {
+            bytes: tiers.memory_bytes,
+            max_stale: tiers.max_stale,
+            max_age: tiers.l1_max_age,
+            unknown_for: UNKNOWN_FOR,
+        }));
+        let workers = Workers::default();
+        let serving = Serving::new(Arc::clone(&clock));
+        let settings = TierSettings {
+            timeout: tiers.cache_timeout,
+            max_stale: tiers.max_stale,
+            outbox: tiers.outbox_capacity,
+        };
+        let shared: Vec<_> = tiers
+            .caches
+            .iter()
+            .map(|cache| {
+                let told = Arc::clone(&serving);
+                let (cache, store, clock) = (Arc::clone(cache), Arc::clone(&store), Arc::clone(&clock));
+                let changed = Box::new(move || told.look());
+                SharedTier::new(cache, store, settings, clock, workers.stopping(), changed)
+            })
+            .collect();
+        serving.begin(shared.clone());
+        let metrics = Arc::new(Metrics::new());
+        if let Some(bus) = tiers.bus.clone() {
+            let listener = Listener { bus, l1: Arc::downgrade(&l1), metrics: Arc::clone(&metrics) };
+            let listener = Arc::new(listener);
+            workers.supervise("bus", move |stop| Arc::clone(&listener).run_until(stop));
+        }
+        let spread = Arc::new(Spread {
+            shared,
+            bus: tiers.bus.clone(),
+            bus_timeout: tiers.cache_timeout,
+            runtime,
+            metrics: Arc::clone(&metrics),
+        });
+        Ok(Self { store, clock, l1, tiers, spread, flights: Flights::default(), metrics, serving, workers })
+    }
+
+    pub(super) fn l1(&self) -> &L1 {
+        &self.l1
+    }
+
+    pub(super) fn shared(&self) -> &[Arc<SharedTier>] {
+        &self.spread.shared
+    }
+
+    pub(super) fn flights(&self) -> &Flights {
+        &self.flights
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(super) fn max_stale(&self) -> Duration {
+        self.tiers.max_stale
+    }
+
+    pub(super) fn stale_if_error(&self) -> Option<Duration> {
+        self.tiers.stale_if_error
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        PATIENCE
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        Moment { wall: self.clock.now(), mono: tokio::time::Instant::now().into_std() }
+    }
+
+    pub(super) async fn load_one(&self, id: SessionId) -> Result<Option<Arc<SessionRecord>>> {
+        Ok(self.load(&[id]).await?.into_iter().find(|record| record.id == id))
+    }
+
+    /// Returns the state of all tiers.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let (serving, since) = *self.serving.now.lock();
+        let usage = self.l1.usage();
+        let tiers = self.shared().iter().map(|tier| {
+            let status = tier.status();
+            TierHealth {
+                name: tier.name(),
+                healthy: status.serving,
+                since: status.since,
+                outbox: status.outbox,
+            }
+        });
+        Health {
+            serving,
+            since,
+            copies: usage.sessions,
+            copies_bytes: usage.bytes,
+            tiers: tiers.collect(),
+            bus_healthy: self.tiers.bus.as_ref().map(|bus| is_healthy(bus.health())),
+        }
+    }
+
+    /// Tells all tiers what the store of record ended.
+    pub(crate) async fn ended(&self, records: &[Arc<SessionRecord>]) {
+        let now = self.moment();
+        let mut changes = Changes::default();
+        for record in records {
+            self.note_end(record, now.wall, &mut changes);
+        }
+        self.spread.tell(changes).await;
+    }
+
+    fn note_end(&self, record: &Arc<SessionRecord>, verified_at: Timestamp, changes: &mut Changes) {
+        if let Some(ended) = record.ended() {
+            self.l1.end(record.id, ended);
+            changes.push(CacheEntry::of(Arc::clone(record), verified_at), Duration::ZERO);
+        }
+    }
+
+    /// Takes note of an active record that was written.
+    fn note_write(&self, ticket: &Ticket, record: &Arc<SessionRecord>, began: Moment, changes: &mut Changes) {
+        let (now, stale_at) = (self.moment(), self.stale_at(began));
+        self.l1.wrote(ticket, record, began.wall, stale_at, now);
+        let ttl = stale_at.saturating_duration_since(now.mono);
+        changes.push(CacheEntry::of(Arc::clone(record), began.wall), ttl);
+    }
+
+    /// A refused write says what the store of record holds.
+    fn note_refusal(&self, id: SessionId, error: &Error) {
+        if let Some(ended) = error.ended_session() {
+            self.l1.end(id, ended);
+        }
+        if let Some(current) = error.current_revision() {
+            self.l1.changed(id, current, false);
+        }
+    }
+
+    fn stale_at(&self, began: Moment) -> Instant {
+        began.mono + self.tiers.max_stale
+    }
+
+    /// Takes note of what was read, and returns what a shared cache may keep of it.
+    fn note_read(
+        &self,
+        tickets: &[Ticket],
+        records: &[Arc<SessionRecord>],
+        began: Moment,
+    ) -> Vec<(CacheEntry, Duration)> {
+        let (now, stale_at) = (self.moment(), self.stale_at(began));
+        let ttl = stale_at.saturating_duration_since(now.mono);
+        let records: HashMap<_, _> = records.iter().map(|record| (record.id, record)).collect();
+        let mut entries = Vec::with_capacity(records.len());
+        for ticket in tickets {
+            let Some(&record) = records.get(&ticket.id()) else {
+                self.l1.absent(ticket, now);
+                continue;
+            };
+            match record.ended() {
+                Some(ended) => self.l1.end(record.id, ended),
+                None => drop(self.l1.fill(ticket, record, began.wall, stale_at, now, Authority::Store)),
+            }
+            entries.push((CacheEntry::of(Arc::clone(record), began.wall), ttl));
+        }
+        entries
+    }
+}
+
+/// Forgets this process's copies of sessions unless told that the store of record answered.
+struct Unanswered<'a> {
+    l1: &'a L1,
+    ids: Vec<SessionId>,
+}
+
+impl Unanswered<'_> {
+    fn answered(mut self) {
+        self.ids.clear();
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.ids.iter().for_each(|id| self.l1.distrust(*id));
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl SessionStore for TieredStore {
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    async fn create(
+        &self,
+        record: Arc<SessionRecord>,
+        limit: Option<&SessionLimit>,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
+        let (began, ticket) = (self.moment(), self.l1.ticket(record.id));
+        let unanswered = Unanswered { l1: &self.l1, ids: vec![record.id] };
+        let evicted = self.store.create(Arc::clone(&record), limit).await?;
+        unanswered.answered();
+        let mut changes = Changes::default();
+        self.note_write(&ticket, &record, began, &mut changes);
+        evicted.iter().for_each(|record| self.note_end(record, began.wall, &mut changes));
+        self.spread.tell(changes).await;
+        Ok(evicted)
+    }
+
+    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>> {
+        let tickets: Vec<_> = ids.iter().map(|id| self.l1.ticket(*id)).collect();
+        let began = self.moment();
+        let records = self.store.load(ids).await?;
+        self.spread.fill(self.note_read(&tickets, &records, began));
+        Ok(records)
+    }
+
+    async fn update(&self, record: Arc<SessionRecord>, expected: Revision) -> Result<Revision> {
+        let (began, ticket) = (self.moment(), self.l1.ticket(record.id));
+        let unanswered = Unanswered { l1: &self.l1, ids: vec![record.id] };
+        let updated = self.store.update(Arc::clone(&record), expected).await;
+        let revision = updated.inspect_err(|error| self.note_refusal(record.id, error))?;
+        unanswered.answered();
+        let written = Arc::new(Arc::unwrap_or_clone(record).with_revision(revision));
+        let mut changes = Changes::default();
+        self.note_write(&ticket, &written, began, &mut changes);
+        self.spread.tell(changes).await;
+        Ok(revision)
+    }
+
+    async fn touch(&self, batch: &[Touch]) -> Result<u64> {
+        let moved = self.store.touch(batch).await?;
+        batch.iter().for_each(|touch| self.l1.touched(touch));
+        Ok(moved)
+    }
+
+    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
+        let ids = match scope {
+            EndScope::Ids(ids) => ids.clone(),
+            _ => Vec::new(),
+        };
+        let unanswered = Unanswered { l1: &self.l1, ids };
+        let records = self.store.end(scope, ended).await?;
+        unanswered.answered();
+        self.ended(&records).await;
+        Ok(records)
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page> {
+        self.store.list(query).await
+    }
+
+    async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<SessionRecord>>> {
+        let records = self.store.expire(now, limit).await?;
+        self.ended(&records).await;
+        Ok(records)
+    }
+
+    async fn purge(&self, before: Timestamp, limit: usize) -> Result<u64> {
+        self.store.purge(before, limit).await
+    }
+
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+        self.store.erase(user, limit).await
+    }
+
+    async fn stats(&self, now: Timestamp) -> Result<StoreStats> {
+        self.store.stats(now).await
+    }
+}
+
+impl Serving {
+    fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        let now = Mutex::new((Source::Store, clock.now()));
+        Arc::new(Self { shared: Mutex::default(), now, clock })
+    }
+
+    fn begin(&self, shared: Vec<Arc<SharedTier>>) {
+        *self.shared.lock() = shared;
+        let source = self.first();
+        self.now.lock().0 = source;
+        tracing::info!(serving = ?source, "session caches");
+    }
+
+    fn first(&self) -> Source {
+        let shared = self.shared.lock();
+        let serving = shared.iter().find(|tier| tier.is_serving());
+        serving.map_or(Source::Store, |tier| Source::Shared(tier.name()))
+    }
+
+    /// Says it once when another tier serves.
+    fn look(&self) {
+        let source = self.first();
+        let mut now = self.now.lock();
+        if now.0 != source {
+            tracing::warn!(serving = ?source, before = ?now.0, "session caches changed");
+            *now = (source, self.clock.now());
+        }
+    }
+}
+
+impl Drop for TieredStore {
+    fn drop(&mut self) {
+        self.workers.cancel();
+        // The tiers and who watches them hold each other.
+        self.serving.shared.lock().clear();
+    }
+}
+
+impl fmt::Debug for TieredStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TieredStore")
+            .field("store", &self.store)
+            .field("tiers", &self.tiers)
+            .finish_non_exhaustive()
+    }
+}

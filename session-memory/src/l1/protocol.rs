@@ -1,0 +1,369 @@
+//! How copies come and go.
+//!
+//! Whoever reads or writes a session takes a [`Ticket`] first. What came of it is kept only if the session did not change in between, so
+//! that a slow reader cannot bring back what was replaced or ended while it was on its way. Checking the ticket and keeping the copy are
+//! one step under the session's lock, and so is every change. Looking takes no such lock.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use session_core::{Ended, Revision, SessionId, SessionRecord, Timestamp, Touch};
+
+use super::fences::{Fences, Ticket};
+use super::maps::{Copies, Map, Mark, Marks, Unknowns};
+use super::sync::{AtomicU64, Ordering};
+
+/// How far wall clocks may disagree, 2 s: a copy that was verified further in "the future" is refused.
+pub const MAX_SKEW: Duration = Duration::from_secs(2);
+
+/// Most ended or outdated sessions that are remembered.
+const MAX_MARKS: u32 = 65_536;
+
+/// Most ids that are remembered as unknown.
+const MAX_UNKNOWN: u32 = 16_384;
+
+/// One reading of both clocks. Staleness is judged on both: the process's own clock stands still while a machine is suspended, and the
+/// wall clock may be set.
+#[derive(Debug, Clone, Copy)]
+#[allow(clippy::exhaustive_structs, reason = "made where clocks are read")]
+pub struct Moment {
+    /// Wall time.
+    pub wall: Timestamp,
+    /// The process's own clock.
+    pub mono: Instant,
+}
+
+/// The bounds of a process's copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "made where settings are checked")]
+pub struct L1Settings {
+    /// Most memory of all copies, in bytes; zero keeps none.
+    pub bytes: u64,
+    /// How long a copy counts after the store of record was read.
+    pub max_stale: Duration,
+    /// How long a copy counts after this process took it.
+    pub max_age: Duration,
+    /// How long an id is remembered as unknown.
+    pub unknown_for: Duration,
+}
+
+/// A copy.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Held {
+    /// The record, active when it was read.
+    pub record: Arc<SessionRecord>,
+    /// When the read of the store of record began that it stems from, by the clock of the node that read.
+    pub verified_at: Timestamp,
+    /// Until when it counts, by this process's clock: inherited from whom it was copied from.
+    pub stale_at: Instant,
+    taken_at: Instant,
+    epoch: u64,
+}
+
+/// What is known of a session here.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Lookup {
+    /// It ended, for ever.
+    Ended(Ended),
+    /// A copy that counts.
+    Live(Held),
+    /// Nothing that counts.
+    Miss,
+    /// The store of record had no such session, a moment ago.
+    Unknown,
+}
+
+/// Who said what is to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Authority {
+    /// Another copy.
+    Cache,
+    /// The store of record.
+    Store,
+}
+
+/// What became of a record that was to be kept.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Filled {
+    /// It is not kept: the session ended.
+    Ended(Ended),
+    /// It is kept.
+    Kept,
+    /// It is not kept: a newer one is known here, or that there is one.
+    Outdated,
+    /// It is not kept: the session changed while it was read.
+    Spoiled,
+}
+
+/// How much is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct L1Usage {
+    /// Copies.
+    pub sessions: usize,
+    /// Their memory, estimated, in bytes.
+    pub bytes: u64,
+}
+
+/// The process's own copies of sessions, for validation without asking anybody.
+///
+/// The manager's tiers are built on it; applications do not need it. It reads no clock and asks nobody. Everything is bounded: copies
+/// by their memory, what is remembered of ended and of unknown sessions by their number (65,536 and 16,384).
+///
+/// # What holds
+/// - A copy that was read before a change that is known here never counts after it, however slowly it came.
+/// - Revisions of one session never go back, as long as it is held.
+/// - An ended session does not come back, as long as it is remembered; after that, staleness keeps it out.
+/// - Copying never makes a copy fresher: `stale_at` is inherited.
+#[derive(Debug)]
+pub struct L1 {
+    settings: L1Settings,
+    fences: Arc<Fences>,
+    copies: Option<Copies>,
+    marks: Marks,
+    unknown: Unknowns,
+    epoch: AtomicU64,
+}
+
+impl L1 {
+    /// Makes an empty one.
+    #[must_use]
+    pub fn new(settings: L1Settings) -> Self {
+        Self {
+            settings,
+            fences: Arc::new(Fences::new()),
+            copies: (settings.bytes > 0).then(|| Copies::of_bytes(settings.bytes)),
+            marks: Map::of_entries(MAX_MARKS),
+            unknown: Map::of_entries(MAX_UNKNOWN),
+            epoch: AtomicU64::new(0),
+        }
+    }
+
+    /// Looks a session up.
+    #[must_use]
+    pub fn get(&self, id: SessionId, now: Moment) -> Lookup {
+        match self.held(id) {
+            Some(held) if self.counts(&held, now) => Lookup::Live(held),
+            _ => self.remembered(id, now),
+        }
+    }
+
+    /// Returns a copy even if it does not count any more, unless the session is known to have ended.
+    #[must_use]
+    pub fn last_known(&self, id: SessionId) -> Option<Held> {
+        self.held(id)
+    }
+
+    /// Returns the end of a session, if it is remembered.
+    #[must_use]
+    pub fn ended(&self, id: SessionId) -> Option<Ended> {
+        match self.marks.get(id) {
+            Some(Mark::Ended(ended)) => Some(ended),
+            _ => None,
+        }
+    }
+
+    /// Begins to read or write a session.
+    #[must_use]
+    pub fn ticket(&self, id: SessionId) -> Ticket {
+        // The epoch is read first: who resyncs in between makes the ticket old, not its copy new.
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        self.fences.ticket(id, epoch)
+    }
+
+    /// Whether nothing happened to the session since the ticket was taken.
+    #[must_use]
+    pub fn is_current(&self, ticket: &Ticket) -> bool {
+        self.fences.of(ticket.id).lock().is_current(ticket)
+            && ticket.epoch == self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// Keeps an active record that was read, if it is the newest that is known and nothing happened meanwhile.
+    pub fn fill(
+        &self,
+        ticket: &Ticket,
+        record: &Arc<SessionRecord>,
+        verified_at: Timestamp,
+        stale_at: Instant,
+        now: Moment,
+        authority: Authority,
+    ) -> Filled {
+        let stripe = self.fences.of(ticket.id).lock();
+        match self.marks.get(ticket.id) {
+            Some(Mark::Ended(ended)) => return Filled::Ended(ended),
+            Some(Mark::OutdatedBelow(revision))
+                if authority == Authority::Cache && record.revision < revision =>
+            {
+                return Filled::Outdated;
+            }
+            _ => {}
+        }
+        if !stripe.is_current(ticket) {
+            return Filled::Spoiled;
+        }
+        let known = self.held(ticket.id).filter(|known| now.mono < known.stale_at);
+        if known.is_some_and(|known| known.record.revision > record.revision) {
+            return Filled::Outdated;
+        }
+        self.keep(ticket, record, verified_at, stale_at, now);
+        Filled::Kept
+    }
+
+    /// Remembers that the store of record has no such session, if nothing happened meanwhile.
+    pub fn absent(&self, ticket: &Ticket, now: Moment) {
+        let stripe = self.fences.of(ticket.id).lock();
+        if stripe.is_current(ticket) {
+            self.forget_copy(ticket.id);
+            self.unknown.insert(ticket.id, now.mono + self.settings.unknown_for);
+        }
+    }
+
+    /// Keeps an active record that this process has just written.
+    pub fn wrote(
+        &self,
+        ticket: &Ticket,
+        record: &Arc<SessionRecord>,
+        verified_at: Timestamp,
+        stale_at: Instant,
+        now: Moment,
+    ) {
+        let mut stripe = self.fences.of(ticket.id).lock();
+        let undisturbed = stripe.is_current(ticket);
+        stripe.spoil(ticket.id);
+        self.unknown.remove(ticket.id);
+        if undisturbed && self.ended(ticket.id).is_none() {
+            self.keep(ticket, record, verified_at, stale_at, now);
+        } else {
+            self.outdate(ticket.id, record.revision);
+        }
+    }
+
+    /// Remembers that a session ended.
+    pub fn end(&self, id: SessionId, ended: &Ended) {
+        let mut stripe = self.fences.of(id).lock();
+        stripe.spoil(id);
+        self.forget_copy(id);
+        self.marks.insert(id, Mark::Ended(ended.clone()));
+    }
+
+    /// Takes note that a session changed elsewhere. Returns whether that was news.
+    pub fn changed(&self, id: SessionId, revision: Revision, ended: bool) -> bool {
+        let mut stripe = self.fences.of(id).lock();
+        let known = self.held(id).is_some_and(|held| held.record.revision >= revision);
+        if known && !ended {
+            return false;
+        }
+        stripe.spoil(id);
+        self.unknown.remove(id);
+        self.outdate(id, revision);
+        true
+    }
+
+    /// Forgets a copy, because nobody knows what the store of record holds: a write was not answered.
+    pub fn distrust(&self, id: SessionId) {
+        let mut stripe = self.fences.of(id).lock();
+        stripe.spoil(id);
+        self.forget_copy(id);
+        self.unknown.remove(id);
+    }
+
+    /// Moves the sighting of a copy forward, as the store of record did.
+    pub fn touched(&self, touch: &Touch) {
+        let _stripe = self.fences.of(touch.id).lock();
+        let Some(mut held) = self.held(touch.id) else { return };
+        if held.record.accepts(touch) {
+            Arc::make_mut(&mut held.record).touch(touch);
+            self.put(touch.id, held);
+        }
+    }
+
+    /// Trusts no copy that was taken, or is being taken, before now: messages were lost.
+    pub fn resync(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Returns how much is held.
+    #[must_use]
+    pub fn usage(&self) -> L1Usage {
+        let held = |copies: &Copies| L1Usage { sessions: copies.len(), bytes: copies.weight() };
+        self.copies.as_ref().map_or(L1Usage { sessions: 0, bytes: 0 }, held)
+    }
+
+    fn counts(&self, held: &Held, now: Moment) -> bool {
+        held.epoch == self.epoch.load(Ordering::Acquire)
+            && now.mono < held.stale_at
+            && now.mono.saturating_duration_since(held.taken_at) < self.settings.max_age
+            && now.wall.since(held.verified_at) < self.settings.max_stale
+            && held.verified_at.since(now.wall) <= MAX_SKEW
+    }
+
+    fn remembered(&self, id: SessionId, now: Moment) -> Lookup {
+        if let Some(ended) = self.ended(id) {
+            return Lookup::Ended(ended);
+        }
+        match self.unknown.get(id) {
+            Some(until) if now.mono < until => Lookup::Unknown,
+            _ => Lookup::Miss,
+        }
+    }
+
+    fn held(&self, id: SessionId) -> Option<Held> {
+        self.copies.as_ref()?.get(id)
+    }
+
+    fn put(&self, id: SessionId, held: Held) {
+        if let Some(copies) = &self.copies {
+            copies.insert(id, held);
+        }
+    }
+
+    fn forget_copy(&self, id: SessionId) {
+        if let Some(copies) = &self.copies {
+            copies.remove(id);
+        }
+    }
+
+    /// Takes the place of what is held, but keeps a later sighting, and a later verification of the same revision.
+    fn keep(
+        &self,
+        ticket: &Ticket,
+        record: &Arc<SessionRecord>,
+        verified_at: Timestamp,
+        stale_at: Instant,
+        now: Moment,
+    ) {
+        let mut held = Held {
+            record: Arc::clone(record),
+            verified_at,
+            stale_at,
+            taken_at: now.mono,
+            epoch: ticket.epoch,
+        };
+        if let Some(known) = self.held(ticket.id) {
+            if known.record.revision == record.revision && known.stale_at > stale_at {
+                (held.verified_at, held.stale_at) = (known.verified_at, known.stale_at);
+            }
+            if known.record.last_seen_at > record.last_seen_at {
+                let record = Arc::make_mut(&mut held.record);
+                record.last_seen_at = known.record.last_seen_at;
+                record.last_client = known.record.last_client.clone();
+            }
+        }
+        self.unknown.remove(ticket.id);
+        self.put(ticket.id, held);
+    }
+
+    /// Whatever is below the revision does not count any more.
+    fn outdate(&self, id: SessionId, revision: Revision) {
+        self.forget_copy(id);
+        match self.marks.get(id) {
+            Some(Mark::Ended(_)) => {}
+            Some(Mark::OutdatedBelow(known)) if known >= revision => {}
+            _ => self.marks.insert(id, Mark::OutdatedBelow(revision)),
+        }
+    }
+}

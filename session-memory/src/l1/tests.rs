@@ -1,0 +1,272 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use session_core::{
+    Actor, EndReason, Ended, LastClient, Revision, SessionId, SessionRecord, SystemRandom, Timestamp, Touch,
+};
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_123);
+const MAX_STALE: Duration = Duration::from_secs(30);
+const MAX_AGE: Duration = Duration::from_secs(5);
+
+struct Bench {
+    l1: L1,
+    start: Moment,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::holding(1024 * 1024)
+    }
+
+    fn holding(bytes: u64) -> Self {
+        let unknown_for = Duration::from_secs(1);
+        let l1 = L1::new(L1Settings { bytes, max_stale: MAX_STALE, max_age: MAX_AGE, unknown_for });
+        Self { l1, start: Moment { wall: NOW, mono: Instant::now() } }
+    }
+
+    fn after(&self, seconds: u64) -> Moment {
+        let by = Duration::from_secs(seconds);
+        Moment { wall: self.start.wall.saturating_add(by), mono: self.start.mono + by }
+    }
+
+    fn fill(&self, ticket: &Ticket, record: &Arc<SessionRecord>, authority: Authority) -> Filled {
+        let stale_at = self.start.mono + MAX_STALE;
+        self.l1.fill(ticket, record, NOW, stale_at, self.start, authority)
+    }
+
+    fn read(&self, record: &Arc<SessionRecord>) -> Filled {
+        self.fill(&self.l1.ticket(record.id), record, Authority::Store)
+    }
+
+    fn revision(&self, id: SessionId) -> Option<u64> {
+        match self.l1.get(id, self.start) {
+            Lookup::Live(held) => Some(held.record.revision.get()),
+            _ => None,
+        }
+    }
+}
+
+fn record(revision: u64) -> Arc<SessionRecord> {
+    let id = SessionId::mint(NOW, None, &SystemRandom).unwrap();
+    at(&Arc::new(SessionRecord::new(id, NOW, NOW.saturating_add(Duration::from_secs(3_600)))), revision)
+}
+
+fn at(record: &Arc<SessionRecord>, revision: u64) -> Arc<SessionRecord> {
+    Arc::new(SessionRecord::clone(record).with_revision(Revision::new(revision).unwrap()))
+}
+
+fn logged_out() -> Ended {
+    Ended::new(EndReason::LoggedOut, NOW, Actor::System)
+}
+
+#[test]
+fn what_was_read_is_held() {
+    let bench = Bench::new();
+    let record = record(3);
+    assert!(matches!(bench.l1.get(record.id, bench.start), Lookup::Miss));
+    assert!(matches!(bench.read(&record), Filled::Kept));
+    assert_eq!(bench.revision(record.id), Some(3));
+    assert_eq!(bench.l1.usage().sessions, 1);
+}
+
+#[test]
+fn a_read_that_an_end_overtook_is_not_kept() {
+    let bench = Bench::new();
+    let record = record(1);
+    let slow = bench.l1.ticket(record.id);
+    bench.l1.end(record.id, &logged_out());
+    assert!(matches!(bench.fill(&slow, &record, Authority::Store), Filled::Ended(_)));
+    assert!(matches!(bench.l1.get(record.id, bench.start), Lookup::Ended(_)));
+}
+
+#[test]
+fn a_read_that_a_message_overtook_is_not_kept() {
+    let bench = Bench::new();
+    let record = record(1);
+    let slow = bench.l1.ticket(record.id);
+    assert!(bench.l1.changed(record.id, Revision::new(2).unwrap(), false));
+    assert!(!bench.l1.is_current(&slow));
+    assert!(matches!(bench.fill(&slow, &record, Authority::Store), Filled::Spoiled));
+    assert_eq!(bench.revision(record.id), None);
+}
+
+#[test]
+fn after_a_message_only_the_store_may_bring_what_is_older() {
+    let bench = Bench::new();
+    let old = record(1);
+    bench.l1.changed(old.id, Revision::new(2).unwrap(), true);
+    let ticket = bench.l1.ticket(old.id);
+    assert!(matches!(bench.fill(&ticket, &old, Authority::Cache), Filled::Outdated));
+    assert!(matches!(bench.fill(&ticket, &at(&old, 2), Authority::Cache), Filled::Kept));
+    // A forged message is as harmless as a restored backup: the store is believed.
+    let forged = record(1);
+    bench.l1.changed(forged.id, Revision::new(1 << 40).unwrap(), true);
+    assert!(matches!(bench.read(&forged), Filled::Kept));
+}
+
+#[test]
+fn a_message_about_what_is_known_is_no_news() {
+    let bench = Bench::new();
+    let record = record(4);
+    bench.read(&record);
+    assert!(!bench.l1.changed(record.id, Revision::new(4).unwrap(), false));
+    assert_eq!(bench.revision(record.id), Some(4));
+    assert!(bench.l1.changed(record.id, Revision::new(5).unwrap(), false));
+    assert_eq!(bench.revision(record.id), None);
+}
+
+#[test]
+fn revisions_never_go_back() {
+    let bench = Bench::new();
+    let old = record(1);
+    let (slow, fast) = (bench.l1.ticket(old.id), bench.l1.ticket(old.id));
+    bench.fill(&fast, &at(&old, 2), Authority::Store);
+    assert!(matches!(bench.fill(&slow, &old, Authority::Store), Filled::Outdated));
+    assert_eq!(bench.revision(old.id), Some(2));
+}
+
+#[test]
+fn a_write_makes_slower_reads_worthless() {
+    let bench = Bench::new();
+    let old = record(1);
+    let (slow, writing) = (bench.l1.ticket(old.id), bench.l1.ticket(old.id));
+    bench.l1.wrote(&writing, &at(&old, 2), NOW, bench.start.mono + MAX_STALE, bench.start);
+    assert!(matches!(bench.fill(&slow, &old, Authority::Store), Filled::Spoiled));
+    assert_eq!(bench.revision(old.id), Some(2));
+}
+
+#[test]
+fn a_write_that_something_overtook_is_not_kept() {
+    let bench = Bench::new();
+    let old = record(1);
+    let writing = bench.l1.ticket(old.id);
+    bench.l1.changed(old.id, Revision::new(3).unwrap(), false);
+    bench.l1.wrote(&writing, &at(&old, 2), NOW, bench.start.mono + MAX_STALE, bench.start);
+    assert_eq!(bench.revision(old.id), None);
+    let reading = bench.l1.ticket(old.id);
+    assert!(matches!(bench.fill(&reading, &at(&old, 2), Authority::Cache), Filled::Outdated));
+}
+
+#[test]
+fn copies_count_only_while_they_are_young_on_both_clocks() {
+    let bench = Bench::new();
+    let record = record(1);
+    bench.read(&record);
+    let live = |now| matches!(bench.l1.get(record.id, now), Lookup::Live(_));
+    assert!(live(bench.after(4)));
+    assert!(!live(bench.after(5)), "taken too long ago");
+    let suspended = Moment { mono: bench.start.mono, ..bench.after(30) };
+    assert!(!live(suspended), "the process's clock stood still");
+    let set_back = Moment { wall: NOW.saturating_sub(Duration::from_secs(3)), ..bench.start };
+    assert!(!live(set_back), "verified in the future");
+    let skewed = Moment { wall: NOW.saturating_sub(Duration::from_secs(2)), ..bench.start };
+    assert!(live(skewed));
+    assert!(bench.l1.last_known(record.id).is_some(), "still there, if nothing better is");
+}
+
+#[test]
+fn copying_inherits_staleness_and_never_renews_it() {
+    let bench = Bench::new();
+    let record = record(1);
+    bench.read(&record);
+    let ticket = bench.l1.ticket(record.id);
+    let (inherited, later) = (bench.start.mono + Duration::from_secs(20), bench.after(6));
+    bench.l1.fill(&ticket, &record, NOW, inherited, later, Authority::Cache);
+    let Lookup::Live(held) = bench.l1.get(record.id, later) else { panic!("it was confirmed") };
+    assert_eq!(held.stale_at, bench.start.mono + MAX_STALE, "the later verification is what counts");
+}
+
+#[test]
+fn after_a_resync_nothing_older_counts() {
+    let bench = Bench::new();
+    let (held, reading) = (record(1), record(1));
+    bench.read(&held);
+    let ticket = bench.l1.ticket(reading.id);
+    bench.l1.end(held.id, &logged_out());
+    let other = record(1);
+    bench.read(&other);
+    bench.l1.resync();
+    assert_eq!(bench.revision(other.id), None);
+    bench.fill(&ticket, &reading, Authority::Store);
+    assert_eq!(bench.revision(reading.id), None, "its read began before");
+    bench.read(&reading);
+    assert_eq!(bench.revision(reading.id), Some(1));
+    assert!(matches!(bench.l1.get(held.id, bench.start), Lookup::Ended(_)), "an end is final");
+}
+
+#[test]
+fn unknown_ids_are_remembered_for_a_moment_and_forgotten_when_created() {
+    let bench = Bench::new();
+    let record = record(1);
+    let unknown = |now| matches!(bench.l1.get(record.id, now), Lookup::Unknown);
+    bench.l1.absent(&bench.l1.ticket(record.id), bench.start);
+    assert!(unknown(bench.start) && !unknown(bench.after(1)));
+    bench.l1.absent(&bench.l1.ticket(record.id), bench.start);
+    let slow = bench.l1.ticket(record.id);
+    let creating = bench.l1.ticket(record.id);
+    bench.l1.wrote(&creating, &record, NOW, bench.start.mono + MAX_STALE, bench.start);
+    assert_eq!(bench.revision(record.id), Some(1));
+    bench.l1.absent(&slow, bench.start);
+    assert_eq!(bench.revision(record.id), Some(1), "a slower miss does not hide it");
+}
+
+#[test]
+fn distrusted_copies_are_gone_and_slower_reads_too() {
+    let bench = Bench::new();
+    let record = record(1);
+    bench.read(&record);
+    let slow = bench.l1.ticket(record.id);
+    bench.l1.distrust(record.id);
+    assert!(bench.l1.last_known(record.id).is_none());
+    assert!(matches!(bench.fill(&slow, &record, Authority::Store), Filled::Spoiled));
+}
+
+#[test]
+fn sightings_move_forward_and_survive_an_older_copy() {
+    let bench = Bench::new();
+    let record = record(1);
+    bench.read(&record);
+    let seen = NOW.saturating_add(Duration::from_secs(60));
+    bench.l1.touched(&Touch::new(record.id, seen, LastClient::default()));
+    let last_seen = || bench.l1.last_known(record.id).unwrap().record.last_seen_at;
+    assert_eq!(last_seen(), seen);
+    bench.read(&record);
+    assert_eq!(last_seen(), seen);
+}
+
+#[test]
+fn without_memory_nothing_is_copied_but_ends_are_remembered() {
+    let bench = Bench::holding(0);
+    let record = record(1);
+    assert!(matches!(bench.read(&record), Filled::Kept));
+    assert_eq!(bench.revision(record.id), None);
+    bench.l1.end(record.id, &logged_out());
+    assert!(matches!(bench.l1.get(record.id, bench.start), Lookup::Ended(_)));
+}
+
+#[test]
+fn memory_is_bounded() {
+    let bench = Bench::holding(1024 * 1024);
+    for _ in 0..5_000 {
+        let mut record = SessionRecord::clone(&record(1));
+        record.data = vec![7; 10_000].into();
+        bench.read(&Arc::new(record));
+        assert!(bench.l1.usage().bytes <= 1024 * 1024);
+    }
+    assert!(bench.l1.usage().sessions > 50);
+}
+
+#[test]
+fn fences_are_gone_with_their_tickets() {
+    let bench = Bench::new();
+    let tickets: Vec<_> = (0..100).map(|_| bench.l1.ticket(record(1).id)).collect();
+    let same = bench.l1.ticket(tickets[0].id());
+    drop(tickets);
+    assert!(bench.l1.is_current(&same));
+    let id = same.id();
+    drop(same);
+    assert!(!format!("{:?}", bench.l1).contains(&format!("{id:?}")), "a fence outlived its tickets");
+}

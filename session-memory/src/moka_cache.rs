@@ -1,0 +1,200 @@
+//! A cache on moka.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use moka::Expiry;
+use moka::ops::compute::Op;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use session_core::limits::MAX_LIFETIME;
+use session_core::{CacheBody, CacheEntry, CacheHit, Result, SessionCache, SessionId, async_trait};
+
+use crate::weight::weight_of;
+
+/// 64 MiB.
+const DEFAULT_CAPACITY: u64 = 64 << 20;
+
+/// What moka keeps for an entry, whatever it says: measured, and rounded up.
+const BOOKKEEPING: u64 = 512;
+
+/// Keeps copies of sessions in this process, bounded in bytes, on [moka](https://docs.rs/moka).
+///
+/// # When to use it
+/// - As the shared tier of a service that runs as one process, so that its sessions survive an outage of the store as they would
+///   with a cache on a server.
+/// - As the last of several shared tiers, behind those that all nodes see. What one node tells it, no other node hears.
+/// - In tests of what uses a [`SessionCache`].
+///
+/// It is not what makes a validation fast: the manager has a memory of its own for that, which answers without a future and
+/// without an allocation.
+///
+/// # Bounds
+/// Entries weigh about what they take of the heap: see [`weight`](Self::weight). After every [`put_if_newer`](SessionCache::put_if_newer) the
+/// cache is back within its capacity, so it is exceeded by no more than the entries that are being put at that moment.
+///
+/// # Eviction
+/// What was not asked for the longest goes first. moka's default, TinyLFU, would keep more of what is asked for often, but it turns
+/// newcomers away as soon as it is full, and the newcomer that matters is a tombstone: turned away, it could not keep out the slower
+/// reader that still carries the live session.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use session_core::{CacheEntry, SessionCache, SessionId, SessionRecord, SystemRandom, Timestamp};
+/// use session_memory::MokaCache;
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let now = Timestamp::from_millis(1_767_225_600_000);
+/// let id = SessionId::mint(now, None, &SystemRandom)?;
+/// let record = SessionRecord::new(id, now, Timestamp::from_millis(1_767_229_200_000));
+///
+/// let cache = MokaCache::new(16 << 20);
+/// assert!(cache.put_if_newer(CacheEntry::of(record.into(), now), Duration::from_secs(60)).await?);
+/// let hit = cache.get(id).await?.expect("it was just put");
+/// assert!(hit.remaining <= Duration::from_secs(60));
+/// # Ok::<(), session_core::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct MokaCache {
+    slots: Cache<SessionId, Slot>,
+}
+
+#[derive(Clone)]
+struct Slot {
+    entry: CacheEntry,
+    until: Instant,
+}
+
+impl Slot {
+    fn new(entry: CacheEntry, now: Instant, ttl: Duration) -> Self {
+        // A session cannot outlive this, and moka cannot count much beyond it.
+        Self { entry, until: now + ttl.min(MAX_LIFETIME) }
+    }
+
+    fn is_kept(&self, now: Instant) -> bool {
+        self.until > now
+    }
+}
+
+/// Lets moka drop what is past its time. What readers see is decided by [`Slot::is_kept`] alone.
+struct UntilDeadline;
+
+impl Expiry<SessionId, Slot> for UntilDeadline {
+    fn expire_after_create(&self, _: &SessionId, slot: &Slot, created_at: Instant) -> Option<Duration> {
+        Some(slot.until.saturating_duration_since(created_at))
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &SessionId,
+        slot: &Slot,
+        updated_at: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(slot.until.saturating_duration_since(updated_at))
+    }
+}
+
+impl Default for MokaCache {
+    /// Makes a cache of 64 MiB.
+    fn default() -> Self {
+        Self::new(DEFAULT_CAPACITY)
+    }
+}
+
+impl MokaCache {
+    /// Makes a cache of that many bytes. One that is too small for an entry does not keep it.
+    #[must_use]
+    pub fn new(capacity: u64) -> Self {
+        let slots = Cache::builder()
+            .name("session-kit")
+            .max_capacity(capacity)
+            .eviction_policy(EvictionPolicy::lru())
+            .expire_after(UntilDeadline)
+            .weigher(|_, slot: &Slot| weight(&slot.entry))
+            .build();
+        Self { slots }
+    }
+
+    /// Returns how many bytes the entries weigh, counted after the last change: an estimate of what each takes of the heap. What
+    /// records share is counted for each of them.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.slots.weighted_size()
+    }
+
+    /// Returns the number of entries, counted after the last change. Some of them may be past their time.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.slots.entry_count()
+    }
+
+    /// Returns true if there are no entries.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+// Not derived: moka's would print every entry, with addresses.
+impl fmt::Debug for MokaCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let capacity = self.slots.policy().max_capacity();
+        f.debug_struct("MokaCache")
+            .field("len", &self.len())
+            .field("weight", &self.weight())
+            .field("capacity", &capacity)
+            .finish()
+    }
+}
+
+#[async_trait]
+impl SessionCache for MokaCache {
+    fn name(&self) -> &'static str {
+        "moka"
+    }
+
+    async fn get(&self, id: SessionId) -> Result<Option<CacheHit>> {
+        let slot = self.slots.get(&id);
+        let now = Instant::now();
+        Ok(slot.filter(|slot| slot.is_kept(now)).map(|slot| CacheHit::new(slot.entry, slot.until - now)))
+    }
+
+    async fn put_if_newer(&self, entry: CacheEntry, ttl: Duration) -> Result<bool> {
+        if ttl.is_zero() {
+            return Ok(false);
+        }
+        let mut stores = false;
+        self.slots.entry(entry.id).and_compute_with(|stored| {
+            let now = Instant::now();
+            let stored = stored.map(moka::Entry::into_value).filter(|stored| stored.is_kept(now));
+            stores = stored.is_none_or(|stored| entry.replaces(&stored.entry));
+            if stores { Op::Put(Slot::new(entry, now, ttl)) } else { Op::Nop }
+        });
+        // The answer is what was decided under the key's lock, and not what moka reports: that is guessed from what was there
+        // before (https://github.com/moka-rs/moka/pull/593).
+        if stores {
+            // Otherwise hundreds of entries wait for their eviction, and one may be as large as 64 KiB.
+            self.slots.run_pending_tasks();
+        }
+        Ok(stores)
+    }
+
+    async fn remove(&self, id: SessionId) -> Result<()> {
+        // Not `invalidate`, which does not wait for the lock that puts are decided under.
+        self.slots.entry(id).and_compute_with(|_| Op::Remove);
+        self.slots.run_pending_tasks();
+        Ok(())
+    }
+}
+
+/// A tombstone is cheap, so that as many of them fit as possible.
+fn weight(entry: &CacheEntry) -> u32 {
+    let body = match &entry.body {
+        CacheBody::Record(record) => weight_of(record),
+        _ => 0,
+    };
+    u32::try_from(BOOKKEEPING + body).unwrap_or(u32::MAX)
+}
