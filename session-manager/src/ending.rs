@@ -66,6 +66,10 @@ impl Shared {
         for delay in delays {
             tokio::time::sleep(delay).await;
             if let Ok(records) = self.end_again(&scope, &ended).await {
+                // The copies have not heard of those that the lost attempt had ended.
+                if let Some(tiers) = &self.tiers {
+                    tiers.ended(&records).await;
+                }
                 self.report_ended(&records);
                 return;
             }

@@ -8,7 +8,7 @@ const FIXED: usize = 1_024;
 /// Estimates the memory of a record, in bytes: a fixed part, and its texts and data.
 pub(crate) fn weight_of(record: &SessionRecord) -> u64 {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    let client = record.client.user_agent.as_ref().map_or(0, |agent| agent.len());
+    let client = record.client.user_agent.as_ref().map_or(0, String::len);
     let spent = record.refresh.as_ref().map_or(0, |refresh| refresh.spent.len() * 64);
     let sum = FIXED
         + record.data.len()

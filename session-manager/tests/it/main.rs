@@ -19,6 +19,7 @@ mod revoke;
 mod rotate;
 mod save;
 mod sweep;
+mod tiers;
 mod touch;
 mod transfer;
 mod user_data;

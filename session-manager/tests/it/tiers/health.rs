@@ -1,0 +1,164 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use session_conformance::faults::Fault;
+use session_core::ErrorKind;
+use session_manager::{SessionManager, Source, Tiers};
+use session_memory::MemoryStore;
+
+use super::lab::{Cache, Hub, Mood, Node, SECOND};
+use crate::world::kind;
+
+#[tokio::test(start_paused = true)]
+async fn the_next_cache_serves_while_the_first_is_down_and_steps_back_after() {
+    let (redis, postgres) = (Cache::new("redis"), Cache::new("postgres"));
+    let node = Node::new(Tiers::none().with_cache(redis.clone()).with_cache(postgres.clone())).await;
+    let serving = || node.world.manager.health().unwrap().serving;
+    let (_, token) = node.sign_in().await;
+    assert_eq!(serving(), Source::Shared("redis"));
+    redis.is(Mood::Down);
+    for _ in 0..5 {
+        node.validate(&token).await.unwrap();
+    }
+    node.world.settle().await;
+    assert_eq!(serving(), Source::Shared("postgres"));
+    let since = node.world.manager.health().unwrap().since;
+    assert_eq!(since, node.world.now());
+    assert_eq!(node.validate(&token).await.unwrap().provenance().source, Source::Shared("postgres"));
+    postgres.is(Mood::Down);
+    for _ in 0..5 {
+        node.validate(&token).await.unwrap();
+    }
+    node.world.settle().await;
+    assert_eq!(serving(), Source::Store);
+    assert_eq!(node.validate(&token).await.unwrap().provenance().source, Source::Store);
+    redis.is(Mood::Fine);
+    postgres.is(Mood::Fine);
+    node.pass(3 * SECOND).await;
+    assert_eq!(serving(), Source::Shared("redis"));
+    assert!(node.world.manager.health().unwrap().is_healthy());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_that_is_down_is_tried_seldom_and_not_by_requests() {
+    let redis = Cache::new("redis");
+    let node = Node::new(Tiers::none().with_cache(redis.clone())).await;
+    let (_, token) = node.sign_in().await;
+    redis.is(Mood::Hangs);
+    for _ in 0..5 {
+        node.validate(&token).await.unwrap();
+    }
+    node.world.settle().await;
+    let asked = redis.gets.load(Ordering::SeqCst);
+    let started = tokio::time::Instant::now();
+    for _ in 0..100 {
+        node.validate(&token).await.unwrap();
+    }
+    assert_eq!(started.elapsed(), Duration::ZERO, "requests do not wait for it any more");
+    node.pass(20 * SECOND).await;
+    let trials = redis.gets.load(Ordering::SeqCst) - asked;
+    assert!((8..40).contains(&trials), "{trials} trials in 20 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_few_failures_change_nothing() {
+    let redis = Cache::new("redis");
+    let node = Node::new(Tiers::none().with_cache(redis.clone())).await;
+    let (_, token) = node.sign_in().await;
+    for _ in 0..50 {
+        for _ in 0..6 {
+            node.validate(&token).await.unwrap();
+        }
+        redis.is(Mood::Down);
+        for _ in 0..2 {
+            node.validate(&token).await.unwrap();
+        }
+        redis.is(Mood::Fine);
+    }
+    assert!(node.world.manager.health().unwrap().is_healthy());
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_works_without_any_cache() {
+    for mood in [Mood::Down, Mood::Hangs, Mood::Full] {
+        let (redis, hub) = (Cache::new("redis"), Hub::new());
+        hub.deaf.store(true, Ordering::SeqCst);
+        redis.is(mood);
+        let node = Node::new(Tiers::memory().with_cache(redis.clone()).with_bus(hub.bus())).await;
+        let (id, token) = node.sign_in().await;
+        let session = node.validate(&token).await.unwrap();
+        session.insert("cart", "apple").unwrap();
+        session.save().await.unwrap();
+        node.world.manager.rotate(&session).await.unwrap();
+        node.world.manager.logout(&session).await.unwrap();
+        assert!(node.world.stored(id).await.ended().is_some());
+        assert_eq!(node.world.manager.health().unwrap().bus_healthy, Some(false));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_serialises_for_a_page() {
+    let node = Node::new(Tiers::memory().with_cache(Cache::new("redis")).with_bus(Hub::new().bus())).await;
+    node.sign_in().await;
+    let health = serde_json::to_value(node.world.manager.health().unwrap()).unwrap();
+    assert_eq!(health["serving"]["shared"], "redis");
+    assert_eq!(health["copies"], 1);
+    assert_eq!(health["tiers"][0]["healthy"], true);
+    assert_eq!(health["bus_healthy"], true);
+    assert!(SessionManager::builder(MemoryStore::default()).build().unwrap().health().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_manager_takes_its_tiers_with_it() {
+    let (redis, hub) = (Cache::new("redis"), Hub::new());
+    let node = Node::new(Tiers::memory().with_cache(redis.clone()).with_bus(hub.bus())).await;
+    let (_, token) = node.sign_in().await;
+    redis.is(Mood::Down);
+    node.pass(10 * SECOND).await;
+    for _ in 0..5 {
+        node.validate(&token).await.unwrap();
+    }
+    node.world.manager.shutdown().await;
+    drop(node);
+    tokio::time::sleep(3 * SECOND).await;
+    assert_eq!(Arc::strong_count(&redis.gets), 1, "nothing holds the cache any more");
+}
+
+#[tokio::test]
+async fn tiers_out_of_bounds_are_refused() {
+    let build = |tiers| SessionManager::builder(MemoryStore::default()).with_tiers(tiers).build();
+    let milli = Duration::from_millis(1);
+    let many = (0..9).fold(Tiers::none(), |tiers, _| tiers.with_cache(Cache::new("redis")));
+    for tiers in [
+        many,
+        Tiers::memory().with_memory_bytes(1),
+        Tiers::memory().with_max_stale(SECOND - milli),
+        Tiers::memory().with_max_stale(301 * SECOND),
+        Tiers::memory().with_l1_max_age(Duration::ZERO),
+        Tiers::memory().with_l1_max_age(31 * SECOND),
+        Tiers::memory().with_cache_timeout(Duration::ZERO),
+        Tiers::memory().with_cache_timeout(6 * SECOND),
+        Tiers::memory().with_stale_if_error(3_601 * SECOND),
+        Tiers::memory().with_outbox_capacity(0),
+        Tiers::memory().with_outbox_capacity(1_000_001),
+    ] {
+        assert_eq!(kind(build(tiers)), ErrorKind::Invalid);
+    }
+    assert!(build(Tiers::memory()).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_not_a_logout_whatever_the_caches_say() {
+    let redis = Cache::new("redis");
+    let node = Node::new(Tiers::memory().with_cache(redis.clone())).await;
+    let (_, token) = node.sign_in().await;
+    redis.is(Mood::Down);
+    node.world.faults.arm(Fault::error(ErrorKind::Timeout));
+    node.pass(31 * SECOND).await;
+    for _ in 0..20 {
+        crate::world::unavailable(node.validate(&token).await);
+    }
+    node.world.faults.disarm();
+    node.validate(&token).await.unwrap();
+}
