@@ -6,6 +6,9 @@
 //! | `mysql` | [`MysqlStore`] | MySQL 8.0.19, MariaDB 10.6 |
 //! | `sqlite` | [`SqliteStore`] | SQLite 3.41 (sqlx bundles a later one) |
 //!
+//! With `postgres` there are also [`PostgresCache`], which all nodes can share in front of any store of record, and [`PostgresBus`], by
+//! which they tell each other what changed. Both have tables of their own and may stand in another database than the sessions.
+//!
 //! No feature is on by default, and none chooses a runtime or TLS: switch those on at your own `sqlx` dependency.
 //!
 //! # Starting
@@ -80,6 +83,8 @@ mod dialect;
 mod ending;
 mod error;
 mod migrate;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod statements;
 mod store;
 mod table;
@@ -87,6 +92,9 @@ mod table;
 pub use builder::SqlStoreBuilder;
 pub use dialect::Dialect;
 pub use migrate::{MigrateError, Missing, Step};
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use postgres::{PostgresBus, PostgresCache};
 pub use store::{HeldConnections, SqlStore};
 pub use table::TableName;
 

@@ -366,7 +366,7 @@ fn forget(migration: &Migration) -> String {
 }
 
 /// The names in the first column of a question about a table.
-async fn names<D: Dialect>(
+pub(crate) async fn names<D: Dialect>(
     connection: &mut D::Connection,
     table: &TableName,
     question: &str,

@@ -43,6 +43,7 @@ impl Template {
             ("{history}", columns::history()),
             ("{table}", self.table.quoted(quote, "")),
             ("{locks}", self.table.quoted(quote, "_locks")),
+            ("{head}", self.table.quoted(quote, "_head")),
             ("{migrations}", self.table.quoted(quote, "_migrations")),
             ("{schema}", self.table.schema_prefix(quote)),
             ("{name}", self.table.name().to_owned()),

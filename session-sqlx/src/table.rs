@@ -31,6 +31,11 @@ pub struct TableName {
 }
 
 impl TableName {
+    /// A table by one of our own names.
+    pub(crate) fn ours(name: &str) -> Self {
+        Self { schema: None, name: name.to_owned() }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -64,7 +69,7 @@ impl TableName {
 
 impl Default for TableName {
     fn default() -> Self {
-        Self { schema: None, name: "sessions".to_owned() }
+        Self::ours("sessions")
     }
 }
 

@@ -1,6 +1,8 @@
 //! The conformance suite on every database, and what is special to SQL.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
+mod bus;
+mod cache;
 mod faults;
 mod migrations;
 mod plans;

@@ -1,0 +1,259 @@
+//! The bytes of an entry's body.
+//!
+//! | bytes, from 0 | what |
+//! |---|---|
+//! | 0, 1 | format 1; `R`ecord or `T`ombstone |
+//! | 2 | session id |
+//! | 18 | the parts, each behind its length in 4 bytes, big-endian |
+//!
+//! A record's parts are its fields as JSON, the bytes of both secrets (empty for none), and its data. A tombstone's only part is the end,
+//! as JSON. The JSON is a list without names. It cannot keep every number with a point, so those are written as their bits.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_core::{
+    Actor, AuthEvent, CacheBody, CacheEntry, ClientInfo, Device, DeviceId, DeviceKind, Ended, Error,
+    GeoLocation, LastClient, RefreshState, Result, Revision, SecretState, SessionId, SessionRecord,
+    SessionState, Timestamp, UserId,
+};
+
+use super::super::NAME;
+
+/// The format that is written. Entries of another one are misses.
+const FORMAT: u8 = 1;
+
+const RECORD: u8 = b'R';
+const TOMBSTONE: u8 = b'T';
+
+type Text<'a> = Option<&'a str>;
+
+/// Who, what and when.
+type Session<'a> = (Text<'a>, Text<'a>, &'a str, [i64; 4], Option<u64>, bool, Option<u64>);
+
+/// Where from.
+type Client<'a> = (Option<IpAddr>, Text<'a>, [Text<'a>; 7], [Text<'a>; 4], Option<[u64; 2]>);
+
+/// What was seen last, the device and its label.
+type Sighting<'a> = (Option<IpAddr>, Text<'a>, Option<[u8; 16]>, Text<'a>);
+
+/// The texts as they are read: JSON may spell them in another way than it keeps them.
+mod read {
+    use super::IpAddr;
+
+    pub(super) type Text = Option<String>;
+    pub(super) type Session = (Text, Text, String, [i64; 4], Option<u64>, bool, Option<u64>);
+    pub(super) type Client = (Option<IpAddr>, Text, [Text; 7], [Text; 4], Option<[u64; 2]>);
+    pub(super) type Sighting = (Option<IpAddr>, Text, Option<[u8; 16]>, Text);
+}
+
+/// Why bytes are not an entry. Says nothing of what they hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unreadable(pub(super) &'static str);
+
+impl From<Error> for Unreadable {
+    fn from(_: Error) -> Self {
+        Self("a stored field is outside of its range")
+    }
+}
+
+impl From<serde_json::Error> for Unreadable {
+    fn from(_: serde_json::Error) -> Self {
+        Self("the stored fields cannot be read")
+    }
+}
+
+/// Writes the body of an entry.
+///
+/// # Errors
+/// `Invalid` for an entry that no reader would accept, `Unsupported` for one of a later version.
+pub(super) fn write(entry: &CacheEntry, operation: &'static str) -> Result<Vec<u8>> {
+    let mut bytes = vec![FORMAT];
+    match &entry.body {
+        CacheBody::Record(record) => {
+            if !is_consistent(record, entry.id, entry.revision) {
+                return Err(Error::invalid(operation, "the entry says something else than its record"));
+            }
+            record.check()?;
+            bytes.push(RECORD);
+            bytes.extend(entry.id.as_bytes());
+            put(&mut bytes, &fields(record, operation)?, operation)?;
+            put(
+                &mut bytes,
+                &record.secret.as_ref().map(SecretState::to_bytes).unwrap_or_default(),
+                operation,
+            )?;
+            put(
+                &mut bytes,
+                &record.refresh.as_ref().map(RefreshState::to_bytes).unwrap_or_default(),
+                operation,
+            )?;
+            put(&mut bytes, &record.data, operation)?;
+        }
+        CacheBody::Tombstone(ended) => {
+            bytes.push(TOMBSTONE);
+            bytes.extend(entry.id.as_bytes());
+            let end = (ended.reason.as_str(), ended.at.as_millis(), ended.by.to_string());
+            put(&mut bytes, &serde_json::to_vec(&end).map_err(unwritable(operation))?, operation)?;
+        }
+        _ => return Err(Error::unsupported(NAME, operation).with_detail("an entry of a later version")),
+    }
+    Ok(bytes)
+}
+
+fn put(bytes: &mut Vec<u8>, part: &[u8], operation: &'static str) -> Result<()> {
+    let length =
+        u32::try_from(part.len()).map_err(|_| Error::invalid(operation, "a part is longer than 4 GiB"))?;
+    bytes.extend(length.to_be_bytes());
+    bytes.extend(part);
+    Ok(())
+}
+
+fn fields(record: &SessionRecord, operation: &'static str) -> Result<Vec<u8>> {
+    let whole = |idle: Duration| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+    let times = [record.created_at, record.authenticated_at, record.last_seen_at, record.expires_at];
+    let session: Session<'_> = (
+        record.user_id.as_ref().map(UserId::as_str),
+        record.username.as_deref(),
+        record.kind.as_str(),
+        times.map(Timestamp::as_millis),
+        record.idle_timeout.map(whole),
+        record.remembered,
+        record.credential_version,
+    );
+    let ClientInfo { ip, user_agent, device, geo, .. } = &*record.client;
+    let texts = [
+        &device.brand,
+        &device.model,
+        &device.os,
+        &device.os_version,
+        &device.browser,
+        &device.browser_version,
+    ];
+    let [brand, model, os, os_version, browser, browser_version] = texts.map(Option::as_deref);
+    let kind = device.kind.map(DeviceKind::as_str);
+    let places = [&geo.country_code, &geo.country, &geo.region, &geo.city].map(Option::as_deref);
+    let client: Client<'_> = (
+        *ip,
+        user_agent.as_deref(),
+        [kind, brand, model, os, os_version, browser, browser_version],
+        places,
+        geo.coordinates.map(|(latitude, longitude)| [latitude, longitude].map(f64::to_bits)),
+    );
+    let last: Sighting<'_> = (
+        record.last_client.ip,
+        record.last_client.country_code.as_deref(),
+        record.device_id.as_ref().map(|device| *device.as_bytes()),
+        record.label.as_deref(),
+    );
+    serde_json::to_vec(&(session, &record.auth, client, last)).map_err(unwritable(operation))
+}
+
+fn unwritable(operation: &'static str) -> impl Fn(serde_json::Error) -> Error {
+    move |error| Error::other(NAME, operation, error)
+}
+
+/// Reads the body of an entry.
+pub(super) fn read(
+    bytes: &[u8],
+    id: SessionId,
+    revision: Revision,
+    verified_at: Timestamp,
+    is_tombstone: bool,
+) -> Result<CacheEntry, Unreadable> {
+    let (head, mut rest) =
+        bytes.split_first_chunk::<18>().ok_or(Unreadable("the stored entry is too short"))?;
+    if head[0] != FORMAT {
+        return Err(Unreadable("the stored entry has another format"));
+    }
+    if &head[2..] != id.as_bytes() {
+        return Err(Unreadable("an entry of another session"));
+    }
+    let record = match (head[1], is_tombstone) {
+        (RECORD, false) => {
+            let mut record = record_of(id, revision, part(&mut rest)?)?;
+            record.secret = some(part(&mut rest)?).map(SecretState::from_bytes).transpose()?;
+            record.refresh = some(part(&mut rest)?).map(RefreshState::from_bytes).transpose()?;
+            record.data = Arc::from(part(&mut rest)?);
+            record.check()?;
+            record
+        }
+        (TOMBSTONE, true) => {
+            let (reason, at, by): (String, i64, String) = serde_json::from_slice(part(&mut rest)?)?;
+            let mut record = SessionRecord::new(id, verified_at, verified_at).with_revision(revision);
+            let by: Actor = by.parse()?;
+            record.state = SessionState::Ended(Ended::new(reason.parse()?, Timestamp::from_millis(at), by));
+            record
+        }
+        _ => return Err(Unreadable("the stored entry is of another kind than its row")),
+    };
+    if !rest.is_empty() {
+        return Err(Unreadable("something follows the stored entry"));
+    }
+    Ok(CacheEntry::of(Arc::new(record), verified_at))
+}
+
+fn some(bytes: &[u8]) -> Option<&[u8]> {
+    Some(bytes).filter(|bytes| !bytes.is_empty())
+}
+
+fn part<'b>(rest: &mut &'b [u8]) -> Result<&'b [u8], Unreadable> {
+    let cut_off = Unreadable("the stored entry is cut off");
+    let (length, after) = rest.split_first_chunk().ok_or(cut_off)?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| cut_off)?;
+    let (part, after) = after.split_at_checked(length).ok_or(cut_off)?;
+    *rest = after;
+    Ok(part)
+}
+
+fn record_of(id: SessionId, revision: Revision, json: &[u8]) -> Result<SessionRecord, Unreadable> {
+    type Fields = (read::Session, Vec<AuthEvent>, read::Client, read::Sighting);
+    let (session, auth, client, last): Fields = serde_json::from_slice(json)?;
+    let (user, username, kind, times, idle, remembered, credential_version) = session;
+    let [created_at, authenticated_at, last_seen_at, expires_at] = times.map(Timestamp::from_millis);
+    let (last_ip, last_country, device_id, label) = last;
+    let mut record = SessionRecord::new(id, created_at, expires_at).with_revision(revision);
+    record.user_id = parsed(&user)?;
+    record.username = username;
+    record.kind = kind.parse()?;
+    record.authenticated_at = authenticated_at;
+    record.last_seen_at = last_seen_at;
+    record.idle_timeout = idle.map(Duration::from_millis);
+    record.remembered = remembered;
+    record.credential_version = credential_version;
+    record.auth = auth;
+    record.client = Arc::new(client_of(client)?);
+    record.last_client = LastClient::new(last_ip, last_country.map(Arc::from));
+    record.device_id = device_id.map(DeviceId::from_bytes);
+    record.label = label;
+    Ok(record)
+}
+
+fn client_of((ip, user_agent, device, geo, coordinates): read::Client) -> Result<ClientInfo, Unreadable> {
+    let mut client = ClientInfo::default();
+    (client.ip, client.user_agent) = (ip, user_agent);
+    let mut made = Device::default();
+    let kind;
+    [kind, made.brand, made.model, made.os, made.os_version, made.browser, made.browser_version] = device;
+    made.kind = parsed(&kind)?;
+    client.device = made;
+    let mut place = GeoLocation::default();
+    [place.country_code, place.country, place.region, place.city] = geo;
+    place.coordinates = coordinates.map(|bits| {
+        let [latitude, longitude] = bits.map(f64::from_bits);
+        (latitude, longitude)
+    });
+    client.geo = place;
+    Ok(client)
+}
+
+fn parsed<T: FromStr<Err = Error>>(text: &read::Text) -> Result<Option<T>, Unreadable> {
+    Ok(text.as_deref().map(str::parse).transpose()?)
+}
+
+/// Whether a record is what its entry says: that one, of that revision, and active.
+fn is_consistent(record: &SessionRecord, id: SessionId, revision: Revision) -> bool {
+    record.id == id && record.revision == revision && record.ended().is_none()
+}

@@ -1,0 +1,195 @@
+//! Nodes on a server, and what others do there.
+
+use std::time::Duration;
+
+use session_core::{BusEvent, BusHealth, Invalidation, InvalidationBus, Revision, SessionId, Subscription};
+use session_servers::{Kind, Options, Server};
+use session_sqlx::{PostgresBus, TableName};
+use sqlx::{Connection, PgConnection, PgPool, Row};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::{fresh_table, server_url, sql};
+
+/// When at the latest a gap is told of what has arrived, and some time more.
+pub(super) const GAP_IS_TOLD: Duration = Duration::from_millis(1500);
+
+/// Long for something that needs no beat.
+pub(super) const SOON: Duration = Duration::from_secs(5);
+
+/// A table of a test's own, on the server that all share or on one of its own.
+#[derive(Debug)]
+pub(super) struct Lab {
+    pub(super) url: String,
+    pub(super) table: TableName,
+    pub(super) server: Option<Server>,
+}
+
+impl Lab {
+    pub(super) async fn shared() -> Option<Self> {
+        Some(Self::at(server_url("postgres")?, None).await)
+    }
+
+    pub(super) async fn start() -> Option<Self> {
+        let server = Server::for_test(Kind::Postgres, &Options::default()).unwrap()?;
+        Some(Self::at(server.url(), Some(server)).await)
+    }
+
+    pub(super) async fn at(url: String, server: Option<Server>) -> Self {
+        let lab = Self { url, table: fresh_table(), server };
+        lab.bus().migrate().await.unwrap();
+        lab
+    }
+
+    pub(super) fn bus(&self) -> PostgresBus {
+        self.bus_at(&self.url)
+    }
+
+    pub(super) fn bus_at(&self, url: &str) -> PostgresBus {
+        PostgresBus::new(PgPool::connect_lazy(url).unwrap()).with_table(self.table.clone())
+    }
+
+    /// A node that listens.
+    pub(super) async fn node(&self) -> (PostgresBus, Box<dyn Subscription>) {
+        listening(self.bus()).await
+    }
+
+    pub(super) async fn stranger(&self) -> Stranger {
+        Stranger {
+            connection: PgConnection::connect(&self.url).await.unwrap(),
+            table: self.table.to_string(),
+        }
+    }
+}
+
+pub(super) async fn listening(bus: PostgresBus) -> (PostgresBus, Box<dyn Subscription>) {
+    let subscription = bus.subscribe().await.unwrap();
+    assert_eq!(bus.health(), BusHealth::Healthy);
+    (bus, subscription)
+}
+
+/// A change that its revision tells from others.
+pub(super) fn change(revision: u64) -> Invalidation {
+    let id = SessionId::derive("test", b"bus", None);
+    Invalidation::new(id, Revision::new(revision).unwrap(), revision.is_multiple_of(2))
+}
+
+pub(super) async fn next(subscription: &mut Box<dyn Subscription>) -> BusEvent {
+    timeout(SOON, subscription.next()).await.expect("an event")
+}
+
+/// The revisions of the next message, which must not be a resync.
+pub(super) async fn changed(subscription: &mut Box<dyn Subscription>) -> Vec<u64> {
+    match next(subscription).await {
+        BusEvent::Changed(changes) => changes.iter().map(|change| change.revision.get()).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The revisions that come before the next resync.
+pub(super) async fn until_resync(subscription: &mut Box<dyn Subscription>, limit: Duration) -> Vec<u64> {
+    let mut revisions = Vec::new();
+    let resync = async {
+        while let BusEvent::Changed(changes) = subscription.next().await {
+            revisions.extend(changes.iter().map(|change| change.revision.get()));
+        }
+    };
+    timeout(limit, resync).await.expect("a resync");
+    revisions
+}
+
+/// Nothing comes, not even a resync that waits for its time.
+pub(super) async fn assert_quiet(subscription: &mut Box<dyn Subscription>, time: Duration) {
+    let event = timeout(time, subscription.next()).await;
+    assert!(event.is_err(), "{event:?}");
+}
+
+/// Health has no event to wait for.
+pub(super) async fn until(limit: Duration, what: &str, mut is_so: impl AsyncFnMut() -> bool) -> Duration {
+    let began = Instant::now();
+    while !is_so().await {
+        assert!(began.elapsed() < limit, "not {what} after {limit:?}");
+        sleep(Duration::from_millis(10)).await;
+    }
+    began.elapsed()
+}
+
+pub(super) async fn until_health(bus: &PostgresBus, health: BusHealth, limit: Duration) -> Duration {
+    until(limit, &format!("{health:?}"), async || bus.health() == health).await
+}
+
+/// Somebody else on the server.
+pub(super) struct Stranger {
+    connection: PgConnection,
+    table: String,
+}
+
+impl Stranger {
+    /// Runs statements, in which `{t}` is the table. Returns the first number, if there is one.
+    pub(super) async fn ask(&mut self, text: &str) -> Option<i64> {
+        let text = text.replace("{t}", &self.table);
+        let rows = sqlx::raw_sql(sql(&text)).fetch_all(&mut self.connection).await;
+        let rows = rows.unwrap_or_else(|error| panic!("{text}: {error}"));
+        rows.first().and_then(|row| row.try_get(0).ok())
+    }
+
+    /// Writes a message as a bus does.
+    pub(super) async fn say(&mut self, message: &[u8]) {
+        let hex: String = message.iter().map(|byte| format!("{byte:02x}")).collect();
+        let said = self
+            .ask(&format!(
+                "WITH head AS (UPDATE {{t}}_head SET seq = seq + 1 RETURNING seq)
+                    INSERT INTO {{t}} SELECT seq, extract(epoch FROM now()) * 1000, '\\x{hex}' FROM head RETURNING seq"
+            ))
+            .await;
+        assert!(said.is_some(), "nobody has begun the log");
+    }
+
+    /// How many connections listen to that table's bus.
+    pub(super) async fn listening(&mut self) -> i64 {
+        let listening = "SELECT COUNT(*) FROM pg_stat_activity WHERE query LIKE '%FROM \"{t}_head\" AS head%'
+            AND pid <> pg_backend_pid()";
+        self.ask(listening).await.unwrap()
+    }
+
+    /// Closes all connections that listen to it.
+    pub(super) async fn kill_listening(&mut self) -> i64 {
+        let kill = "SELECT COUNT(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE query LIKE '%FROM \"{t}_head\" AS head%' AND pid <> pg_backend_pid() OFFSET 0) AS killed";
+        self.ask(kill).await.unwrap()
+    }
+
+    /// All connections to the server but this one.
+    pub(super) async fn others(&mut self) -> i64 {
+        let others = "SELECT COUNT(*) FROM pg_stat_activity
+            WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+        self.ask(others).await.unwrap()
+    }
+
+    pub(super) async fn rows(&mut self) -> i64 {
+        self.ask("SELECT COUNT(*) FROM {t}").await.unwrap()
+    }
+}
+
+/// The beginning of a message of a node that there is not, written by hand.
+pub(super) fn header(kind: u8, number: u64) -> Vec<u8> {
+    let mut message = b"SK\x01".to_vec();
+    message.push(kind);
+    message.extend(b"a node elsewhere");
+    message.extend(number.to_be_bytes());
+    message
+}
+
+/// A message whose revision is its number.
+pub(super) fn changes(number: u64) -> Vec<u8> {
+    let mut message = header(b'C', number);
+    message.extend(change(number).id.as_bytes());
+    message.extend(number.to_be_bytes());
+    message.push(0);
+    message
+}
+
+pub(super) fn beat(number: u64) -> Vec<u8> {
+    let mut message = header(b'B', number);
+    message.extend([0; 8]);
+    message
+}

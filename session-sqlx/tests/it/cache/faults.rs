@@ -1,0 +1,246 @@
+//! A server that is not there, does not answer, or has forgotten.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use session_conformance::assert_kind;
+use session_conformance::fixtures::{at, full, record};
+use session_core::{ErrorKind, SessionCache};
+use session_servers::{Fault, Server};
+use session_sqlx::PostgresCache;
+use sqlx::Connection;
+use sqlx::postgres::PgPoolOptions;
+use tokio::task::JoinSet;
+
+use super::lab::{LONG, Lab, assert_holds, entry, eventually, given, put, tombstone};
+
+/// How late an answer may be after its deadline.
+const LATE: Duration = Duration::from_millis(100);
+
+const TIMEOUT: Duration = Duration::from_millis(300);
+
+/// Asserts that every call fails so that the next tier is asked, in time.
+async fn assert_all_fail(cache: &PostgresCache, kinds: &[ErrorKind]) {
+    let record = full("ann");
+    let start = Instant::now();
+    // All at once: each has the whole time.
+    let (got, put, removed) = tokio::join!(
+        cache.get(record.id),
+        cache.put_if_newer(tombstone(&record, 2, at(0)), LONG),
+        cache.remove(record.id),
+    );
+    assert!(start.elapsed() < TIMEOUT + LATE, "{:?}", start.elapsed());
+    for error in [got.unwrap_err(), put.unwrap_err(), removed.unwrap_err()] {
+        assert!(kinds.contains(&error.kind()), "{error:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_comes_up_later_is_found() {
+    let Some(mut lab) = Lab::start().await else { return };
+    lab.server(Server::stop);
+    let cache = lab.cache().with_timeout(TIMEOUT);
+    for _ in 0..3 {
+        assert_all_fail(&cache, &[ErrorKind::Unavailable, ErrorKind::Timeout]).await;
+    }
+    lab.server(Server::start_again);
+    let put = entry(&full("ann"), 1, at(0));
+    eventually("the server is found", async || cache.put_if_newer(put.clone(), LONG).await.is_ok()).await;
+    assert_holds(&cache, &put).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_answering_is_a_timeout_until_it_goes_on() {
+    let Some(mut lab) = Lab::start().await else { return };
+    let cache = lab.cache().with_timeout(TIMEOUT);
+    let held = entry(&full("ann"), 1, at(0));
+    eventually("it is stored", async || put(&cache, &held).await.is_ok()).await;
+    lab.server(Server::pause);
+    for _ in 0..3 {
+        assert_all_fail(&cache, &[ErrorKind::Timeout]).await;
+    }
+    lab.server(Server::resume);
+    eventually("it answers again", async || cache.get(held.id).await.is_ok()).await;
+    // No late reply goes to a later question.
+    for _ in 0..20 {
+        assert_holds(&cache, &held).await;
+        assert_eq!(cache.get(record("ann").id).await.unwrap(), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_costs_the_entries_and_nothing_else() {
+    let Some(mut lab) = Lab::start().await else { return };
+    let cache = lab.cache().with_timeout(TIMEOUT);
+    let held = entry(&full("ann"), 1, at(0));
+    eventually("it is stored", async || put(&cache, &held).await.is_ok()).await;
+    lab.server(Server::kill);
+    assert_all_fail(&cache, &[ErrorKind::Unavailable, ErrorKind::Timeout]).await;
+    lab.server(Server::start_again);
+    eventually("it works again", async || cache.get(held.id).await.is_ok()).await;
+    assert_eq!(cache.get(held.id).await.unwrap(), None);
+    given(&cache, &held).await;
+}
+
+/// A restart in order keeps the entries, and the first call afterwards does not fail for the sake of an old connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_the_first_call_works() {
+    let Some(mut lab) = Lab::start().await else { return };
+    let (cache, held) = (lab.cache(), entry(&full("ann"), 1, at(0)));
+    given(&cache, &held).await;
+    join_all((0..4).map(|_| assert_holds(&cache, &held))).await;
+    lab.server(Server::stop);
+    lab.server(Server::start_again);
+    assert_holds(&cache, &held).await;
+    cache.remove(held.id).await.unwrap();
+    assert_eq!(cache.get(held.id).await.unwrap(), None);
+}
+
+/// The server stored it, and nobody hears of it: then it is asked again and nothing is stored twice or turned back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_reply_leaves_one_entry() {
+    let Some(lab) = Lab::start().await else { return };
+    let proxy = lab.proxy().await;
+    let cache = lab.cache_at(&proxy.url(&lab.url)).with_connections(NonZeroUsize::MIN);
+    let record = full("ann");
+    for (revision, fault) in [(1, Fault::After), (3, Fault::Before), (5, Fault::Half), (7, Fault::Reset)] {
+        // Whatever becomes of it, on a new connection or an old one.
+        proxy.arm(fault, record.id.as_bytes());
+        let stored = put(&cache, &entry(&record, revision, at(0))).await;
+        assert!(stored.is_ok() || stored.is_err_and(|error| error.is_transient()), "{fault:?}");
+        proxy.disarm();
+        let newer = entry(&record, revision + 1, at(0));
+        given(&cache, &newer).await;
+        assert!(!put(&cache, &entry(&record, revision, at(0))).await.unwrap());
+        assert_holds(&cache, &newer).await;
+    }
+}
+
+/// The removal of what was refused arrives after a good entry.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_entry_that_was_put_meanwhile_is_not_removed() {
+    let Some(lab) = Lab::start().await else { return };
+    let proxy = lab.proxy().await;
+    let cache = lab.cache_at(&proxy.url(&lab.url)).with_connections(NonZeroUsize::MIN);
+    let (record, garbage) = (full("ann"), "garbage that nobody can read");
+    given(&lab.cache(), &entry(&record, 9, at(0))).await;
+    lab.forge(record.id, &format!("body = '{garbage}'")).await;
+    proxy.arm(Fault::Hold, garbage.as_bytes());
+    assert_kind(cache.get(record.id).await, ErrorKind::Corrupt);
+    proxy.until_met().await;
+    let good = entry(&record, 10, at(0));
+    given(&lab.cache(), &good).await;
+    proxy.disarm();
+    // It has one connection, so this is after the removal.
+    assert_holds(&cache, &good).await;
+    assert_holds(&cache, &good).await;
+}
+
+/// A network that is slow to connect: each call gives up, and what it began is there for the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_too_short_for_a_connection_get_one_all_the_same() {
+    const SHORT: Duration = Duration::from_millis(60);
+    let Some(lab) = Lab::start().await else { return };
+    let proxy = lab.proxy().await;
+    // Each answer of the server comes so much later, and there are two before the first statement.
+    proxy.delay(SHORT * 2 / 3);
+    let cache =
+        lab.cache_at(&proxy.url(&lab.url)).with_connections(NonZeroUsize::MIN).with_timeout(SHORT * 2);
+    let id = full("ann").id;
+    let first = cache.get(id).await;
+    println!("{first:?}");
+    eventually("a call comes through", async || cache.get(id).await.is_ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_pool_of_the_application_keeps_nobody_waiting() {
+    let Some(lab) = Lab::start().await else { return };
+    let pool = PgPoolOptions::new().max_connections(1).connect(&lab.url).await.unwrap();
+    let _busy = pool.acquire().await.unwrap();
+    let (cache, put) = (lab.cache_on(pool.clone()), entry(&full("ann"), 1, at(0)));
+    given(&cache, &put).await;
+    assert_holds(&cache, &put).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_opens_no_more_connections_than_it_may() {
+    let Some(lab) = Lab::start().await else { return };
+    let cache = Arc::new(lab.cache().with_connections(NonZeroUsize::new(3).unwrap()));
+    let mut calls = JoinSet::new();
+    for number in 0..300 {
+        let (cache, put) = (Arc::clone(&cache), entry(&full("ann"), 1, at(number)));
+        calls.spawn(async move {
+            given(&cache, &put).await;
+            assert_holds(&cache, &put).await;
+        });
+    }
+    let mut watcher = sqlx::PgConnection::connect(&lab.url).await.unwrap();
+    let mut most = 0;
+    while let Some(call) = calls.join_next().await {
+        call.unwrap();
+        // Those of the lab are gone by their own time; the cache's have run this statement last, or begin to.
+        let clients: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND query LIKE '%expires_at%'
+                AND query NOT LIKE '%pg_stat_activity%'",
+        )
+        .fetch_one(&mut watcher)
+        .await
+        .unwrap();
+        most = most.max(clients);
+    }
+    assert!((1..=3).contains(&most), "{most}");
+}
+
+/// A server that has no connection to give is an outage, and one that has again is found.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_server_is_an_outage() {
+    let Some(lab) = Lab::start_with(&["max_connections=8"]).await else { return };
+    let cache = lab.cache().with_timeout(TIMEOUT);
+    let mut others = Vec::new();
+    while let Ok(other) = sqlx::PgConnection::connect(&lab.url).await {
+        others.push(other);
+    }
+    assert_all_fail(&cache, &[ErrorKind::Unavailable, ErrorKind::Timeout]).await;
+    drop(others);
+    let id = full("ann").id;
+    eventually("it is found", async || cache.get(id).await.is_ok()).await;
+}
+
+/// A dropped call leaves the old entry or the new one, and no transaction; the next call's reply is its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_call_leaves_one_of_two_entries_and_nothing_open() {
+    let Some(lab) = Lab::start().await else { return };
+    let (cache, record) = (lab.cache(), full("ann"));
+    given(&cache, &entry(&record, 1, at(0))).await;
+    let mut highest = 1;
+    for revision in 2..200 {
+        let patience = Duration::from_micros(revision % 20 * 40);
+        let putting = cache.put_if_newer(entry(&record, revision, at(0)), LONG);
+        let is_done = tokio::time::timeout(patience, putting).await.is_ok();
+        let _ = tokio::time::timeout(patience, cache.get(record.id)).await;
+        let found = cache.get(record.id).await.unwrap().expect("an entry").entry.revision.get();
+        assert!(found == revision || (!is_done && found >= highest), "{found} after {revision}");
+        highest = found;
+    }
+    eventually("nothing is open", async || lab.left_open().await == 0).await;
+    eventually("few are connected", async || lab.clients().await <= 4).await;
+}
+
+/// All connections of the cache are as dead as the first that failed, and none of its calls fails for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_connections_are_replaced_without_a_failure() {
+    let Some(lab) = Lab::start().await else { return };
+    let (cache, held) = (lab.cache(), entry(&full("ann"), 1, at(0)));
+    given(&cache, &held).await;
+    for _ in 0..5 {
+        join_all((0..8).map(|_| assert_holds(&cache, &held))).await;
+        lab.run(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+        )
+        .await;
+        join_all((0..8).map(|_| assert_holds(&cache, &held))).await;
+    }
+}

@@ -1,0 +1,160 @@
+//! A cache on the shared server or on one of its own, and what is looked up in its table behind its back.
+
+use std::time::Duration;
+
+use session_conformance::assert_kind;
+use session_conformance::fixtures::logged_out;
+use session_core::{
+    CacheEntry, Error, ErrorKind, Revision, SessionCache, SessionId, SessionRecord, Timestamp,
+};
+use session_servers::{Kind, Options, Proxy, Server};
+use session_sqlx::{PostgresCache, TableName};
+use sqlx::postgres::PgRow;
+use sqlx::{Connection, PgConnection, PgPool, Row};
+
+use crate::support::{fresh_table, server_url, sql};
+
+/// Longer than any test takes.
+pub(super) const LONG: Duration = Duration::from_secs(600);
+
+/// For tests that are not about time: processors are shared.
+pub(super) const PATIENT: Duration = Duration::from_secs(30);
+
+/// What is true some time must be true by then.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A cache in a table that nobody else uses.
+pub(super) async fn fresh_cache(url: &str) -> PostgresCache {
+    let cache = PostgresCache::connect(url).await.unwrap().with_table(fresh_table()).with_timeout(PATIENT);
+    cache.migrate().await.unwrap();
+    cache
+}
+
+#[derive(Debug)]
+pub(super) struct Lab {
+    pub(super) url: String,
+    pub(super) table: TableName,
+    server: Option<Server>,
+}
+
+impl Lab {
+    /// On the server that all share.
+    pub(super) async fn shared() -> Option<Self> {
+        let url = server_url("postgres")?;
+        Some(Self::at(url, None).await)
+    }
+
+    /// On a server of its own.
+    pub(super) async fn start() -> Option<Self> {
+        Self::start_with(&[]).await
+    }
+
+    pub(super) async fn start_with(settings: &[&str]) -> Option<Self> {
+        let settings = settings.iter().flat_map(|setting| ["-c", setting]);
+        let options = Options::default().with_settings(settings);
+        let server = tokio::task::block_in_place(|| Server::for_test(Kind::Postgres, &options)).unwrap()?;
+        Some(Self::at(server.url(), Some(server)).await)
+    }
+
+    async fn at(url: String, server: Option<Server>) -> Self {
+        let lab = Self { url, table: fresh_table(), server };
+        lab.cache().migrate().await.unwrap();
+        lab
+    }
+
+    pub(super) fn server(&mut self, step: impl FnOnce(&mut Server) -> session_servers::Result<()>) {
+        tokio::task::block_in_place(|| step(self.server.as_mut().unwrap())).unwrap();
+    }
+
+    /// A network in front of the server.
+    pub(super) async fn proxy(&self) -> Proxy {
+        Proxy::to(self.server.as_ref().unwrap().port()).await.unwrap()
+    }
+
+    pub(super) fn cache(&self) -> PostgresCache {
+        self.cache_at(&self.url)
+    }
+
+    pub(super) fn cache_at(&self, url: &str) -> PostgresCache {
+        self.cache_on(PgPool::connect_lazy(url).unwrap())
+    }
+
+    pub(super) fn cache_on(&self, pool: PgPool) -> PostgresCache {
+        PostgresCache::new(pool).with_table(self.table.clone()).with_timeout(PATIENT)
+    }
+
+    /// Runs statements, in which `{t}` is the table.
+    pub(super) async fn run(&self, text: &str) -> Vec<PgRow> {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        let text = text.replace("{t}", &self.table.to_string());
+        let rows = sqlx::raw_sql(sql(&text)).fetch_all(&mut connection).await;
+        rows.unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// The number that a query finds.
+    pub(super) async fn number(&self, text: &str) -> i64 {
+        self.run(text).await[0].get(0)
+    }
+
+    pub(super) async fn exists(&self, id: SessionId) -> bool {
+        self.number(&format!("SELECT COUNT(*) FROM {{t}} WHERE id = '{id}'")).await == 1
+    }
+
+    /// Changes the row of a session.
+    pub(super) async fn forge(&self, id: SessionId, change: &str) {
+        self.run(&format!("UPDATE {{t}} SET {change} WHERE id = '{id}'")).await;
+    }
+
+    /// Asserts that the cache refuses what is stored, and that it is gone then.
+    pub(super) async fn assert_refused(&self, cache: &PostgresCache, id: SessionId) -> Error {
+        assert!(self.exists(id).await, "there is nothing to refuse");
+        let error = assert_kind(cache.get(id).await, ErrorKind::Corrupt);
+        eventually("what was refused is removed", async || !self.exists(id).await).await;
+        assert_eq!(cache.get(id).await.unwrap(), None);
+        error
+    }
+
+    /// How many connections to the server there are besides the one that asks.
+    pub(super) async fn clients(&self) -> i64 {
+        let clients = "SELECT COUNT(*) FROM pg_stat_activity
+            WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+        self.number(clients).await
+    }
+
+    /// How many transactions are open and do nothing.
+    pub(super) async fn left_open(&self) -> i64 {
+        self.number("SELECT COUNT(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'").await
+    }
+}
+
+pub(super) fn entry(record: &SessionRecord, revision: u64, verified_at: Timestamp) -> CacheEntry {
+    let record = record.clone().with_revision(Revision::new(revision).unwrap());
+    CacheEntry::of(record.into(), verified_at)
+}
+
+pub(super) fn tombstone(record: &SessionRecord, revision: u64, verified_at: Timestamp) -> CacheEntry {
+    let record = record.clone().into_ended(logged_out(5)).with_revision(Revision::new(revision).unwrap());
+    CacheEntry::of(record.into(), verified_at)
+}
+
+pub(super) async fn put(cache: &PostgresCache, entry: &CacheEntry) -> session_core::Result<bool> {
+    cache.put_if_newer(entry.clone(), LONG).await
+}
+
+pub(super) async fn given(cache: &PostgresCache, entry: &CacheEntry) {
+    assert!(put(cache, entry).await.unwrap(), "{entry:?} was not stored");
+}
+
+pub(super) async fn assert_holds(cache: &PostgresCache, entry: &CacheEntry) {
+    assert_eq!(cache.get(entry.id).await.unwrap().map(|hit| hit.entry).as_ref(), Some(entry));
+}
+
+/// Waits for something that happens in another process.
+pub(super) async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("not so: {what}"));
+}

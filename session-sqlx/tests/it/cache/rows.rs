@@ -1,0 +1,210 @@
+//! What is in the table: the order of entries, their time, what others wrote there, and what has expired.
+
+use std::time::Duration;
+
+use session_conformance::fixtures::{at, full, record};
+use session_core::{CacheEntry, DeviceKind, ErrorKind, SessionCache, SessionRecord, Timestamp};
+
+use super::lab::{LONG, Lab, assert_holds, entry, eventually, given, put, tombstone};
+
+type Make = fn(&SessionRecord, u64, Timestamp) -> CacheEntry;
+
+/// The rule of `CacheEntry::replaces`, at the ends of the numbers.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_orders_as_the_rule_does() {
+    const NUMBERS: [(u64, i64); 6] =
+        [(1, i64::MIN), (1, -1), (1, i64::MAX), (2, 0), (1 << 53, 0), ((1 << 63) - 1, i64::MIN)];
+    let Some(lab) = Lab::shared().await else { return };
+    let (cache, record) = (lab.cache(), full("ann"));
+    for first in [entry as Make, tombstone] {
+        for second in [entry as Make, tombstone] {
+            for (there, new) in NUMBERS.iter().flat_map(|there| NUMBERS.map(|new| (*there, new))) {
+                let made =
+                    |make: Make, (revision, time)| make(&record, revision, Timestamp::from_millis(time));
+                let (there, new) = (made(first, there), made(second, new));
+                given(&cache, &there).await;
+                assert_eq!(put(&cache, &new).await.unwrap(), new.replaces(&there), "{new:?} over {there:?}");
+                assert_holds(&cache, if new.replaces(&there) { &new } else { &there }).await;
+                cache.remove(record.id).await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_byte_comes_back() {
+    let Some(lab) = Lab::shared().await else { return };
+    let cache = lab.cache();
+    let mut odd = full("ann");
+    odd.label = Some("\u{1}\u{7f}\"\\/\u{2028} \u{1f600}".to_owned());
+    odd.data = (0..=255).collect::<Vec<u8>>().into();
+    let mut client = (*odd.client).clone();
+    client.user_agent = Some(String::new());
+    client.geo.coordinates = Some((0.1 + 0.2, -f64::MIN_POSITIVE));
+    client.device.kind = Some(DeviceKind::Bot);
+    odd.client = client.into();
+    odd.expires_at = Timestamp::from_millis(odd.created_at.as_millis() + 1);
+    odd.idle_timeout = Some(Duration::from_millis(1));
+    let mut large = record("bob");
+    large.data = vec![0xff; 16 * 1024 * 1024].into();
+    for record in [odd, large] {
+        let put = entry(&record, 1, at(0));
+        given(&cache, &put).await;
+        assert_holds(&cache, &put).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_is_counted_by_the_server() {
+    let Some(lab) = Lab::shared().await else { return };
+    let (cache, record) = (lab.cache(), full("ann"));
+    let put = entry(&record, 1, at(0));
+    given(&cache, &put).await;
+    let remaining = cache.get(record.id).await.unwrap().unwrap().remaining;
+    assert!(remaining <= LONG && remaining > LONG - Duration::from_secs(60), "{remaining:?}");
+    lab.forge(record.id, "expires_at = expires_at - 599000").await;
+    let remaining = cache.get(record.id).await.unwrap().unwrap().remaining;
+    assert!(remaining <= Duration::from_secs(1), "{remaining:?}");
+    lab.forge(record.id, "expires_at = expires_at - 1000").await;
+    assert_eq!(cache.get(record.id).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_entry_keeps_nothing_out() {
+    let Some(lab) = Lab::shared().await else { return };
+    let (cache, record) = (lab.cache(), full("ann"));
+    for there in [entry(&record, 9, at(9)), tombstone(&record, 9, at(9))] {
+        given(&cache, &there).await;
+        let older = entry(&record, 1, at(0));
+        assert!(!put(&cache, &older).await.unwrap());
+        lab.forge(record.id, "expires_at = expires_at - 600000").await;
+        given(&cache, &older).await;
+        assert_holds(&cache, &older).await;
+        cache.remove(record.id).await.unwrap();
+    }
+}
+
+/// Or the clock of the server was set back.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_somebody_prolonged_is_refused_and_keeps_nothing_out() {
+    let Some(lab) = Lab::shared().await else { return };
+    let (cache, record) = (lab.cache(), full("ann"));
+    for there in [entry(&record, 9, at(9)), tombstone(&record, 9, at(9))] {
+        given(&cache, &there).await;
+        lab.forge(record.id, "expires_at = expires_at + 60000").await;
+        let error = lab.assert_refused(&cache, record.id).await;
+        assert!(error.to_string().contains("longer than it was given"), "{error}");
+        given(&cache, &there).await;
+        lab.forge(record.id, "expires_at = expires_at + 60000").await;
+        let older = entry(&record, 1, at(0));
+        given(&cache, &older).await;
+        assert_holds(&cache, &older).await;
+        cache.remove(record.id).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_wrote_is_refused_and_removed() {
+    let Some(lab) = Lab::shared().await else { return };
+    let (cache, record) = (lab.cache(), full("ann"));
+    for make in [entry as Make, tombstone] {
+        for change in [
+            "body = ''",
+            "body = 'x'",
+            r"body = decode(repeat('ff', 500), 'hex')",
+            "body = overlay(body PLACING decode('02', 'hex') FROM 1)",
+            "body = overlay(body PLACING 'X'::bytea FROM 2)",
+            "body = overlay(body PLACING decode('ff', 'hex') FROM 18)",
+            "body = overlay(body PLACING decode('ff', 'hex') FROM 19)",
+            "body = overlay(body PLACING decode('ff', 'hex') FROM 24)",
+            "body = substring(body FROM 1 FOR octet_length(body) - 1)",
+            "body = body || decode('00', 'hex')",
+            "revision = 0",
+            "revision = -5",
+            "tombstone = NOT tombstone",
+        ] {
+            given(&cache, &make(&record, 3, at(0))).await;
+            lab.forge(record.id, change).await;
+            let error = lab.assert_refused(&cache, record.id).await;
+            assert_eq!((error.backend(), error.operation()), ("postgres", "get"), "{change}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_copied_to_another_key_is_refused() {
+    let Some(lab) = Lab::shared().await else { return };
+    let cache = lab.cache();
+    for original in [entry(&full("ann"), 1, at(0)), tombstone(&record("ann"), 2, at(0))] {
+        let other = record("ann");
+        given(&cache, &original).await;
+        lab.run(&format!(
+            "INSERT INTO {{t}} SELECT '{}', revision, verified_at, tombstone, ttl_ms, expires_at, body FROM {{t}}
+                WHERE id = '{}'",
+            other.id, original.id,
+        ))
+        .await;
+        let error = lab.assert_refused(&cache, other.id).await;
+        assert!(error.to_string().contains("another session"), "{error}");
+        assert_holds(&cache, &original).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_no_reader_would_accept_is_not_stored() {
+    let Some(lab) = Lab::shared().await else { return };
+    let (cache, record) = (lab.cache(), full("ann"));
+    let mut elsewhere = entry(&record, 1, at(0));
+    elsewhere.id = full("bob").id;
+    let mut otherwise = entry(&record, 1, at(0));
+    otherwise.revision = otherwise.revision.next();
+    for wrong in [elsewhere, otherwise] {
+        assert_eq!(put(&cache, &wrong).await.unwrap_err().kind(), ErrorKind::Invalid);
+        assert!(!lab.exists(wrong.id).await);
+    }
+}
+
+/// Whatever was put and forgotten does not stay, and what lives is left alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn expired_rows_are_removed_by_puts() {
+    const EXPIRED: i64 = 1_700;
+    let Some(lab) = Lab::shared().await else { return };
+    let (cache, held) = (lab.cache(), entry(&full("ann"), 1, at(0)));
+    lab.run(&format!(
+        "INSERT INTO {{t}} SELECT gen_random_uuid(), 1, 0, FALSE, 1000, number, '' FROM generate_series(1, {EXPIRED}) AS number"
+    ))
+    .await;
+    given(&cache, &held).await;
+    eventually("only what lives is left", async || lab.number("SELECT COUNT(*) FROM {t}").await == 1).await;
+    assert_holds(&cache, &held).await;
+}
+
+/// Without this a sweep that finds nothing would look at every row.
+#[tokio::test(flavor = "multi_thread")]
+async fn expired_rows_are_found_in_the_index() {
+    let Some(lab) = Lab::shared().await else { return };
+    lab.run(
+        "INSERT INTO {t} SELECT gen_random_uuid(), 1, 0, FALSE, 1000, 9000000000000 + number, ''
+            FROM generate_series(1, 5000) AS number; ANALYZE {t}",
+    )
+    .await;
+    let plan = lab
+        .run(
+            "EXPLAIN SELECT id FROM {t}
+                WHERE expires_at <= (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint)
+                ORDER BY expires_at LIMIT 500 FOR UPDATE SKIP LOCKED",
+        )
+        .await;
+    let plan: Vec<String> = plan.iter().map(|row| sqlx::Row::get(row, 0)).collect();
+    let plan = plan.join("\n");
+    assert!(plan.contains("Index Cond: (expires_at <="), "{plan}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_longer_life_is_cut_to_the_longest() {
+    let Some(lab) = Lab::shared().await else { return };
+    let longest = Duration::from_secs(60);
+    let (cache, put) = (lab.cache().with_max_ttl(longest), entry(&full("ann"), 1, at(0)));
+    assert!(cache.put_if_newer(put.clone(), Duration::MAX).await.unwrap());
+    assert!(cache.get(put.id).await.unwrap().unwrap().remaining <= longest);
+}

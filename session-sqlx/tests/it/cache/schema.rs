@@ -1,0 +1,106 @@
+//! The table is made, checked, and may stand anywhere.
+
+use futures_util::future::join_all;
+use session_conformance::fixtures::{at, full};
+use session_core::{CacheEntry, ErrorKind, SessionCache};
+use session_sqlx::{MigrateError, Missing, PostgresBus, PostgresCache, TableName};
+use sqlx::{PgPool, Postgres};
+
+use super::lab::PATIENT;
+use crate::support::{EmptyDatabase, Tested, connect, fresh_table};
+
+fn caches(database: &EmptyDatabase<Postgres>) -> PostgresCache {
+    PostgresCache::new(database.pool.clone()).with_timeout(PATIENT)
+}
+
+#[tokio::test]
+async fn a_cache_and_a_bus_need_no_store_and_can_be_made_by_many_at_once() {
+    let Some(database) = EmptyDatabase::<Postgres>::new().await else { return };
+    let (cache, bus) = (caches(&database), PostgresBus::new(database.pool.clone()));
+    for result in join_all((0..8).map(|_| cache.migrate())).await {
+        result.unwrap();
+    }
+    for result in join_all((0..8).map(|_| bus.migrate())).await {
+        result.unwrap();
+    }
+    cache.verify().await.unwrap();
+    bus.verify().await.unwrap();
+    let put = CacheEntry::of(full("ann").into(), at(0));
+    assert!(cache.put_if_newer(put.clone(), PATIENT).await.unwrap());
+    cache.migrate().await.unwrap();
+    assert_eq!(cache.get(put.id).await.unwrap().map(|hit| hit.entry), Some(put), "nothing is lost by it");
+}
+
+#[tokio::test]
+async fn the_text_makes_the_same_as_the_program() {
+    let Some(by_text) = EmptyDatabase::<Postgres>::new().await else { return };
+    let Some(by_program) = EmptyDatabase::<Postgres>::new().await else { return };
+    by_text.script(&PostgresCache::migration_sql(&PostgresCache::default_table())).await;
+    by_text.script(&PostgresBus::migration_sql(&PostgresBus::default_table())).await;
+    caches(&by_program).migrate().await.unwrap();
+    PostgresBus::new(by_program.pool.clone()).migrate().await.unwrap();
+    assert_eq!(by_text.catalogue().await, by_program.catalogue().await);
+    caches(&by_text).verify().await.unwrap();
+    PostgresBus::new(by_text.pool.clone()).verify().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named() {
+    let Some(database) = EmptyDatabase::<Postgres>::new().await else { return };
+    let (cache, bus) = (caches(&database), PostgresBus::new(database.pool.clone()));
+    let missing = |error: Result<(), MigrateError>| match error.unwrap_err() {
+        MigrateError::Missing(missing) => missing,
+        other => panic!("{other}"),
+    };
+    let names =
+        |names: &[&str]| names.iter().map(|name| Missing::Table((*name).to_owned())).collect::<Vec<_>>();
+    assert_eq!(missing(cache.verify().await)[..1], names(&["session_cache"]));
+    assert_eq!(missing(bus.verify().await), names(&["session_changes_head", "session_changes"]));
+    let error = cache.get(full("ann").id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("`migrate` makes it"), "{error}");
+
+    database.script("CREATE TABLE session_cache (id UUID, expires_at BIGINT)").await;
+    let lacks = missing(cache.migrate().await);
+    assert!(lacks.contains(&Missing::Column("session_cache.body".to_owned())), "{lacks:?}");
+    database.script("DROP TABLE session_cache").await;
+    cache.migrate().await.unwrap();
+    database.script("DROP INDEX session_cache_expires_idx").await;
+    assert_eq!(missing(cache.verify().await), [Missing::Index("session_cache_expires_idx".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_table_may_have_any_name_in_any_schema() {
+    let Some(database) = EmptyDatabase::<Postgres>::new().await else { return };
+    let (pool, schema) = Postgres::with_schema(&database.name).await;
+    let long = "x".repeat(48);
+    for name in [format!("{schema}.cache"), format!("{schema}.{long}"), "Order".to_owned()] {
+        let table: TableName = name.parse().unwrap();
+        let cache = PostgresCache::new(pool.clone()).with_table(table.clone()).with_timeout(PATIENT);
+        cache.migrate().await.unwrap();
+        let put = CacheEntry::of(full("ann").into(), at(0));
+        assert!(cache.put_if_newer(put.clone(), PATIENT).await.unwrap());
+        assert_eq!(cache.get(put.id).await.unwrap().map(|hit| hit.entry), Some(put));
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_connected_before_it_is_needed() {
+    let Some(database) = EmptyDatabase::<Postgres>::new().await else { return };
+    let pool = connect::<Postgres>(&database.name).await;
+    let cache = PostgresCache::new(pool.clone()).with_table(fresh_table());
+    drop((cache, PostgresBus::new(pool)));
+    let error = PostgresCache::connect("postgres://nobody@127.0.0.1:1/none").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(PostgresCache::connect("not a URL").await.unwrap_err().kind(), ErrorKind::Other);
+}
+
+#[tokio::test]
+async fn neither_says_the_password_of_its_database() {
+    let pool = PgPool::connect_lazy("postgres://app:hunter2@127.0.0.1:1/none").unwrap();
+    let (cache, bus) = (PostgresCache::new(pool.clone()), PostgresBus::new(pool));
+    let error = cache.get(full("ann").id).await.unwrap_err();
+    for text in [format!("{cache:?}"), format!("{bus:?}"), format!("{error:?}")] {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
