@@ -8,6 +8,7 @@ mod core;
 mod counted;
 mod figure;
 pub mod mongo;
+mod near;
 pub mod redis;
 mod scene;
 pub mod sql;
@@ -15,6 +16,7 @@ mod stored;
 
 pub use core::on_one_core;
 pub use counted::Counted;
-pub use figure::{Figure, alternate};
+pub use figure::{Figure, alternate, alternate_timed};
+pub use near::{LastBytes, Near, NearFloor, on_two_threads};
 pub use scene::{Floor, Scene};
 pub use stored::Stored;

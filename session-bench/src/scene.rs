@@ -89,7 +89,7 @@ impl Scene {
     }
 }
 
-fn new_session(user: u64) -> NewSession {
+pub(crate) fn new_session(user: u64) -> NewSession {
     NewSession::for_user(UserId::from(user))
         .with_username("somebody")
         .with_client(ClientInfo::new(Some([192, 0, 2, 7].into()), Some(USER_AGENT)))

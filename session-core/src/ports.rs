@@ -177,7 +177,7 @@ pub enum BusEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BusHealth {
-    /// Messages may be missing; a [`BusEvent::Resync`] follows when it recovers.
+    /// Messages may be missing; when it recovers they follow, or a [`BusEvent::Resync`].
     Degraded,
     /// Every message of the other nodes arrives.
     Healthy,
@@ -187,7 +187,8 @@ pub enum BusHealth {
 ///
 /// # Contract
 /// - At most once per node, in the order of each sender; own messages are not delivered back.
-/// - Loss is never silent: a gap, a reconnect or an overflow is delivered as [`BusEvent::Resync`].
+/// - Loss is never silent: after a gap, a reconnect or an overflow, what was missed is delivered after all, or a
+///   [`BusEvent::Resync`] is.
 ///
 /// # Errors
 /// [`Unavailable`](ErrorKind::Unavailable) when the message could not be handed over. Callers go on: the bus makes caches
@@ -219,7 +220,8 @@ pub trait InvalidationBus: fmt::Debug + Send + Sync + 'static {
 /// The receiving end of a bus. Ends when it is dropped.
 #[async_trait]
 pub trait Subscription: fmt::Debug + Send {
-    /// Waits for the next event. Never ends by itself: a lost connection is a [`BusEvent::Resync`] after it is back.
+    /// Waits for the next event. Never ends by itself: after a lost connection is back, what was missed follows, or a
+    /// [`BusEvent::Resync`].
     ///
     /// # Cancellation
     /// No event is lost.

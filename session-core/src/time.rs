@@ -47,8 +47,7 @@ impl Timestamp {
     /// Returns this time plus a duration, or `None` beyond the range. Parts of a millisecond are dropped.
     #[must_use]
     pub fn checked_add(self, duration: Duration) -> Option<Self> {
-        let millis = i64::try_from(duration.as_millis()).ok()?;
-        self.0.checked_add(millis).map(Self)
+        self.0.checked_add(whole_millis(duration)?).map(Self)
     }
 
     /// Returns this time plus a duration, at most [`MAX`](Self::MAX).
@@ -60,8 +59,7 @@ impl Timestamp {
     /// Returns this time minus a duration, at least the beginning of the range.
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
-        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_sub(millis))
+        Self(self.0.saturating_sub(whole_millis(duration).unwrap_or(i64::MAX)))
     }
 
     /// Returns the time passed since an earlier point, zero if that point is later.
@@ -70,6 +68,12 @@ impl Timestamp {
         let millis = self.0.saturating_sub(earlier.0);
         Duration::from_millis(u64::try_from(millis).unwrap_or(0))
     }
+}
+
+/// `Duration::as_millis` counts in 128 bits, which takes longer than everything else that is done with a timestamp.
+fn whole_millis(duration: Duration) -> Option<i64> {
+    let seconds = i64::try_from(duration.as_secs()).ok()?;
+    seconds.checked_mul(1_000)?.checked_add(i64::from(duration.subsec_millis()))
 }
 
 impl From<SystemTime> for Timestamp {

@@ -39,10 +39,15 @@ impl Directory {
     ) -> Result<Option<UserStatus>> {
         // Counted from the start of the question, so that a slow directory does not lengthen the lag.
         let now = clock.now();
-        match self.known.get(user) {
-            Some((asked, status)) if asked <= now && now.since(asked) < self.lag => Ok(status),
-            _ => self.fresh(user, now, operation).await,
+        match self.remembered(user, now) {
+            Some(status) => Ok(status),
+            None => self.fresh(user, now, operation).await,
         }
+    }
+
+    fn remembered(&self, user: &UserId, now: Timestamp) -> Option<Option<UserStatus>> {
+        let (asked, status) = self.known.get(user)?;
+        (asked <= now && now.since(asked) < self.lag).then_some(status)
     }
 
     async fn fresh(
@@ -88,6 +93,13 @@ impl Standing {
 }
 
 impl SessionManager {
+    /// Whether the user is known to be good without asking.
+    pub(crate) fn is_known_good(&self, record: &SessionRecord, now: Timestamp) -> bool {
+        let (Some(directory), Some(user)) = (&self.shared().directory, &record.user_id) else { return true };
+        let status = directory.remembered(user, now);
+        status.is_some_and(|status| matches!(Standing::of(record, status), Standing::Good))
+    }
+
     /// Refuses sessions of users who are gone or disabled, and ends those that were signed in under other credentials.
     pub(crate) async fn check_user(
         &self,

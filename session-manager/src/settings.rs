@@ -89,7 +89,7 @@ impl Default for Settings {
         Self {
             expiry: ExpiryPolicy::default(),
             limit: Some(UserLimit::default()),
-            rules: RuleSet::default(),
+            rules: RuleSet::none(),
             secret_format: SecretFormat::default(),
             data_limits: DataLimits::default(),
             conflict: ConflictPolicy::default(),

@@ -57,7 +57,18 @@ impl TouchQueue {
     fn take_batch(&self) -> Vec<Touch> {
         let mut waiting = self.waiting.lock();
         let ids: Vec<_> = waiting.keys().copied().take(MAX_BATCH).collect();
-        ids.iter().filter_map(|id| waiting.remove(id)).collect()
+        let batch: Vec<_> = ids.iter().filter_map(|id| waiting.remove(id)).collect();
+        // A use that comes while it is being written is not written once more.
+        batch.iter().for_each(|touch| self.written.insert(touch.id, touch.last_seen_at));
+        batch
+    }
+
+    /// Takes back what could not be written.
+    fn put_back(&self, batch: Vec<Touch>, dropped: &Counter) {
+        for touch in batch {
+            self.written.remove(&touch.id);
+            self.push(touch, dropped);
+        }
     }
 }
 
@@ -89,14 +100,9 @@ async fn flush(shared: &Shared) -> Result<()> {
         }
         let mut operation = shared.backend.operation();
         match operation.call(Op::Touch, shared.backend.store().touch(&batch)).await {
-            Ok(moved) => {
-                batch.iter().for_each(|touch| shared.touches.written.insert(touch.id, touch.last_seen_at));
-                shared.metrics.touches_flushed.increment(moved);
-            }
+            Ok(moved) => shared.metrics.touches_flushed.increment(moved),
             Err(error) if error.is_transient() => {
-                batch
-                    .into_iter()
-                    .for_each(|touch| shared.touches.push(touch, &shared.metrics.touches_dropped));
+                shared.touches.put_back(batch, &shared.metrics.touches_dropped);
                 return Err(error);
             }
             Err(error) => {

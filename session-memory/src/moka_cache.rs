@@ -15,7 +15,7 @@ use crate::weight::weight_of;
 /// 64 MiB.
 const DEFAULT_CAPACITY: u64 = 64 << 20;
 
-/// What moka keeps for an entry, whatever it says: measured, and rounded up.
+/// What moka keeps for an entry, whatever it says: 365 bytes in several allocations, and what allocators add to them.
 const BOOKKEEPING: u64 = 512;
 
 /// Keeps copies of sessions in this process, bounded in bytes, on [moka](https://docs.rs/moka).

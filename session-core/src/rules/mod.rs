@@ -223,6 +223,12 @@ pub struct Judgement {
 }
 
 impl RuleSet {
+    /// Makes a set without rules, for callers that judge status and expiry themselves, as the manager does.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Adds a rule at the end.
     #[must_use]
     pub fn with(mut self, rule: impl ValidationRule) -> Self {

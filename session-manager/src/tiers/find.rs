@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use session_core::{CacheBody, Ended, Result, SessionId, SessionRecord};
+use session_core::{CacheBody, Ended, Result, SessionId, SessionRecord, Timestamp};
 use session_memory::{Authority, Filled, Held, Lookup, Moment};
 
 use super::flights::{Answer, Leader, Turn, joined};
@@ -56,6 +56,16 @@ impl TieredStore {
             Some(known) => Ok(known),
             None => self.find_with(id, &|| Box::pin(self.load_one(id))).await,
         }
+    }
+
+    /// Returns this process's copy, if it counts, and the time by which it does.
+    pub(crate) fn copy(&self, id: SessionId) -> Option<(Arc<SessionRecord>, Provenance, Timestamp)> {
+        let now = self.moment();
+        let held = self.l1().copy(id, now)?;
+        self.metrics().memory_hits.increment(1);
+        let provenance =
+            Provenance { source: Source::Memory, verified_at: held.verified_at, degraded: false };
+        Some((held.record, provenance, now.wall))
     }
 
     /// What this process knows by itself: `Some(None)` that there is no such session, `None` nothing.
@@ -138,7 +148,7 @@ impl TieredStore {
         let stale_at = self.inherits(began, verified_at, hit.remaining)?;
         let now = self.moment();
         match self.l1().fill(&leader.ticket, &record, verified_at, stale_at, now, Authority::Cache) {
-            Filled::Kept if now.mono < stale_at => {
+            Filled::Kept(record) if now.mono < stale_at => {
                 let source = Source::Shared(tier.name());
                 Some(Found::Active(record, Provenance { source, verified_at, degraded: false }))
             }
@@ -151,7 +161,7 @@ impl TieredStore {
     fn inherits(
         &self,
         asked: Moment,
-        verified_at: session_core::Timestamp,
+        verified_at: Timestamp,
         remaining: std::time::Duration,
     ) -> Option<std::time::Instant> {
         let max_stale = self.max_stale();
@@ -165,10 +175,8 @@ impl TieredStore {
     pub(crate) fn last_resort(&self, id: SessionId) -> Option<Found> {
         let limit = self.stale_if_error()?;
         let now = self.moment();
-        let held = self.l1().last_known(id)?;
-        let beyond = limit.checked_sub(self.max_stale())?;
-        let in_time = now.mono < held.stale_at + beyond && now.wall.since(held.verified_at) < limit;
-        if !in_time || !held.record.is_live(now.wall) {
+        let held = self.l1().last_known(id, limit, now)?;
+        if !held.record.is_live(now.wall) {
             return None;
         }
         self.metrics().stale_answers.increment(1);

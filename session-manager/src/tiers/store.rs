@@ -36,9 +36,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// The manager makes one of its store by [`with_tiers`](crate::SessionManagerBuilder::with_tiers). It works without a manager, too.
 ///
+/// A written record is kept as the caller gave it, so [`update`](SessionStore::update) with what was read and changed, as the manager does:
+/// what an update cannot change (the user, the kind, the beginning) is not asked for again.
+///
 /// # Cancellation
-/// Writes are told to the caches even if the caller is dropped after the store of record answered. If it is dropped before, this process's
-/// own copy is forgotten, because nobody knows what the store holds.
+/// Writes are told to the caches even if the caller is dropped after the store of record answered. If it is dropped before, or the store
+/// fails, this process's own copies of what the write concerned are forgotten, because nobody knows what the store holds.
 pub struct TieredStore {
     store: Arc<dyn SessionStore>,
     clock: Arc<dyn Clock>,
@@ -135,8 +138,9 @@ impl TieredStore {
         self.tiers.stale_if_error
     }
 
+    /// An answer must not be older than a copy may be.
     pub(super) fn patience(&self) -> Duration {
-        PATIENCE
+        PATIENCE.min(self.tiers.l1_max_age)
     }
 
     pub(super) fn moment(&self) -> Moment {
@@ -236,21 +240,42 @@ impl TieredStore {
     }
 }
 
-/// Forgets this process's copies of sessions unless told that the store of record answered.
+/// Forgets this process's copies of what a write concerned, unless the store of record answered it: nobody knows what it holds then.
 struct Unanswered<'a> {
     l1: &'a L1,
-    ids: Vec<SessionId>,
+    concerns: Concerns,
 }
 
-impl Unanswered<'_> {
-    fn answered(mut self) {
-        self.ids.clear();
+enum Concerns {
+    /// Sessions of which nobody knows, so all of them.
+    Any,
+    Ids(Vec<SessionId>),
+    Nothing,
+}
+
+impl<'a> Unanswered<'a> {
+    fn new(l1: &'a L1, concerns: Concerns) -> Self {
+        Self { l1, concerns }
+    }
+
+    /// An answer says what happened; a failure of the store does not.
+    fn settle<T>(mut self, answer: Result<T>) -> Result<T> {
+        match (&answer, &self.concerns) {
+            (Ok(_), _) => self.concerns = Concerns::Nothing,
+            (Err(error), Concerns::Any) if !error.is_transient() => self.concerns = Concerns::Nothing,
+            (Err(_), _) => {}
+        }
+        answer
     }
 }
 
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
-        self.ids.iter().for_each(|id| self.l1.distrust(*id));
+        match &self.concerns {
+            Concerns::Any => self.l1.resync(),
+            Concerns::Ids(ids) => ids.iter().for_each(|id| self.l1.distrust(*id)),
+            Concerns::Nothing => {}
+        }
     }
 }
 
@@ -267,9 +292,10 @@ impl SessionStore for TieredStore {
         limit: Option<&SessionLimit>,
     ) -> Result<Vec<Arc<SessionRecord>>> {
         let (began, ticket) = (self.moment(), self.l1.ticket(record.id));
-        let unanswered = Unanswered { l1: &self.l1, ids: vec![record.id] };
-        let evicted = self.store.create(Arc::clone(&record), limit).await?;
-        unanswered.answered();
+        let own = Unanswered::new(&self.l1, Concerns::Ids(vec![record.id]));
+        let others = Unanswered::new(&self.l1, limit.map_or(Concerns::Nothing, |_| Concerns::Any));
+        let created = self.store.create(Arc::clone(&record), limit).await;
+        let evicted = own.settle(others.settle(created))?;
         let mut changes = Changes::default();
         self.note_write(&ticket, &record, began, &mut changes);
         evicted.iter().for_each(|record| self.note_end(record, began.wall, &mut changes));
@@ -287,10 +313,9 @@ impl SessionStore for TieredStore {
 
     async fn update(&self, record: Arc<SessionRecord>, expected: Revision) -> Result<Revision> {
         let (began, ticket) = (self.moment(), self.l1.ticket(record.id));
-        let unanswered = Unanswered { l1: &self.l1, ids: vec![record.id] };
-        let updated = self.store.update(Arc::clone(&record), expected).await;
+        let unanswered = Unanswered::new(&self.l1, Concerns::Ids(vec![record.id]));
+        let updated = unanswered.settle(self.store.update(Arc::clone(&record), expected).await);
         let revision = updated.inspect_err(|error| self.note_refusal(record.id, error))?;
-        unanswered.answered();
         let written = Arc::new(Arc::unwrap_or_clone(record).with_revision(revision));
         let mut changes = Changes::default();
         self.note_write(&ticket, &written, began, &mut changes);
@@ -305,13 +330,12 @@ impl SessionStore for TieredStore {
     }
 
     async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
-        let ids = match scope {
-            EndScope::Ids(ids) => ids.clone(),
-            _ => Vec::new(),
+        let concerns = match scope {
+            EndScope::Ids(ids) => Concerns::Ids(ids.clone()),
+            _ => Concerns::Any,
         };
-        let unanswered = Unanswered { l1: &self.l1, ids };
-        let records = self.store.end(scope, ended).await?;
-        unanswered.answered();
+        let unanswered = Unanswered::new(&self.l1, concerns);
+        let records = unanswered.settle(self.store.end(scope, ended).await)?;
         self.ended(&records).await;
         Ok(records)
     }
@@ -321,7 +345,8 @@ impl SessionStore for TieredStore {
     }
 
     async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<SessionRecord>>> {
-        let records = self.store.expire(now, limit).await?;
+        let unanswered = Unanswered::new(&self.l1, Concerns::Any);
+        let records = unanswered.settle(self.store.expire(now, limit).await)?;
         self.ended(&records).await;
         Ok(records)
     }

@@ -1,6 +1,7 @@
 //! Bounded maps. Which entries stay when a map is full is the library's choice; it never holds more than its bound.
 
 use std::fmt;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::time::Instant;
 
 use quick_cache::sync::Cache;
@@ -14,6 +15,11 @@ use crate::weight::weight_of;
 const SHARDS: u64 = 64;
 const SHARD_BYTES: u64 = 1024 * 1024;
 
+/// How much of a map is for what was used more than once, when it is full. Copies are used again and again; what is known of ends and of
+/// unknown ids protects the next seconds, so there the newest must stay.
+const OFTEN_USED: f64 = 0.97;
+const NEWEST: f64 = 0.0;
+
 /// What is known of a session besides a copy.
 #[derive(Debug, Clone)]
 pub(super) enum Mark {
@@ -23,16 +29,35 @@ pub(super) enum Mark {
     OutdatedBelow(Revision),
 }
 
-/// A map with a bound.
-pub(super) struct Map<V, W = UnitWeighter>
+/// A map with a bound. Its keys may come from anybody, so they are hashed with a secret.
+pub(super) struct Map<V, W = UnitWeighter, H = RandomState>
 where
     V: Clone,
     W: Weighter<SessionId, V> + Clone,
+    H: BuildHasher + Default + Clone,
 {
-    inner: Cache<SessionId, V, W>,
+    inner: Cache<SessionId, V, W, H>,
 }
 
-pub(super) type Copies = Map<Held, ByWeight>;
+/// Keys of copies are ids of stored sessions. Those are random or the end of a digest, and nobody chooses them: so their last bytes are
+/// hash enough, for a third of the price.
+#[derive(Debug, Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last_chunk() {
+            // The multiplication spreads the bits that are the same in all ids.
+            self.0 = u64::from_ne_bytes(*last).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+pub(super) type Copies = Map<Held, ByWeight, BuildHasherDefault<IdHasher>>;
 pub(super) type Marks = Map<Mark>;
 pub(super) type Unknowns = Map<Instant>;
 
@@ -52,6 +77,7 @@ impl Copies {
             usize::try_from(bytes / 1024).unwrap_or(usize::MAX),
             bytes,
             bytes / SHARD_BYTES,
+            OFTEN_USED,
             ByWeight,
         )
     }
@@ -60,25 +86,32 @@ impl Copies {
 impl<V: Clone> Map<V> {
     pub(super) fn of_entries(entries: u32) -> Self {
         let shards = u64::from(entries / 1024);
-        Self::bounded(entries as usize, u64::from(entries), shards, UnitWeighter)
+        Self::bounded(entries as usize, u64::from(entries), shards, NEWEST, UnitWeighter)
     }
 }
 
-impl<V: Clone, W: Weighter<SessionId, V> + Clone> Map<V, W> {
-    fn bounded(estimated: usize, capacity: u64, shards: u64, weighter: W) -> Self {
+impl<V, W, H> Map<V, W, H>
+where
+    V: Clone,
+    W: Weighter<SessionId, V> + Clone,
+    H: BuildHasher + Default + Clone,
+{
+    fn bounded(estimated: usize, capacity: u64, shards: u64, often_used: f64, weighter: W) -> Self {
         let shards = usize::try_from(shards.clamp(1, SHARDS)).unwrap_or(1);
         let options = OptionsBuilder::new()
             .shards(shards)
             .estimated_items_capacity(estimated)
             .weight_capacity(capacity)
+            .hot_allocation(often_used)
             .build();
         let inner = match options {
-            Ok(options) => Cache::with_options(options, weighter, Default::default(), Default::default()),
-            Err(_) => Cache::with_weighter(estimated, capacity, weighter),
+            Ok(options) => Cache::with_options(options, weighter, H::default(), Default::default()),
+            Err(_) => Cache::with(estimated, capacity, weighter, H::default(), Default::default()),
         };
         Self { inner }
     }
 
+    #[inline]
     pub(super) fn get(&self, id: SessionId) -> Option<V> {
         self.inner.get(&id)
     }
@@ -100,7 +133,12 @@ impl<V: Clone, W: Weighter<SessionId, V> + Clone> Map<V, W> {
     }
 }
 
-impl<V: Clone, W: Weighter<SessionId, V> + Clone> fmt::Debug for Map<V, W> {
+impl<V, W, H> fmt::Debug for Map<V, W, H>
+where
+    V: Clone,
+    W: Weighter<SessionId, V> + Clone,
+    H: BuildHasher + Default + Clone,
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Map").field("len", &self.len()).field("weight", &self.weight()).finish()
     }

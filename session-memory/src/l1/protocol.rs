@@ -55,11 +55,15 @@ pub struct Held {
     pub record: Arc<SessionRecord>,
     /// When the read of the store of record began that it stems from, by the clock of the node that read.
     pub verified_at: Timestamp,
-    /// Until when it counts, by this process's clock: inherited from whom it was copied from.
-    pub stale_at: Instant,
-    taken_at: Instant,
+    /// Until when it counts at most, by this process's clock: inherited from whom it was copied from.
+    stale_at: Tick,
+    /// Until when it counts, as it was taken then.
+    counts_until: Tick,
     epoch: u64,
 }
+
+/// Nanoseconds since the beginning: half of an `Instant`, so that what a lookup reads fits into one cache line.
+type Tick = u64;
 
 /// What is known of a session here.
 #[derive(Debug)]
@@ -91,8 +95,8 @@ pub enum Authority {
 pub enum Filled {
     /// It is not kept: the session ended.
     Ended(Ended),
-    /// It is kept.
-    Kept,
+    /// It is kept, with what was known of later uses.
+    Kept(Arc<SessionRecord>),
     /// It is not kept: a newer one is known here, or that there is one.
     Outdated,
     /// It is not kept: the session changed while it was read.
@@ -127,6 +131,7 @@ pub struct L1 {
     marks: Marks,
     unknown: Unknowns,
     epoch: AtomicU64,
+    beginning: Instant,
 }
 
 impl L1 {
@@ -140,22 +145,39 @@ impl L1 {
             marks: Map::of_entries(MAX_MARKS),
             unknown: Map::of_entries(MAX_UNKNOWN),
             epoch: AtomicU64::new(0),
+            beginning: Instant::now(),
         }
     }
 
     /// Looks a session up.
     #[must_use]
     pub fn get(&self, id: SessionId, now: Moment) -> Lookup {
-        match self.held(id) {
-            Some(held) if self.counts(&held, now) => Lookup::Live(held),
-            _ => self.remembered(id, now),
+        match self.copy(id, now) {
+            Some(held) => Lookup::Live(held),
+            None => self.remembered(id, now),
         }
     }
 
-    /// Returns a copy even if it does not count any more, unless the session is known to have ended.
+    /// Looks for a copy that counts, and for nothing else.
     #[must_use]
-    pub fn last_known(&self, id: SessionId) -> Option<Held> {
-        self.held(id)
+    #[inline]
+    pub fn copy(&self, id: SessionId, now: Moment) -> Option<Held> {
+        self.held(id).filter(|held| self.counts(held, now))
+    }
+
+    /// Returns a copy that was verified less than `limit` ago, even if it does not count any more.
+    #[must_use]
+    pub fn last_known(&self, id: SessionId, limit: Duration, now: Moment) -> Option<Held> {
+        let since_verified = |held: &Held| {
+            let stale_for = Duration::from_nanos(self.tick(now.mono).saturating_sub(held.stale_at));
+            let until_stale = Duration::from_nanos(held.stale_at.saturating_sub(self.tick(now.mono)));
+            (self.settings.max_stale + stale_for).saturating_sub(until_stale)
+        };
+        self.held(id).filter(|held| {
+            since_verified(held) < limit
+                && now.wall < held.verified_at.saturating_add(limit)
+                && held.verified_at <= now.wall.saturating_add(MAX_SKEW)
+        })
     }
 
     /// Returns the end of a session, if it is remembered.
@@ -205,12 +227,11 @@ impl L1 {
         if !stripe.is_current(ticket) {
             return Filled::Spoiled;
         }
-        let known = self.held(ticket.id).filter(|known| now.mono < known.stale_at);
+        let known = self.held(ticket.id).filter(|known| self.tick(now.mono) < known.stale_at);
         if known.is_some_and(|known| known.record.revision > record.revision) {
             return Filled::Outdated;
         }
-        self.keep(ticket, record, verified_at, stale_at, now);
-        Filled::Kept
+        Filled::Kept(self.keep(ticket, record, verified_at, stale_at, now))
     }
 
     /// Remembers that the store of record has no such session, if nothing happened meanwhile.
@@ -293,12 +314,19 @@ impl L1 {
         self.copies.as_ref().map_or(L1Usage { sessions: 0, bytes: 0 }, held)
     }
 
+    #[inline]
     fn counts(&self, held: &Held, now: Moment) -> bool {
         held.epoch == self.epoch.load(Ordering::Acquire)
-            && now.mono < held.stale_at
-            && now.mono.saturating_duration_since(held.taken_at) < self.settings.max_age
-            && now.wall.since(held.verified_at) < self.settings.max_stale
-            && held.verified_at.since(now.wall) <= MAX_SKEW
+            && self.tick(now.mono) < held.counts_until
+            && now.wall < held.verified_at.saturating_add(self.settings.max_stale)
+            && held.verified_at <= now.wall.saturating_add(MAX_SKEW)
+    }
+
+    #[inline]
+    fn tick(&self, mono: Instant) -> Tick {
+        let passed = mono.saturating_duration_since(self.beginning);
+        // 584 years.
+        passed.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(passed.subsec_nanos()))
     }
 
     fn remembered(&self, id: SessionId, now: Moment) -> Lookup {
@@ -311,6 +339,7 @@ impl L1 {
         }
     }
 
+    #[inline]
     fn held(&self, id: SessionId) -> Option<Held> {
         self.copies.as_ref()?.get(id)
     }
@@ -335,26 +364,25 @@ impl L1 {
         verified_at: Timestamp,
         stale_at: Instant,
         now: Moment,
-    ) {
-        let mut held = Held {
-            record: Arc::clone(record),
-            verified_at,
-            stale_at,
-            taken_at: now.mono,
-            epoch: ticket.epoch,
-        };
+    ) -> Arc<SessionRecord> {
+        let (stale_at, taken_until) = (self.tick(stale_at), self.tick(now.mono + self.settings.max_age));
+        let record = Arc::clone(record);
+        let mut held = Held { record, verified_at, stale_at, counts_until: taken_until, epoch: ticket.epoch };
         if let Some(known) = self.held(ticket.id) {
-            if known.record.revision == record.revision && known.stale_at > stale_at {
+            if known.record.revision == held.record.revision && known.stale_at > stale_at {
                 (held.verified_at, held.stale_at) = (known.verified_at, known.stale_at);
             }
-            if known.record.last_seen_at > record.last_seen_at {
+            if known.record.last_seen_at > held.record.last_seen_at {
                 let record = Arc::make_mut(&mut held.record);
                 record.last_seen_at = known.record.last_seen_at;
                 record.last_client = known.record.last_client.clone();
             }
         }
+        held.counts_until = taken_until.min(held.stale_at);
         self.unknown.remove(ticket.id);
+        let kept = Arc::clone(&held.record);
         self.put(ticket.id, held);
+        kept
     }
 
     /// Whatever is below the revision does not count any more.

@@ -67,7 +67,7 @@ fn what_was_read_is_held() {
     let bench = Bench::new();
     let record = record(3);
     assert!(matches!(bench.l1.get(record.id, bench.start), Lookup::Miss));
-    assert!(matches!(bench.read(&record), Filled::Kept));
+    assert!(matches!(bench.read(&record), Filled::Kept(_)));
     assert_eq!(bench.revision(record.id), Some(3));
     assert_eq!(bench.l1.usage().sessions, 1);
 }
@@ -100,11 +100,11 @@ fn after_a_message_only_the_store_may_bring_what_is_older() {
     bench.l1.changed(old.id, Revision::new(2).unwrap(), true);
     let ticket = bench.l1.ticket(old.id);
     assert!(matches!(bench.fill(&ticket, &old, Authority::Cache), Filled::Outdated));
-    assert!(matches!(bench.fill(&ticket, &at(&old, 2), Authority::Cache), Filled::Kept));
+    assert!(matches!(bench.fill(&ticket, &at(&old, 2), Authority::Cache), Filled::Kept(_)));
     // A forged message is as harmless as a restored backup: the store is believed.
     let forged = record(1);
     bench.l1.changed(forged.id, Revision::new(1 << 40).unwrap(), true);
-    assert!(matches!(bench.read(&forged), Filled::Kept));
+    assert!(matches!(bench.read(&forged), Filled::Kept(_)));
 }
 
 #[test]
@@ -164,7 +164,10 @@ fn copies_count_only_while_they_are_young_on_both_clocks() {
     assert!(!live(set_back), "verified in the future");
     let skewed = Moment { wall: NOW.saturating_sub(Duration::from_secs(2)), ..bench.start };
     assert!(live(skewed));
-    assert!(bench.l1.last_known(record.id).is_some(), "still there, if nothing better is");
+    assert!(
+        bench.l1.last_known(record.id, MAX_STALE, bench.start).is_some(),
+        "still there, if nothing better is"
+    );
 }
 
 #[test]
@@ -175,8 +178,20 @@ fn copying_inherits_staleness_and_never_renews_it() {
     let ticket = bench.l1.ticket(record.id);
     let (inherited, later) = (bench.start.mono + Duration::from_secs(20), bench.after(6));
     bench.l1.fill(&ticket, &record, NOW, inherited, later, Authority::Cache);
-    let Lookup::Live(held) = bench.l1.get(record.id, later) else { panic!("it was confirmed") };
-    assert_eq!(held.stale_at, bench.start.mono + MAX_STALE, "the later verification is what counts");
+    assert!(matches!(bench.l1.get(record.id, later), Lookup::Live(_)), "it was confirmed");
+    let age = |limit| bench.l1.last_known(record.id, Duration::from_secs(limit), later).is_some();
+    assert!(age(7) && !age(6), "the later verification is what counts: 6 s ago");
+}
+
+#[test]
+fn a_copy_of_an_old_copy_is_old() {
+    let bench = Bench::new();
+    let record = record(1);
+    let ticket = bench.l1.ticket(record.id);
+    let inherited = bench.start.mono + Duration::from_secs(2);
+    bench.l1.fill(&ticket, &record, NOW, inherited, bench.start, Authority::Cache);
+    assert!(matches!(bench.l1.get(record.id, bench.after(1)), Lookup::Live(_)));
+    assert!(matches!(bench.l1.get(record.id, bench.after(2)), Lookup::Miss));
 }
 
 #[test]
@@ -220,7 +235,7 @@ fn distrusted_copies_are_gone_and_slower_reads_too() {
     bench.read(&record);
     let slow = bench.l1.ticket(record.id);
     bench.l1.distrust(record.id);
-    assert!(bench.l1.last_known(record.id).is_none());
+    assert!(bench.l1.last_known(record.id, MAX_STALE, bench.start).is_none());
     assert!(matches!(bench.fill(&slow, &record, Authority::Store), Filled::Spoiled));
 }
 
@@ -231,7 +246,7 @@ fn sightings_move_forward_and_survive_an_older_copy() {
     bench.read(&record);
     let seen = NOW.saturating_add(Duration::from_secs(60));
     bench.l1.touched(&Touch::new(record.id, seen, LastClient::default()));
-    let last_seen = || bench.l1.last_known(record.id).unwrap().record.last_seen_at;
+    let last_seen = || bench.l1.last_known(record.id, MAX_STALE, bench.start).unwrap().record.last_seen_at;
     assert_eq!(last_seen(), seen);
     bench.read(&record);
     assert_eq!(last_seen(), seen);
@@ -241,7 +256,7 @@ fn sightings_move_forward_and_survive_an_older_copy() {
 fn without_memory_nothing_is_copied_but_ends_are_remembered() {
     let bench = Bench::holding(0);
     let record = record(1);
-    assert!(matches!(bench.read(&record), Filled::Kept));
+    assert!(matches!(bench.read(&record), Filled::Kept(_)));
     assert_eq!(bench.revision(record.id), None);
     bench.l1.end(record.id, &logged_out());
     assert!(matches!(bench.l1.get(record.id, bench.start), Lookup::Ended(_)));
@@ -269,4 +284,15 @@ fn fences_are_gone_with_their_tickets() {
     let id = same.id();
     drop(same);
     assert!(!format!("{:?}", bench.l1).contains(&format!("{id:?}")), "a fence outlived its tickets");
+}
+
+#[test]
+fn the_newest_ends_are_remembered() {
+    let bench = Bench::new();
+    let ids: Vec<_> = (0..200_000_u128).map(|n| SessionId::derive("test", &n.to_be_bytes(), None)).collect();
+    let ended = logged_out();
+    ids.iter().for_each(|id| bench.l1.end(*id, &ended));
+    let remembered = |ids: &[SessionId]| ids.iter().filter(|id| bench.l1.ended(**id).is_some()).count();
+    assert!(remembered(&ids[150_000..]) > 45_000, "{} of the newest 50,000", remembered(&ids[150_000..]));
+    assert!(remembered(&ids) <= 65_536 + 64, "{} in all", remembered(&ids));
 }

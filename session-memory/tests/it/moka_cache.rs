@@ -1,4 +1,5 @@
 //! The cache on moka: its conformance suite, its bound, and what threads see of each other.
+#![allow(clippy::expect_used, reason = "tests")]
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, reason = "a benchmark that cannot run stops")]
 
 mod mongo;
+mod near;
 mod redis;
 mod sql;
 
@@ -42,7 +43,7 @@ fn validate_allocations() -> Figure {
 }
 
 fn all() -> impl Iterator<Item = &'static (&'static str, Measure)> {
-    FIGURES.iter().chain(sql::FIGURES).chain(redis::FIGURES).chain(mongo::FIGURES)
+    FIGURES.iter().chain(near::FIGURES).chain(sql::FIGURES).chain(redis::FIGURES).chain(mongo::FIGURES)
 }
 
 fn main() -> ExitCode {

@@ -1,0 +1,175 @@
+//! Validation from the process's own memory, and what somebody would write by hand instead.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::hint::black_box;
+use std::sync::{Arc, Barrier, RwLock};
+use std::time::{Duration, Instant};
+
+use session_core::rules::RequestClient;
+use session_core::{
+    Clock, SecretHasher, SecretMatch, SecretPurpose, SessionId, SessionRecord, SessionToken, SystemClock,
+};
+use session_manager::{Session, SessionManager, Source, Tiers};
+use session_memory::MemoryStore;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::scene::new_session;
+
+/// Sessions whose copies are in memory, asked for in an order that no cache of the machine foresees.
+#[derive(Debug)]
+pub struct Near {
+    runtime: Runtime,
+    manager: SessionManager,
+    tokens: Vec<String>,
+    records: Vec<Arc<SessionRecord>>,
+}
+
+const LONG: Duration = Duration::from_secs(300);
+
+impl Near {
+    /// Signs users in, one session each.
+    ///
+    /// # Panics
+    /// If that fails.
+    #[must_use]
+    pub fn new(users: u64) -> Self {
+        let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let tiers = Tiers::memory().with_max_stale(LONG).with_l1_max_age(LONG);
+        let manager = runtime.block_on(async {
+            SessionManager::builder(MemoryStore::default()).with_tiers(tiers).build().expect("a manager")
+        });
+        let mut signed_in: Vec<_> = (0..users)
+            .map(|user| runtime.block_on(manager.create(new_session(user))).expect("a session"))
+            .map(|created| (created.token.expose().to_string(), created.session.record()))
+            .collect();
+        // By the random end of their ids.
+        signed_in.sort_by_key(|(_, record)| record.id.as_bytes()[8..].to_vec());
+        let (tokens, records) = signed_in.into_iter().unzip();
+        let near = Self { runtime, manager, tokens, records };
+        near.run(100);
+        near
+    }
+
+    /// Validates tokens in turn.
+    ///
+    /// # Panics
+    /// If one is refused.
+    pub fn run(&self, times: u32) {
+        let _guard = self.runtime.enter();
+        for token in self.tokens.iter().cycle().take(times as usize) {
+            black_box(self.validate(token));
+        }
+    }
+
+    fn validate(&self, token: &str) -> Session {
+        let client = RequestClient::default();
+        let mut future = std::pin::pin!(self.manager.validate(token, &client));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(outcome) => outcome.expect("a live session"),
+            std::task::Poll::Pending => panic!("memory answers at once"),
+        }
+    }
+
+    /// Counts the heap allocations of one validation.
+    ///
+    /// # Panics
+    /// If it is refused, or not answered from memory.
+    #[must_use]
+    pub fn allocations(&self) -> u64 {
+        let _guard = self.runtime.enter();
+        let mut session = None;
+        let counted = allocation_counter::measure(|| session = Some(self.validate(&self.tokens[0])));
+        assert_eq!(session.map(|session| session.provenance().source), Some(Source::Memory));
+        counted.count_total
+    }
+
+    /// Returns what one would write by hand.
+    #[must_use]
+    pub fn floor(&self) -> NearFloor {
+        let floor = NearFloor {
+            tokens: self.tokens.clone(),
+            shards: (0..64).map(|_| RwLock::default()).collect(),
+            hasher: SecretHasher::plain(),
+        };
+        for record in &self.records {
+            let shard = floor.shard(record.id);
+            shard.write().expect("a lock").insert(record.id, Arc::clone(record));
+        }
+        floor
+    }
+}
+
+/// The least that a validation from memory does: parse the token, hash its secret, look the id up in a map of 64 shards, compare,
+/// read the clock, judge the deadline, hand out the record.
+#[derive(Debug)]
+pub struct NearFloor {
+    tokens: Vec<String>,
+    shards: Vec<RwLock<Shard>>,
+    hasher: SecretHasher,
+}
+
+type Shard = HashMap<SessionId, Arc<SessionRecord>, BuildHasherDefault<LastBytes>>;
+
+/// The end of an id is random already.
+#[derive(Debug, Default)]
+pub struct LastBytes(u64);
+
+impl Hasher for LastBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last_chunk() {
+            self.0 = u64::from_ne_bytes(*last);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl NearFloor {
+    /// Does the least for tokens in turn.
+    ///
+    /// # Panics
+    /// If one does not match.
+    pub fn run(&self, times: u32) {
+        for token in self.tokens.iter().cycle().take(times as usize) {
+            black_box(self.validate(token));
+        }
+    }
+
+    fn validate(&self, token: &str) -> Arc<SessionRecord> {
+        let token = SessionToken::parse(token).expect("a token");
+        let record = Arc::clone(&self.shard(token.id()).read().expect("a lock")[&token.id()]);
+        let stored = record.secret.as_ref().expect("a secret");
+        let found = self.hasher.verify(SecretPurpose::Session, token.id(), token.secret(), &stored.current);
+        assert_eq!(found, SecretMatch::Match);
+        assert!(record.expiry(SystemClock.now()).is_live());
+        record
+    }
+
+    fn shard(&self, id: SessionId) -> &RwLock<Shard> {
+        &self.shards[usize::from(id.as_bytes()[15] % 64)]
+    }
+}
+
+/// Runs something on two threads at the same time and returns the nanoseconds per operation of both together: the reverse of their
+/// throughput.
+///
+/// # Panics
+/// If a thread does.
+pub fn on_two_threads(operations: u32, run: impl Fn(u32) + Sync) -> f64 {
+    let barrier = Barrier::new(2);
+    let timed = || {
+        barrier.wait();
+        let started = Instant::now();
+        run(operations);
+        started.elapsed()
+    };
+    let took = std::thread::scope(|scope| {
+        let other = scope.spawn(timed);
+        timed().max(other.join().expect("a thread"))
+    });
+    took.as_secs_f64() * 1e9 / f64::from(2 * operations)
+}

@@ -1,0 +1,312 @@
+//! Whether a history keeps every promise. Each check bears the name of the guarantee.
+//!
+//! Time here is true time. How much later than promised an answer may come:
+//!
+//! - `bounded-lag` by `max_stale`: nothing at all, unless two things fail together. A cache that carries out a write late counts the
+//!   rest of an entry's life from then on; the wall clock refuses such an entry, but only as far as the clocks agree. So the slack is the
+//!   lesser of the longest delay of a write and the widest disagreement of clocks.
+//! - `bounded-lag` by `l1_max_age`: how long an answer was on its way, because a copy counts from when it arrives.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_core::{
+    ErrorKind, SecretHasher, SecretMatch, SecretPurpose, SessionId, SessionRecord, SessionToken, Timestamp,
+};
+use session_manager::Source;
+
+use crate::history::{Answer, Call, Event, Violation};
+use crate::store::Truth;
+use crate::world::{Profile, Sim, Time, ms};
+
+/// How long nodes may not know what changed if nothing fails and there is a bus.
+const CALM_LAG: Duration = ms(30);
+
+pub(crate) struct Checker<'a> {
+    sim: &'a Sim,
+    truth: &'a Truth,
+    events: &'a [Event],
+    slack: Duration,
+    found: Vec<Violation>,
+}
+
+pub(crate) fn check(sim: &Sim) {
+    let truth = sim.store.truth.lock().clone();
+    let events = sim.events.lock().clone();
+    let (low, high) = *sim.clock_range.lock();
+    let disagreement = ms((high - low).unsigned_abs());
+    let late = sim.caches.iter().map(|cache| cache.latest_put()).max().unwrap_or_default();
+    let mut checker =
+        Checker { sim, truth: &truth, events: &events, slack: disagreement.min(late), found: Vec::new() };
+    for event in &events {
+        checker.check(event);
+    }
+    checker.nodes_never_go_back();
+    checker.touches_are_rare();
+    checker.count();
+    sim.violations.lock().extend(checker.found);
+}
+
+impl Checker<'_> {
+    fn wrong(&mut self, invariant: &'static str, event: &Event, what: impl Into<String>) {
+        let what = format!("{event}: {}", what.into());
+        self.found.push(Violation { invariant, session: event.session, at: event.end, what });
+    }
+
+    fn states(&self, id: SessionId) -> &[(Time, Arc<SessionRecord>)] {
+        self.truth.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// What the store held at any moment of a call.
+    fn during(&self, event: &Event, id: SessionId) -> Vec<&SessionRecord> {
+        let states = self.states(id);
+        let begun = states.iter().rposition(|(at, _)| *at <= event.start).unwrap_or(0);
+        states[begun..].iter().take_while(|(at, _)| *at <= event.end).map(|(_, record)| &**record).collect()
+    }
+
+    fn ended_at(&self, id: SessionId) -> Option<Time> {
+        self.states(id).iter().find(|(_, record)| record.ended().is_some()).map(|(at, _)| *at)
+    }
+
+    fn check(&mut self, event: &Event) {
+        self.in_time(event);
+        match (&event.answer, event.session) {
+            (Answer::Live { .. }, Some(id)) => self.live(event, id),
+            (Answer::Rejected(why), Some(id)) => self.rejected(event, id, why),
+            (Answer::Unavailable(kind) | Answer::Failed(kind), _) => self.failed(event, *kind),
+            (Answer::Done, _) => self.done(event),
+            _ => {}
+        }
+    }
+
+    fn in_time(&mut self, event: &Event) {
+        let calls = if event.call == Call::Sweep { 2 } else { 1 };
+        let limit = self.sim.plan.deadline * calls + ms(100);
+        if event.answer == Answer::Hung || event.end - event.start > limit {
+            self.wrong("bounded-time", event, format!("it took {:?}", event.end - event.start));
+        }
+    }
+
+    fn live(&mut self, event: &Event, id: SessionId) {
+        let Answer::Live { revision, source, degraded, .. } = event.answer else { return };
+        let states = self.states(id);
+        let is_it = |(_, record): &&(Time, Arc<SessionRecord>)| {
+            record.revision.get() == revision && record.ended().is_none()
+        };
+        if states.iter().find(is_it).is_none_or(|(at, _)| *at > event.end) {
+            return self.wrong("bounded-lag", event, "the store never held this");
+        }
+        // When it became outdated.
+        let Some((outdated, _)) = states.iter().rev().take_while(|state| !is_it(state)).last() else {
+            return;
+        };
+        let outdated = *outdated;
+        let ended = self.ended_at(id);
+        if !event.call.is_cached_read() && outdated < event.start {
+            let name = if ended.is_some_and(|at| at < event.start) { "revocation-wins" } else { "monotonic" };
+            return self.wrong(name, event, "the store of record had said otherwise before");
+        }
+        let limit = match self.sim.plan.stale_if_error.filter(|_| degraded) {
+            Some(limit) => limit,
+            None => self.sim.plan.max_stale,
+        };
+        if event.start > outdated + limit + self.slack {
+            let what = format!("outdated since {} ms, slack {:?}", outdated.as_millis(), self.slack);
+            self.wrong("bounded-lag", event, what);
+        }
+        if let Some(buried) = event.buried.filter(|_| !degraded && ended.is_some()) {
+            let limit = self.sim.plan.l1_max_age + self.sim.slowest_reply();
+            if event.start > buried + limit {
+                let what = format!("every tier knew the end since {} ms ({source:?})", buried.as_millis());
+                self.wrong("bounded-lag", event, what);
+            }
+        }
+        let is_heard = self.sim.plan.profile == Profile::Calm && self.sim.plan.bus;
+        if is_heard && event.start > outdated + CALM_LAG {
+            let what = format!("nothing failed, and it was outdated since {} ms", outdated.as_millis());
+            self.wrong("bounded-lag", event, what);
+        }
+    }
+
+    fn rejected(&mut self, event: &Event, id: SessionId, why: &str) {
+        let during = self.during(event, id);
+        let legal = match why {
+            "ended" => self.ended_at(id).is_some_and(|at| at <= event.end),
+            "expired" => during.iter().any(|record| !record.is_live(event.wall.1)),
+            "wrong secret" => {
+                event.call == Call::Probe || during.iter().any(|record| self.is_wrong(record, event))
+            }
+            "unknown" => self.may_be_unknown(event, id),
+            _ => false,
+        };
+        if !legal {
+            let name = if why == "unknown" { "durable-login" } else { "outage-is-not-logout" };
+            self.wrong(name, event, format!("{} states meanwhile", during.len()));
+        }
+    }
+
+    /// Whether the presented token was not the session's at some moment of the call.
+    fn is_wrong(&self, record: &SessionRecord, event: &Event) -> bool {
+        let Some(token) = event.token.as_ref().and_then(|token| SessionToken::parse(token).ok()) else {
+            return true;
+        };
+        let Some(stored) = &record.secret else { return true };
+        let hasher = SecretHasher::plain();
+        let matches = |hash| {
+            hasher.verify(SecretPurpose::Session, record.id, token.secret(), hash) == SecretMatch::Match
+        };
+        let in_grace = |rotated_at: Timestamp| event.wall.1 <= rotated_at.saturating_add(self.sim.plan.grace);
+        let previous = stored.previous.as_ref();
+        !matches(&stored.current)
+            && !previous.is_some_and(|old| in_grace(old.rotated_at) && matches(&old.hash))
+    }
+
+    /// Not stored when the call began; or nobody of this process knows, for a second, that somebody else stored it.
+    fn may_be_unknown(&self, event: &Event, id: SessionId) -> bool {
+        let Some(created) = self.states(id).first().map(|(at, _)| *at) else { return true };
+        let here = |other: &Event| {
+            (other.node, other.life) == (event.node, event.life)
+                && other.session == Some(id)
+                && other.end <= event.start
+                && matches!(other.answer, Answer::Live { .. } | Answer::Done)
+        };
+        let known_here = event.call == Call::Probe && self.events.iter().any(here);
+        let remembered = if event.call == Call::Probe { ms(1_000) + self.sim.slowest_reply() } else { ms(0) };
+        created + remembered >= event.start && !known_here
+    }
+
+    fn failed(&mut self, event: &Event, kind: ErrorKind) {
+        let id = event.session;
+        let ended = id.and_then(|id| self.ended_at(id)).is_some_and(|at| at <= event.end);
+        let legal = match kind {
+            ErrorKind::Timeout | ErrorKind::Unavailable => event.trouble,
+            ErrorKind::Conflict => matches!(event.call, Call::Save | Call::Rotate | Call::RevokeOthers),
+            ErrorKind::Ended => ended,
+            // An external session has no secret of ours.
+            ErrorKind::Invalid => event.call == Call::RevokeOthers && event.token.is_none(),
+            _ => false,
+        };
+        if !legal {
+            self.wrong("cache-never-fatal", event, "the store was well");
+        }
+    }
+
+    fn done(&mut self, event: &Event) {
+        let must_be_stored = event.call == Call::Create;
+        if must_be_stored && event.session.is_none_or(|id| self.during(event, id).is_empty()) {
+            self.wrong("durable-login", event, "the store does not have it");
+        }
+        for id in self.ended_by(event) {
+            if self.ended_at(id).is_none_or(|at| at > event.end) {
+                self.wrong("revocation-wins", event, format!("{id} is still active"));
+            }
+        }
+    }
+
+    /// Sessions that must have ended when this call returned.
+    fn ended_by(&self, event: &Event) -> Vec<SessionId> {
+        let before = |id: &SessionId| self.states(*id).first().is_some_and(|(at, _)| *at < event.start);
+        let owner = |id: SessionId| self.states(id).first().and_then(|(_, record)| record.user_id.clone());
+        match (event.call, event.session) {
+            (Call::Logout | Call::Revoke, Some(id)) => vec![id],
+            (Call::RevokeAll | Call::RevokeOthers, Some(id)) => {
+                let keeps = event.call == Call::RevokeOthers;
+                let same = |other: &&SessionId| owner(**other) == owner(id) && before(other);
+                let others = self.truth.keys().filter(same).copied();
+                others.filter(|other| !(keeps && *other == id)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What one process says about one session never turns back.
+    fn nodes_never_go_back(&mut self) {
+        let mut said: BTreeMap<_, Vec<&Event>> = BTreeMap::new();
+        for event in self.events {
+            said.entry((event.node, event.life, event.session)).or_default().push(event);
+        }
+        for events in said.values() {
+            for later in events {
+                let Answer::Live { revision, seen, .. } = later.answer else { continue };
+                let before = events.iter().filter(|event| event.end < later.start);
+                for earlier in before {
+                    match earlier.answer {
+                        Answer::Rejected("ended") => {
+                            self.wrong("no-resurrection", later, format!("after {earlier}"));
+                        }
+                        // Who keeps nothing cannot know.
+                        Answer::Live { revision: higher, seen: saw, .. } if self.sim.plan.memory => {
+                            if higher > revision {
+                                self.wrong("monotonic", later, format!("after {earlier}"));
+                            }
+                            if higher == revision && saw > seen && !forgot(events, later) {
+                                self.wrong("monotonic", later, format!("the sighting, after {earlier}"));
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn touches_are_rare(&mut self) {
+        let nodes = self.sim.nodes.lock().clone();
+        let touches = self.sim.store.touches.lock().clone();
+        for ((node, life), written) in touches {
+            if nodes[node].jumped() {
+                continue;
+            }
+            let mut last = BTreeMap::new();
+            for touch in written {
+                let Some(before) = last.insert(touch.id, touch.at) else { continue };
+                let idle = self.states(touch.id).first().and_then(|(_, record)| record.idle_timeout);
+                let interval = self.sim.plan.touch_interval;
+                let interval = idle.map_or(interval, |idle| interval.min(idle / 10));
+                if touch.at.since(before) < interval {
+                    let what = format!("node {node}.{life} wrote uses of {before:?} and {:?}", touch.at);
+                    let (invariant, session) = ("one store write per minute", Some(touch.id));
+                    self.found.push(Violation { invariant, session, at: self.sim.now(), what });
+                }
+            }
+        }
+    }
+
+    /// What hardly ever happens.
+    fn count(&self) {
+        let mut read: BTreeMap<_, Time> = BTreeMap::new();
+        for event in self.events {
+            let ends =
+                matches!(event.call, Call::Logout | Call::Revoke | Call::RevokeOthers | Call::RevokeAll);
+            let happened = self
+                .ended_by(event)
+                .iter()
+                .any(|id| self.ended_at(*id).is_some_and(|at| (event.start..=event.end).contains(&at)));
+            if ends && happened && event.answer == Answer::Crashed {
+                self.sim.count("crash between store and spread");
+            }
+            let Answer::Live { source, verified_at, degraded, .. } = event.answer else { continue };
+            match source {
+                _ if degraded => self.sim.count("stale_if_error answer"),
+                Source::Memory => self.sim.count("answer of the memory"),
+                Source::Shared("first") => self.sim.count("answer of the first cache"),
+                Source::Shared(_) => self.sim.count("answer of the second cache"),
+                _ => self.sim.count("answer of the store"),
+            }
+            if source == Source::Store && event.call == Call::Validate {
+                let of = (event.node, event.life, event.session, verified_at);
+                if read.insert(of, event.end).is_some_and(|end| end >= event.start) {
+                    self.sim.count("joined flight");
+                }
+            }
+        }
+    }
+}
+
+/// Whether a write before that call was not answered: then the node forgot its copy, and the sightings with it.
+fn forgot(events: &[&Event], call: &Event) -> bool {
+    let before = events.iter().filter(|event| event.start <= call.end);
+    let answered = |event: &&Event| matches!(event.answer, Answer::Done | Answer::Live { .. });
+    before.filter(|event| !event.call.is_read()).any(|event| !answered(event))
+}

@@ -1,0 +1,129 @@
+//! What breaks, and heals again.
+
+use std::sync::Arc;
+
+use crate::net::{Mode, Server};
+use crate::node::Node;
+use crate::world::{Profile, Sim, Time, ms};
+
+/// Breaks things until that time, and mends them all at the end.
+pub(crate) async fn run(sim: Arc<Sim>, until: Time) {
+    match sim.plan.profile {
+        Profile::Calm => {}
+        Profile::WithoutCaches => {
+            for cache in &sim.caches {
+                let modes = [Mode::Refusing, Mode::Black, Mode::Mute];
+                let mode = sim.draw(|rng| *rng.choice(&modes).expect("three"));
+                cache.server.set(mode, sim.now());
+            }
+            (0..sim.plan.nodes()).for_each(|node| sim.bus.cut(node));
+        }
+        Profile::Wild => {
+            if sim.plan.bus && sim.chance(50) {
+                let (delay, loss, twice) = sim.draw(|rng| (rng.u64(..40), rng.u32(..30), rng.u32(..20)));
+                sim.bus.disturb(ms(delay), loss, twice);
+            }
+            while sim.now() < until {
+                sim.pass(ms(20) + sim.up_to(ms(380))).await;
+                break_something(&sim);
+            }
+        }
+    }
+    sim.pass(until.saturating_sub(sim.now())).await;
+    mend(&sim);
+}
+
+pub(crate) fn mend(sim: &Arc<Sim>) {
+    sim.store.server.set(Mode::Up, sim.now());
+    sim.caches.iter().for_each(|cache| cache.server.set(Mode::Up, sim.now()));
+    sim.bus.disturb(ms(0), 0, 0);
+    for node in 0..sim.plan.nodes() {
+        sim.store.server.cut(node, false, sim.now());
+        sim.caches.iter().for_each(|cache| cache.server.cut(node, false, sim.now()));
+        sim.bus.join(sim, node);
+    }
+}
+
+/// For how long something stays broken: mostly shortly.
+fn a_while(sim: &Sim) -> Time {
+    if sim.chance(70) { ms(30) + sim.up_to(ms(400)) } else { ms(300) + sim.up_to(ms(2_500)) }
+}
+
+fn later(sim: &Arc<Sim>, after: Time, what: impl FnOnce(&Arc<Sim>) + Send + 'static) {
+    let sim = Arc::clone(sim);
+    tokio::spawn(async move {
+        sim.pass(after).await;
+        what(&sim);
+    });
+}
+
+fn break_something(sim: &Arc<Sim>) {
+    let node = sim.draw(|rng| rng.usize(..sim.plan.nodes()));
+    let time = a_while(sim);
+    match sim.draw(|rng| rng.u32(..100)) {
+        0..=14 => break_server(sim, &sim.store.server, time),
+        15..=19 => cut(sim, &sim.store.server, node, time),
+        20..=59 => break_cache(sim, node, time),
+        60..=74 if sim.plan.bus => {
+            sim.count("node cut from the bus");
+            sim.bus.cut(node);
+            later(sim, time, move |sim| sim.bus.join(sim, node));
+        }
+        75..=84 => crash(sim, node),
+        85..=89 if sim.plan.clocks_jump => {
+            sim.count("clock set");
+            let offset = sim.draw(|rng| rng.i64(-40_000..=40_000));
+            let node: Arc<Node> = Arc::clone(&sim.nodes.lock()[node]);
+            node.set_clock(sim, offset);
+        }
+        _ => {}
+    }
+}
+
+fn break_server(sim: &Arc<Sim>, server: &Arc<Server>, time: Time) {
+    let slow = Mode::Slow(ms(5) + if sim.chance(50) { sim.up_to(ms(100)) } else { sim.up_to(ms(1_900)) });
+    let modes = [slow, slow, Mode::Black, Mode::Mute, Mode::Broken, Mode::Refusing, Mode::Paused];
+    let mode = sim.draw(|rng| *rng.choice(&modes).expect("some"));
+    server.set(mode, sim.now());
+    let server = Arc::clone(server);
+    later(sim, time, move |sim| server.set(Mode::Up, sim.now()));
+}
+
+fn cut(sim: &Arc<Sim>, server: &Arc<Server>, node: usize, time: Time) {
+    server.cut(node, true, sim.now());
+    let server = Arc::clone(server);
+    later(sim, time, move |sim| server.cut(node, false, sim.now()));
+}
+
+fn break_cache(sim: &Arc<Sim>, node: usize, time: Time) {
+    if sim.caches.is_empty() {
+        return;
+    }
+    let cache = sim.draw(|rng| Arc::clone(&sim.caches[rng.usize(..sim.caches.len())]));
+    match sim.draw(|rng| rng.u32(..100)) {
+        0..=39 => break_server(sim, &cache.server, time),
+        40..=59 => cut(sim, &cache.server, node, time),
+        60..=69 => {
+            cache.clear();
+            cache.server.set(Mode::Refusing, sim.now());
+            sim.count("cache started again empty");
+            later(sim, time, move |sim| cache.server.set(Mode::Up, sim.now()));
+        }
+        70..=79 => cache.take_snapshot(),
+        80..=89 => {
+            sim.count("cache started again from a snapshot");
+            let lost = cache.restore(sim.now());
+            sim.add("tombstone lost", lost as u64);
+        }
+        _ => {
+            let lost = cache.evict(sim);
+            sim.add("tombstone lost", lost as u64);
+        }
+    }
+}
+
+fn crash(sim: &Arc<Sim>, node: usize) {
+    sim.count("crash");
+    let node = Arc::clone(&sim.nodes.lock()[node]);
+    node.crash(sim);
+}

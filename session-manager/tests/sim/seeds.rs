@@ -1,0 +1,194 @@
+//! Many runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use metrics::with_local_recorder;
+
+use crate::history::{Answer, Call, Event, Report, Violation};
+use crate::node::Node;
+use crate::workload::Client;
+use crate::world::{Sim, Time, ms};
+use crate::{checker, faults, metering};
+
+/// How many seeds a test goes through, and how few would prove nothing.
+const SEEDS: u64 = 1_100;
+const FEWEST: u64 = 500;
+
+/// After this much real time a test is content with what it has, if that is enough.
+const BUDGET: Duration = Duration::from_secs(45);
+
+/// What must have happened somewhere.
+const RARE: &[&str] = &[
+    "answer of the first cache",
+    "answer of the memory",
+    "answer of the second cache",
+    "answer of the store",
+    "cache started again empty",
+    "cache started again from a snapshot",
+    "clock set",
+    "crash",
+    "crash between store and spread",
+    "dropped while reading",
+    "fail-back to the first cache",
+    "failover to the second cache",
+    "failover to the store",
+    "joined flight",
+    "late write of a cache",
+    "message of the bus lost",
+    "node cut from the bus",
+    "outbox in use",
+    "outbox overflow",
+    "publish failed",
+    "resync",
+    "spoiled fill",
+    "stale_if_error answer",
+    "tombstone lost",
+    "tombstone not confirmed",
+];
+
+/// One run.
+pub(crate) fn run(seed: u64, whole: bool) -> Report {
+    let recorder = metering::Recorder::default();
+    with_local_recorder(&recorder, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            let sim = Sim::new(seed);
+            let length = sim.plan.length;
+            let nodes: Vec<_> = (0..sim.plan.nodes()).map(|number| Node::start(&sim, number)).collect();
+            *sim.nodes.lock() = nodes.clone();
+            let breaking = tokio::spawn(faults::run(Arc::clone(&sim), length));
+            let mut clients = Vec::new();
+            for node in &nodes {
+                for _ in 0..sim.plan.clients {
+                    let client = Client { sim: Arc::clone(&sim), node: Arc::clone(node) };
+                    clients.push(tokio::spawn(client.run(length)));
+                }
+            }
+            for client in clients {
+                client.await.expect("a client does not panic");
+            }
+            breaking.await.expect("faults do not panic");
+            heal(&sim, &nodes).await;
+            checker::check(&sim);
+            sim.add("outbox overflow", recorder.count("session_tier_outbox_overflows_total"));
+            Report::of(&sim, whole)
+        })
+    })
+}
+
+/// Some time after everything works again, all nodes agree with the store.
+async fn heal(sim: &Arc<Sim>, nodes: &[Arc<Node>]) {
+    // What was broken for a while breaks no more.
+    sim.pass(ms(3_000)).await;
+    faults::mend(sim);
+    sim.healed.store(true, Ordering::SeqCst);
+    let until = sim.now() + ms(5_000) + sim.plan.max_stale;
+    let sessions = sim.sessions.lock().clone();
+    let latest: Vec<_> = sessions.iter().rev().take(5).collect();
+    while sim.now() < until {
+        for node in nodes {
+            let client = Client { sim: Arc::clone(sim), node: Arc::clone(node) };
+            if let Some(known) = latest.first() {
+                drop(client.open(Call::Validate, known).await);
+            }
+        }
+        sim.pass(ms(1_700)).await;
+    }
+    for node in nodes {
+        let running = node.running();
+        let health = running.manager.health().expect("there are tiers");
+        if !health.is_healthy() || health.tiers.iter().any(|tier| tier.outbox > 0) {
+            wrong(sim, None, &format!("node {} is not healthy: {health:?}", node.number));
+        }
+        for known in &latest {
+            let client = Client { sim: Arc::clone(sim), node: Arc::clone(node) };
+            drop(client.open(Call::Validate, known).await);
+            let event: Event = sim.events.lock().last().expect("it was just watched").clone();
+            let stored = sim.store.stored(known.id).expect("it was created");
+            let agrees = match event.answer {
+                Answer::Live { revision, .. } => {
+                    // It may have been rotated by this very call.
+                    stored.ended().is_none() && revision == stored.revision.get()
+                }
+                Answer::Rejected("ended") => stored.ended().is_some(),
+                Answer::Rejected("expired") => stored.ended().is_none() && !stored.is_live(event.wall.1),
+                // Its owner lost the token when an answer was lost; the checker judges that.
+                Answer::Rejected("wrong secret") => stored.ended().is_none(),
+                _ => false,
+            };
+            if !agrees {
+                wrong(sim, Some(&event), &format!("the store holds revision {}", stored.revision.get()));
+            }
+        }
+    }
+}
+
+fn wrong(sim: &Sim, event: Option<&Event>, what: &str) {
+    let what = event.map_or_else(|| what.to_owned(), |event| format!("{event}: {what}"));
+    let (invariant, session, at): (_, _, Time) =
+        ("self-healing", event.and_then(|event| event.session), sim.now());
+    sim.violations.lock().push(Violation { invariant, session, at, what });
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs the seeds `first`, `first + 2`, ... so that two tests share them.
+fn many(first: u64) {
+    let (began, longer) = (Instant::now(), number("SESSION_SIM_SEEDS"));
+    let seeds = longer.map_or(SEEDS, |seeds| seeds.div_ceil(2));
+    let (mut counts, mut ran, mut events) = (BTreeMap::<_, u64>::new(), 0, 0);
+    for seed in (first..).step_by(2).take(usize::try_from(seeds).unwrap()) {
+        if longer.is_none() && ran >= FEWEST && began.elapsed() > BUDGET {
+            break;
+        }
+        let report = run(seed, false);
+        assert!(
+            report.violations.is_empty(),
+            "after {ran} seeds, {} violations, the first:\n{}",
+            report.violations.len(),
+            report.violations[0]
+        );
+        report.counts.iter().for_each(|(name, times)| *counts.entry(*name).or_default() += times);
+        ran += 1;
+        events += report.events;
+    }
+    println!("sim: {ran} seeds, {events} calls in {:?}", began.elapsed());
+    counts.iter().for_each(|(name, times)| println!("sim: {times:>8} {name}"));
+    let missing: Vec<_> = RARE.iter().filter(|name| !counts.contains_key(**name)).collect();
+    assert!(missing.is_empty() || ran < FEWEST, "never happened: {missing:?}");
+}
+
+#[test]
+fn every_guarantee_holds_in_every_even_run() {
+    many(0);
+}
+
+#[test]
+fn every_guarantee_holds_in_every_odd_run() {
+    many(1);
+}
+
+#[test]
+fn a_run_follows_from_its_seed() {
+    for seed in [3, 14, 159, 2_653, 58_979] {
+        let (once, again) = (run(seed, true), run(seed, true));
+        assert_eq!(once.lines, again.lines, "seed {seed}");
+        assert_eq!(once.hash, again.hash);
+        assert!(once.events > 50, "seed {seed} has a history");
+    }
+}
+
+#[test]
+fn replay() {
+    let Some(seed) = number("SESSION_SIM_SEED") else { return };
+    let report = run(seed, true);
+    report.lines.iter().for_each(|line| println!("{line}"));
+    println!("seed {}, {} calls, history {:016x}", report.seed, report.events, report.hash);
+    report.violations.iter().for_each(|violation| println!("{violation}"));
+    assert!(report.violations.is_empty(), "{} violations", report.violations.len());
+}

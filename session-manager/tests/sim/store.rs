@@ -1,0 +1,200 @@
+//! The store of record: exact, far away, and with a log of everything that was ever true.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use session_conformance::reference::MapStore;
+use session_core::{
+    Capabilities, EndScope, Ended, ListQuery, Page, Result, Revision, SessionId, SessionLimit, SessionRecord,
+    SessionStore, StoreStats, Timestamp, Touch, UserId, async_trait,
+};
+
+use crate::net::{Process, Server};
+use crate::world::{Sim, Time};
+
+/// What the store held, and since when.
+pub(crate) type Truth = BTreeMap<SessionId, Vec<(Time, Arc<SessionRecord>)>>;
+
+/// A use that was written: when it was, by the node's clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written {
+    pub(crate) id: SessionId,
+    pub(crate) at: Timestamp,
+}
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    rows: MapStore,
+    pub(crate) server: Arc<Server>,
+    pub(crate) truth: Mutex<Truth>,
+    /// Touches that were carried out, by the node's process.
+    pub(crate) touches: Mutex<BTreeMap<(usize, u32), Vec<Written>>>,
+}
+
+impl Store {
+    pub(crate) fn new(nodes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            rows: MapStore::default(),
+            server: Server::new("store", nodes),
+            truth: Mutex::default(),
+            touches: Mutex::default(),
+        })
+    }
+
+    /// Writes down what changed.
+    fn log(&self, sim: &Sim, created: Option<SessionId>) {
+        let mut truth = self.truth.lock();
+        if let Some(id) = created {
+            truth.entry(id).or_default();
+        }
+        let ids: Vec<_> = truth.keys().copied().collect();
+        let Some(Ok(rows)) = self.rows.load(&ids).now_or_never() else { return };
+        for row in rows {
+            let Some(known) = truth.get_mut(&row.id) else { continue };
+            if let Some((_, last)) = known.last() {
+                if (last.revision, last.last_seen_at, last.ended())
+                    == (row.revision, row.last_seen_at, row.ended())
+                {
+                    continue;
+                }
+                if last.ended().is_some() && row.ended().is_none() {
+                    sim.violated("no-resurrection", row.id, "an ended stored record became active");
+                }
+                if row.revision < last.revision || row.last_seen_at < last.last_seen_at {
+                    sim.violated("monotonic", row.id, "a stored record went back");
+                }
+            }
+            known.push((sim.now(), row));
+        }
+    }
+
+    /// The record as it is stored now.
+    pub(crate) fn stored(&self, id: SessionId) -> Option<Arc<SessionRecord>> {
+        self.truth.lock().get(&id)?.last().map(|(_, record)| Arc::clone(record))
+    }
+}
+
+/// The way from one process to the store.
+pub(crate) struct StoreLink {
+    pub(crate) sim: Arc<Sim>,
+    pub(crate) process: Arc<Process>,
+    pub(crate) life: u32,
+}
+
+impl StoreLink {
+    async fn ask<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        apply: impl FnOnce(&Sim, &Store) -> Option<Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let (sim, store) = (Arc::clone(&self.sim), Arc::clone(&self.sim.store));
+        let apply = move |_| apply(&sim, &store).expect("the map answers at once");
+        self.sim.store.server.call(&self.sim, &self.process, what, apply).await
+    }
+}
+
+impl fmt::Debug for StoreLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreLink").field("process", &self.process).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl SessionStore for StoreLink {
+    fn capabilities(&self) -> Capabilities {
+        self.sim.store.rows.capabilities()
+    }
+
+    async fn create(
+        &self,
+        record: Arc<SessionRecord>,
+        limit: Option<&SessionLimit>,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
+        let limit = limit.copied();
+        self.ask("create", move |sim, store| {
+            let id = record.id;
+            let done = store.rows.create(record, limit.as_ref()).now_or_never();
+            store.log(sim, done.as_ref().is_some_and(Result::is_ok).then_some(id));
+            done
+        })
+        .await
+    }
+
+    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>> {
+        let ids = ids.to_vec();
+        self.sim.note_question(self.process.node, &ids);
+        let loaded = self.ask("load", move |_, store| store.rows.load(&ids).now_or_never()).await;
+        self.sim.note_load(self.process.node, self.life, loaded.as_deref().unwrap_or_default());
+        loaded
+    }
+
+    async fn update(&self, record: Arc<SessionRecord>, expected: Revision) -> Result<Revision> {
+        self.ask("update", move |sim, store| {
+            let done = store.rows.update(record, expected).now_or_never();
+            store.log(sim, None);
+            done
+        })
+        .await
+    }
+
+    async fn touch(&self, batch: &[Touch]) -> Result<u64> {
+        let mut batch = batch.to_vec();
+        batch.sort_by_key(|touch| touch.id);
+        let written: Vec<_> =
+            batch.iter().map(|touch| Written { id: touch.id, at: touch.last_seen_at }).collect();
+        let touched = self
+            .ask("touch", move |sim, store| {
+                let done = store.rows.touch(&batch).now_or_never();
+                store.log(sim, None);
+                done
+            })
+            .await;
+        // What was not confirmed is written again, and must be.
+        if touched.is_ok() {
+            let mut touches = self.sim.store.touches.lock();
+            touches.entry((self.process.node, self.life)).or_default().extend(written);
+        }
+        touched
+    }
+
+    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
+        let (scope, ended) = (scope.clone(), ended.clone());
+        self.ask("end", move |sim, store| {
+            let done = store.rows.end(&scope, &ended).now_or_never();
+            store.log(sim, None);
+            done
+        })
+        .await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page> {
+        let query = query.clone();
+        self.ask("list", move |_, store| store.rows.list(&query).now_or_never()).await
+    }
+
+    async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<SessionRecord>>> {
+        self.ask("expire", move |sim, store| {
+            let done = store.rows.expire(now, limit).now_or_never();
+            store.log(sim, None);
+            done
+        })
+        .await
+    }
+
+    async fn purge(&self, before: Timestamp, limit: usize) -> Result<u64> {
+        self.ask("purge", move |_, store| store.rows.purge(before, limit).now_or_never()).await
+    }
+
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+        let user = user.clone();
+        self.ask("erase", move |_, store| store.rows.erase(&user, limit).now_or_never()).await
+    }
+
+    async fn stats(&self, now: Timestamp) -> Result<StoreStats> {
+        self.ask("stats", move |_, store| store.rows.stats(now).now_or_never()).await
+    }
+}

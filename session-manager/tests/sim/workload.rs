@@ -1,0 +1,343 @@
+//! What clients do: few sessions, used by many at the same time.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use session_core::rules::RequestClient;
+use session_core::{
+    Actor, Error, ErrorKind, Lifetime, Secret, SecretFormat, SessionId, SessionToken, UserId,
+};
+use session_manager::{Ensured, ExternalSession, NewSession, Rejection, Session, ValidateError};
+
+use crate::history::{Answer, Call, Event};
+use crate::node::{Node, Running};
+use crate::world::{Known, Profile, Repeatable, Sim, Time, ms};
+
+/// A client of a node.
+pub(crate) struct Client {
+    pub(crate) sim: Arc<Sim>,
+    pub(crate) node: Arc<Node>,
+}
+
+/// What is asked.
+#[derive(Debug, Clone)]
+struct Ask {
+    call: Call,
+    session: Option<SessionId>,
+    token: Option<String>,
+}
+
+impl Ask {
+    fn about(call: Call, known: &Known) -> Self {
+        let token = known.tokens.last().cloned();
+        Self { call, session: Some(known.id), token }
+    }
+}
+
+fn user(number: usize) -> UserId {
+    ["ann", "bob"][number % 2].parse().expect("a name")
+}
+
+pub(crate) fn rejected(rejection: &Rejection) -> &'static str {
+    match rejection {
+        Rejection::Ended(_) => "ended",
+        Rejection::Expired(_) => "expired",
+        Rejection::Unknown => "unknown",
+        Rejection::WrongSecret => "wrong secret",
+        Rejection::Malformed => "malformed",
+        Rejection::TokenExpired => "token expired",
+        _ => "denied",
+    }
+}
+
+fn opened(outcome: Result<Session, ValidateError>) -> (Answer, Option<Session>) {
+    match outcome {
+        Ok(session) => {
+            let (record, from) = (session.record(), session.provenance());
+            let answer = Answer::Live {
+                revision: record.revision.get(),
+                seen: record.last_seen_at,
+                source: from.source,
+                verified_at: from.verified_at,
+                degraded: from.degraded,
+            };
+            (answer, Some(session))
+        }
+        Err(ValidateError::Rejected(rejection)) => (Answer::Rejected(rejected(&rejection)), None),
+        Err(ValidateError::Unavailable(error)) => (Answer::Unavailable(error.kind()), None),
+        Err(_) => (Answer::Unavailable(ErrorKind::Other), None),
+    }
+}
+
+fn done<T>(outcome: Result<T, Error>) -> (Answer, Option<T>) {
+    match outcome {
+        Ok(value) => (Answer::Done, Some(value)),
+        Err(error) => (Answer::Failed(error.kind()), None),
+    }
+}
+
+impl Client {
+    /// Goes on until that time.
+    pub(crate) async fn run(self, until: Time) {
+        self.sim.pass(self.sim.up_to(ms(100))).await;
+        while self.sim.now() < until {
+            Box::pin(self.step()).await;
+            let pause = if self.sim.chance(50) { ms(10) } else { ms(140) };
+            self.sim.pass(self.sim.up_to(pause)).await;
+        }
+    }
+
+    async fn step(&self) {
+        let number = self.sim.draw(|rng| rng.u32(..100));
+        let Some(known) = self.hot() else { return self.create().await };
+        match number {
+            0..=6 => self.create().await,
+            7..=10 => self.ensure().await,
+            11..=13 => self.probe().await,
+            14..=21 => drop(self.open(Call::Authoritative, &known).await),
+            22..=29 => self.save(&known).await,
+            30..=32 => self.rotate(&known).await,
+            33..=35 => self.logout(&known).await,
+            36..=40 => self.revoke(&known).await,
+            41 => self.revoke_others(&known).await,
+            42 => self.revoke_all(&known).await,
+            43..=44 => self.sweep().await,
+            _ => drop(self.open(Call::Validate, &known).await),
+        }
+    }
+
+    /// One of the latest sessions, the ended ones among them.
+    fn hot(&self) -> Option<Known> {
+        let sessions = self.sim.sessions.lock();
+        let few = sessions.len().min(4);
+        (few > 0).then(|| sessions[sessions.len() - 1 - self.sim.draw(|rng| rng.usize(..few))].clone())
+    }
+
+    /// Carries something out, with everything that may come in between, and writes down what came of it.
+    async fn watch<T>(
+        &self,
+        running: &Running,
+        ask: Ask,
+        operation: impl Future<Output = (Answer, Option<T>)>,
+    ) -> Option<T> {
+        let (sim, node) = (&self.sim, self.node.number);
+        let (start, wall) = (sim.now(), self.node.wall());
+        let buried = ask.session.and_then(|id| self.buried(id));
+        let disturbed = sim.plan.profile == Profile::Wild && !sim.healed.load(Ordering::SeqCst);
+        let impatient = disturbed && sim.chance(5);
+        let hanging = sim.plan.deadline * 4;
+        let limit = if impatient { sim.up_to(ms(15)) } else { hanging };
+        let loads = ask.session.map(|id| sim.loads_of(node, id));
+        let outcome = running.process.dead.run_until_cancelled(tokio::time::timeout(limit, operation)).await;
+        let (answer, value) = match outcome {
+            None => (Answer::Crashed, None),
+            Some(Err(_)) if impatient => (Answer::Dropped, None),
+            Some(Err(_)) => (Answer::Hung, None),
+            Some(Ok((answer, value))) => (answer, value),
+        };
+        let (end, wall_at_end) = (sim.now(), self.node.wall());
+        let between = if self.node.jumped() { end - start } else { Duration::ZERO };
+        let window = sim.plan.deadline.max(ms(2_000));
+        let trouble = sim.store.server.troubled(node, start.saturating_sub(window));
+        let wall =
+            (wall.min(wall_at_end).saturating_sub(between), wall.max(wall_at_end).saturating_add(between));
+        let Ask { call, session, token } = ask;
+        if let (Some(id), true) = (session, self.says_ended(call, &answer)) {
+            sim.known_ended.lock().insert((node, running.life, id));
+        }
+        if let (Answer::Dropped, true, Some(id)) = (&answer, call == Call::Validate, session)
+            && loads != Some(sim.loads_of(node, id))
+        {
+            sim.count("dropped while reading");
+        }
+        self.node.watch(sim);
+        let life = running.life;
+        let event = Event { start, end, node, life, call, session, token, answer, wall, buried, trouble };
+        sim.events.lock().push(event);
+        value
+    }
+
+    fn says_ended(&self, call: Call, answer: &Answer) -> bool {
+        matches!(answer, Answer::Rejected("ended"))
+            || (matches!(call, Call::Logout | Call::Revoke) && *answer == Answer::Done)
+    }
+
+    fn buried(&self, id: SessionId) -> Option<Time> {
+        let now = self.sim.now();
+        if self.sim.caches.is_empty() {
+            let truth = self.sim.store.truth.lock();
+            let (at, record) = truth.get(&id)?.last()?;
+            return record.ended().map(|_| *at);
+        }
+        let since = self.sim.caches.iter().map(|cache| cache.buried_since(id, now));
+        since.collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
+    /// Opens a session, and takes the token that it hands out.
+    pub(crate) async fn open(&self, call: Call, known: &Known) -> Option<Session> {
+        let running = self.node.running();
+        let manager = running.manager.clone();
+        if let Some(name) = known.external {
+            let external = external(name);
+            let ask = Ask::about(Call::External, known);
+            let opening =
+                async { opened(manager.validate_external(&external, &RequestClient::default()).await) };
+            return self.watch(&running, ask, opening).await;
+        }
+        let ask = Ask::about(call, known);
+        let token = ask.token.clone().unwrap_or_default();
+        let client = RequestClient::default();
+        let opening = async {
+            opened(match call {
+                Call::Authoritative => manager.validate_authoritative(&token, &client).await,
+                _ => manager.validate(&token, &client).await,
+            })
+        };
+        let session = self.watch(&running, ask, opening).await?;
+        self.take_token(&session);
+        Some(session)
+    }
+
+    fn take_token(&self, session: &Session) {
+        let Some(token) = session.take_token() else { return };
+        let mut sessions = self.sim.sessions.lock();
+        if let Some(known) = sessions.iter_mut().find(|known| known.id == session.id()) {
+            known.tokens.push(token.expose().to_string());
+        }
+    }
+
+    async fn create(&self) {
+        let running = self.node.running();
+        let manager = running.manager.clone();
+        let number = self.sim.draw(|rng| rng.usize(..2));
+        let mut new = NewSession::for_user(user(number));
+        if self.sim.chance(25) {
+            let (idle, whole) = self.sim.draw(|rng| (rng.bool(), rng.u64(1_500..5_000)));
+            let lifetime = Lifetime::new(idle.then_some(ms(1_500)), ms(whole)).expect("within bounds");
+            new = new.with_lifetime(lifetime);
+        }
+        let ask = Ask { call: Call::Create, session: None, token: None };
+        let created = async { done(manager.create(new).await) };
+        if let Some(created) = self.watch(&running, ask, created).await {
+            let (id, token) = (created.session.id(), created.token.expose().to_string());
+            if let Some(event) = self.sim.events.lock().last_mut() {
+                (event.session, event.token) = (Some(id), Some(token.clone()));
+            }
+            let known = Known { id, user: number, tokens: vec![token], external: None };
+            self.sim.sessions.lock().push(known);
+        }
+    }
+
+    fn some_external(&self) -> u32 {
+        let made = self.sim.sessions.lock().iter().filter(|known| known.external.is_some()).count();
+        let latest = u32::try_from(made).unwrap_or_default();
+        latest.saturating_sub(self.sim.draw(|rng| rng.u32(..2)))
+    }
+
+    async fn ensure(&self) {
+        let running = self.node.running();
+        let manager = running.manager.clone();
+        let name = self.some_external();
+        let external = external(name);
+        let id = external.id();
+        let ask = Ask { call: Call::Ensure, session: Some(id), token: None };
+        let ensure = async {
+            let ensured = manager.ensure(external.clone()).await;
+            let (answer, session) = opened(ensured.map(|ensured| match ensured {
+                Ensured::Created(session) | Ensured::Exists(session) => session,
+                _ => unreachable!("there are two answers"),
+            }));
+            (answer, session)
+        };
+        if self.watch(&running, ask, ensure).await.is_some() {
+            let mut sessions = self.sim.sessions.lock();
+            if !sessions.iter().any(|known| known.id == id) {
+                sessions.push(Known { id, user: 2, tokens: Vec::new(), external: Some(name) });
+            }
+        }
+    }
+
+    /// Asks for a session that may not exist yet.
+    async fn probe(&self) {
+        let running = self.node.running();
+        let manager = running.manager.clone();
+        let id = external(self.some_external()).id();
+        let random = Repeatable(parking_lot::Mutex::new(self.sim.draw(fastrand::Rng::fork)));
+        let secret = Secret::mint(SecretFormat::default(), &random).expect("a generator that works");
+        let token = SessionToken::from_parts(id, secret).expose().to_string();
+        let ask = Ask { call: Call::Probe, session: Some(id), token: None };
+        let probing = async { opened(manager.validate(&token, &RequestClient::default()).await) };
+        drop(self.watch(&running, ask, probing).await);
+    }
+
+    async fn save(&self, known: &Known) {
+        let Some(session) = self.open(Call::Validate, known).await else { return };
+        let running = self.node.running();
+        let value = self.sim.draw(|rng| rng.u32(..));
+        session.insert("key", &value).expect("a number is JSON");
+        let saving = async { done(session.save().await) };
+        self.watch(&running, Ask::about(Call::Save, known), saving).await;
+    }
+
+    async fn rotate(&self, known: &Known) {
+        let Some(session) = self.open(Call::Validate, known).await else { return };
+        if known.external.is_some() {
+            return;
+        }
+        let running = self.node.running();
+        let manager = running.manager.clone();
+        let rotating = async { done(manager.rotate(&session).await) };
+        if self.watch(&running, Ask::about(Call::Rotate, known), rotating).await.is_some() {
+            self.take_token(&session);
+        }
+    }
+
+    async fn logout(&self, known: &Known) {
+        let Some(session) = self.open(Call::Validate, known).await else { return };
+        let running = self.node.running();
+        let manager = running.manager.clone();
+        let ending = async { done(manager.logout(&session).await) };
+        self.watch(&running, Ask::about(Call::Logout, known), ending).await;
+    }
+
+    async fn revoke(&self, known: &Known) {
+        let running = self.node.running();
+        let manager = running.manager.clone();
+        let ending = async { done(manager.revoke(known.id, &Actor::System).await) };
+        self.watch(&running, Ask::about(Call::Revoke, known), ending).await;
+    }
+
+    async fn revoke_others(&self, known: &Known) {
+        let Some(session) = self.open(Call::Validate, known).await else { return };
+        let running = self.node.running();
+        let manager = running.manager.clone();
+        let ending = async { done(manager.revoke_others(&session).await) };
+        if self.watch(&running, Ask::about(Call::RevokeOthers, known), ending).await.is_some() {
+            self.take_token(&session);
+        }
+    }
+
+    async fn revoke_all(&self, known: &Known) {
+        let running = self.node.running();
+        let manager = running.manager.clone();
+        let name = if known.external.is_some() { user_of_externals() } else { user(known.user) };
+        let ending = async { done(manager.revoke_all(&name, &Actor::System).await) };
+        self.watch(&running, Ask::about(Call::RevokeAll, known), ending).await;
+    }
+
+    pub(crate) async fn sweep(&self) {
+        let running = self.node.running();
+        let manager = running.manager.clone();
+        let ask = Ask { call: Call::Sweep, session: None, token: None };
+        self.watch(&running, ask, async { done(manager.sweep().await) }).await;
+    }
+}
+
+fn user_of_externals() -> UserId {
+    "eve".parse().expect("a name")
+}
+
+pub(crate) fn external(name: u32) -> ExternalSession {
+    ExternalSession::new(format!("external {name}"), user_of_externals()).expect("a name")
+}
