@@ -27,9 +27,10 @@ pub use session_core::{
     Lifetime, Result, SessionId, SessionStore, SessionToken, UserId, rules,
 };
 pub use session_manager::{
-    ConflictPolicy, Created, Ensured, ExternalSession, NewSession, Paging, RefreshPolicy, Refreshed,
-    Rejection, ReuseEnds, Session, SessionInfo, SessionManager, SessionManagerBuilder, SessionPage, StepUp,
-    SweepReport, TransferCode, UserExport, UserLimit, ValidateError,
+    ConflictPolicy, Created, Ensured, ExternalSession, Health, NewSession, Paging, Provenance, RefreshPolicy,
+    Refreshed, Rejection, ReuseEnds, Session, SessionInfo, SessionManager, SessionManagerBuilder,
+    SessionPage, Source, StepUp, SweepReport, TierHealth, TieredStore, Tiers, TransferCode, UserExport,
+    UserLimit, ValidateError,
 };
 
 #[cfg(feature = "memory")]
@@ -48,14 +49,14 @@ pub use session_mongo::MongoStore;
 pub use session_redis as redis;
 
 #[cfg(feature = "redis")]
-pub use session_redis::RedisStore;
+pub use session_redis::{RedisBus, RedisCache, RedisStore};
 
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub use session_sqlx as sqlx;
 
 #[cfg(feature = "mysql")]
 pub use session_sqlx::MysqlStore;
-#[cfg(feature = "postgres")]
-pub use session_sqlx::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use session_sqlx::SqliteStore;
+#[cfg(feature = "postgres")]
+pub use session_sqlx::{PostgresBus, PostgresCache, PostgresStore};

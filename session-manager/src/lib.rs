@@ -21,13 +21,23 @@
 //! [`ensure`](SessionManager::ensure).
 //!
 //! # What runs in the background
-//! Two supervised workers per manager: one writes that sessions were used (collected for a second, at most once a minute per
+//! Two supervised workers per manager (a third listens to the bus, if there is one): one writes that sessions were used (collected for a second, at most once a minute per
 //! session), one sweeps (ends what expired, purges what ended long ago). A failure or a panic of either is counted, reported and
 //! survived. [`shutdown`](SessionManager::shutdown) ends both in order.
 //!
 //! # When the store fails
 //! Every operation has a deadline (2 s by default, retries included). "There is no such session" and "the store cannot be
 //! asked" are different answers everywhere: [`ValidateError::Rejected`] and [`ValidateError::Unavailable`].
+//!
+//! # Copies
+//! With [`Tiers`], validation looks into this process's memory, then into the first shared cache that is healthy, then asks the store.
+//!
+//! - A copy may only confirm. Every refusal but "ended" is decided by the store of record.
+//! - An end is noticed elsewhere in milliseconds with a bus, within `l1_max_age` (5 s) without it, and within `max_stale` (30 s) whatever fails.
+//!   [`validate_authoritative`](SessionManager::validate_authoritative) does not wait for either.
+//! - A cache that fails costs its time limit (50 ms) a few times, then nothing: it is tried in the background, told what it missed, and read again
+//!   after that. [`health`](SessionManager::health) says who serves; so does one line of the log at the start and at each change.
+//! - [`Session::provenance`] says where an answer came from.
 //!
 //! # Bounds
 //! | what | default | where |
@@ -43,6 +53,19 @@
 //! | session data | 64 KiB, 32 levels, 10,000 values | [`with_data_limits`](SessionManagerBuilder::with_data_limits) |
 //! | events waiting for the sink | 4,096, then dropped and counted | fixed |
 //! | users whose status is remembered | 100,000, each for 30 s | [`with_directory_lag`](SessionManagerBuilder::with_directory_lag) |
+//! | copies in this process | 64 MiB | [`Tiers::with_memory_bytes`] |
+//! | ended and outdated sessions remembered by it | 65,536 | fixed |
+//! | unknown ids remembered by it | 16,384, each for 1 s | fixed |
+//! | age of a copy since the store was read | 30 s | [`Tiers::with_max_stale`] |
+//! | age of a copy in this process | 5 s | [`Tiers::with_l1_max_age`] |
+//! | one call of a shared cache, or of the bus | 50 ms | [`Tiers::with_cache_timeout`] |
+//! | shared caches | 8 | fixed |
+//! | what a shared cache was not told | 10,000 sessions each, then it is not read for `max_stale` | [`Tiers::with_outbox_capacity`] |
+//! | a cache is given up | when 5 or more of its latest 10 calls failed | fixed |
+//! | trials of a cache that is away | after 0.1 s, doubling up to 2 s, less up to a half at random | fixed |
+//! | batches of read records on their way to a cache | 64, others are not kept | fixed |
+//! | changes on their way to a cache | 32 per operation | fixed |
+//! | reads repeated because the session changed meanwhile | 3 | fixed |
 //! | grace after a rotation | 30 s, at most 300 s | [`with_grace`](SessionManagerBuilder::with_grace) |
 //! | attempts to redeem a transfer code | 10 a second, 20 at once, per client and process, for 10,000 clients | fixed |
 //! | a pending sign-in | 10 minutes | fixed |
@@ -62,6 +85,12 @@
 //! | `session_touches_total` | `result`: `flushed`, `dropped` |
 //! | `session_store_seconds` (0 for a call that answered without waiting) | `backend`, `operation` |
 //! | `session_store_failures_total` | `backend`, `operation`, `kind` |
+//! | `session_tier_reads_total` | `tier`, `result`: `hit`, `miss`, `failed`, `unknown` |
+//! | `session_tier_serving` (1 or 0) | `tier` |
+//! | `session_tier_outbox` (sessions) | `tier` |
+//! | `session_tier_outbox_overflows_total` | `tier` |
+//! | `session_stale_answers_total` | |
+//! | `session_bus_messages_total`, `session_bus_resyncs_total`, `session_bus_unpublished_total` | |
 //! | `session_worker_panics_total` | `worker` |
 //! | `session_events_dropped_total`, `session_event_panics_total` | |
 #![cfg_attr(docsrs, feature(doc_cfg))]

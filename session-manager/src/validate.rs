@@ -326,15 +326,9 @@ impl Shared {
 
     /// Remembers that a session is in use, if what is stored is old enough.
     pub(crate) fn note_use(&self, record: &SessionRecord, client: &RequestClient<'_>, now: Timestamp) {
-        let (unseen, idle) = (now.since(record.last_seen_at), record.idle_timeout);
-        // Dividing a duration costs more than the rest of this, and most sessions were seen a moment ago.
-        if unseen.is_zero()
-            || (unseen < self.settings.touch_interval && idle.is_none_or(|idle| unseen * 10 < idle))
-        {
-            return;
-        }
-        let interval = self.settings.touch_interval_for(idle);
-        if unseen < interval || self.touches.was_written(record.id, now, interval) {
+        let (unseen, interval) =
+            (now.since(record.last_seen_at), self.settings.touch_interval_for(record.idle_timeout));
+        if unseen.is_zero() || unseen < interval || self.touches.was_written(record.id, now, interval) {
             return;
         }
         let country = client.country_code.map(Arc::from);

@@ -23,6 +23,7 @@
 //! | `shared.rs` | one shared cache: its time limit, its health, what it missed (`breaker.rs`, `outbox.rs`) |
 //! | `flights.rs` | one reader for all who ask for the same session |
 //! | `listen.rs` | what other nodes say |
+//! | `serving.rs` | which tier serves, and since when |
 //! | `health.rs`, `metrics.rs` | what operators see |
 
 mod breaker;
@@ -32,6 +33,7 @@ mod health;
 mod listen;
 mod metrics;
 mod outbox;
+mod serving;
 mod settings;
 mod shared;
 mod spread;

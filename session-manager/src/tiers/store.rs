@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use session_core::{
     CacheEntry, Capabilities, Clock, EndScope, Ended, Error, ListQuery, Page, Result, Revision, SessionId,
     SessionLimit, SessionRecord, SessionStore, StoreStats, Timestamp, Touch, UserId, async_trait,
@@ -14,9 +13,10 @@ use session_memory::{Authority, L1, L1Settings, Moment, Ticket};
 use tokio::runtime::Handle;
 
 use super::flights::Flights;
-use super::health::{Health, Source, TierHealth, is_healthy};
+use super::health::{Health, TierHealth, is_healthy};
 use super::listen::Listener;
 use super::metrics::Metrics;
+use super::serving::Serving;
 use super::settings::Tiers;
 use super::shared::{SharedTier, TierSettings};
 use super::spread::{Changes, Spread};
@@ -52,13 +52,6 @@ pub struct TieredStore {
     metrics: Arc<Metrics>,
     serving: Arc<Serving>,
     workers: Workers,
-}
-
-/// Which tier serves, as was last said.
-struct Serving {
-    shared: Mutex<Vec<Arc<SharedTier>>>,
-    now: Mutex<(Source, Timestamp)>,
-    clock: Arc<dyn Clock>,
 }
 
 impl TieredStore {
@@ -154,7 +147,7 @@ impl TieredStore {
     /// Returns the state of all tiers.
     #[must_use]
     pub fn health(&self) -> Health {
-        let (serving, since) = *self.serving.now.lock();
+        let (serving, since) = self.serving.now();
         let usage = self.l1.usage();
         let tiers = self.shared().iter().map(|tier| {
             let status = tier.status();
@@ -364,41 +357,11 @@ impl SessionStore for TieredStore {
     }
 }
 
-impl Serving {
-    fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
-        let now = Mutex::new((Source::Store, clock.now()));
-        Arc::new(Self { shared: Mutex::default(), now, clock })
-    }
-
-    fn begin(&self, shared: Vec<Arc<SharedTier>>) {
-        *self.shared.lock() = shared;
-        let source = self.first();
-        self.now.lock().0 = source;
-        tracing::info!(serving = ?source, "session caches");
-    }
-
-    fn first(&self) -> Source {
-        let shared = self.shared.lock();
-        let serving = shared.iter().find(|tier| tier.is_serving());
-        serving.map_or(Source::Store, |tier| Source::Shared(tier.name()))
-    }
-
-    /// Says it once when another tier serves.
-    fn look(&self) {
-        let source = self.first();
-        let mut now = self.now.lock();
-        if now.0 != source {
-            tracing::warn!(serving = ?source, before = ?now.0, "session caches changed");
-            *now = (source, self.clock.now());
-        }
-    }
-}
-
 impl Drop for TieredStore {
     fn drop(&mut self) {
         self.workers.cancel();
         // The tiers and who watches them hold each other.
-        self.serving.shared.lock().clear();
+        self.serving.end();
     }
 }
 

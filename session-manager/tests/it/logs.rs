@@ -33,7 +33,7 @@ impl<'a> MakeWriter<'a> for Captured {
 }
 
 /// Everything that was logged at a level and above.
-fn logged(
+pub(crate) fn logged(
     level: tracing_subscriber::filter::LevelFilter,
     story: impl AsyncFnOnce() -> Vec<String>,
 ) -> (String, Vec<String>) {

@@ -50,8 +50,8 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
     Saboteur {
         name: "an outage is a logout",
         file: "session-manager/src/validate.rs",
-        find: "self.shared().loads.load(&mut operation, token.id()).await?.ok_or(",
-        replace: "self.shared().loads.load(&mut operation, token.id()).await.unwrap_or_default().ok_or(",
+        find: "let record = self.loads.load(operation, id).await?;",
+        replace: "let record = self.loads.load(operation, id).await.unwrap_or_default();",
         package: "session-manager",
         test: "validate::no_failure_of_the_store_is_a_rejection",
     },
@@ -114,7 +114,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
     Saboteur {
         name: "a sign-in stops with its caller",
         file: "session-manager/src/manager.rs",
-        find: "let task = self.inner.workers.spawn(operation);",
+        find: "let task = self.inner.core.workers.spawn(operation);",
         replace: "let task = async { Ok::<_, tokio::task::JoinError>(operation.await) };",
         package: "session-manager",
         test: "create::a_sign_in_ends_even_if_nobody_waits_for_it",
@@ -146,8 +146,8 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
     Saboteur {
         name: "the directory is asked once and never again",
         file: "session-manager/src/directory.rs",
-        find: "if asked <= now && now.since(asked) < self.lag => Ok(status),",
-        replace: "if asked <= now => Ok(status),",
+        find: "(asked <= now && now.since(asked) < self.lag).then_some(status)",
+        replace: "(asked <= now).then_some(status)",
         package: "session-manager",
         test: "directory::a_disabled_user_is_refused_within_the_lag_and_comes_back_when_enabled",
     },

@@ -162,3 +162,55 @@ async fn an_outage_is_not_a_logout_whatever_the_caches_say() {
     node.world.faults.disarm();
     node.validate(&token).await.unwrap();
 }
+
+#[test]
+fn who_serves_is_one_line_at_the_start_and_at_each_change() {
+    let story = async || {
+        let (redis, postgres) = (Cache::new("redis"), Cache::new("postgres"));
+        let node = Node::new(Tiers::none().with_cache(redis.clone()).with_cache(postgres)).await;
+        let (_, token) = node.sign_in().await;
+        redis.is(Mood::Down);
+        for _ in 0..20 {
+            node.validate(&token).await.unwrap();
+        }
+        node.pass(SECOND).await;
+        redis.is(Mood::Fine);
+        node.pass(3 * SECOND).await;
+        Vec::new()
+    };
+    let (text, _) = crate::logs::logged(tracing_subscriber::filter::LevelFilter::INFO, story);
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("session caches")).collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    let position = |line: usize, name: &str| lines[line].find(&format!("Shared(\"{name}\")"));
+    assert!(position(0, "redis").is_some() && position(0, "postgres").is_none());
+    assert!(position(1, "postgres") < position(1, "redis"), "who serves, and who did before");
+    assert!(position(2, "redis") < position(2, "postgres"));
+}
+
+#[test]
+fn advice_is_given_at_the_start() {
+    let advice_for = |tiers: Tiers| {
+        let story = async || {
+            Node::new(tiers).await;
+            Vec::new()
+        };
+        crate::logs::logged(tracing_subscriber::filter::LevelFilter::WARN, story).0
+    };
+    let with_bus = || Tiers::memory().with_bus(Hub::new().bus());
+    assert_eq!(advice_for(with_bus().with_cache(Cache::new("redis"))), "");
+    assert!(advice_for(Tiers::memory().with_cache(Cache::new("redis"))).contains("without a bus"));
+    assert!(advice_for(Tiers::memory()).contains("without a bus and without a shared cache"));
+    assert!(advice_for(Tiers::none()).contains("neither memory nor a shared cache"));
+    assert!(advice_for(with_bus().with_stale_if_error(SECOND)).contains("stale_if_error is not above"));
+    use session_core::{ExpiryPolicy, Lifetime};
+    let lifetime = Lifetime::new(Some(10 * SECOND), 1_000 * SECOND).unwrap();
+    let story = async || {
+        Node::with(Arc::default(), |builder| {
+            builder.with_tiers(with_bus()).with_expiry(ExpiryPolicy::default().with_standard(lifetime))
+        })
+        .await;
+        Vec::new()
+    };
+    let text = crate::logs::logged(tracing_subscriber::filter::LevelFilter::WARN, story).0;
+    assert!(text.contains("max_stale is not below the idle timeout"), "{text}");
+}
