@@ -1,0 +1,146 @@
+//! What fails, when, and for how long.
+
+use std::time::Duration;
+
+use session_redis::redis;
+use session_servers::{Proxy, Server};
+use tokio::task::block_in_place;
+use tokio::time::sleep;
+
+use crate::checker::{Fault, Window};
+use crate::children::Nodes;
+use crate::wire::{Nanos, Settings, now};
+
+/// The node whose bus can be taken away.
+const DEAF: usize = 0;
+
+/// The node that is killed.
+const KILLED: usize = 1;
+
+/// The node whose clock is ahead.
+const AHEAD: usize = 2;
+
+/// How far it is ahead.
+const AHEAD_SECONDS: u64 = 40;
+
+/// How long after a fault its consequences may last.
+const HEALING: Duration = Duration::from_secs(5);
+
+/// The servers, and what is between them and the nodes.
+pub(crate) struct Stage {
+    postgres: Server,
+    redis: Server,
+    bus: Proxy,
+    began: Nanos,
+    windows: Vec<Window>,
+}
+
+impl Stage {
+    pub(crate) async fn set(postgres: Server, redis: Server) -> Self {
+        let bus = Proxy::to(redis.port()).await.unwrap();
+        Self { postgres, redis, bus, began: now(), windows: Vec::new() }
+    }
+
+    pub(crate) fn settings(&self) -> Vec<Settings> {
+        let node = |node| Settings {
+            node,
+            postgres: self.postgres.url(),
+            redis: self.redis.url(),
+            bus: if node == DEAF { self.bus.url(&self.redis.url()) } else { self.redis.url() },
+            prefix: "processes".to_owned(),
+            ahead_seconds: if node == AHEAD { AHEAD_SECONDS } else { 0 },
+        };
+        (0..3).map(node).collect()
+    }
+
+    pub(crate) fn windows(self) -> Vec<Window> {
+        self.windows
+    }
+
+    fn says(&self, what: &str) {
+        println!("{:6.1} s  {what}", Duration::from_nanos(now() - self.began).as_secs_f64());
+    }
+
+    fn begin(&mut self, what: &str, fault: Fault) {
+        self.says(what);
+        self.windows.push(Window { fault, from: now(), until: Nanos::MAX, healed: Nanos::MAX });
+    }
+
+    fn end(&mut self, what: &str) {
+        self.says(what);
+        let window = self.windows.last_mut().unwrap();
+        window.until = now();
+        window.healed = window.until + u64::try_from(HEALING.as_nanos()).unwrap();
+    }
+
+    fn flush(&self) {
+        block_in_place(|| {
+            let mut connection = redis::Client::open(self.redis.url()).unwrap().get_connection().unwrap();
+            redis::cmd("FLUSHALL").query::<()>(&mut connection).unwrap();
+        });
+    }
+}
+
+async fn seconds(seconds: u64) {
+    sleep(Duration::from_secs(seconds)).await;
+}
+
+/// Plays all of it once.
+pub(crate) async fn play(stage: &mut Stage, nodes: &mut Nodes) {
+    stage.says("all is well");
+    seconds(7).await;
+
+    stage.begin("nothing passes on the bus of node 0", Fault::Bus { node: DEAF });
+    stage.bus.freeze();
+    seconds(5).await;
+    stage.bus.pass_new();
+    stage.bus.cut();
+    stage.end("it can connect again");
+    seconds(3).await;
+
+    stage.begin("the bus of node 0 is cut", Fault::Other);
+    stage.bus.cut();
+    stage.end("it may connect at once");
+    seconds(2).await;
+
+    stage.begin("Redis forgets everything", Fault::Other);
+    stage.flush();
+    stage.end("it goes on");
+    seconds(2).await;
+
+    stage.begin("Redis hangs", Fault::Other);
+    block_in_place(|| stage.redis.pause().unwrap());
+    seconds(4).await;
+    block_in_place(|| stage.redis.resume().unwrap());
+    stage.end("Redis goes on");
+    seconds(3).await;
+
+    stage.begin("Redis is killed", Fault::Other);
+    block_in_place(|| stage.redis.kill().unwrap());
+    seconds(3).await;
+    block_in_place(|| stage.redis.start_again().unwrap());
+    stage.end("Redis is there again, empty");
+    seconds(3).await;
+
+    stage.begin("PostgreSQL hangs", Fault::Store);
+    block_in_place(|| stage.postgres.pause().unwrap());
+    seconds(3).await;
+    block_in_place(|| stage.postgres.resume().unwrap());
+    stage.end("PostgreSQL goes on");
+    seconds(4).await;
+
+    stage.begin("PostgreSQL is killed", Fault::Store);
+    block_in_place(|| stage.postgres.kill().unwrap());
+    seconds(1).await;
+    block_in_place(|| stage.postgres.start_again().unwrap());
+    stage.end("PostgreSQL is there again");
+    seconds(5).await;
+
+    stage.begin("node 1 is killed", Fault::Other);
+    nodes.replace(KILLED).await;
+    stage.end("node 1 is there again");
+    seconds(4).await;
+
+    stage.says("all is well");
+    seconds(6).await;
+}

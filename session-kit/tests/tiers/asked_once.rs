@@ -1,0 +1,87 @@
+//! How seldom the store of record is asked, and who answers instead.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_core::{ManualClock, SessionStore};
+use session_manager::{Source, Tiers};
+use tokio::task::JoinSet;
+
+use crate::lab::{Lab, Node, until};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_who_miss_the_same_session_read_the_store_once() {
+    let Some(lab) = Lab::open().await else { return };
+    let (_, token) = lab.node(Tiers::none()).sign_in("ann").await;
+    for tiers in [Tiers::memory(), Tiers::none(), Tiers::none().with_cache(lab.cache())] {
+        let node = Arc::new(lab.node(tiers));
+        // Nobody is answered before all have asked.
+        node.faults.arm(session_conformance::faults::Fault::delay(Duration::from_millis(500)).on("load"));
+        let mut asking = JoinSet::new();
+        for _ in 0..1_000 {
+            let (node, token) = (Arc::clone(&node), token.clone());
+            asking.spawn(async move { node.source(&token).await });
+        }
+        let sources = asking.join_all().await;
+        assert!(sources.iter().all(|source| *source == Source::Store), "{sources:?}");
+        assert_eq!(node.faults.calls("load"), 1);
+        lab.flush_redis();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_requests_in_a_minute_are_one_write() {
+    let Some(lab) = Lab::open().await else { return };
+    for tiers in
+        [Tiers::memory(), Tiers::memory().with_cache(lab.cache()), Tiers::none().with_cache(lab.cache())]
+    {
+        let clock = Arc::new(ManualClock::default());
+        let node = Node::on(Arc::clone(&lab.store), |builder| {
+            let builder = builder.with_clock(Arc::clone(&clock)).with_tiers(tiers);
+            builder.with_touch_flush(Duration::from_millis(1))
+        });
+        let (id, token) = node.sign_in("ann").await;
+        clock.advance(Duration::from_secs(61));
+        let began = node.manager.now();
+        node.validate(&token).await.unwrap();
+        let stored = async || lab.store.load(&[id]).await.unwrap().pop().unwrap();
+        until("its use is written", async || stored().await.last_seen_at == began).await;
+        for _ in 0..1_000 {
+            clock.advance(Duration::from_millis(59));
+            node.validate(&token).await.unwrap();
+        }
+        // Writes whatever waits.
+        node.manager.shutdown().await;
+        assert_eq!(node.faults.calls("touch"), 1);
+        assert_eq!(stored().await.last_seen_at, began);
+        println!("{} reads of the store for 1,001 requests", node.faults.calls("load"));
+        assert!(node.faults.calls("load") < 20);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_says_where_it_comes_from_and_how_old_that_is() {
+    let Some(lab) = Lab::open().await else { return };
+    let clock = Arc::new(ManualClock::default());
+    let node = |tiers| {
+        Node::on(Arc::clone(&lab.store), |builder| builder.with_clock(Arc::clone(&clock)).with_tiers(tiers))
+    };
+    let both = || Tiers::memory().with_cache(lab.cache());
+    let (here, there) = (node(both()), node(both()));
+    let signed_in = here.manager.now();
+    let (_, token) = here.sign_in("ann").await;
+    clock.advance(Duration::from_secs(10));
+    // What the copy in memory stems from is what the copy in Redis stems from.
+    for source in [Source::Shared("redis"), Source::Memory] {
+        let provenance = there.validate(&token).await.unwrap().provenance();
+        assert_eq!((provenance.source, provenance.verified_at), (source, signed_in));
+        assert!(provenance.is_cached() && !provenance.degraded);
+    }
+    clock.advance(Duration::from_secs(25));
+    let read = there.manager.now();
+    let provenance = there.validate(&token).await.unwrap().provenance();
+    assert_eq!((provenance.source, provenance.verified_at), (Source::Store, read), "it was too old");
+    assert!(!provenance.is_cached());
+    let authoritative = there.manager.validate_authoritative(&token, &Default::default()).await.unwrap();
+    assert_eq!(authoritative.provenance().source, Source::Store);
+}

@@ -1,0 +1,53 @@
+//! The shared caches of a combination.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_manager::Tiers;
+use session_redis::{Connection, RedisCache};
+use session_sqlx::PostgresCache;
+
+use super::Shared;
+use crate::storage;
+
+/// More than a busy machine needs, so that the tier that is tested is the one that is meant.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Connections of the cache in PostgreSQL.
+const CONNECTIONS: u32 = 8;
+
+pub(crate) struct Caches {
+    redis: Option<Connection>,
+    postgres: Option<Arc<PostgresCache>>,
+}
+
+impl Caches {
+    /// `None` without a server.
+    pub(crate) async fn open(shared: Shared) -> Option<Self> {
+        let (mut redis, mut postgres) = (None, None);
+        if matches!(shared, Shared::Redis | Shared::RedisThenPostgres) {
+            redis = Some(storage::redis(&storage::server_url("redis")?));
+        }
+        if matches!(shared, Shared::Postgres | Shared::RedisThenPostgres) {
+            let pool = storage::postgres(&storage::server_url("postgres")?, 1).await;
+            let connections = usize::try_from(CONNECTIONS).unwrap().try_into().unwrap();
+            let cache = PostgresCache::new(pool).with_table(storage::fresh_table());
+            let cache = cache.with_connections(connections).with_timeout(PATIENCE);
+            cache.migrate().await.unwrap();
+            postgres = Some(Arc::new(cache));
+        }
+        Some(Self { redis, postgres })
+    }
+
+    /// Tiers with empty caches. That in PostgreSQL is not empty, but no two cases use the same id.
+    pub(crate) fn tiers(&self, memory: bool) -> Tiers {
+        let mut tiers = if memory { Tiers::memory() } else { Tiers::none() };
+        if let Some(redis) = &self.redis {
+            tiers = tiers.with_cache(RedisCache::new(redis.clone()).with_prefix(storage::fresh_prefix()));
+        }
+        if let Some(postgres) = &self.postgres {
+            tiers = tiers.with_cache(Arc::clone(postgres));
+        }
+        tiers.with_cache_timeout(PATIENCE)
+    }
+}

@@ -1,0 +1,232 @@
+//! The whole store suite, over every combination of tiers.
+
+mod cached_reads;
+mod caches;
+mod exceptions;
+mod lanes;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use session_conformance::{CASE_TIME_LIMIT, Form, Harness, StoreCase, store_cases};
+use session_core::SystemClock;
+use session_manager::TieredStore;
+
+use self::cached_reads::{Answers, CachedReads};
+use self::caches::Caches;
+use self::exceptions::Fails;
+use self::lanes::{Ground, Lane};
+
+/// Cases that run at the same time.
+const LANES: usize = 6;
+
+/// Which store of record.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Record {
+    Postgres,
+    Sqlite,
+}
+
+/// Which shared caches.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Shared {
+    Nothing,
+    Redis,
+    Postgres,
+    RedisThenPostgres,
+}
+
+/// How a case reads.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    /// From the store of record.
+    Authoritative,
+    /// From whoever knows.
+    Cached,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Combination {
+    memory: bool,
+    shared: Shared,
+    record: Record,
+}
+
+impl Combination {
+    /// The authoritative way passes all tiers by, so on the slower store it is only tried without any and with all of them.
+    fn ways(self) -> &'static [Way] {
+        let ends = [(false, Shared::Nothing), (true, Shared::RedisThenPostgres)];
+        match self.record {
+            Record::Postgres if !ends.contains(&(self.memory, self.shared)) => &[Way::Cached],
+            _ => &[Way::Authoritative, Way::Cached],
+        }
+    }
+}
+
+impl fmt::Display for Combination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { memory, shared, record } = self;
+        write!(f, "memory {}, {shared:?}, {record:?}", if *memory { "on" } else { "off" })
+    }
+}
+
+struct Run {
+    combination: Combination,
+    way: Way,
+    forms: &'static [Form],
+    ground: Ground,
+    caches: Caches,
+    next: AtomicUsize,
+    passed: AtomicUsize,
+    excepted: AtomicUsize,
+    answers: Arc<Answers>,
+    failures: Mutex<Vec<String>>,
+    slow: Mutex<Vec<(Duration, &'static str)>>,
+}
+
+impl Run {
+    async fn lane(&self) {
+        let mut lane = self.ground.lane().await;
+        while let Some(case) = store_cases().get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            let began = Instant::now();
+            let exception = self.exception(case);
+            let forms = if exception == Some(Fails::Sometimes) { &[] } else { self.forms };
+            for form in forms {
+                let verdict = self.check(&lane, case, *form).await;
+                self.judge(case, *form, exception, verdict);
+                if case.name().starts_with("cancelled_") {
+                    // What was given up may still be under way to the old one.
+                    lane = self.ground.lane().await;
+                } else {
+                    lane.empty().await;
+                }
+            }
+            self.slow.lock().push((began.elapsed(), case.name()));
+            let counter = if exception.is_none() { &self.passed } else { &self.excepted };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn exception(&self, case: &StoreCase) -> Option<Fails> {
+        let Combination { memory, shared, .. } = self.combination;
+        match self.way {
+            Way::Authoritative => None,
+            Way::Cached => exceptions::of(case.name(), memory || shared != Shared::Nothing),
+        }
+    }
+
+    fn judge(&self, case: &StoreCase, form: Form, exception: Option<Fails>, verdict: Result<(), String>) {
+        let complaint = match (verdict, exception) {
+            (Err(message), None) => message,
+            (Ok(()), Some(_)) => "it holds, so it is no exception any more".to_owned(),
+            _ => return,
+        };
+        self.failures.lock().push(format!("{}, {form}, {:?}: {complaint}", case.name(), self.way));
+    }
+
+    async fn check(&self, lane: &Lane, case: &StoreCase, form: Form) -> Result<(), String> {
+        let tiers = self.caches.tiers(self.combination.memory);
+        let tiered = TieredStore::new(lane.store(), tiers, SystemClock).unwrap();
+        let harness = match self.way {
+            Way::Authoritative => Harness::in_form(tiered, form),
+            Way::Cached => Harness::in_form(CachedReads::new(tiered, Arc::clone(&self.answers)), form),
+        };
+        let mut running = tokio::spawn(case.run(harness));
+        match tokio::time::timeout(CASE_TIME_LIMIT, &mut running).await {
+            Ok(verdict) => verdict.map_err(|panic| format!("{panic:?}")),
+            Err(_) => {
+                running.abort();
+                Err("it hangs".to_owned())
+            }
+        }
+    }
+}
+
+fn check(combination: Combination, forms: &'static [Form]) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let failures = runtime.block_on(async {
+        let mut failures = Vec::new();
+        for way in combination.ways() {
+            failures.append(&mut run(combination, *way, forms).await?);
+        }
+        Some(failures)
+    });
+    runtime.shutdown_background();
+    if let Some(failures) = failures {
+        assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+    }
+}
+
+/// Runs all cases, and returns what failed. `None` without a server.
+async fn run(combination: Combination, way: Way, forms: &'static [Form]) -> Option<Vec<String>> {
+    let run = Arc::new(Run {
+        combination,
+        way,
+        forms,
+        ground: Ground::open(combination.record).await?,
+        caches: Caches::open(combination.shared).await?,
+        next: AtomicUsize::new(0),
+        passed: AtomicUsize::new(0),
+        excepted: AtomicUsize::new(0),
+        answers: Arc::default(),
+        failures: Mutex::default(),
+        slow: Mutex::default(),
+    });
+    let began = Instant::now();
+    let lanes = (0..LANES).map(|_| {
+        let run = Arc::clone(&run);
+        tokio::spawn(async move { run.lane().await })
+    });
+    join_all(lanes).await.into_iter().for_each(|lane| lane.unwrap());
+    let (passed, excepted) = (run.passed.load(Ordering::Relaxed), run.excepted.load(Ordering::Relaxed));
+    println!(
+        "{combination}, {way:?}: {passed} cases and {excepted} exceptions in {:.1} s; {:?}; slowest: {:?}",
+        began.elapsed().as_secs_f64(),
+        run.answers,
+        run.slow.lock().iter().max(),
+    );
+    assert_eq!(passed + excepted, store_cases().len());
+    if way == Way::Cached {
+        run.answers.assert_from(combination.memory, combination.shared != Shared::Nothing);
+    }
+    let failures = std::mem::take(&mut *run.failures.lock());
+    Some(failures)
+}
+
+macro_rules! combinations {
+    ($($name:ident: $memory:literal, $shared:ident, $record:ident, $forms:expr;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                let combination =
+                    Combination { memory: $memory, shared: Shared::$shared, record: Record::$record };
+                check(combination, $forms);
+            }
+        )*
+    };
+}
+
+const BARE: &[Form] = &[Form::Bare];
+
+combinations! {
+    no_tier_over_postgres: false, Nothing, Postgres, BARE;
+    no_tier_over_sqlite: false, Nothing, Sqlite, BARE;
+    memory_over_postgres: true, Nothing, Postgres, BARE;
+    memory_over_sqlite: true, Nothing, Sqlite, &Form::ALL;
+    redis_over_postgres: false, Redis, Postgres, BARE;
+    redis_over_sqlite: false, Redis, Sqlite, BARE;
+    memory_and_redis_over_postgres: true, Redis, Postgres, BARE;
+    memory_and_redis_over_sqlite: true, Redis, Sqlite, BARE;
+    postgres_over_postgres: false, Postgres, Postgres, BARE;
+    postgres_over_sqlite: false, Postgres, Sqlite, BARE;
+    memory_and_postgres_over_postgres: true, Postgres, Postgres, BARE;
+    memory_and_postgres_over_sqlite: true, Postgres, Sqlite, BARE;
+    redis_and_postgres_over_postgres: false, RedisThenPostgres, Postgres, BARE;
+    redis_and_postgres_over_sqlite: false, RedisThenPostgres, Sqlite, BARE;
+    all_tiers_over_postgres: true, RedisThenPostgres, Postgres, BARE;
+    all_tiers_over_sqlite: true, RedisThenPostgres, Sqlite, BARE;
+}
