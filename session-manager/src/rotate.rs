@@ -42,7 +42,7 @@ impl Shared {
         now: Timestamp,
     ) -> Result<Presented> {
         let Some(stored) = &record.secret else { return Ok(Presented::Wrong) };
-        let verify = |hash| self.hasher.verify(SecretPurpose::Session, record.id, token.secret(), hash);
+        let verify = |hash| self.hasher.verify(SecretPurpose::Session, token.id(), token.secret(), hash);
         match verify(&stored.current) {
             SecretMatch::Match => return Ok(Presented::Current),
             SecretMatch::MatchOutdated => return Ok(Presented::Outdated),
@@ -51,7 +51,7 @@ impl Shared {
         }
         match stored.previous.as_ref().filter(|previous| self.in_grace(previous, now)) {
             Some(previous) if is_match(verify(&previous.hash)) => Ok(Presented::Replaced(
-                SessionToken::from_parts(record.id, previous.salt.successor(token.secret())),
+                SessionToken::from_parts(token.id(), previous.salt.successor(token.secret())),
             )),
             _ => Ok(Presented::Wrong),
         }

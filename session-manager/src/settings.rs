@@ -158,7 +158,11 @@ impl Settings {
 
     /// How old the last sighting of a session may be before it is written again: the touch interval, but at most a tenth of the
     /// idle timeout, so that the idle deadline is met within 10 %.
-    pub(crate) fn touch_interval_for(&self, idle: Option<Duration>) -> Duration {
-        idle.map_or(self.touch_interval, |idle| self.touch_interval.min(idle / 10))
+    ///
+    /// In milliseconds: every request asks, and arithmetic with durations would take longer than the rest of the question.
+    pub(crate) fn touch_interval_for(&self, idle: Option<Duration>) -> u64 {
+        let millis = |time: Duration| time.as_secs().saturating_mul(1_000) + u64::from(time.subsec_millis());
+        let longest = millis(self.touch_interval);
+        idle.map_or(longest, |idle| longest.min(millis(idle) / 10))
     }
 }

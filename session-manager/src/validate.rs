@@ -1,6 +1,7 @@
 //! From a presented token to a live session, or to the reason why not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use session_core::rules::{Facts, Reason, RequestClient, Verdict};
@@ -326,9 +327,10 @@ impl Shared {
 
     /// Remembers that a session is in use, if what is stored is old enough.
     pub(crate) fn note_use(&self, record: &SessionRecord, client: &RequestClient<'_>, now: Timestamp) {
-        let (unseen, interval) =
-            (now.since(record.last_seen_at), self.settings.touch_interval_for(record.idle_timeout));
-        if unseen.is_zero() || unseen < interval || self.touches.was_written(record.id, now, interval) {
+        let interval = self.settings.touch_interval_for(record.idle_timeout);
+        let unseen = now.as_millis().saturating_sub(record.last_seen_at.as_millis());
+        let is_old = u64::try_from(unseen).is_ok_and(|unseen| unseen > 0 && unseen >= interval);
+        if !is_old || self.touches.was_written(record.id, now, Duration::from_millis(interval)) {
             return;
         }
         let country = client.country_code.map(Arc::from);

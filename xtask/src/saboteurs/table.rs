@@ -154,8 +154,8 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
     Saboteur {
         name: "every request is a write",
         file: "session-manager/src/settings.rs",
-        find: "idle.map_or(self.touch_interval, |idle| self.touch_interval.min(idle / 10))",
-        replace: "idle.map_or(self.touch_interval, |idle| self.touch_interval.min(idle / 10)).min(Duration::ZERO)",
+        find: "idle.map_or(longest, |idle| longest.min(millis(idle) / 10))",
+        replace: "idle.map_or(longest, |idle| longest.min(millis(idle) / 10)).min(0)",
         package: "session-manager",
         test: "touch::a_use_within_the_interval_is_not_written",
     },
