@@ -37,6 +37,7 @@ enum Outcome {
 /// Crates whose features leave out much, with the features that an application may choose.
 const ALONE: &[(&str, &str)] = &[
     ("session-kit", ""),
+    ("session-memory", ""),
     ("session-mongo", "default"),
     ("session-redis", ""),
     ("session-redis", "cluster"),

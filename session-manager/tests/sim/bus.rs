@@ -21,7 +21,7 @@ pub(crate) struct Bus {
 
 #[derive(Debug, Default)]
 struct State {
-    listeners: BTreeMap<usize, mpsc::UnboundedSender<BusEvent>>,
+    listeners: BTreeMap<usize, Listener>,
     /// When the last message of a sender arrives at a receiver.
     arrives: BTreeMap<(usize, usize), Time>,
     /// Nodes that hear and say nothing.
@@ -32,6 +32,12 @@ struct State {
     /// In percent.
     loss: u32,
     duplicates: u32,
+}
+
+#[derive(Debug)]
+struct Listener {
+    life: u32,
+    sender: mpsc::UnboundedSender<BusEvent>,
 }
 
 /// How long a loss stays unnoticed.
@@ -78,10 +84,11 @@ impl Bus {
                 if state.cut.contains(&node) {
                     state.lose(&world, node);
                 } else if let Some(listener) = state.listeners.get(&node) {
-                    if let BusEvent::Changed(changes) = &message {
-                        world.note_heard(node, changes);
+                    let heard = listener.sender.send(message.clone()).is_ok();
+                    if let (true, BusEvent::Changed(changes)) = (heard, &message) {
+                        world.note_heard(node, listener.life, changes);
                     }
-                    (0..times).for_each(|_| drop(listener.send(message.clone())));
+                    (1..times).for_each(|_| drop(listener.sender.send(message.clone())));
                 }
             });
         }
@@ -92,7 +99,9 @@ impl State {
     fn resync(&self, sim: &Sim, node: usize) {
         if let Some(listener) = self.listeners.get(&node) {
             sim.count("resync");
-            let _ = listener.send(BusEvent::Resync);
+            if listener.sender.send(BusEvent::Resync).is_ok() {
+                sim.note_forgot(node, listener.life, None);
+            }
         }
     }
 
@@ -156,7 +165,8 @@ impl InvalidationBus for BusLink {
             return Err(Error::unavailable("bus", "subscribe"));
         }
         let (sender, receiver) = mpsc::unbounded_channel();
-        self.sim.bus.state.lock().listeners.insert(self.process.node, sender);
+        let listener = Listener { life: self.process.life, sender };
+        self.sim.bus.state.lock().listeners.insert(self.process.node, listener);
         Ok(Box::new(Ear { receiver }))
     }
 

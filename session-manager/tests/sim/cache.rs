@@ -31,8 +31,10 @@ struct State {
     snapshot: Slots,
     /// Since when it holds the tombstone of a session without a break.
     buried: BTreeMap<SessionId, Time>,
-    /// How much later than it was sent a record was stored at the most.
-    late: Duration,
+    /// How much later than it was sent a record of a session was stored at the most.
+    late: BTreeMap<SessionId, Duration>,
+    /// When it last lost something, so that older records could take its place.
+    lost: Option<Time>,
 }
 
 impl State {
@@ -67,13 +69,26 @@ impl Cache {
         state.buried.get(&id).copied()
     }
 
-    /// The longest way of a record to this cache.
-    pub(crate) fn latest_put(&self) -> Duration {
-        self.state.lock().late
+    /// The longest way of a session's record to this cache.
+    pub(crate) fn latest_put(&self, id: SessionId) -> Duration {
+        self.state.lock().late.get(&id).copied().unwrap_or_default()
     }
 
-    pub(crate) fn clear(&self) {
+    /// The active record that it has, by its revision.
+    pub(crate) fn holds_active(&self, id: SessionId, now: Time) -> Option<u64> {
+        let state = self.state.lock();
+        let slot = state.slots.get(&id).filter(|slot| slot.until > now && !slot.entry.is_tombstone())?;
+        Some(slot.entry.revision.get())
+    }
+
+    /// Whether it lost what it was told since then.
+    pub(crate) fn has_lost(&self, since: Time) -> bool {
+        self.state.lock().lost.is_some_and(|at| at >= since)
+    }
+
+    pub(crate) fn clear(&self, now: Time) {
         let mut state = self.state.lock();
+        state.lost = Some(now);
         state.slots.clear();
         state.buried.clear();
     }
@@ -87,6 +102,7 @@ impl Cache {
     pub(crate) fn restore(&self, now: Time) -> usize {
         let mut state = self.state.lock();
         let before = state.buried.len();
+        state.lost = Some(now);
         state.slots = state.snapshot.clone();
         let State { slots, buried, .. } = &mut *state;
         buried.retain(|id, _| slots.get(id).is_some_and(|slot| slot.entry.is_tombstone()));
@@ -98,6 +114,7 @@ impl Cache {
     pub(crate) fn evict(&self, sim: &Sim) -> usize {
         let mut state = self.state.lock();
         let before = state.buried.len();
+        state.lost = Some(sim.now());
         state.slots.retain(|_, _| !sim.chance(50));
         state.forget_expired(sim.now());
         before - state.buried.len()
@@ -140,7 +157,8 @@ impl SessionCache for CacheLink {
         let put = move |late: Duration| {
             let mut state = cache.state.lock();
             if !ends {
-                state.late = state.late.max(late);
+                let latest = state.late.entry(entry.id).or_default();
+                *latest = late.max(*latest);
             }
             if late > Duration::from_millis(200) {
                 sim.count("late write of a cache");

@@ -4,8 +4,9 @@
 //!
 //! - `bounded-lag` by `max_stale`: nothing at all, unless two things fail together. A cache that carries out a write late counts the
 //!   rest of an entry's life from then on; the wall clock refuses such an entry, but only as far as the clocks agree. So the slack is the
-//!   lesser of the longest delay of a write and the widest disagreement of clocks.
-//! - `bounded-lag` by `l1_max_age`: how long an answer was on its way, because a copy counts from when it arrives.
+//!   lesser of the longest delay of a write of that session and how far the node was behind others.
+//! - `bounded-lag` by `l1_max_age`: nothing, unless an answer that was given before arrived at that node later, because a copy counts
+//!   from when it arrives.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use session_manager::Source;
 
 use crate::history::{Answer, Call, Event, Violation};
 use crate::store::Truth;
-use crate::world::{Profile, Sim, Time, ms};
+use crate::world::{Forgot, Heard, Profile, Sim, Time, ms};
 
 /// How long nodes may not know what changed if nothing fails and there is a bus.
 const CALM_LAG: Duration = ms(30);
@@ -27,22 +28,19 @@ pub(crate) struct Checker<'a> {
     sim: &'a Sim,
     truth: &'a Truth,
     events: &'a [Event],
-    slack: Duration,
     found: Vec<Violation>,
 }
 
 pub(crate) fn check(sim: &Sim) {
     let truth = sim.store.truth.lock().clone();
     let events = sim.events.lock().clone();
-    let (low, high) = *sim.clock_range.lock();
-    let disagreement = ms((high - low).unsigned_abs());
-    let late = sim.caches.iter().map(|cache| cache.latest_put()).max().unwrap_or_default();
-    let mut checker =
-        Checker { sim, truth: &truth, events: &events, slack: disagreement.min(late), found: Vec::new() };
+    let mut checker = Checker { sim, truth: &truth, events: &events, found: Vec::new() };
     for event in &events {
         checker.check(event);
     }
     checker.nodes_never_go_back();
+    checker.nodes_believe_what_they_hear();
+    checker.nodes_forget_what_they_must();
     checker.touches_are_rare();
     checker.count();
     sim.violations.lock().extend(checker.found);
@@ -111,21 +109,107 @@ impl Checker<'_> {
             Some(limit) => limit,
             None => self.sim.plan.max_stale,
         };
-        if event.start > outdated + limit + self.slack {
-            let what = format!("outdated since {} ms, slack {:?}", outdated.as_millis(), self.slack);
+        let slack = self.slack(event.node, id);
+        if event.start > outdated + limit + slack {
+            let what = format!("outdated since {} ms, slack {slack:?}", outdated.as_millis());
             self.wrong("bounded-lag", event, what);
         }
         if let Some(buried) = event.buried.filter(|_| !degraded && ended.is_some()) {
-            let limit = self.sim.plan.l1_max_age + self.sim.slowest_reply();
-            if event.start > buried + limit {
+            let age = self.sim.plan.l1_max_age;
+            let taken = event.start.saturating_sub(age);
+            if event.start > buried + age && !self.sim.has_old_reply(event.node, buried, taken) {
                 let what = format!("every tier knew the end since {} ms ({source:?})", buried.as_millis());
                 self.wrong("bounded-lag", event, what);
             }
         }
-        let is_heard = self.sim.plan.profile == Profile::Calm && self.sim.plan.bus;
-        if is_heard && event.start > outdated + CALM_LAG {
+        let plan = &self.sim.plan;
+        let lag = match plan.profile {
+            // The others hear of it when each cache was told, or did not answer.
+            _ if plan.bus => {
+                CALM_LAG + if plan.profile == Profile::Calm { ms(0) } else { plan.cache_timeout }
+            }
+            _ if plan.memory => CALM_LAG + plan.l1_max_age,
+            _ => CALM_LAG,
+        };
+        if plan.profile.is_quiet() && event.start > outdated + lag {
             let what = format!("nothing failed, and it was outdated since {} ms", outdated.as_millis());
             self.wrong("bounded-lag", event, what);
+        }
+    }
+
+    /// How much longer than `max_stale` a node may take a copy for fresh: as much as the time that a cache counted too long, if the node
+    /// thinks that it is earlier than somebody else did.
+    fn slack(&self, node: usize, id: SessionId) -> Duration {
+        let ranges = self.sim.clock_ranges.lock();
+        let latest = ranges.iter().map(|(_, high)| *high).max().unwrap_or_default();
+        let behind = ms((latest - ranges[node].0).unsigned_abs());
+        let late = self.sim.caches.iter().map(|cache| cache.latest_put(id)).max().unwrap_or_default();
+        behind.min(late)
+    }
+
+    /// After a message reached a process, nothing older is said there.
+    fn nodes_believe_what_they_hear(&mut self) {
+        let heard = self.sim.heard.lock().clone();
+        for event in self.events {
+            let (Answer::Live { revision, .. }, Some(id)) = (&event.answer, event.session) else { continue };
+            let Some(messages) = heard.get(&(event.node, event.life, id)) else { continue };
+            let ignored = |message: &&Heard| {
+                message.at < event.start && (message.ended || message.revision > *revision)
+            };
+            if let Some(message) = messages.iter().find(ignored) {
+                self.wrong("nodes believe what they hear", event, format!("after {message:?}"));
+            }
+            // A read is repeated when it was overtaken, but not for ever; and rotation may take time after it.
+            let overtaken = |message: &&Heard| message.at >= event.start && message.at < event.end;
+            let end = messages.iter().filter(overtaken).find(|message| message.ended);
+            let is_simple = self.sim.plan.profile == Profile::SlowReads && event.call == Call::Validate;
+            if let (true, Some(end)) = (is_simple, end)
+                && self.overtaken(event, messages) < 3
+            {
+                self.wrong("nodes believe what they hear", event, format!("meanwhile {end:?}"));
+            }
+        }
+    }
+
+    /// How often the read may have been repeated that a call waited for.
+    fn overtaken(&self, event: &Event, messages: &[Heard]) -> usize {
+        let here = |other: &&Event| (other.node, other.life) == (event.node, event.life);
+        let with = |other: &&Event| other.start <= event.start && other.end >= event.start;
+        let together = self.events.iter().filter(here).filter(with);
+        let began = together.map(|other| other.start).min().unwrap_or(event.start);
+        let (within, forgot) = (began..=event.end, self.sim.forgot.lock());
+        let changes = self.events.iter().filter(here).filter(|other| {
+            !other.call.is_read() && other.call != Call::Validate && within.contains(&other.end)
+        });
+        messages.iter().filter(|message| within.contains(&message.at)).count()
+            + changes.count()
+            + forgot.iter().filter(|forgot| forgot.node == event.node && within.contains(&forgot.at)).count()
+    }
+
+    /// After a write without an answer, and after messages were lost, a process uses no copy from before.
+    fn nodes_forget_what_they_must(&mut self) {
+        // Copies from a cache are older than the moment in which they were taken.
+        if !self.sim.caches.is_empty() {
+            return;
+        }
+        let nodes = self.sim.nodes.lock().clone();
+        let forgot = self.sim.forgot.lock().clone();
+        for event in self.events {
+            let Answer::Live { source: Source::Memory, verified_at, degraded: false, .. } = event.answer
+            else {
+                continue;
+            };
+            if nodes[event.node].jumped() {
+                continue;
+            }
+            let concerns = |forgot: &&Forgot| {
+                (forgot.node, forgot.life) == (event.node, event.life)
+                    && forgot.id.is_none_or(|id| Some(id) == event.session)
+            };
+            let kept = |forgot: &&Forgot| forgot.at < event.start && verified_at < forgot.wall;
+            if let Some(forgot) = forgot.iter().filter(concerns).find(kept) {
+                self.wrong("nodes forget what they must", event, format!("{forgot:?}"));
+            }
         }
     }
 
@@ -168,7 +252,9 @@ impl Checker<'_> {
         let here = |other: &Event| {
             (other.node, other.life) == (event.node, event.life)
                 && other.session == Some(id)
-                && other.end <= event.start
+                && other.end < event.start
+                // What had ended before is nobody's news.
+                && !matches!(other.call, Call::Revoke | Call::RevokeAll | Call::RevokeOthers)
                 && matches!(other.answer, Answer::Live { .. } | Answer::Done)
         };
         let known_here = event.call == Call::Probe && self.events.iter().any(here);

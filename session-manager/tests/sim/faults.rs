@@ -9,7 +9,41 @@ use crate::world::{Profile, Sim, Time, ms};
 /// Breaks things until that time, and mends them all at the end.
 pub(crate) async fn run(sim: Arc<Sim>, until: Time) {
     match sim.plan.profile {
-        Profile::Calm => {}
+        Profile::Calm | Profile::Sweeping | Profile::Silent | Profile::Outage => {}
+        Profile::OnlySecond => {
+            let mode = sim.draw(|rng| *rng.choice(&[Mode::Refusing, Mode::Black]).expect("two"));
+            sim.caches[0].server.set(mode, sim.now());
+        }
+        Profile::Recovering => {
+            while sim.now() < until {
+                sim.pass(ms(10) + sim.up_to(ms(120))).await;
+                let (node, time) =
+                    (sim.draw(|rng| rng.usize(..sim.plan.nodes())), ms(20) + sim.up_to(ms(200)));
+                let cache = sim.draw(|rng| Arc::clone(&sim.caches[rng.usize(..sim.caches.len())]));
+                if sim.chance(70) {
+                    cut(&sim, &cache.server, node, time);
+                } else {
+                    break_server(&sim, &cache.server, time);
+                }
+            }
+        }
+        Profile::SlowReads => {
+            sim.store.server.slow_down(0, ms(50) + sim.up_to(ms(400)));
+            if sim.plan.bus && sim.chance(30) {
+                sim.bus.disturb(ms(0), 30, 0);
+            }
+        }
+        Profile::Forgetful => {
+            while sim.now() < until {
+                sim.pass(ms(10) + sim.up_to(ms(90))).await;
+                let cache = sim.draw(|rng| Arc::clone(&sim.caches[rng.usize(..sim.caches.len())]));
+                if sim.chance(40) {
+                    cache.take_snapshot();
+                } else {
+                    sim.add("tombstone lost", cache.restore(sim.now()) as u64);
+                }
+            }
+        }
         Profile::WithoutCaches => {
             for cache in &sim.caches {
                 let modes = [Mode::Refusing, Mode::Black, Mode::Mute];
@@ -36,6 +70,7 @@ pub(crate) async fn run(sim: Arc<Sim>, until: Time) {
 pub(crate) fn mend(sim: &Arc<Sim>) {
     sim.store.server.set(Mode::Up, sim.now());
     sim.caches.iter().for_each(|cache| cache.server.set(Mode::Up, sim.now()));
+    sim.store.server.slow_down(0, ms(0));
     sim.bus.disturb(ms(0), 0, 0);
     for node in 0..sim.plan.nodes() {
         sim.store.server.cut(node, false, sim.now());
@@ -104,7 +139,7 @@ fn break_cache(sim: &Arc<Sim>, node: usize, time: Time) {
         0..=39 => break_server(sim, &cache.server, time),
         40..=59 => cut(sim, &cache.server, node, time),
         60..=69 => {
-            cache.clear();
+            cache.clear(sim.now());
             cache.server.set(Mode::Refusing, sim.now());
             sim.count("cache started again empty");
             later(sim, time, move |sim| cache.server.set(Mode::Up, sim.now()));

@@ -2,7 +2,7 @@
 //!
 //! A request that was sent is a task of its own. Who gives up waiting for the answer does not call it back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ struct State {
     mode: Mode,
     /// Nodes from which nothing arrives.
     cut: BTreeSet<usize>,
+    /// Nodes to which answers are slow.
+    slow: BTreeMap<usize, Duration>,
     /// When a request of a node last met trouble.
     trouble: Vec<Time>,
 }
@@ -52,12 +54,14 @@ struct State {
 #[derive(Debug, Default)]
 pub(crate) struct Process {
     pub(crate) node: usize,
+    pub(crate) life: u32,
     pub(crate) dead: CancellationToken,
 }
 
 impl Server {
     pub(crate) fn new(name: &'static str, nodes: usize) -> Arc<Self> {
-        let state = State { mode: Mode::Up, cut: BTreeSet::new(), trouble: vec![Time::ZERO; nodes] };
+        let trouble = vec![Time::ZERO; nodes];
+        let state = State { mode: Mode::Up, cut: BTreeSet::new(), slow: BTreeMap::new(), trouble };
         Arc::new(Self { name, state: Mutex::new(state), resumed: Notify::new() })
     }
 
@@ -80,6 +84,20 @@ impl Server {
         state.trouble[node] = now;
     }
 
+    /// Makes answers to a node take up to so long.
+    pub(crate) fn slow_down(&self, node: usize, most: Duration) {
+        let mut state = self.state.lock();
+        if most.is_zero() {
+            state.slow.remove(&node);
+        } else {
+            state.slow.insert(node, most);
+        }
+    }
+
+    fn slowness_for(&self, node: usize) -> Duration {
+        self.state.lock().slow.get(&node).copied().unwrap_or_default()
+    }
+
     fn mode_for(&self, node: usize) -> Mode {
         let state = self.state.lock();
         if state.cut.contains(&node) { Mode::Black } else { state.mode }
@@ -92,7 +110,7 @@ impl Server {
     /// Whether a request of a node met trouble since then.
     pub(crate) fn troubled(&self, node: usize, since: Time) -> bool {
         let state = self.state.lock();
-        let now = state.mode != Mode::Up || state.cut.contains(&node);
+        let now = state.mode != Mode::Up || state.cut.contains(&node) || state.slow.contains_key(&node);
         now || (state.trouble[node] > Time::ZERO && state.trouble[node] >= since)
     }
 
@@ -122,6 +140,8 @@ impl Server {
             Mode::Slow(most) => (sim.up_to(most), sim.up_to(most)),
             _ => (sim.latency(), sim.latency()),
         };
+        let slowness = self.slowness_for(node);
+        let after = if slowness.is_zero() { after } else { after + sim.up_to(slowness) };
         if mode != Mode::Up {
             self.note_trouble(node, sent);
         }
@@ -150,7 +170,7 @@ impl Server {
                     if mode != Mode::Up || executed - sent > Duration::from_millis(50) {
                         server.note_trouble(node, world.now());
                     }
-                    world.note_reply(world.now() - executed);
+                    world.note_reply(node, executed);
                     let _ = sender.send(done);
                 }
             }

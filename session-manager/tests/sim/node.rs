@@ -15,6 +15,12 @@ use crate::net::Process;
 use crate::store::StoreLink;
 use crate::world::{NodeClock, Repeatable, Sim, Time};
 
+/// A write that took longer is not looked at: what is told of it counts for a shorter time.
+pub(crate) const QUICK: Time = crate::world::ms(200);
+
+/// How much longer than it may take one cache to answer all are told at the most.
+const TELLING: Time = crate::world::ms(10);
+
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) number: usize,
@@ -64,7 +70,7 @@ impl Node {
     pub(crate) fn set_clock(&self, sim: &Sim, offset: i64) {
         self.clock.offset.store(offset, Ordering::SeqCst);
         self.state.lock().jumped = Some(sim.now());
-        let mut range = sim.clock_range.lock();
+        let range = &mut sim.clock_ranges.lock()[self.number];
         *range = (range.0.min(offset), range.1.max(offset));
     }
 
@@ -90,13 +96,38 @@ impl Node {
         if health.tiers.iter().any(|tier| tier.outbox > 0) {
             sim.count("outbox in use");
         }
+        let serving = health.tiers.iter().map(|tier| tier.healthy);
+        self.caches_were_told(sim, state.running.life, &serving.collect::<Vec<_>>());
+    }
+
+    /// A cache that may be read here was told everything that was done here.
+    fn caches_were_told(&self, sim: &Sim, life: u32, serving: &[bool]) {
+        let now = sim.now();
+        let mut learnt = sim.learnt.lock();
+        let Some(learnt) = learnt.get_mut(&(self.number, life)) else { return };
+        learnt.retain(|_, (_, at)| now - *at + QUICK < sim.plan.max_stale);
+        let telling = sim.plan.cache_timeout + TELLING;
+        for (id, (revision, at)) in learnt.iter().filter(|(_, (_, at))| now > *at + telling) {
+            for (cache, serves) in sim.caches.iter().zip(serving) {
+                let older = cache.holds_active(*id, now).filter(|held| held < revision);
+                if let (true, Some(held), false) = (*serves, older, cache.has_lost(*at)) {
+                    let what = format!(
+                        "node {} reads the {} cache, which holds revision {held}, and wrote {revision} at {} ms",
+                        self.number,
+                        cache.server.name,
+                        at.as_millis()
+                    );
+                    sim.violated("told before it is read", *id, what);
+                }
+            }
+        }
     }
 }
 
 impl Running {
     fn start(sim: &Arc<Sim>, node: usize, life: u32, clock: &Arc<NodeClock>) -> Self {
         let plan = &sim.plan;
-        let process = Arc::new(Process { node, dead: CancellationToken::new() });
+        let process = Arc::new(Process { node, life, dead: CancellationToken::new() });
         let mut tiers =
             if plan.memory { Tiers::memory().with_memory_bytes(1024 * 1024) } else { Tiers::none() }
                 .with_max_stale(plan.max_stale)
@@ -111,7 +142,7 @@ impl Running {
         if plan.bus {
             tiers = tiers.with_bus(BusLink { sim: Arc::clone(sim), process: Arc::clone(&process) });
         }
-        let store = StoreLink { sim: Arc::clone(sim), process: Arc::clone(&process), life };
+        let store = StoreLink { sim: Arc::clone(sim), process: Arc::clone(&process) };
         let limit = plan.limit.and_then(NonZeroU32::new).map(|max| UserLimit::new(max, OnExceed::EndOldest));
         let random = Repeatable(Mutex::new(sim.draw(fastrand::Rng::fork)));
         let manager = SessionManager::builder(store)

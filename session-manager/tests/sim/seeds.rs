@@ -62,8 +62,8 @@ pub(crate) fn run(seed: u64, whole: bool) -> Report {
             let breaking = tokio::spawn(faults::run(Arc::clone(&sim), length));
             let mut clients = Vec::new();
             for node in &nodes {
-                for _ in 0..sim.plan.clients {
-                    let client = Client { sim: Arc::clone(&sim), node: Arc::clone(node) };
+                for number in 0..sim.plan.clients {
+                    let client = Client { sim: Arc::clone(&sim), node: Arc::clone(node), first: number == 0 };
                     clients.push(tokio::spawn(client.run(length)));
                 }
             }
@@ -90,7 +90,7 @@ async fn heal(sim: &Arc<Sim>, nodes: &[Arc<Node>]) {
     let latest: Vec<_> = sessions.iter().rev().take(5).collect();
     while sim.now() < until {
         for node in nodes {
-            let client = Client { sim: Arc::clone(sim), node: Arc::clone(node) };
+            let client = Client { sim: Arc::clone(sim), node: Arc::clone(node), first: false };
             if let Some(known) = latest.first() {
                 drop(client.open(Call::Validate, known).await);
             }
@@ -104,7 +104,7 @@ async fn heal(sim: &Arc<Sim>, nodes: &[Arc<Node>]) {
             wrong(sim, None, &format!("node {} is not healthy: {health:?}", node.number));
         }
         for known in &latest {
-            let client = Client { sim: Arc::clone(sim), node: Arc::clone(node) };
+            let client = Client { sim: Arc::clone(sim), node: Arc::clone(node), first: false };
             drop(client.open(Call::Validate, known).await);
             let event: Event = sim.events.lock().last().expect("it was just watched").clone();
             let stored = sim.store.stored(known.id).expect("it was created");

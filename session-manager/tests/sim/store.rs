@@ -8,12 +8,13 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use session_conformance::reference::MapStore;
 use session_core::{
-    Capabilities, EndScope, Ended, ListQuery, Page, Result, Revision, SessionId, SessionLimit, SessionRecord,
-    SessionStore, StoreStats, Timestamp, Touch, UserId, async_trait,
+    Actor, Capabilities, EndReason, EndScope, Ended, ListQuery, Page, Result, Revision, SessionId,
+    SessionLimit, SessionRecord, SessionStore, StoreStats, Timestamp, Touch, UserId, async_trait,
 };
 
 use crate::net::{Process, Server};
-use crate::world::{Sim, Time};
+use crate::node::QUICK;
+use crate::world::{BEGIN, Sim, Time};
 
 /// What the store held, and since when.
 pub(crate) type Truth = BTreeMap<SessionId, Vec<(Time, Arc<SessionRecord>)>>;
@@ -71,9 +72,44 @@ impl Store {
         }
     }
 
+    /// Somebody ends a session and tells nobody.
+    pub(crate) fn end_silently(&self, sim: &Sim, id: SessionId) {
+        let at = Timestamp::from_millis(BEGIN).saturating_add(sim.now());
+        let ended = Ended::new(EndReason::LoggedOut, at, Actor::System);
+        drop(self.rows.end(&EndScope::Ids(vec![id]), &ended).now_or_never());
+        self.log(sim, None);
+    }
+
     /// The record as it is stored now.
     pub(crate) fn stored(&self, id: SessionId) -> Option<Arc<SessionRecord>> {
         self.truth.lock().get(&id)?.last().map(|(_, record)| Arc::clone(record))
+    }
+}
+
+/// A write that was sent. If no answer comes, its process must forget what it held.
+struct Sent {
+    sim: Arc<Sim>,
+    process: Arc<Process>,
+    /// All sessions, if none.
+    ids: Option<Vec<SessionId>>,
+}
+
+impl Sent {
+    fn settle<T>(mut self, answer: Result<T>) -> Result<T> {
+        if !answer.as_ref().is_err_and(session_core::Error::is_transient) {
+            self.ids = Some(Vec::new());
+        }
+        answer
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        let forget = |id| self.sim.note_forgot(self.process.node, self.process.life, id);
+        match &self.ids {
+            Some(ids) => ids.iter().for_each(|id| forget(Some(*id))),
+            None => forget(None),
+        }
     }
 }
 
@@ -81,10 +117,19 @@ impl Store {
 pub(crate) struct StoreLink {
     pub(crate) sim: Arc<Sim>,
     pub(crate) process: Arc<Process>,
-    pub(crate) life: u32,
 }
 
 impl StoreLink {
+    fn sent(&self, ids: Option<Vec<SessionId>>) -> Sent {
+        Sent { sim: Arc::clone(&self.sim), process: Arc::clone(&self.process), ids }
+    }
+
+    fn learn(&self, ended: &Result<Vec<Arc<SessionRecord>>>) {
+        for record in ended.as_deref().unwrap_or_default() {
+            self.sim.note_learnt(self.process.node, self.process.life, record.id, record.revision.get());
+        }
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         what: &'static str,
@@ -115,30 +160,38 @@ impl SessionStore for StoreLink {
         limit: Option<&SessionLimit>,
     ) -> Result<Vec<Arc<SessionRecord>>> {
         let limit = limit.copied();
-        self.ask("create", move |sim, store| {
+        let sent = self.sent(if limit.is_some() { None } else { Some(vec![record.id]) });
+        let create = self.ask("create", move |sim, store| {
             let id = record.id;
             let done = store.rows.create(record, limit.as_ref()).now_or_never();
             store.log(sim, done.as_ref().is_some_and(Result::is_ok).then_some(id));
             done
-        })
-        .await
+        });
+        let evicted = sent.settle(create.await);
+        self.learn(&evicted);
+        evicted
     }
 
     async fn load(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>> {
         let ids = ids.to_vec();
         self.sim.note_question(self.process.node, &ids);
         let loaded = self.ask("load", move |_, store| store.rows.load(&ids).now_or_never()).await;
-        self.sim.note_load(self.process.node, self.life, loaded.as_deref().unwrap_or_default());
+        self.sim.note_load(self.process.node, self.process.life, loaded.as_deref().unwrap_or_default());
         loaded
     }
 
     async fn update(&self, record: Arc<SessionRecord>, expected: Revision) -> Result<Revision> {
-        self.ask("update", move |sim, store| {
+        let (id, began, sent) = (record.id, self.sim.now(), self.sent(Some(vec![record.id])));
+        let update = self.ask("update", move |sim, store| {
             let done = store.rows.update(record, expected).now_or_never();
             store.log(sim, None);
             done
-        })
-        .await
+        });
+        let updated = sent.settle(update.await);
+        if let (Ok(revision), true) = (&updated, self.sim.now() - began < QUICK) {
+            self.sim.note_learnt(self.process.node, self.process.life, id, revision.get());
+        }
+        updated
     }
 
     async fn touch(&self, batch: &[Touch]) -> Result<u64> {
@@ -156,19 +209,25 @@ impl SessionStore for StoreLink {
         // What was not confirmed is written again, and must be.
         if touched.is_ok() {
             let mut touches = self.sim.store.touches.lock();
-            touches.entry((self.process.node, self.life)).or_default().extend(written);
+            touches.entry((self.process.node, self.process.life)).or_default().extend(written);
         }
         touched
     }
 
     async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
         let (scope, ended) = (scope.clone(), ended.clone());
-        self.ask("end", move |sim, store| {
+        let sent = self.sent(match &scope {
+            EndScope::Ids(ids) => Some(ids.clone()),
+            _ => None,
+        });
+        let end = self.ask("end", move |sim, store| {
             let done = store.rows.end(&scope, &ended).now_or_never();
             store.log(sim, None);
             done
-        })
-        .await
+        });
+        let ended = sent.settle(end.await);
+        self.learn(&ended);
+        ended
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {
@@ -177,12 +236,15 @@ impl SessionStore for StoreLink {
     }
 
     async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<SessionRecord>>> {
-        self.ask("expire", move |sim, store| {
+        let sent = self.sent(None);
+        let expire = self.ask("expire", move |sim, store| {
             let done = store.rows.expire(now, limit).now_or_never();
             store.log(sim, None);
             done
-        })
-        .await
+        });
+        let expired = sent.settle(expire.await);
+        self.learn(&expired);
+        expired
     }
 
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<u64> {

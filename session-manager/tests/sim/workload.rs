@@ -11,6 +11,7 @@ use session_core::{
 use session_manager::{Ensured, ExternalSession, NewSession, Rejection, Session, ValidateError};
 
 use crate::history::{Answer, Call, Event};
+use crate::net::Mode;
 use crate::node::{Node, Running};
 use crate::world::{Known, Profile, Repeatable, Sim, Time, ms};
 
@@ -18,6 +19,8 @@ use crate::world::{Known, Profile, Repeatable, Sim, Time, ms};
 pub(crate) struct Client {
     pub(crate) sim: Arc<Sim>,
     pub(crate) node: Arc<Node>,
+    /// Whether it is the first client of its node.
+    pub(crate) first: bool,
 }
 
 /// What is asked.
@@ -82,8 +85,19 @@ impl Client {
     pub(crate) async fn run(self, until: Time) {
         self.sim.pass(self.sim.up_to(ms(100))).await;
         while self.sim.now() < until {
-            Box::pin(self.step()).await;
-            let pause = if self.sim.chance(50) { ms(10) } else { ms(140) };
+            let drives = self.node.number == 0 && self.first;
+            if drives && matches!(self.sim.plan.profile, Profile::Silent | Profile::Outage) {
+                Box::pin(self.end_silently()).await;
+            } else if self.sim.plan.profile.is_focused() {
+                Box::pin(self.focused_step()).await;
+            } else {
+                Box::pin(self.step()).await;
+            }
+            let pause = match self.sim.plan.profile.is_focused() {
+                true => ms(35),
+                false if self.sim.chance(50) => ms(10),
+                false => ms(140),
+            };
             self.sim.pass(self.sim.up_to(pause)).await;
         }
     }
@@ -107,10 +121,72 @@ impl Client {
         }
     }
 
+    /// Mostly validations, and what the run is about.
+    async fn focused_step(&self) {
+        let (number, profile) = (self.sim.draw(|rng| rng.u32(..100)), self.sim.plan.profile);
+        let Some(known) = self.hot() else { return self.create().await };
+        let is_slow = profile == Profile::SlowReads && self.node.number == 0;
+        let sweeps = profile == Profile::Sweeping && self.node.number == 0;
+        match (profile, number) {
+            (Profile::SlowReads, 0..=14) if is_slow => drop(self.open(Call::Authoritative, &known).await),
+            (Profile::SlowReads, 15..=21) if is_slow => self.save(&known).await,
+            (Profile::SlowReads, 22..=26) if is_slow => self.probe().await,
+            (Profile::SlowReads, 27..=29) if is_slow => self.ensure().await,
+            (Profile::SlowReads, _) if is_slow => drop(self.open(Call::Validate, &known).await),
+            (Profile::SlowReads, 0..=39) => self.save(&known).await,
+            (Profile::SlowReads, 40..=42) => self.revoke(&known).await,
+            (Profile::SlowReads, 43..=45) => self.create().await,
+            (Profile::SlowReads, 46..=47) => self.ensure().await,
+            (Profile::Sweeping, 0..=29) if sweeps => self.sweep().await,
+            (Profile::Silent | Profile::Outage, _) => drop(self.open(Call::Validate, &known).await),
+            (_, 0..=5) => self.create().await,
+            (_, 6..=10) => self.revoke(&known).await,
+            (_, 11) => self.revoke_all(&known).await,
+            (_, 12..=26) => self.save(&known).await,
+            (_, 27..=31) => drop(self.open(Call::Authoritative, &known).await),
+            _ => drop(self.open(Call::Validate, &known).await),
+        }
+    }
+
+    /// Begins a session, lets everybody use it, and has it ended by somebody who tells nobody. Meanwhile a cache may carry out writes
+    /// late, or the other nodes lose the store.
+    async fn end_silently(&self) {
+        let sim = &self.sim;
+        self.create().await;
+        let Some(known) = self.hot() else { return };
+        sim.pass(sim.up_to(ms(150))).await;
+        let mut lasts = sim.plan.max_stale + ms(100) + sim.plan.l1_max_age;
+        if sim.plan.profile == Profile::Outage {
+            sim.pass(sim.up_to(ms(200))).await;
+            for node in 1..sim.plan.nodes() {
+                sim.store.server.cut(node, true, sim.now());
+            }
+            lasts += sim.plan.stale_if_error.unwrap_or_default();
+        } else if sim.chance(50) {
+            let cache = sim.draw(|rng| Arc::clone(&sim.caches[rng.usize(..sim.caches.len())]));
+            cache.server.set(Mode::Paused, sim.now());
+            sim.pass(ms(20) + sim.up_to(ms(100))).await;
+            let (world, later) = (Arc::clone(sim), sim.up_to(ms(800)));
+            tokio::spawn(async move {
+                world.pass(later).await;
+                cache.server.set(Mode::Up, world.now());
+            });
+        }
+        sim.store.end_silently(sim, known.id);
+        sim.pass(lasts).await;
+        for node in 1..sim.plan.nodes() {
+            sim.store.server.cut(node, false, sim.now());
+        }
+    }
+
     /// One of the latest sessions, the ended ones among them.
     fn hot(&self) -> Option<Known> {
         let sessions = self.sim.sessions.lock();
-        let few = sessions.len().min(4);
+        let few = sessions.len().min(match self.sim.plan.profile {
+            Profile::Silent | Profile::Outage => 1,
+            profile if profile.is_focused() => 2,
+            _ => 4,
+        });
         (few > 0).then(|| sessions[sessions.len() - 1 - self.sim.draw(|rng| rng.usize(..few))].clone())
     }
 
@@ -124,7 +200,8 @@ impl Client {
         let (sim, node) = (&self.sim, self.node.number);
         let (start, wall) = (sim.now(), self.node.wall());
         let buried = ask.session.and_then(|id| self.buried(id));
-        let disturbed = sim.plan.profile == Profile::Wild && !sim.healed.load(Ordering::SeqCst);
+        let disturbed = matches!(sim.plan.profile, Profile::Wild | Profile::SlowReads)
+            && !sim.healed.load(Ordering::SeqCst);
         let impatient = disturbed && sim.chance(5);
         let hanging = sim.plan.deadline * 4;
         let limit = if impatient { sim.up_to(ms(15)) } else { hanging };
@@ -136,6 +213,10 @@ impl Client {
             Some(Err(_)) => (Answer::Hung, None),
             Some(Ok((answer, value))) => (answer, value),
         };
+        // Unless a cache lost it meanwhile.
+        let is_live = matches!(answer, Answer::Live { .. });
+        let still = || ask.session.and_then(|id| self.buried(id)) == buried;
+        let buried = buried.filter(|_| is_live && still());
         let (end, wall_at_end) = (sim.now(), self.node.wall());
         let between = if self.node.jumped() { end - start } else { Duration::ZERO };
         let window = sim.plan.deadline.max(ms(2_000));
@@ -212,7 +293,10 @@ impl Client {
         let manager = running.manager.clone();
         let number = self.sim.draw(|rng| rng.usize(..2));
         let mut new = NewSession::for_user(user(number));
-        if self.sim.chance(25) {
+        if self.sim.plan.profile == Profile::Sweeping {
+            let whole = ms(self.sim.draw(|rng| rng.u64(1_000..2_500)));
+            new = new.with_lifetime(Lifetime::new(None, whole).expect("within bounds"));
+        } else if self.sim.chance(25) {
             let (idle, whole) = self.sim.draw(|rng| (rng.bool(), rng.u64(1_500..5_000)));
             let lifetime = Lifetime::new(idle.then_some(ms(1_500)), ms(whole)).expect("within bounds");
             new = new.with_lifetime(lifetime);

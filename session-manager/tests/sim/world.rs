@@ -34,6 +34,50 @@ pub(crate) enum Profile {
     WithoutCaches,
     /// Everything fails now and then.
     Wild,
+    /// The first cache is down all the time, and nothing else fails: the second must know everything.
+    OnlySecond,
+    /// Nodes lose caches and find them again. Caches keep what they hold.
+    Recovering,
+    /// Sessions are ended in the store by somebody who tells nobody, and the clocks disagree.
+    Silent,
+    /// The answers of the store to one node are slow, and everything changes meanwhile.
+    SlowReads,
+    /// A node that is ahead of its time sweeps what others take for live; nothing fails.
+    Sweeping,
+    /// Caches start again from old snapshots, all the time.
+    Forgetful,
+    /// The store is away for longer than copies may be used.
+    Outage,
+}
+
+impl Profile {
+    fn of(seed: u64, rng: &mut fastrand::Rng) -> Self {
+        // Even and odd seeds belong to different tests.
+        match seed / 2 % 12 {
+            0..4 => match rng.u32(..100) {
+                0..14 => Self::Calm,
+                14..22 => Self::WithoutCaches,
+                _ => Self::Wild,
+            },
+            4 => Self::OnlySecond,
+            5 | 6 => Self::Recovering,
+            7 => Self::Silent,
+            8 | 9 => Self::SlowReads,
+            10 => Self::Forgetful,
+            _ if (seed / 24).is_multiple_of(2) => Self::Sweeping,
+            _ => Self::Outage,
+        }
+    }
+
+    /// Whether few sessions are used quickly, for one purpose.
+    pub(crate) const fn is_focused(self) -> bool {
+        !matches!(self, Self::Calm | Self::WithoutCaches | Self::Wild)
+    }
+
+    /// Whether all nodes and what serves them are well.
+    pub(crate) const fn is_quiet(self) -> bool {
+        matches!(self, Self::Calm | Self::OnlySecond | Self::Sweeping)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -60,19 +104,15 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    fn of(rng: &mut fastrand::Rng) -> Self {
-        let profile = match rng.u32(..100) {
-            0..14 => Profile::Calm,
-            14..22 => Profile::WithoutCaches,
-            _ => Profile::Wild,
-        };
+    fn of(seed: u64, rng: &mut fastrand::Rng) -> Self {
+        let profile = Profile::of(seed, rng);
         let nodes = rng.usize(2..=4);
         let max_stale = ms(*choose(rng, &[1_000, 1_000, 1_500, 2_000, 3_000]));
         let l1_max_age = max_stale.min(ms(*choose(rng, &[50, 300, 800, 1_500])));
         let width = *choose(rng, &[0, 0, 1_000, 1_900, 40_000]);
         let clock = |rng: &mut fastrand::Rng| if rng.bool() { 0 } else { rng.i64(-width..=width) };
         let stale_if_error = (rng.u32(..3) == 0).then(|| max_stale + ms(rng.u64(500..5_000)));
-        Self {
+        let plan = Self {
             profile,
             caches: if profile == Profile::WithoutCaches { rng.usize(1..=2) } else { rng.usize(0..=2) },
             bus: rng.u32(..3) > 0,
@@ -91,6 +131,64 @@ impl Plan {
             clocks_jump: width > 0 && rng.u32(..3) == 0,
             clients: if nodes == 2 { 2 } else { 1 },
             length: ms(rng.u64(1_300..2_900)),
+        };
+        if profile.is_focused() { plan.focused(rng) } else { plan }
+    }
+
+    /// What makes the purpose of the run likely.
+    fn focused(self, rng: &mut fastrand::Rng) -> Self {
+        let same = vec![0; self.nodes().min(3)];
+        let plan = Self {
+            limit: None,
+            rotation: None,
+            clocks_jump: false,
+            stale_if_error: None,
+            offsets: same,
+            touch_interval: ms(*choose(rng, &[400, 1_000, 60_000])),
+            max_stale: ms(1_000),
+            length: ms(rng.u64(1_000..1_600)),
+            ..self
+        };
+        match plan.profile {
+            Profile::OnlySecond => {
+                Self { caches: 2, bus: rng.u32(..4) == 0, l1_max_age: ms(rng.u64(20..100)), ..plan }
+            }
+            Profile::Recovering => {
+                let (caches, memory) = (rng.usize(1..=2), rng.bool());
+                let l1_max_age = ms(rng.u64(20..100));
+                Self { caches, memory, l1_max_age, bus: rng.bool(), max_stale: ms(3_000), ..plan }
+            }
+            Profile::Silent => {
+                let width = *choose(rng, &[0, 0, 700, 1_900]);
+                let offsets = plan.offsets.iter().map(|_| rng.i64(-width / 2..=width / 2)).collect();
+                let l1_max_age = ms(rng.u64(50..=700));
+                let (caches, bus) = (rng.usize(1..=2), rng.bool());
+                Self { caches, bus, memory: true, l1_max_age, offsets, length: ms(3_200), ..plan }
+            }
+            Profile::SlowReads => {
+                let l1_max_age = ms(rng.u64(600..=2_000));
+                let (bus, memory) = (rng.u32(..4) > 0, rng.u32(..4) > 0);
+                let (max_stale, deadline) = (ms(3_000), ms(2_000));
+                Self { caches: 0, bus, memory, l1_max_age, max_stale, deadline, clients: 2, ..plan }
+            }
+            Profile::Sweeping => {
+                let offsets = (0..plan.nodes()).map(|node| if node == 0 { rng.i64(900..1_900) } else { 0 });
+                let offsets = offsets.collect();
+                let (caches, bus) = (rng.usize(0..=2), rng.bool());
+                Self { caches, bus, memory: true, l1_max_age: ms(rng.u64(20..200)), offsets, ..plan }
+            }
+            Profile::Forgetful => {
+                let (max_stale, l1_max_age) = (ms(3_000), ms(rng.u64(20..100)));
+                Self { caches: rng.usize(1..=2), bus: rng.bool(), max_stale, l1_max_age, ..plan }
+            }
+            Profile::Outage => {
+                let stale_if_error = Some(ms(rng.u64(1_100..1_500)));
+                let (caches, deadline) = (rng.usize(0..=1), ms(600));
+                let l1_max_age = ms(rng.u64(50..500));
+                let length = ms(rng.u64(3_000..3_600));
+                Self { caches, deadline, memory: true, stale_if_error, l1_max_age, length, ..plan }
+            }
+            Profile::Calm | Profile::WithoutCaches | Profile::Wild => plan,
         }
     }
 
@@ -113,6 +211,28 @@ pub(crate) struct Known {
     pub(crate) external: Option<u32>,
 }
 
+/// Revisions that a process wrote, and when it was told so.
+pub(crate) type Learnt = BTreeMap<SessionId, (u64, Time)>;
+
+/// A message that reached a process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heard {
+    pub(crate) at: Time,
+    pub(crate) revision: u64,
+    pub(crate) ended: bool,
+}
+
+/// From this moment on a process must not use an older copy.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Forgot {
+    pub(crate) node: usize,
+    pub(crate) life: u32,
+    /// All of them, if none.
+    pub(crate) id: Option<SessionId>,
+    pub(crate) at: Time,
+    pub(crate) wall: Timestamp,
+}
+
 #[derive(Debug)]
 pub(crate) struct Sim {
     pub(crate) seed: u64,
@@ -127,10 +247,16 @@ pub(crate) struct Sim {
     pub(crate) events: Mutex<Vec<Event>>,
     pub(crate) violations: Mutex<Vec<Violation>>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
-    /// How long the slowest answer was on its way back.
-    slowest_reply: Mutex<Duration>,
-    /// How far clocks were off at any time, in milliseconds.
-    pub(crate) clock_range: Mutex<(i64, i64)>,
+    /// When answers to each node were given, and when they arrived.
+    replies: Mutex<Vec<Vec<(Time, Time)>>>,
+    /// How far each node's clock was off at any time, in milliseconds.
+    pub(crate) clock_ranges: Mutex<Vec<(i64, i64)>>,
+    /// What each process was told by others: when, which revision, and whether that is the end.
+    pub(crate) heard: Mutex<BTreeMap<(usize, u32, SessionId), Vec<Heard>>>,
+    /// What the store told each process of its own writes: the revision, and when.
+    pub(crate) learnt: Mutex<BTreeMap<(usize, u32), Learnt>>,
+    /// When processes had to forget what they held.
+    pub(crate) forgot: Mutex<Vec<Forgot>>,
     /// Sessions of which a process knows the end.
     pub(crate) known_ended: Mutex<BTreeSet<(usize, u32, SessionId)>>,
     /// Whether the faults are over.
@@ -142,15 +268,11 @@ pub(crate) struct Sim {
 impl Sim {
     pub(crate) fn new(seed: u64) -> Arc<Self> {
         let mut rng = fastrand::Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let plan = Plan::of(&mut rng);
+        let plan = Plan::of(seed, &mut rng);
         // The manager draws from this one.
         fastrand::seed(rng.u64(..));
         let names = ["first", "second"];
         let caches = names.into_iter().take(plan.caches).map(|name| Cache::new(name, plan.nodes()));
-        let range = |most: bool| {
-            let all = plan.offsets.iter().copied();
-            if most { all.max() } else { all.min() }.unwrap_or_default()
-        };
         Arc::new(Self {
             seed,
             start: Instant::now(),
@@ -163,8 +285,11 @@ impl Sim {
             events: Mutex::default(),
             violations: Mutex::default(),
             counts: Mutex::default(),
-            slowest_reply: Mutex::default(),
-            clock_range: Mutex::new((range(false), range(true))),
+            replies: Mutex::new(vec![Vec::new(); plan.nodes()]),
+            clock_ranges: Mutex::new(plan.offsets.iter().map(|offset| (*offset, *offset)).collect()),
+            heard: Mutex::default(),
+            learnt: Mutex::default(),
+            forgot: Mutex::default(),
             known_ended: Mutex::default(),
             healed: AtomicBool::new(false),
             reading: Mutex::default(),
@@ -214,13 +339,36 @@ impl Sim {
         self.counts.lock().clone()
     }
 
-    pub(crate) fn note_reply(&self, took: Duration) {
-        let mut slowest = self.slowest_reply.lock();
-        *slowest = took.max(*slowest);
+    pub(crate) fn note_reply(&self, node: usize, given: Time) {
+        self.replies.lock()[node].push((given, self.now()));
     }
 
+    /// How long the slowest answer was on its way back.
     pub(crate) fn slowest_reply(&self) -> Duration {
-        *self.slowest_reply.lock()
+        let replies = self.replies.lock();
+        replies.iter().flatten().map(|(given, arrived)| *arrived - *given).max().unwrap_or_default()
+    }
+
+    /// Whether an answer that was given by that time reached a node after the other.
+    pub(crate) fn has_old_reply(&self, node: usize, given_by: Time, arrived_after: Time) -> bool {
+        let replies = self.replies.lock();
+        replies[node].iter().any(|(given, arrived)| *given <= given_by && *arrived >= arrived_after)
+    }
+
+    /// The store answered a write: whoever is asked by this process later must not say less.
+    pub(crate) fn note_learnt(&self, node: usize, life: u32, id: SessionId, revision: u64) {
+        let mut learnt = self.learnt.lock();
+        let known = learnt.entry((node, life)).or_default().entry(id).or_default();
+        if known.0 < revision {
+            *known = (revision, self.now());
+        }
+    }
+
+    pub(crate) fn note_forgot(&self, node: usize, life: u32, id: Option<SessionId>) {
+        let wall = self.nodes.lock().get(node).map(|node| node.wall());
+        if let Some(wall) = wall {
+            self.forgot.lock().push(Forgot { node, life, id, at: self.now(), wall });
+        }
     }
 
     pub(crate) fn violated(&self, invariant: &'static str, id: SessionId, what: impl Into<String>) {
@@ -240,8 +388,12 @@ impl Sim {
     }
 
     /// What a node hears of ends.
-    pub(crate) fn note_heard(&self, node: usize, changes: &[Invalidation]) {
-        let life = self.nodes.lock()[node].running().life;
+    pub(crate) fn note_heard(&self, node: usize, life: u32, changes: &[Invalidation]) {
+        let mut heard = self.heard.lock();
+        for change in changes {
+            let message = Heard { at: self.now(), revision: change.revision.get(), ended: change.ended };
+            heard.entry((node, life, change.id)).or_default().push(message);
+        }
         let ended = changes.iter().filter(|change| change.ended).map(|change| (node, life, change.id));
         self.known_ended.lock().extend(ended);
     }

@@ -225,10 +225,12 @@ impl L1 {
             _ => {}
         }
         if !stripe.is_current(ticket) {
+            if authority == Authority::Store {
+                self.learn(ticket.id, record);
+            }
             return Filled::Spoiled;
         }
-        let known = self.held(ticket.id).filter(|known| self.tick(now.mono) < known.stale_at);
-        if known.is_some_and(|known| known.record.revision > record.revision) {
+        if self.knows_newer(ticket.id, record, now) {
             return Filled::Outdated;
         }
         Filled::Kept(self.keep(ticket, record, verified_at, stale_at, now))
@@ -256,10 +258,10 @@ impl L1 {
         let undisturbed = stripe.is_current(ticket);
         stripe.spoil(ticket.id);
         self.unknown.remove(ticket.id);
-        if undisturbed && self.ended(ticket.id).is_none() {
-            self.keep(ticket, record, verified_at, stale_at, now);
-        } else {
+        if !undisturbed {
             self.outdate(ticket.id, record.revision);
+        } else if self.ended(ticket.id).is_none() && !self.knows_newer(ticket.id, record, now) {
+            self.keep(ticket, record, verified_at, stale_at, now);
         }
     }
 
@@ -353,6 +355,28 @@ impl L1 {
     fn forget_copy(&self, id: SessionId) {
         if let Some(copies) = &self.copies {
             copies.remove(id);
+        }
+    }
+
+    /// Whether a later revision is held. A read of it may have overtaken the answer to an earlier write, or read.
+    fn knows_newer(&self, id: SessionId, record: &SessionRecord, now: Moment) -> bool {
+        let held = self.held(id).filter(|held| self.tick(now.mono) < held.stale_at);
+        held.is_some_and(|held| held.record.revision > record.revision)
+    }
+
+    /// Takes note of what the store of record had: it may not be the newest, but nothing older counts after somebody has seen it.
+    fn learn(&self, id: SessionId, record: &SessionRecord) {
+        match self.held(id) {
+            Some(held) if held.record.revision > record.revision => {}
+            Some(mut held) if held.record.revision == record.revision => {
+                if record.last_seen_at > held.record.last_seen_at {
+                    let known = Arc::make_mut(&mut held.record);
+                    known.last_seen_at = record.last_seen_at;
+                    known.last_client = record.last_client.clone();
+                    self.put(id, held);
+                }
+            }
+            _ => self.outdate(id, record.revision),
         }
     }
 

@@ -151,6 +151,30 @@ fn a_write_that_something_overtook_is_not_kept() {
 }
 
 #[test]
+fn an_answer_to_a_write_does_not_replace_what_was_read_after_it() {
+    let bench = Bench::new();
+    let old = record(1);
+    let (writing, reading) = (bench.l1.ticket(old.id), bench.l1.ticket(old.id));
+    bench.fill(&reading, &at(&old, 3), Authority::Store);
+    bench.l1.wrote(&writing, &at(&old, 2), NOW, bench.start.mono + MAX_STALE, bench.start);
+    assert_eq!(bench.revision(old.id), Some(3));
+}
+
+#[test]
+fn nothing_older_counts_after_somebody_saw_what_is_not_kept() {
+    let bench = Bench::new();
+    let old = record(1);
+    bench.read(&old);
+    let slow = bench.l1.ticket(old.id);
+    let writing = bench.l1.ticket(old.id);
+    bench.l1.wrote(&writing, &at(&old, 2), NOW, bench.start.mono + MAX_STALE, bench.start);
+    assert!(matches!(bench.fill(&slow, &at(&old, 3), Authority::Store), Filled::Spoiled));
+    assert_eq!(bench.revision(old.id), None, "its reader saw 3");
+    let copying = bench.l1.ticket(old.id);
+    assert!(matches!(bench.fill(&copying, &at(&old, 2), Authority::Cache), Filled::Outdated));
+}
+
+#[test]
 fn copies_count_only_while_they_are_young_on_both_clocks() {
     let bench = Bench::new();
     let record = record(1);
