@@ -71,9 +71,14 @@ fn passes(saboteurs: &[&Saboteur]) -> Result<bool> {
     let packages: BTreeSet<_> = saboteurs.iter().map(|saboteur| saboteur.package).collect();
     let features = packages.contains(DATABASES).then(|| format!("--features={DATABASE_FEATURES}"));
     let packages: Vec<_> = packages.iter().map(|package| format!("--package={package}")).collect();
+    let target = match saboteurs {
+        [one] => target(one),
+        _ => Vec::new(),
+    };
     let manifest = format!("{COPY}/Cargo.toml");
     let command = Cmd::cargo(&["nextest", "run", "--manifest-path", &manifest, "--target-dir", BUILD])
         .args(&packages)
+        .args(&target)
         .args(&features.into_iter().collect::<Vec<_>>())
         .args(&["--no-fail-fast", "--status-level", "none", "-E", &filter.join(" | ")].map(str::to_owned))
         // The point is the failure, not its backtrace; what a mutation leaves unused is no news.
@@ -87,6 +92,22 @@ fn passes(saboteurs: &[&Saboteur]) -> Result<bool> {
         Some(0) => Ok(true),
         Some(100) => Ok(false),
         _ => Err(command.failed(status)),
+    }
+}
+
+/// Names the one test binary that has a saboteur's test: the others need not be built.
+fn target(saboteur: &Saboteur) -> Vec<String> {
+    let module = saboteur.test.split("::").next().unwrap_or_default();
+    let tests = Path::new(COPY).join(saboteur.package).join("tests");
+    let holds = |binary: &str| {
+        let folder = tests.join(binary);
+        let main = fs::read_to_string(folder.join("main.rs")).unwrap_or_default();
+        main.contains(&format!("mod {module};")) || main.contains(&format!("mod {module} {{"))
+    };
+    let is_unit_test = saboteur.test.contains("tests::");
+    match ["it", "model", "sim"].into_iter().find(|binary| !is_unit_test && holds(binary)) {
+        Some(binary) => vec!["--test".to_owned(), binary.to_owned()],
+        None => vec!["--lib".to_owned()],
     }
 }
 
