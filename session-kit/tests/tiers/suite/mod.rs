@@ -57,12 +57,12 @@ struct Combination {
 }
 
 impl Combination {
-    /// The authoritative way passes all tiers by, so on the slower store it is only tried without any and with all of them.
+    /// The authoritative way passes all tiers by, so it is only tried without any and with all of them.
     fn ways(self) -> &'static [Way] {
         let ends = [(false, Shared::Nothing), (true, Shared::RedisThenPostgres)];
-        match self.record {
-            Record::Postgres if !ends.contains(&(self.memory, self.shared)) => &[Way::Cached],
-            _ => &[Way::Authoritative, Way::Cached],
+        match ends.contains(&(self.memory, self.shared)) {
+            true => &[Way::Authoritative, Way::Cached],
+            false => &[Way::Cached],
         }
     }
 }
