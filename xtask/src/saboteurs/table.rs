@@ -320,14 +320,6 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
     Saboteur {
-        name: "tiers: an older read is joined",
-        file: "session-manager/src/tiers/flights.rs",
-        find: "&& l1.is_current(&flight.ticket)",
-        replace: "&& true",
-        package: "session-manager",
-        test: "seeds::every_guarantee_holds_in_every_even_run",
-    },
-    Saboteur {
         name: "tiers: only the first cache is told",
         file: "session-manager/src/tiers/spread.rs",
         find: "spread.shared.iter().map(|tier| tier.tell(&changes.entries))",
