@@ -35,9 +35,7 @@ impl Found {
     }
 
     fn held(held: Held) -> Self {
-        let provenance =
-            Provenance { source: Source::Memory, verified_at: held.verified_at, degraded: false };
-        Self::Active(held.record, provenance)
+        Self::Active(held.record, Provenance::memory(held.verified_at))
     }
 }
 
@@ -63,9 +61,7 @@ impl TieredStore {
         let now = self.moment();
         let held = self.l1().copy(id, now)?;
         self.metrics().memory_hits.increment(1);
-        let provenance =
-            Provenance { source: Source::Memory, verified_at: held.verified_at, degraded: false };
-        Some((held.record, provenance, now.wall))
+        Some((held.record, Provenance::memory(held.verified_at), now.wall))
     }
 
     /// What this process knows by itself: `Some(None)` that there is no such session, `None` nothing.

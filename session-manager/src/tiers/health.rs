@@ -34,6 +34,10 @@ impl Provenance {
         Self { source: Source::Store, verified_at, degraded: false }
     }
 
+    pub(super) const fn memory(verified_at: Timestamp) -> Self {
+        Self { source: Source::Memory, verified_at, degraded: false }
+    }
+
     /// Whether the store of record did not say so itself.
     #[must_use]
     pub const fn is_cached(&self) -> bool {

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::{Breaker, trial_delay};
+use super::health::TierHealth;
 use super::metrics::TierMetrics;
 use super::outbox::{Outbox, Owed};
 
@@ -75,14 +76,6 @@ struct State {
     since: Timestamp,
 }
 
-/// What may be read of a tier's state.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TierStatus {
-    pub(super) serving: bool,
-    pub(super) since: Timestamp,
-    pub(super) outbox: usize,
-}
-
 impl SharedTier {
     pub(super) fn new(
         cache: Arc<dyn SessionCache>,
@@ -123,9 +116,14 @@ impl SharedTier {
         self.serving.load(Ordering::Acquire)
     }
 
-    pub(super) fn status(&self) -> TierStatus {
+    pub(super) fn health(&self) -> TierHealth {
         let state = self.state.lock();
-        TierStatus { serving: self.is_serving(), since: state.since, outbox: state.outbox.len() }
+        TierHealth {
+            name: self.name(),
+            healthy: self.is_serving(),
+            since: state.since,
+            outbox: state.outbox.len(),
+        }
     }
 
     /// Asks for a session. A failure is a miss.
@@ -151,7 +149,7 @@ impl SharedTier {
     /// Keeps a record that was read from the store of record. A failure costs nothing but the next read.
     pub(super) async fn fill(&self, entry: CacheEntry, ttl: Duration) {
         if self.is_serving() {
-            let _ = self.call("put", self.cache.put_if_newer(entry, ttl)).await;
+            let _ = self.put(&entry, ttl).await;
         }
     }
 

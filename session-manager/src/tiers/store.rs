@@ -13,7 +13,7 @@ use session_memory::{Authority, L1, L1Settings, Moment, Ticket};
 use tokio::runtime::Handle;
 
 use super::flights::Flights;
-use super::health::{Health, TierHealth, is_healthy};
+use super::health::{Health, is_healthy};
 use super::listen::Listener;
 use super::metrics::Metrics;
 use super::serving::Serving;
@@ -149,21 +149,12 @@ impl TieredStore {
     pub fn health(&self) -> Health {
         let (serving, since) = self.serving.now();
         let usage = self.l1.usage();
-        let tiers = self.shared().iter().map(|tier| {
-            let status = tier.status();
-            TierHealth {
-                name: tier.name(),
-                healthy: status.serving,
-                since: status.since,
-                outbox: status.outbox,
-            }
-        });
         Health {
             serving,
             since,
             copies: usage.sessions,
             copies_bytes: usage.bytes,
-            tiers: tiers.collect(),
+            tiers: self.shared().iter().map(|tier| tier.health()).collect(),
             bus_healthy: self.tiers.bus.as_ref().map(|bus| is_healthy(bus.health())),
         }
     }
