@@ -12,8 +12,8 @@ use tokio::task::block_in_place;
 use crate::lab::{Node, assert_unavailable, ended, own_server, until};
 use crate::storage;
 
-/// The store is not waited for any longer.
-const DEADLINE: Duration = Duration::from_millis(300);
+/// The store is not waited for any longer. A busy machine must not look like an outage.
+const DEADLINE: Duration = Duration::from_secs(1);
 
 struct Lab {
     server: Server,
@@ -98,7 +98,7 @@ async fn a_store_that_hangs_is_an_outage_and_a_deadline() {
     let began = Instant::now();
     assert_unavailable(node.validate(&token).await);
     let took = began.elapsed();
-    assert!(took >= DEADLINE && took < DEADLINE + Duration::from_millis(500), "{took:?}");
+    assert!(took >= DEADLINE && took < 2 * DEADLINE, "{took:?}");
 
     block_in_place(|| lab.server.resume().unwrap());
     until("the store answers again", async || node.validate(&token).await.is_ok()).await;
