@@ -14,8 +14,8 @@ use crate::world::{Sim, Time, ms};
 use crate::{checker, faults, metering};
 
 /// How many seeds a test goes through, and how few would prove nothing.
-const SEEDS: u64 = 1_100;
-const FEWEST: u64 = 500;
+const SEEDS: u64 = 3_000;
+const FEWEST: u64 = 1_000;
 
 /// After this much real time a test is content with what it has, if that is enough.
 const BUDGET: Duration = Duration::from_secs(45);
