@@ -21,6 +21,7 @@
 //! # Where things are
 //! | module | what |
 //! |---|---|
+//! | [`bus`] | messages between nodes, for authors of a bus |
 //! | [`limits`] | every bound, with its reason |
 //! | [`rules`] | conditions on requests besides the token |
 //! | the root | everything else, by its name |
@@ -39,6 +40,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod auth;
+pub mod bus;
 mod cache;
 mod client;
 mod credentials;

@@ -183,7 +183,7 @@ pub enum BusHealth {
     Healthy,
 }
 
-/// Tells the other nodes what changed here.
+/// Tells the other nodes what changed here. The module [`bus`](crate::bus) has what such a bus needs besides a transport.
 ///
 /// # Contract
 /// - At most once per node, in the order of each sender; own messages are not delivered back.

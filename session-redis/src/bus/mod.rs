@@ -1,8 +1,6 @@
 //! Telling the other nodes what changed here, over pub/sub.
 
-mod senders;
 mod task;
-mod wire;
 
 use std::fmt;
 use std::future::{pending, poll_fn};
@@ -13,8 +11,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::Value;
+use session_core::bus::{Outgoing, Publisher, Senders};
 use session_core::{
-    BusEvent, BusHealth, Error, Invalidation, InvalidationBus, Result, Subscription, async_trait, check_batch,
+    BusEvent, BusHealth, Error, Invalidation, InvalidationBus, Result, Subscription, async_trait,
 };
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
@@ -24,7 +23,6 @@ use tokio::time::{Instant, timeout};
 use crate::connection::Connection;
 use crate::error::{NAME, Trouble};
 use crate::keys::KeyPrefix;
-use wire::{Body, Node};
 
 /// An [`InvalidationBus`] over Redis pub/sub: what changed on one node is known to the others a moment later.
 ///
@@ -72,10 +70,10 @@ use wire::{Body, Node};
 ///
 /// # Security
 /// Messages hold ids, revisions and whether a session ended; none of them opens anything. The channel is not authenticated: whoever may
-/// publish to it can make caches forget, as often as every second, and claim that a session ended, but never bring an ended one back,
-/// because a message only ever says "look again". Who may run `PUBLISH` on it is the server's
-/// [access control](https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/). Whatever is not a message of a bus is
-/// dropped, [counted](Self::ignored), and logged at most once a minute.
+/// publish to it can make caches forget, as often as every second, claim that a session ended, and hide a node's changes by using their
+/// numbers first, but never bring an ended one back, because a message only ever says "look again". Who may run `PUBLISH` on it is the
+/// server's [access control](https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/). Whatever is not a message of a
+/// bus is dropped, [counted](Self::ignored), and logged at most once a minute.
 ///
 /// # Examples
 /// ```no_run
@@ -108,11 +106,11 @@ struct Life {
 struct Shared {
     connection: Connection,
     channel: String,
-    node: Node,
+    publisher: Publisher,
+    /// Held by the message that is given its number and put into the connection's queue.
+    turn: Mutex<()>,
     /// The beginning of the clock that beats tell.
     born: Instant,
-    /// The number of the latest changes that were given away.
-    latest: Mutex<u64>,
     events: broadcast::Sender<BusEvent>,
     subscriptions: watch::Sender<usize>,
     state: watch::Sender<State>,
@@ -134,13 +132,13 @@ enum State {
 
 impl RedisBus {
     /// How often a node says that it is there, and what it said last: once a second.
-    pub const BEAT: Duration = Duration::from_secs(1);
+    pub const BEAT: Duration = Publisher::BEAT;
 
     /// How long nothing may be heard of a node, this one included, before messages are taken for lost: 3 seconds.
-    pub const SILENCE: Duration = Duration::from_secs(3);
+    pub const SILENCE: Duration = Senders::SILENCE;
 
     /// How many other nodes are remembered: 1,024.
-    pub const MAX_SENDERS: usize = 1024;
+    pub const MAX_SENDERS: usize = Senders::MAX;
 
     /// How many messages a subscriber may be behind: 1,024.
     pub const BUFFER: usize = 1024;
@@ -164,10 +162,9 @@ impl RedisBus {
         let shared = Arc::new(Shared {
             connection,
             channel: format!("{prefix}:changes"),
-            // It has to differ from the others', and need not be a secret.
-            node: fastrand::u128(..).to_be_bytes(),
+            publisher: Publisher::new(),
+            turn: Mutex::new(()),
             born: Instant::now(),
-            latest: Mutex::new(0),
             events: broadcast::Sender::new(Self::BUFFER),
             subscriptions: watch::Sender::new(0),
             state: watch::Sender::new(State::Deaf),
@@ -207,13 +204,12 @@ impl InvalidationBus for RedisBus {
     ///   not answer. The message has used its number, so the others resync if they did not have it, a second after this node
     ///   can be heard again.
     async fn publish(&self, changes: &[Invalidation]) -> Result<()> {
-        check_batch("publish", changes.len())?;
         if changes.is_empty() {
             return Ok(());
         }
+        let message = self.shared.publisher.changes(changes)?;
         self.start();
-        let body = Body::Changes(changes.to_vec());
-        self.shared.send(body).await.map_err(|trouble| trouble.into_error("publish"))
+        self.shared.send(message).await.map_err(|trouble| trouble.into_error("publish"))
     }
 
     /// Begins to receive, and returns when this node has heard itself.
@@ -255,8 +251,7 @@ impl InvalidationBus for RedisBus {
 
 impl Shared {
     /// Sends a message, and opens the connection for it if there is none.
-    async fn send(&self, body: Body) -> Result<(), Trouble> {
-        let mut number = Number { latest: &self.latest, is_due: matches!(body, Body::Changes(_)) };
+    async fn send(&self, message: Outgoing<'_>) -> Result<(), Trouble> {
         let sent = async {
             self.connection.ready().await?;
             let mut sending: Option<Sending<'_>> = None;
@@ -264,9 +259,9 @@ impl Shared {
                 Some(sending) => sending.as_mut().poll(context),
                 None => {
                     // The first poll puts it into the connection's queue, so messages leave in the order of their numbers.
-                    let mut latest = self.latest.lock();
-                    let message = wire::encode(&self.node, number.used(&mut latest), &body);
-                    sending.insert(Box::pin(unconstrained(self.deliver(message)))).as_mut().poll(context)
+                    let _turn = self.turn.lock();
+                    let delivery = self.deliver(message.bytes());
+                    sending.insert(Box::pin(unconstrained(delivery))).as_mut().poll(context)
                 }
             })
             .await
@@ -274,7 +269,7 @@ impl Shared {
         self.connection.within(sent).await
     }
 
-    async fn deliver(&self, message: Vec<u8>) -> Result<(), Trouble> {
+    async fn deliver(&self, message: &[u8]) -> Result<(), Trouble> {
         let mut command = redis::cmd("PUBLISH");
         command.arg(&self.channel).arg(message);
         match self.connection.run(&command).await? {
@@ -287,7 +282,7 @@ impl Shared {
     }
 
     async fn beat(&self) -> Result<(), Trouble> {
-        self.send(Body::Beat(self.clock())).await
+        self.send(self.publisher.beat(self.clock())).await
     }
 
     /// How long this node has lived, in milliseconds.
@@ -302,26 +297,6 @@ impl Shared {
 }
 
 type Sending<'s> = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send + 's>>;
-
-/// The number of a message. If changes are not even sent, it is used all the same, or nobody would know that they are missing.
-struct Number<'s> {
-    latest: &'s Mutex<u64>,
-    is_due: bool,
-}
-
-impl Number<'_> {
-    fn used(&mut self, latest: &mut u64) -> u64 {
-        *latest += u64::from(std::mem::take(&mut self.is_due));
-        *latest
-    }
-}
-
-impl Drop for Number<'_> {
-    fn drop(&mut self) {
-        let latest = self.latest;
-        self.used(&mut latest.lock());
-    }
-}
 
 /// Wants messages to be received.
 struct Seat(Arc<Shared>);

@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::{PushInfo, PushKind, Value};
+use session_core::bus::{Body, Heard, Message, Senders};
 use session_core::{BusEvent, Error};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 
-use super::senders::{Heard, Senders};
-use super::wire::{Body, MAX_MESSAGE, Message};
 use super::{RedisBus, Shared, State};
 use crate::connection::{Connection, Listening, pauses};
 use crate::error::{NAME, Trouble};
@@ -33,7 +32,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<()>) {
     }
     shared.state.send_replace(State::Deaf);
     // If it does not arrive, the others wait and resync.
-    let farewell = shared.send(Body::Farewell(shared.clock()));
+    let farewell = shared.send(shared.publisher.farewell());
     let _ = timeout(RedisBus::BEAT, farewell).await;
 }
 
@@ -76,7 +75,7 @@ struct Listener<'s> {
 
 impl<'s> Listener<'s> {
     fn new(shared: &'s Shared) -> Self {
-        let senders = Senders::new(RedisBus::MAX_SENDERS);
+        let senders = Senders::new();
         Self { shared, senders, resynced: None, owed: None, complaint: None, was_healthy: false }
     }
 
@@ -131,7 +130,7 @@ impl<'s> Listener<'s> {
                 () = ear.line.ended.notified() => return (unheard("the connection was lost"), healthy_since),
                 () = sleep_until(owed.unwrap_or(deadline)), if owed.is_some() => self.tell_resync(),
                 _ = ticks.tick(), if healthy_since.is_some() => {
-                    if self.senders.any_silent_for(RedisBus::SILENCE, Instant::now()) {
+                    if self.senders.any_silent(now()) {
                         self.resync();
                     }
                 }
@@ -153,7 +152,7 @@ impl<'s> Listener<'s> {
 
     /// Says that all is well from now on.
     fn begin(&mut self) {
-        self.senders.excuse(Instant::now());
+        self.senders.excuse(now());
         self.tell_resync();
         self.shared.state.send_replace(State::Healthy);
         if std::mem::replace(&mut self.was_healthy, true) {
@@ -167,10 +166,10 @@ impl<'s> Listener<'s> {
             self.ignore();
             return false;
         };
-        if message.node == self.shared.node {
+        if message.node == self.shared.publisher.node() {
             return matches!(message.body, Body::Beat(clock) if self.proves(clock));
         }
-        let Heard { changes, is_gap } = self.senders.hear(message, Instant::now());
+        let Heard { changes, is_gap, .. } = self.senders.hear(message, now());
         if is_gap {
             self.resync();
         }
@@ -222,6 +221,10 @@ impl<'s> Listener<'s> {
     }
 }
 
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
 fn unheard(detail: &'static str) -> Trouble {
     Error::unavailable(NAME, "subscribe").with_detail(detail).into()
 }
@@ -265,7 +268,7 @@ impl Ear {
 /// The channel comes first. What is too long for a message is not kept until it is refused.
 fn payload(mut data: Vec<Value>) -> Vec<u8> {
     match data.pop() {
-        Some(Value::BulkString(bytes)) if bytes.len() <= MAX_MESSAGE => bytes,
+        Some(Value::BulkString(bytes)) if bytes.len() <= Message::MAX_BYTES => bytes,
         _ => Vec::new(),
     }
 }
@@ -316,8 +319,8 @@ mod tests {
     #[test]
     fn only_what_can_be_a_message_is_kept() {
         let push = |length| vec![Value::BulkString(b"channel".to_vec()), Value::BulkString(vec![7; length])];
-        assert_eq!(payload(push(MAX_MESSAGE)).len(), MAX_MESSAGE);
-        assert_eq!(payload(push(MAX_MESSAGE + 1)).len(), 0);
+        assert_eq!(payload(push(Message::MAX_BYTES)).len(), Message::MAX_BYTES);
+        assert_eq!(payload(push(Message::MAX_BYTES + 1)).len(), 0);
         assert_eq!(payload(vec![]).len() + payload(vec![Value::Int(1)]).len(), 0);
     }
 }

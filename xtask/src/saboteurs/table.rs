@@ -249,10 +249,10 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
     },
     Saboteur {
         name: "a beat that names more than was heard",
-        file: "session-redis/src/bus/senders.rs",
+        file: "session-core/src/bus/senders.rs",
         find: "Body::Beat(_) => (None, number != latest, number),",
         replace: "Body::Beat(_) => (None, false, number),",
-        package: "session-redis",
+        package: "session-core",
         test: "bus::senders::tests::a_missing_message_is_a_gap_once",
     },
     Saboteur {

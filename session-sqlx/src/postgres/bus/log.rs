@@ -6,12 +6,12 @@
 //! that anyhow, for all databases of the server.
 
 use session_core::Error;
+use session_core::bus::Message;
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, SqlStr};
 
 use super::super::schema::{Schema, template};
 use super::super::{NAME, NOW};
-use super::wire::MAX_MESSAGE;
 use crate::dialect::Dialect;
 use crate::error::Trouble;
 use crate::table::TableName;
@@ -51,7 +51,7 @@ pub(super) struct Statements {
 impl Statements {
     pub(super) fn new(table: &TableName) -> Self {
         let template = template(table);
-        let longest = (MAX_MESSAGE + 1).to_string();
+        let longest = (Message::MAX_BYTES + 1).to_string();
         let sql = |text: &str| {
             template.sql(&text.replace("{now}", NOW).replace("{log}", LOG).replace("{longest}", &longest))
         };

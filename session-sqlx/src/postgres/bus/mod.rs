@@ -1,21 +1,19 @@
 //! Telling the other nodes what changed here, through a table and `NOTIFY`.
 
 mod log;
-mod number;
-mod senders;
 mod subscriber;
 mod task;
-mod wire;
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use session_core::bus::{Outgoing, Publisher, Senders};
 use session_core::{
-    BusEvent, BusHealth, Error, Invalidation, InvalidationBus, Result, Subscription, async_trait, check_batch,
+    BusEvent, BusHealth, Error, Invalidation, InvalidationBus, Result, Subscription, async_trait,
 };
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions};
 use sqlx::{Arguments, PgPool, Postgres};
@@ -29,9 +27,7 @@ use crate::error::Trouble;
 use crate::migrate::MigrateError;
 use crate::table::TableName;
 use log::{SCHEMA, Statements};
-use number::Number;
 use subscriber::{Seat, Subscriber};
-use wire::{Body, Message, Node};
 
 /// An [`InvalidationBus`] in PostgreSQL 12 or later: what changed on one node is known to the others a moment later, and also if they
 /// were cut off meanwhile.
@@ -82,7 +78,7 @@ use wire::{Body, Message, Node};
 ///
 /// | bound | value | reason |
 /// |---|---|---|
-/// | changes in one message | 500, 12,528 bytes | [`MAX_BATCH`](session_core::limits::MAX_BATCH) |
+/// | changes in one message | 500, 12,530 bytes | [`MAX_BATCH`](session_core::limits::MAX_BATCH) |
 /// | [`BEAT`](Self::BEAT) | 1 s | one small row per node and second; what could not be written is known a second later |
 /// | [`SILENCE`](Self::SILENCE) | 3 s | two beats may be late; shorter than a process trusts its own copies |
 /// | [`TIMEOUT`](Self::TIMEOUT) | 1 s | a publication, the wait for those before it included |
@@ -96,10 +92,10 @@ use wire::{Body, Message, Node};
 ///
 /// # Security
 /// Messages hold ids, revisions and whether a session ended; none of them opens anything. They are not authenticated: whoever may write to
-/// the table can make caches forget, as often as every second, and claim that a session ended, but never bring an ended one back,
-/// because a message only ever says "look again". A user that may do nothing else needs `SELECT`, `INSERT`, `UPDATE` and `DELETE` on both
-/// tables. `NOTIFY` and `LISTEN` need no privilege, and a foreign `NOTIFY` costs each node a read. Whatever is not a message of a bus
-/// is dropped, [counted](Self::ignored), and logged at most once a minute.
+/// the table can make caches forget, as often as every second, claim that a session ended, and hide a node's changes by using their
+/// numbers first, but never bring an ended one back, because a message only ever says "look again". A user that may do nothing else
+/// needs `SELECT`, `INSERT`, `UPDATE` and `DELETE` on both tables. `NOTIFY` and `LISTEN` need no privilege, and a foreign `NOTIFY` costs
+/// each node a read. Whatever is not a message of a bus is dropped, [counted](Self::ignored), and logged at most once a minute.
 ///
 /// # Examples
 /// ```no_run
@@ -136,11 +132,9 @@ struct Shared {
     table: TableName,
     statements: Statements,
     retention: Duration,
-    node: Node,
+    publisher: Publisher,
     /// The beginning of the clock that beats tell.
     born: Instant,
-    /// The number of the latest changes that were given away.
-    latest: Mutex<u64>,
     events: broadcast::Sender<BusEvent>,
     subscriptions: watch::Sender<usize>,
     state: watch::Sender<State>,
@@ -164,16 +158,16 @@ enum State {
 
 impl PostgresBus {
     /// How often a node says that it is there, and what it said last: once a second.
-    pub const BEAT: Duration = Duration::from_secs(1);
+    pub const BEAT: Duration = Publisher::BEAT;
 
     /// How long nothing may be heard of a node, this one included, before messages are taken for lost: 3 seconds.
-    pub const SILENCE: Duration = Duration::from_secs(3);
+    pub const SILENCE: Duration = Senders::SILENCE;
 
     /// How long a publication may take: 1 second.
     pub const TIMEOUT: Duration = Duration::from_secs(1);
 
     /// How many other nodes are remembered: 1,024.
-    pub const MAX_SENDERS: usize = 1024;
+    pub const MAX_SENDERS: usize = Senders::MAX;
 
     /// How many messages a subscriber may be behind: 1,024.
     pub const BUFFER: usize = 1024;
@@ -231,10 +225,8 @@ impl PostgresBus {
             statements: Statements::new(&table),
             table,
             retention,
-            // It has to differ from the others', and need not be a secret.
-            node: (u128::from(random()) << 64 | u128::from(random())).to_be_bytes(),
+            publisher: Publisher::new(),
             born: Instant::now(),
-            latest: Mutex::new(0),
             events: broadcast::Sender::new(Self::BUFFER),
             subscriptions: watch::Sender::new(0),
             state: watch::Sender::new(State::Deaf),
@@ -302,12 +294,12 @@ impl InvalidationBus for PostgresBus {
     ///   not answer, after [`TIMEOUT`](PostgresBus::TIMEOUT) at most. The message has used its number, so the others resync if they did
     ///   not have it, a second after this node can be heard again.
     async fn publish(&self, changes: &[Invalidation]) -> Result<()> {
-        check_batch("publish", changes.len())?;
         if changes.is_empty() {
             return Ok(());
         }
+        let message = self.shared.publisher.changes(changes)?;
         self.start();
-        self.shared.send(Body::Changes(changes.to_vec()), true, "publish").await
+        self.shared.send(message, true, "publish").await
     }
 
     /// Begins to receive, and returns when this node has heard itself.
@@ -348,13 +340,10 @@ impl InvalidationBus for PostgresBus {
 
 impl Shared {
     /// Writes a message. The number is taken when it is its turn, so that messages are written in the order of their numbers.
-    async fn send(&self, body: Body, wakes: bool, operation: &'static str) -> Result<()> {
-        let number = Number::of(&self.latest, matches!(body, Body::Changes(_)));
-        let message = OnceLock::new();
-        let encode = || Message { node: self.node, number: number.get(), body: body.clone() }.encode();
+    async fn send(&self, message: Outgoing<'_>, wakes: bool, operation: &'static str) -> Result<()> {
         let arguments = || {
             let mut arguments = PgArguments::default();
-            arguments.add(message.get_or_init(encode))?;
+            arguments.add(message.bytes())?;
             arguments.add(wakes)?;
             arguments.add(&self.statements.channel)?;
             Ok(arguments)
@@ -366,7 +355,7 @@ impl Shared {
     }
 
     async fn beat(&self, wakes: bool) -> Result<()> {
-        self.send(Body::Beat(self.clock()), wakes, "beat").await
+        self.send(self.publisher.beat(self.clock()), wakes, "beat").await
     }
 
     /// How long this node has lived, in milliseconds.

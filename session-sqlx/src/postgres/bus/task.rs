@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use session_core::bus::{Body, Heard, Message, Senders};
 use session_core::{BusEvent, Error};
 use sqlx::postgres::{PgArguments, PgListener, PgRow};
 use sqlx::{Arguments, Executor, Postgres};
@@ -12,8 +13,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 
 use super::super::lines::private;
 use super::log::Cursor;
-use super::senders::{Heard, Senders};
-use super::wire::{Body, Message};
 use super::{NAME, PostgresBus, Shared, State, random};
 use crate::dialect::Dialect;
 use crate::error::Trouble;
@@ -44,7 +43,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<()>) {
     }
     shared.state.send_replace(State::Deaf);
     // If it does not arrive, the others wait and resync. It takes no longer than any message.
-    let _ = shared.send(Body::Farewell, false, "farewell").await;
+    let _ = shared.send(shared.publisher.farewell(), false, "farewell").await;
 }
 
 async fn beat(shared: &Shared) {
@@ -120,7 +119,7 @@ struct Listener<'s> {
 
 impl<'s> Listener<'s> {
     fn new(shared: &'s Shared) -> Self {
-        let senders = Senders::new(PostgresBus::MAX_SENDERS);
+        let senders = Senders::new();
         let cursor = Cursor::Fresh;
         Self { shared, cursor, senders, resynced: None, owed: None, complaint: None, was_healthy: false }
     }
@@ -205,7 +204,7 @@ impl<'s> Listener<'s> {
                 healthy_since = Some(Instant::now());
                 self.begin();
             }
-            if healthy_since.is_some() && self.senders.any_silent_for(PostgresBus::SILENCE, Instant::now()) {
+            if healthy_since.is_some() && self.senders.any_silent(now()) {
                 self.resync();
             }
             if !is_woken && opened.elapsed() > PostgresBus::SILENCE {
@@ -221,7 +220,7 @@ impl<'s> Listener<'s> {
 
     /// Says that all is well from now on.
     fn begin(&mut self) {
-        self.senders.excuse(Instant::now());
+        self.senders.excuse(now());
         self.shared.state.send_replace(State::Healthy);
         if std::mem::replace(&mut self.was_healthy, true) {
             tracing::info!(backend = NAME, "changes on other nodes are heard again");
@@ -260,10 +259,10 @@ impl<'s> Listener<'s> {
             self.ignore();
             return false;
         };
-        if message.node == self.shared.node {
+        if message.node == self.shared.publisher.node() {
             return matches!(message.body, Body::Beat(clock) if self.proves(clock));
         }
-        let Heard { changes, is_gap } = self.senders.hear(message, Instant::now());
+        let Heard { changes, is_gap, .. } = self.senders.hear(message, now());
         if is_gap {
             self.resync();
         }
@@ -310,6 +309,10 @@ impl<'s> Listener<'s> {
         // It fails if the last subscription was dropped a moment ago.
         let _ = self.shared.events.send(event);
     }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 fn unheard(detail: &'static str) -> Error {

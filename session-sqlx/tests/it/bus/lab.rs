@@ -182,6 +182,7 @@ pub(super) fn header(kind: u8, number: u64) -> Vec<u8> {
 /// A message whose revision is its number.
 pub(super) fn changes(number: u64) -> Vec<u8> {
     let mut message = header(b'C', number);
+    message.extend([0, 1]);
     message.extend(change(number).id.as_bytes());
     message.extend(number.to_be_bytes());
     message.push(0);

@@ -1,17 +1,17 @@
 //! What was heard of the other nodes, and whether something is missing.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use session_core::Invalidation;
-use tokio::time::Instant;
+use super::wire::{Body, Message, NodeId};
+use crate::ports::Invalidation;
 
-use super::wire::{Body, Message, Node};
-
-/// The other nodes, as far as they were heard.
+/// Remembers what was heard of the other nodes, and notices what is missing.
+///
+/// Whoever listens has one, and keeps it when its connection is replaced.
 #[derive(Debug)]
-pub(super) struct Senders {
-    known: HashMap<Node, Sender>,
+pub struct Senders {
+    known: HashMap<NodeId, Sender>,
     limit: usize,
 }
 
@@ -25,33 +25,47 @@ struct Sender {
 }
 
 /// What a message means for those who listen.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Heard {
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "a gap that is not told is a silent loss"]
+pub struct Heard {
     /// What has not been delivered yet.
-    pub(super) changes: Option<Vec<Invalidation>>,
-    /// Whether changes may be missing.
-    pub(super) is_gap: bool,
+    pub changes: Option<Vec<Invalidation>>,
+    /// Whether changes may be missing, which is a [`Resync`](crate::BusEvent::Resync).
+    pub is_gap: bool,
 }
 
 impl Senders {
-    pub(super) fn new(limit: usize) -> Self {
+    /// How many other nodes are remembered: 1,024. Beyond that the longest unheard is forgotten, which is a gap.
+    pub const MAX: usize = 1024;
+
+    /// How long nothing may be heard of a node before its messages are taken for lost: 3 seconds.
+    pub const SILENCE: Duration = Duration::from_secs(3);
+
+    /// Begins to listen: nobody was heard yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::remembering(Self::MAX)
+    }
+
+    fn remembering(limit: usize) -> Self {
         Self { known: HashMap::new(), limit }
     }
 
-    /// Takes in a message of another node.
+    /// Takes in a message of another node, and says what is to be delivered.
     ///
-    /// A node that is not known is taken for one that has said nothing yet. So whoever has begun to listen late, or has forgotten a node,
-    /// sees a gap.
-    pub(super) fn hear(&mut self, message: Message, now: Instant) -> Heard {
+    /// Changes are delivered once and in order, whatever comes twice or late. A node that is not known is taken for one that has said
+    /// nothing yet. So whoever has begun to listen late, or has forgotten a node, sees a gap.
+    pub fn hear(&mut self, message: Message, now: Instant) -> Heard {
         let latest = self.known.get(&message.node).map_or(0, |sender| sender.latest);
         let number = message.number;
         let (changes, is_gap, latest) = match message.body {
-            // Out of order: what it says was committed before the gap was reported that its absence made, or it is a copy.
+            // A copy, or out of order: what it says was committed before the gap was reported that its absence made.
             Body::Changes(_) if number <= latest => (None, false, latest),
             Body::Changes(changes) => (Some(changes), number - 1 != latest, number),
             // A lower number is as strange as a higher one: somebody has spoken in the node's name.
             Body::Beat(_) => (None, number != latest, number),
-            Body::Farewell(_) => {
+            Body::Farewell => {
                 self.known.remove(&message.node);
                 return Heard { changes: None, is_gap: number != latest };
             }
@@ -61,25 +75,26 @@ impl Senders {
         Heard { changes, is_gap: is_gap || is_forgotten }
     }
 
-    /// Whether a node has fallen silent since this was asked before: its last changes may have been lost.
-    pub(super) fn any_silent_for(&mut self, silence: Duration, now: Instant) -> bool {
+    /// Returns whether a node has fallen silent since this was asked before: its last changes may have been lost, or it may have some
+    /// that it cannot tell.
+    pub fn any_silent(&mut self, now: Instant) -> bool {
         let mut any = false;
         for sender in self.known.values_mut().filter(|sender| !sender.is_silent) {
-            sender.is_silent = now.saturating_duration_since(sender.heard) > silence;
+            sender.is_silent = now.saturating_duration_since(sender.heard) > Self::SILENCE;
             any |= sender.is_silent;
         }
         any
     }
 
     /// Begins to wait for all of them anew: until now nothing could be heard.
-    pub(super) fn excuse(&mut self, now: Instant) {
+    pub fn excuse(&mut self, now: Instant) {
         for sender in self.known.values_mut() {
             sender.heard = now;
         }
     }
 
     /// Whether a node had to be forgotten of which something may be missing. One that was silent has been told of.
-    fn note(&mut self, node: Node, sender: Sender) -> bool {
+    fn note(&mut self, node: NodeId, sender: Sender) -> bool {
         let is_full = self.known.len() >= self.limit && !self.known.contains_key(&node);
         let longest_silent =
             || self.known.iter().min_by_key(|(_, sender)| sender.heard).map(|(node, _)| *node);
@@ -90,19 +105,24 @@ impl Senders {
     }
 }
 
+impl Default for Senders {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use session_core::{Revision, SessionId};
 
     use super::*;
+    use crate::id::SessionId;
+    use crate::record::Revision;
 
-    const SILENCE: Duration = Duration::from_secs(3);
+    const SILENCE: Duration = Senders::SILENCE;
 
-    fn node(name: u16) -> Node {
-        let mut node = [0; 16];
-        node[..2].copy_from_slice(&name.to_be_bytes());
-        node
+    fn said(name: u8, number: u64, body: Body) -> Message {
+        Message { node: NodeId([name; 16]), number, body }
     }
 
     /// The revision tells which one it is.
@@ -111,16 +131,16 @@ mod tests {
         Invalidation::new(id, Revision::new(number).unwrap(), false)
     }
 
-    fn changes(name: u16, number: u64) -> Message {
-        Message { node: node(name), number, body: Body::Changes(vec![change(number)]) }
+    fn changes(name: u8, number: u64) -> Message {
+        said(name, number, Body::Changes(vec![change(number)]))
     }
 
-    fn beat(name: u16, number: u64) -> Message {
-        Message { node: node(name), number, body: Body::Beat(0) }
+    fn beat(name: u8, number: u64) -> Message {
+        said(name, number, Body::Beat(0))
     }
 
-    fn farewell(name: u16, number: u64) -> Message {
-        Message { node: node(name), number, body: Body::Farewell(0) }
+    fn farewell(name: u8, number: u64) -> Message {
+        said(name, number, Body::Farewell)
     }
 
     /// What was delivered, and after which of the messages a gap was reported.
@@ -136,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_comes_in_order_is_delivered_once() {
-        let mut senders = Senders::new(8);
+        let mut senders = Senders::remembering(8);
         let said = [beat(1, 0), changes(1, 1), beat(1, 1), changes(1, 2), changes(2, 1), changes(1, 3)];
         assert_eq!(hear(&mut senders, said), (vec![1, 2, 1, 3], vec![]));
         assert_eq!(hear(&mut senders, [changes(1, 3), changes(1, 1), beat(1, 3)]), (vec![], vec![]));
@@ -144,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_missing_message_is_a_gap_once() {
-        let mut senders = Senders::new(8);
+        let mut senders = Senders::remembering(8);
         assert_eq!(
             hear(&mut senders, [changes(1, 1), changes(1, 3), changes(1, 4)]),
             (vec![1, 3, 4], vec![1])
@@ -155,14 +175,14 @@ mod tests {
 
     #[test]
     fn a_node_that_speaks_before_it_is_known_is_a_gap_unless_it_has_said_nothing() {
-        assert_eq!(hear(&mut Senders::new(8), [beat(1, 0), beat(1, 0)]), (vec![], vec![]));
-        assert_eq!(hear(&mut Senders::new(8), [beat(1, 4), changes(1, 5)]), (vec![5], vec![0]));
-        assert_eq!(hear(&mut Senders::new(8), [changes(1, 4), beat(1, 4)]), (vec![4], vec![0]));
+        assert_eq!(hear(&mut Senders::remembering(8), [beat(1, 0), beat(1, 0)]), (vec![], vec![]));
+        assert_eq!(hear(&mut Senders::remembering(8), [beat(1, 4), changes(1, 5)]), (vec![5], vec![0]));
+        assert_eq!(hear(&mut Senders::remembering(8), [changes(1, 4), beat(1, 4)]), (vec![4], vec![0]));
     }
 
     #[test]
     fn a_forged_number_does_not_silence_a_node_for_longer_than_a_beat() {
-        let mut senders = Senders::new(8);
+        let mut senders = Senders::remembering(8);
         assert_eq!(hear(&mut senders, [changes(1, 1), beat(1, u64::MAX), changes(1, 2)]), (vec![1], vec![1]));
         assert_eq!(hear(&mut senders, [beat(1, 2), changes(1, 3)]), (vec![3], vec![0]));
         let none = Message { number: 0, ..changes(1, 9) };
@@ -171,49 +191,49 @@ mod tests {
 
     #[test]
     fn a_farewell_forgets_and_tells_what_is_missing() {
-        let mut senders = Senders::new(8);
+        let mut senders = Senders::remembering(8);
         assert_eq!(hear(&mut senders, [changes(1, 1), farewell(1, 1)]), (vec![1], vec![]));
-        assert!(!senders.any_silent_for(SILENCE, Instant::now() + 2 * SILENCE), "it is gone");
+        assert!(!senders.any_silent(Instant::now() + 2 * SILENCE), "it is gone");
         assert_eq!(hear(&mut senders, [changes(2, 1), farewell(2, 2)]), (vec![1], vec![1]));
     }
 
     #[test]
     fn what_a_later_release_says_is_a_gap() {
-        let unknown = Message { node: node(1), number: 2, body: Body::Unknown };
-        assert_eq!(hear(&mut Senders::new(8), [changes(1, 1), unknown]), (vec![1], vec![1]));
+        let unknown = said(1, 2, Body::Unknown);
+        assert_eq!(hear(&mut Senders::remembering(8), [changes(1, 1), unknown]), (vec![1], vec![1]));
     }
 
     #[test]
     fn silence_is_told_once_and_is_not_a_gap_when_it_ends() {
-        let (mut senders, start) = (Senders::new(8), Instant::now());
-        senders.hear(changes(1, 1), start);
-        assert!(!senders.any_silent_for(SILENCE, start + SILENCE));
-        senders.hear(beat(2, 0), start + SILENCE);
+        let (mut senders, start) = (Senders::remembering(8), Instant::now());
+        let _ = senders.hear(changes(1, 1), start);
+        assert!(!senders.any_silent(start + SILENCE));
+        let _ = senders.hear(beat(2, 0), start + SILENCE);
         let later = start + SILENCE + Duration::from_millis(1);
-        assert!(senders.any_silent_for(SILENCE, later) && !senders.any_silent_for(SILENCE, later));
+        assert!(senders.any_silent(later) && !senders.any_silent(later));
         assert!(!senders.hear(beat(1, 1), later).is_gap);
         senders.excuse(later + SILENCE);
-        assert!(!senders.any_silent_for(SILENCE, later + 2 * SILENCE));
-        assert!(senders.any_silent_for(SILENCE, later + 3 * SILENCE), "it can fall silent again");
+        assert!(!senders.any_silent(later + 2 * SILENCE));
+        assert!(senders.any_silent(later + 3 * SILENCE), "it can fall silent again");
     }
 
     #[test]
     fn whoever_is_forgotten_for_want_of_room_is_a_gap() {
-        let (mut senders, start) = (Senders::new(2), Instant::now());
+        let (mut senders, start) = (Senders::remembering(2), Instant::now());
         let mut say = |message, second| senders.hear(message, start + Duration::from_secs(second)).is_gap;
         assert!(!say(changes(1, 1), 0) && !say(beat(2, 0), 1));
         assert!(say(beat(3, 0), 2), "the first had to go");
         assert!(say(beat(1, 1), 3), "it is heard again, and the second goes");
         assert_eq!(senders.known.len(), 2);
-        assert!(senders.any_silent_for(SILENCE, start + Duration::from_secs(60)));
+        assert!(senders.any_silent(start + Duration::from_secs(60)));
         assert!(!senders.hear(beat(4, 0), start + Duration::from_secs(60)).is_gap, "who was silent may go");
     }
 
     proptest! {
         /// Whatever becomes of the messages on the way: if one does not arrive, a gap is reported after it was sent.
         #[test]
-        fn no_loss_is_silent(fates in prop::collection::vec((0_u8..10, 1_u16..4), 1..60)) {
-            let (mut senders, mut sent, mut at_stake) = (Senders::new(2), [0_u64; 4], [false; 4]);
+        fn no_loss_is_silent(fates in prop::collection::vec((0_u8..10, 1_u8..4), 1..60)) {
+            let (mut senders, mut sent, mut at_stake) = (Senders::remembering(2), [0_u64; 4], [false; 4]);
             for (fate, name) in fates {
                 let index = usize::from(name);
                 sent[index] += 1;
@@ -231,7 +251,7 @@ mod tests {
                     at_stake[index] = false;
                 }
             }
-            for name in 1_u16..4 {
+            for name in 1_u8..4 {
                 let index = usize::from(name);
                 prop_assert!(senders.hear(beat(name, sent[index]), Instant::now()).is_gap || !at_stake[index]);
             }

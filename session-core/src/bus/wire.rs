@@ -1,26 +1,13 @@
-//! What is said on the channel.
-//!
-//! All numbers are big-endian, and nothing follows the last field:
-//!
-//! | offset | bytes | |
-//! |---|---|---|
-//! | 0 | 2 | `SK` |
-//! | 2 | 1 | version of this format: 1 |
-//! | 3 | 1 | kind: `B` beat, `C` changes, `F` farewell |
-//! | 4 | 16 | node, random for each bus |
-//! | 20 | 8 | number of the node's latest changes, these included |
-//! | 28 | 8 | of a beat and a farewell: milliseconds on a clock of the node |
-//! | 28 | 2 | of changes: how many, 1 to 500 |
-//! | 30 | 25 each | session id (16), revision (8), whether it ended (1): 0 or 1 |
-//!
-//! A later version 1 may add kinds: whoever does not know one takes it for changes that it cannot read. A later version is not
-//! understood at all, so it may only be sent once every node reads it.
+//! The bytes of a message. The table is in the documentation of [the module](super).
 
-use session_core::limits::MAX_BATCH;
-use session_core::{Invalidation, Revision, SessionId};
+use crate::id::SessionId;
+use crate::limits::MAX_BATCH;
+use crate::ports::Invalidation;
+use crate::record::Revision;
 
-/// Names a bus, as long as it lives.
-pub(super) type Node = [u8; 16];
+/// Names a node: a [`Publisher`](super::Publisher), as long as it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NodeId(pub(super) [u8; 16]);
 
 const MAGIC: [u8; 3] = *b"SK\x01";
 
@@ -28,47 +15,49 @@ const HEADER: usize = 28;
 
 const CHANGE: usize = 25;
 
-/// The longest message: 12,530 bytes.
-pub(super) const MAX_MESSAGE: usize = HEADER + 2 + MAX_BATCH * CHANGE;
-
-/// One message of a node.
+/// One message of a node, as others receive it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) node: Node,
-    pub(super) number: u64,
-    pub(super) body: Body,
+#[non_exhaustive]
+pub struct Message {
+    /// Who says it.
+    pub node: NodeId,
+    /// The number of the node's latest changes, these included. The first are number 1.
+    pub number: u64,
+    /// What it says.
+    pub body: Body,
 }
 
 /// What a message says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Body {
+#[non_exhaustive]
+pub enum Body {
     /// The node is there, and its clock stands at so many milliseconds.
     Beat(u64),
-    /// Sessions changed.
+    /// Sessions changed: 1 to 500 of them.
     Changes(Vec<Invalidation>),
     /// The node leaves.
-    Farewell(u64),
+    Farewell,
     /// Something that a later release knows.
     Unknown,
 }
 
 /// Writes a message.
-pub(super) fn encode(node: &Node, number: u64, body: &Body) -> Vec<u8> {
+pub(super) fn encode(node: NodeId, number: u64, body: &Body) -> Vec<u8> {
     let (kind, length) = match body {
         Body::Beat(_) => (b'B', 8),
         Body::Changes(changes) => (b'C', 2 + changes.len() * CHANGE),
-        Body::Farewell(_) => (b'F', 8),
+        Body::Farewell => (b'F', 0),
         Body::Unknown => (b'?', 0),
     };
     let mut bytes = Vec::with_capacity(HEADER + length);
     bytes.extend_from_slice(&MAGIC);
     bytes.push(kind);
-    bytes.extend_from_slice(node);
+    bytes.extend_from_slice(&node.0);
     bytes.extend_from_slice(&number.to_be_bytes());
     match body {
-        Body::Beat(clock) | Body::Farewell(clock) => bytes.extend_from_slice(&clock.to_be_bytes()),
+        Body::Beat(clock) => bytes.extend_from_slice(&clock.to_be_bytes()),
         Body::Changes(changes) => {
-            // The caller has checked that there are at most 500.
+            // The publisher has checked that there are at most 500.
             bytes.extend_from_slice(&u16::try_from(changes.len()).unwrap_or(u16::MAX).to_be_bytes());
             for change in changes {
                 bytes.extend_from_slice(change.id.as_bytes());
@@ -76,25 +65,29 @@ pub(super) fn encode(node: &Node, number: u64, body: &Body) -> Vec<u8> {
                 bytes.push(u8::from(change.ended));
             }
         }
-        Body::Unknown => {}
+        Body::Farewell | Body::Unknown => {}
     }
     bytes
 }
 
 impl Message {
+    /// The longest message, in bytes: 12,530. What is longer need not be received.
+    pub const MAX_BYTES: usize = HEADER + 2 + MAX_BATCH * CHANGE;
+
     /// Reads a message. `None` for everything that no bus of this version has written.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() > MAX_MESSAGE {
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() > Self::MAX_BYTES {
             return None;
         }
         let mut rest = bytes.strip_prefix(&MAGIC)?;
         let [kind] = take(&mut rest)?;
-        let node = take(&mut rest)?;
+        let node = NodeId(take(&mut rest)?);
         let number = u64::from_be_bytes(take(&mut rest)?);
         let body = match kind {
             b'B' => Body::Beat(u64::from_be_bytes(take(&mut rest)?)),
             b'C' => Body::Changes(changes(&mut rest)?),
-            b'F' => Body::Farewell(u64::from_be_bytes(take(&mut rest)?)),
+            b'F' => Body::Farewell,
             _ => return Some(Self { node, number, body: Body::Unknown }),
         };
         rest.is_empty().then_some(Self { node, number, body })
@@ -133,11 +126,11 @@ mod tests {
 
     use super::*;
 
-    const NODE: Node = *b"sixteen bytes ok";
+    const NODE: NodeId = NodeId(*b"sixteen bytes ok");
 
     impl Message {
         fn encode(&self) -> Vec<u8> {
-            encode(&self.node, self.number, &self.body)
+            encode(self.node, self.number, &self.body)
         }
     }
 
@@ -152,18 +145,20 @@ mod tests {
             let revision = Revision::new(n as u64 + 1).unwrap();
             Invalidation::new(id(n.to_be_bytes()[7]), revision, n % 2 == 1)
         };
-        Message { node: NODE, number: 7, body: Body::Changes((0..count).map(change).collect()) }
+        said(7, Body::Changes((0..count).map(change).collect()))
+    }
+
+    fn said(number: u64, body: Body) -> Message {
+        Message { node: NODE, number, body }
     }
 
     #[test]
     fn the_bytes_are_as_documented() {
-        let beat = Message { node: NODE, number: 0x0102, body: Body::Beat(0x0a) };
+        let beat = said(0x0102, Body::Beat(0x0a));
         assert_eq!(beat.encode(), b"SK\x01Bsixteen bytes ok\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x0a");
-        let ended = Message {
-            node: NODE,
-            number: 3,
-            body: Body::Changes(vec![Invalidation::new(id(9), Revision::new(5).unwrap(), true)]),
-        };
+        assert_eq!(said(1, Body::Farewell).encode(), b"SK\x01Fsixteen bytes ok\0\0\0\0\0\0\0\x01");
+        let ended = Invalidation::new(id(9), Revision::new(5).unwrap(), true);
+        let ended = said(3, Body::Changes(vec![ended]));
         let expected = b"SK\x01Csixteen bytes ok\0\0\0\0\0\0\0\x03\0\x01\
             \0\0\0\0\0\0\x70\0\x80\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x05\x01";
         assert_eq!(ended.encode(), expected);
@@ -172,16 +167,27 @@ mod tests {
     #[test]
     fn the_longest_message_is_as_long_as_it_may_be() {
         let longest = changes_of(MAX_BATCH);
-        assert_eq!((longest.encode().len(), MAX_MESSAGE), (MAX_MESSAGE, 12_530));
-        assert_eq!(Message::decode(&longest.encode()), Some(longest));
+        assert_eq!((longest.encode().len(), Message::MAX_BYTES), (12_530, 12_530));
+        let mut bytes = longest.encode();
+        assert_eq!(Message::decode(&bytes), Some(longest));
+        bytes.push(0);
+        bytes[3] = b'Z';
+        assert_eq!(Message::decode(&bytes), None, "of a later release, too");
         assert_eq!(Message::decode(&changes_of(MAX_BATCH + 1).encode()), None);
         assert_eq!(Message::decode(&changes_of(0).encode()), None, "nothing changed");
     }
 
     #[test]
+    fn the_highest_numbers_are_read_as_they_were_written() {
+        for message in [said(7, Body::Beat(u64::MAX)), said(u64::MAX, Body::Farewell)] {
+            assert_eq!(Message::decode(&message.encode()), Some(message));
+        }
+    }
+
+    #[test]
     fn every_missing_and_every_added_byte_is_noticed() {
-        for body in [Body::Beat(1), Body::Farewell(2), changes_of(2).body] {
-            let message = Message { node: NODE, number: 1, body };
+        for body in [Body::Beat(1), Body::Farewell, changes_of(1).body, changes_of(2).body] {
+            let message = said(1, body);
             let mut bytes = message.encode();
             for length in 0..bytes.len() {
                 assert_eq!(Message::decode(&bytes[..length]), None, "{length} bytes of {message:?}");
@@ -198,6 +204,8 @@ mod tests {
         for (offset, byte, what) in [
             (0, b'k', "a foreign message"),
             (2, 2, "another version"),
+            (29, 0, "no changes, and more bytes"),
+            (29, 2, "more changes than there are"),
             (36, 0x40, "an id of another version"),
             (53, 0, "revision zero"),
             (46, 0xff, "a revision that databases cannot hold"),
@@ -213,7 +221,7 @@ mod tests {
     fn a_kind_of_a_later_release_is_known_to_be_one() {
         let mut bytes = changes_of(1).encode();
         bytes[3] = b'Z';
-        assert_eq!(Message::decode(&bytes), Some(Message { node: NODE, number: 7, body: Body::Unknown }));
+        assert_eq!(Message::decode(&bytes), Some(said(7, Body::Unknown)));
     }
 
     fn any_change() -> impl Strategy<Value = Invalidation> {
@@ -228,10 +236,14 @@ mod tests {
     fn any_message() -> impl Strategy<Value = Message> {
         let body = prop_oneof![
             any::<u64>().prop_map(Body::Beat),
-            any::<u64>().prop_map(Body::Farewell),
+            Just(Body::Farewell),
             vec(any_change(), 1..8).prop_map(Body::Changes),
         ];
-        (any::<Node>(), any::<u64>(), body).prop_map(|(node, number, body)| Message { node, number, body })
+        (any::<[u8; 16]>(), any::<u64>(), body).prop_map(|(node, number, body)| Message {
+            node: NodeId(node),
+            number,
+            body,
+        })
     }
 
     proptest! {

@@ -1,0 +1,186 @@
+//! What a node says, and how it counts that.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::wire::{Body, NodeId, encode};
+use crate::error::{Error, Result};
+use crate::ports::Invalidation;
+use crate::store::check_batch;
+
+/// Makes the messages of a node.
+///
+/// A bus has one as long as it lives, and its clones share it.
+#[derive(Debug)]
+pub struct Publisher {
+    node: NodeId,
+    /// The number of the latest changes that were given away.
+    latest: AtomicU64,
+}
+
+impl Publisher {
+    /// How often a node says that it is there, and what it said last: once a second.
+    pub const BEAT: Duration = Duration::from_secs(1);
+
+    /// Makes a node that is none of the others and has said nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        // It has to differ from the others', and need not be a secret.
+        let random = || u128::from(RandomState::new().hash_one(()));
+        Self { node: NodeId((random() << 64 | random()).to_be_bytes()), latest: AtomicU64::new(0) }
+    }
+
+    /// Returns the name of this node, to tell its messages from others'.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Says that sessions changed: 1 to 500 of them.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for none and for more than 500; no number is used.
+    pub fn changes(&self, changes: &[Invalidation]) -> Result<Outgoing<'_>> {
+        check_batch("publish", changes.len())?;
+        if changes.is_empty() {
+            return Err(Error::invalid("publish", "nothing changed"));
+        }
+        Ok(self.outgoing(Body::Changes(changes.to_vec())))
+    }
+
+    /// Says that the node is there, and where its clock stands in milliseconds: any clock, because only the node itself reads it.
+    pub fn beat(&self, clock: u64) -> Outgoing<'_> {
+        self.outgoing(Body::Beat(clock))
+    }
+
+    /// Says that the node leaves, so that the others do not miss it.
+    pub fn farewell(&self) -> Outgoing<'_> {
+        self.outgoing(Body::Farewell)
+    }
+
+    fn outgoing(&self, body: Body) -> Outgoing<'_> {
+        Outgoing { publisher: self, body, bytes: OnceLock::new() }
+    }
+}
+
+impl Default for Publisher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A message on its way out.
+///
+/// Changes use a number even if this is dropped before it was sent. Else nobody would know that they are missing.
+#[derive(Debug)]
+#[must_use = "changes that are dropped are a gap for the others"]
+pub struct Outgoing<'p> {
+    publisher: &'p Publisher,
+    body: Body,
+    bytes: OnceLock<Vec<u8>>,
+}
+
+impl Outgoing<'_> {
+    /// Returns the bytes to send. The first call decides the number, later ones return the same bytes.
+    ///
+    /// Messages must leave in the order of their numbers, or the others see gaps. So call this first when it is the message's turn,
+    /// while no other one can be given a number and overtake it.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get_or_init(|| encode(self.publisher.node, self.number(), &self.body))
+    }
+
+    fn number(&self) -> u64 {
+        let latest = &self.publisher.latest;
+        match self.body {
+            Body::Changes(_) => latest.fetch_add(1, Ordering::Relaxed) + 1,
+            _ => latest.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Outgoing<'_> {
+    fn drop(&mut self) {
+        let _ = self.bytes();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::Message;
+    use crate::error::ErrorKind;
+    use crate::id::SessionId;
+    use crate::limits::MAX_BATCH;
+    use crate::record::Revision;
+
+    fn changed(count: usize) -> Vec<Invalidation> {
+        vec![Invalidation::new(SessionId::derive("test", b"", None), Revision::FIRST, false); count]
+    }
+
+    fn sent(outgoing: &Outgoing<'_>) -> Message {
+        Message::decode(outgoing.bytes()).unwrap()
+    }
+
+    #[test]
+    fn changes_are_counted_and_the_rest_tells_the_count() {
+        let publisher = Publisher::new();
+        let numbers = [
+            sent(&publisher.beat(0)),
+            sent(&publisher.changes(&changed(1)).unwrap()),
+            sent(&publisher.beat(0)),
+            sent(&publisher.changes(&changed(MAX_BATCH)).unwrap()),
+            sent(&publisher.farewell()),
+        ]
+        .map(|message| message.number);
+        assert_eq!(numbers, [0, 1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn a_message_says_what_was_asked_for() {
+        let publisher = Publisher::new();
+        let message = |body| Message { node: publisher.node(), number: 0, body };
+        assert_eq!(sent(&publisher.beat(7)), message(Body::Beat(7)));
+        assert_eq!(sent(&publisher.farewell()), message(Body::Farewell));
+        let changes = sent(&publisher.changes(&changed(2)).unwrap());
+        assert_eq!(changes, Message { number: 1, ..message(Body::Changes(changed(2))) });
+    }
+
+    #[test]
+    fn a_message_has_the_number_of_its_turn_and_keeps_it() {
+        let publisher = Publisher::new();
+        let (first, second) =
+            (publisher.changes(&changed(1)).unwrap(), publisher.changes(&changed(1)).unwrap());
+        let beat = publisher.beat(0);
+        assert_eq!((sent(&second).number, sent(&beat).number, sent(&first).number), (1, 1, 2));
+        assert_eq!((sent(&second).number, sent(&beat).number, sent(&first).number), (1, 1, 2));
+    }
+
+    #[test]
+    fn changes_that_are_not_sent_use_a_number_once() {
+        let publisher = Publisher::new();
+        drop(publisher.changes(&changed(1)).unwrap());
+        assert_eq!(sent(&publisher.beat(0)).number, 1);
+        assert_eq!(sent(&publisher.changes(&changed(1)).unwrap()).number, 2, "dropped after it was sent");
+        drop((publisher.beat(0), publisher.farewell()));
+        assert_eq!(sent(&publisher.beat(0)).number, 2);
+    }
+
+    #[test]
+    fn what_is_refused_uses_no_number() {
+        let publisher = Publisher::new();
+        for count in [0, MAX_BATCH + 1] {
+            assert_eq!(publisher.changes(&changed(count)).unwrap_err().kind(), ErrorKind::Invalid);
+        }
+        assert_eq!(sent(&publisher.beat(0)).number, 0);
+    }
+
+    #[test]
+    fn each_node_has_a_name_of_its_own() {
+        let publisher = Publisher::new();
+        assert_ne!(publisher.node(), Publisher::default().node());
+        assert_eq!(publisher.node(), sent(&publisher.beat(0)).node);
+    }
+}
