@@ -15,6 +15,8 @@ const HAS_PREVIOUS: u8 = 2;
 /// The stored half of a secret: the current hash, and what is needed to recognise the one before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+// The hash first, see `SessionRecord`.
+#[repr(C)]
 pub struct SecretState {
     /// The hash of the secret that counts.
     pub current: SecretHash,

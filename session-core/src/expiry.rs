@@ -146,6 +146,7 @@ impl ExpiryPolicy {
 
     /// Judges a record: live until when, or expired since when. A pure function of the record and the time.
     #[must_use]
+    #[inline]
     pub fn evaluate(record: &SessionRecord, now: Timestamp) -> Expiry {
         let absolute = Deadline { at: record.expires_at, reason: EndReason::AbsoluteTimeout };
         let idle = record.idle_timeout.map(|idle| Deadline {

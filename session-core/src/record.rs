@@ -73,9 +73,24 @@ wire_names!(SessionKind {
 /// `Debug` prints no secret, no data and no label; what it prints is safe in a log apart from the address and user agent.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
+// In the order in which a validation reads: what it needs is at the beginning, in two or three lines of the machine's cache. Rust's own
+// order spread it over four or five, and 10,000 sessions took half as long again.
+#[repr(C)]
 pub struct SessionRecord {
     /// The public name and primary key. Never changes.
     pub id: SessionId,
+    /// The absolute end.
+    pub expires_at: Timestamp,
+    /// When it was last used, as far as that was written. Never moves back.
+    pub last_seen_at: Timestamp,
+    /// The longest time without use, in whole milliseconds.
+    pub idle_timeout: Option<Duration>,
+    /// The session token's hashes. `None` for external and for ended sessions.
+    pub secret: Option<SecretState>,
+    /// When it began. Never changes.
+    pub created_at: Timestamp,
+    /// When the user last authenticated.
+    pub authenticated_at: Timestamp,
     /// The version.
     pub revision: Revision,
     /// The user, `None` for an anonymous session. Never changes.
@@ -86,22 +101,10 @@ pub struct SessionRecord {
     pub kind: SessionKind,
     /// Active or ended.
     pub state: SessionState,
-    /// When it began. Never changes.
-    pub created_at: Timestamp,
-    /// When the user last authenticated.
-    pub authenticated_at: Timestamp,
-    /// When it was last used, as far as that was written. Never moves back.
-    pub last_seen_at: Timestamp,
-    /// The absolute end.
-    pub expires_at: Timestamp,
-    /// The longest time without use, in whole milliseconds.
-    pub idle_timeout: Option<Duration>,
     /// Whether the user asked to be remembered.
     pub remembered: bool,
     /// The version of the user's credentials at the moment that their check began.
     pub credential_version: Option<u64>,
-    /// The session token's hashes. `None` for external and for ended sessions.
-    pub secret: Option<SecretState>,
     /// The refresh token's hashes.
     pub refresh: Option<RefreshState>,
     /// How the user authenticated, oldest first, at most 16 events.
@@ -158,6 +161,7 @@ impl SessionRecord {
 
     /// Judges the deadlines, see [`ExpiryPolicy::evaluate`].
     #[must_use]
+    #[inline]
     pub fn expiry(&self, now: Timestamp) -> Expiry {
         ExpiryPolicy::evaluate(self, now)
     }

@@ -94,6 +94,7 @@ impl Standing {
 
 impl SessionManager {
     /// Whether the user is known to be good without asking.
+    #[inline]
     pub(crate) fn is_known_good(&self, record: &SessionRecord, now: Timestamp) -> bool {
         let (Some(directory), Some(user)) = (&self.shared().directory, &record.user_id) else { return true };
         let status = directory.remembered(user, now);

@@ -35,6 +35,7 @@ pub(crate) enum Presented {
 
 impl Shared {
     /// Recognises a presented secret. Fails if a pepper key is missing on this node.
+    #[inline]
     pub(crate) fn recognise(
         &self,
         record: &SessionRecord,
@@ -63,6 +64,7 @@ impl Shared {
     }
 
     /// Whether the timer wants a new secret. The short-lived half of a pair is renewed by refreshing instead.
+    #[inline]
     pub(crate) fn rotation_is_due(&self, record: &SessionRecord, now: Timestamp) -> bool {
         let Some(interval) = self.settings.rotate_after.filter(|_| record.refresh.is_none()) else {
             return false;

@@ -109,6 +109,7 @@ impl State {
 }
 
 impl Session {
+    #[inline]
     pub(crate) fn new(
         manager: &SessionManager,
         record: Arc<SessionRecord>,

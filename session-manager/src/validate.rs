@@ -85,8 +85,8 @@ impl SessionManager {
     /// A malformed token does not reach the store. A wrong secret for a known id is [`Rejection::WrongSecret`] and ends
     /// nothing: ids are public, and knowing one must not be the power to sign somebody out.
     pub async fn validate(&self, token: &str, client: &RequestClient<'_>) -> Result<Session, ValidateError> {
-        let outcome = match parse(token) {
-            Err(malformed) => Err(malformed.into()),
+        let outcome = match SessionToken::parse(token) {
+            Err(_) => Err(Rejection::Malformed.into()),
             Ok(token) => match self.open_from_memory(&token, client) {
                 Some(session) => Ok(session),
                 // On the heap, so that a validation from memory carries nothing of it.
@@ -107,9 +107,9 @@ impl SessionManager {
         token: &str,
         client: &RequestClient<'_>,
     ) -> Result<Session, ValidateError> {
-        let outcome = match parse(token) {
+        let outcome = match SessionToken::parse(token) {
+            Err(_) => Err(Rejection::Malformed.into()),
             Ok(token) => self.open_by_store(&token, client, &mut self.backend().operation()).await,
-            Err(malformed) => Err(malformed.into()),
         };
         self.shared().metrics.validated(&outcome);
         outcome
@@ -213,6 +213,7 @@ impl SessionManager {
     }
 
     /// Returns what the application should make sure of, if anything.
+    #[inline]
     pub(crate) fn apply_rules(
         &self,
         record: &SessionRecord,
@@ -232,6 +233,7 @@ impl SessionManager {
         }
     }
 
+    #[cold]
     fn denied(
         &self,
         record: &SessionRecord,
@@ -265,6 +267,7 @@ impl SessionManager {
 }
 
 /// Judges what does not depend on anything but the record.
+#[inline]
 fn check(record: &SessionRecord, presented: &Presented, now: Timestamp) -> Result<(), Rejection> {
     if let Expiry::Expired(deadline) = record.expiry(now) {
         return Err(Rejection::Expired(deadline));
@@ -276,10 +279,6 @@ fn check(record: &SessionRecord, presented: &Presented, now: Timestamp) -> Resul
         return Err(Rejection::TokenExpired);
     }
     Ok(())
-}
-
-fn parse(token: &str) -> Result<SessionToken, Rejection> {
-    SessionToken::parse(token).map_err(|_| Rejection::Malformed)
 }
 
 impl Shared {
@@ -326,11 +325,24 @@ impl Shared {
     }
 
     /// Remembers that a session is in use, if what is stored is old enough.
+    #[inline]
     pub(crate) fn note_use(&self, record: &SessionRecord, client: &RequestClient<'_>, now: Timestamp) {
         let interval = self.settings.touch_interval_for(record.idle_timeout);
         let unseen = now.as_millis().saturating_sub(record.last_seen_at.as_millis());
-        let is_old = u64::try_from(unseen).is_ok_and(|unseen| unseen > 0 && unseen >= interval);
-        if !is_old || self.touches.was_written(record.id, now, Duration::from_millis(interval)) {
+        if u64::try_from(unseen).is_ok_and(|unseen| unseen > 0 && unseen >= interval) {
+            self.note_touch(record, client, now, Duration::from_millis(interval));
+        }
+    }
+
+    #[cold]
+    fn note_touch(
+        &self,
+        record: &SessionRecord,
+        client: &RequestClient<'_>,
+        now: Timestamp,
+        interval: Duration,
+    ) {
+        if self.touches.was_written(record.id, now, interval) {
             return;
         }
         let country = client.country_code.map(Arc::from);

@@ -238,6 +238,7 @@ impl RuleSet {
 
     /// Returns the first denial, else the first challenge, else [`Verdict::Allow`].
     #[must_use]
+    #[inline]
     pub fn judge(&self, facts: &Facts<'_>) -> Judgement {
         let mut judgement = Judgement { verdict: Verdict::Allow, rule: None };
         for rule in &self.0 {
