@@ -66,6 +66,9 @@
 //! | batches of read records on their way to a cache | 64, others are not kept | fixed |
 //! | changes on their way to a cache | 32 per operation | fixed |
 //! | reads repeated because the session changed meanwhile | 3 | fixed |
+//! | waiting for somebody else's read of the same session | 2 s, or the age of a copy in this process if that is less | fixed |
+//! | asking the store again for a cache that missed a change | 2 s | fixed |
+//! | error of the clock by which copies grow old | 10 ms on Linux: the kernel's tick | [`Clock::monotonic`](session_core::Clock::monotonic) |
 //! | grace after a rotation | 30 s, at most 300 s | [`with_grace`](SessionManagerBuilder::with_grace) |
 //! | attempts to redeem a transfer code | 10 a second, 20 at once, per client and process, for 10,000 clients | fixed |
 //! | a pending sign-in | 10 minutes | fixed |

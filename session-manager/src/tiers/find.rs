@@ -1,6 +1,7 @@
 //! Looking a session up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use session_core::{CacheBody, Ended, Result, SessionId, SessionRecord, Timestamp};
@@ -57,6 +58,7 @@ impl TieredStore {
     }
 
     /// Returns this process's copy, if it counts, and the time by which it does.
+    #[inline]
     pub(crate) fn copy(&self, id: SessionId) -> Option<(Arc<SessionRecord>, Provenance, Timestamp)> {
         let now = self.moment();
         let held = self.l1().copy(id, now)?;
@@ -154,12 +156,7 @@ impl TieredStore {
     }
 
     /// Until when a copy of an entry counts here: what the cache counted down and what the wall clock says must both leave something.
-    fn inherits(
-        &self,
-        asked: Moment,
-        verified_at: Timestamp,
-        remaining: std::time::Duration,
-    ) -> Option<std::time::Instant> {
+    fn inherits(&self, asked: Moment, verified_at: Timestamp, remaining: Duration) -> Option<Duration> {
         let max_stale = self.max_stale();
         let by_wall = max_stale.saturating_sub(asked.wall.since(verified_at));
         let from_future = verified_at.since(asked.wall) > session_memory::MAX_SKEW;

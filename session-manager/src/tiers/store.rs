@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use session_core::{
     CacheEntry, Capabilities, Clock, EndScope, Ended, Error, ListQuery, Page, Result, Revision, SessionId,
@@ -137,7 +137,7 @@ impl TieredStore {
     }
 
     pub(super) fn moment(&self) -> Moment {
-        Moment { wall: self.clock.now(), mono: tokio::time::Instant::now().into_std() }
+        Moment { wall: self.clock.now(), mono: self.clock.monotonic() }
     }
 
     pub(super) async fn load_one(&self, id: SessionId) -> Result<Option<Arc<SessionRecord>>> {
@@ -180,7 +180,7 @@ impl TieredStore {
     fn note_write(&self, ticket: &Ticket, record: &Arc<SessionRecord>, began: Moment, changes: &mut Changes) {
         let (now, stale_at) = (self.moment(), self.stale_at(began));
         self.l1.wrote(ticket, record, began.wall, stale_at, now);
-        let ttl = stale_at.saturating_duration_since(now.mono);
+        let ttl = stale_at.saturating_sub(now.mono);
         changes.push(CacheEntry::of(Arc::clone(record), began.wall), ttl);
     }
 
@@ -194,7 +194,7 @@ impl TieredStore {
         }
     }
 
-    fn stale_at(&self, began: Moment) -> Instant {
+    fn stale_at(&self, began: Moment) -> Duration {
         began.mono + self.tiers.max_stale
     }
 
@@ -206,7 +206,7 @@ impl TieredStore {
         began: Moment,
     ) -> Vec<(CacheEntry, Duration)> {
         let (now, stale_at) = (self.moment(), self.stale_at(began));
-        let ttl = stale_at.saturating_duration_since(now.mono);
+        let ttl = stale_at.saturating_sub(now.mono);
         let records: HashMap<_, _> = records.iter().map(|record| (record.id, record)).collect();
         let mut entries = Vec::with_capacity(records.len());
         for ticket in tickets {

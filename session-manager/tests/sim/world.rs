@@ -428,6 +428,10 @@ impl Clock for NodeClock {
         let passed = i64::try_from(self.start.elapsed().as_millis()).unwrap_or_default();
         Timestamp::from_millis(BEGIN + passed + self.offset.load(Ordering::SeqCst))
     }
+
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
 }
 
 /// A generator that a run can repeat.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
-use std::time::Instant;
+use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use quick_cache::{OptionsBuilder, UnitWeighter, Weighter};
@@ -59,7 +59,7 @@ impl Hasher for IdHasher {
 
 pub(super) type Copies = Map<Held, ByWeight, BuildHasherDefault<IdHasher>>;
 pub(super) type Marks = Map<Mark>;
-pub(super) type Unknowns = Map<Instant>;
+pub(super) type Unknowns = Map<Duration>;
 
 /// Copies count by their size in memory.
 #[derive(Debug, Clone, Copy)]

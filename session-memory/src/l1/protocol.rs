@@ -5,7 +5,7 @@
 //! one step under the session's lock, and so is every change. Looking takes no such lock.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use session_core::{Ended, Revision, SessionId, SessionRecord, Timestamp, Touch};
 
@@ -29,8 +29,8 @@ const MAX_UNKNOWN: u32 = 16_384;
 pub struct Moment {
     /// Wall time.
     pub wall: Timestamp,
-    /// The process's own clock.
-    pub mono: Instant,
+    /// The process's own clock, see [`Clock::monotonic`](session_core::Clock::monotonic).
+    pub mono: Duration,
 }
 
 /// The bounds of a process's copies.
@@ -62,7 +62,7 @@ pub struct Held {
     epoch: u64,
 }
 
-/// Nanoseconds since the beginning: half of an `Instant`, so that what a lookup reads fits into one cache line.
+/// Nanoseconds on the process's own clock: half of a `Duration`, so that what a lookup reads fits into one cache line.
 type Tick = u64;
 
 /// What is known of a session here.
@@ -131,7 +131,6 @@ pub struct L1 {
     marks: Marks,
     unknown: Unknowns,
     epoch: AtomicU64,
-    beginning: Instant,
 }
 
 impl L1 {
@@ -145,7 +144,6 @@ impl L1 {
             marks: Map::of_entries(MAX_MARKS),
             unknown: Map::of_entries(MAX_UNKNOWN),
             epoch: AtomicU64::new(0),
-            beginning: Instant::now(),
         }
     }
 
@@ -169,8 +167,8 @@ impl L1 {
     #[must_use]
     pub fn last_known(&self, id: SessionId, limit: Duration, now: Moment) -> Option<Held> {
         let since_verified = |held: &Held| {
-            let stale_for = Duration::from_nanos(self.tick(now.mono).saturating_sub(held.stale_at));
-            let until_stale = Duration::from_nanos(held.stale_at.saturating_sub(self.tick(now.mono)));
+            let stale_for = Duration::from_nanos(tick(now.mono).saturating_sub(held.stale_at));
+            let until_stale = Duration::from_nanos(held.stale_at.saturating_sub(tick(now.mono)));
             (self.settings.max_stale + stale_for).saturating_sub(until_stale)
         };
         self.held(id).filter(|held| {
@@ -210,7 +208,7 @@ impl L1 {
         ticket: &Ticket,
         record: &Arc<SessionRecord>,
         verified_at: Timestamp,
-        stale_at: Instant,
+        stale_at: Duration,
         now: Moment,
         authority: Authority,
     ) -> Filled {
@@ -251,7 +249,7 @@ impl L1 {
         ticket: &Ticket,
         record: &Arc<SessionRecord>,
         verified_at: Timestamp,
-        stale_at: Instant,
+        stale_at: Duration,
         now: Moment,
     ) {
         let mut stripe = self.fences.of(ticket.id).lock();
@@ -319,16 +317,9 @@ impl L1 {
     #[inline]
     fn counts(&self, held: &Held, now: Moment) -> bool {
         held.epoch == self.epoch.load(Ordering::Acquire)
-            && self.tick(now.mono) < held.counts_until
+            && tick(now.mono) < held.counts_until
             && now.wall < held.verified_at.saturating_add(self.settings.max_stale)
             && held.verified_at <= now.wall.saturating_add(MAX_SKEW)
-    }
-
-    #[inline]
-    fn tick(&self, mono: Instant) -> Tick {
-        let passed = mono.saturating_duration_since(self.beginning);
-        // 584 years.
-        passed.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(passed.subsec_nanos()))
     }
 
     fn remembered(&self, id: SessionId, now: Moment) -> Lookup {
@@ -360,7 +351,7 @@ impl L1 {
 
     /// Whether a later revision is held. A read of it may have overtaken the answer to an earlier write, or read.
     fn knows_newer(&self, id: SessionId, record: &SessionRecord, now: Moment) -> bool {
-        let held = self.held(id).filter(|held| self.tick(now.mono) < held.stale_at);
+        let held = self.held(id).filter(|held| tick(now.mono) < held.stale_at);
         held.is_some_and(|held| held.record.revision > record.revision)
     }
 
@@ -386,10 +377,10 @@ impl L1 {
         ticket: &Ticket,
         record: &Arc<SessionRecord>,
         verified_at: Timestamp,
-        stale_at: Instant,
+        stale_at: Duration,
         now: Moment,
     ) -> Arc<SessionRecord> {
-        let (stale_at, taken_until) = (self.tick(stale_at), self.tick(now.mono + self.settings.max_age));
+        let (stale_at, taken_until) = (tick(stale_at), tick(now.mono + self.settings.max_age));
         let record = Arc::clone(record);
         let mut held = Held { record, verified_at, stale_at, counts_until: taken_until, epoch: ticket.epoch };
         if let Some(known) = self.held(ticket.id) {
@@ -418,4 +409,10 @@ impl L1 {
             _ => self.marks.insert(id, Mark::OutdatedBelow(revision)),
         }
     }
+}
+
+#[inline]
+fn tick(mono: Duration) -> Tick {
+    // 584 years.
+    mono.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(mono.subsec_nanos()))
 }

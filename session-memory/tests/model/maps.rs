@@ -1,7 +1,7 @@
 //! Maps that lose nothing. Each call is one step, as it is in the real ones.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::Duration;
 
 use session_core::{Ended, Revision, SessionId};
 
@@ -21,7 +21,7 @@ pub(super) struct Map<V> {
 
 pub(super) type Copies = Map<Held>;
 pub(super) type Marks = Map<Mark>;
-pub(super) type Unknowns = Map<Instant>;
+pub(super) type Unknowns = Map<Duration>;
 
 impl<V: Clone> Map<V> {
     pub(super) fn of_bytes(_: u64) -> Self {

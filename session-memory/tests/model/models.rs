@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use loom::thread;
 use session_core::{
@@ -20,7 +20,7 @@ const MAX_STALE: Duration = Duration::from_secs(30);
 const ABSENT: u64 = 0;
 const ENDED: u64 = 99;
 
-static START: LazyLock<Moment> = LazyLock::new(|| Moment { wall: NOW, mono: Instant::now() });
+const START: Moment = Moment { wall: NOW, mono: Duration::from_secs(1_000) };
 static ID: LazyLock<SessionId> = LazyLock::new(|| SessionId::mint(NOW, None, &SystemRandom).unwrap());
 
 struct World {
@@ -59,7 +59,7 @@ impl World {
     }
 
     fn see(&self) -> Seen {
-        match self.l1.get(*ID, *START) {
+        match self.l1.get(*ID, START) {
             Lookup::Ended(_) => Seen::Ended,
             Lookup::Live(held) => Seen::Live(held.record.revision.get()),
             Lookup::Miss => Seen::Miss,
@@ -71,11 +71,11 @@ impl World {
     fn read(&self) {
         let ticket = self.l1.ticket(*ID);
         match self.store.load(Ordering::SeqCst) {
-            ABSENT => self.l1.absent(&ticket, *START),
+            ABSENT => self.l1.absent(&ticket, START),
             ENDED => self.l1.end(*ID, &logged_out()),
             revision => {
                 let stale_at = START.mono + MAX_STALE;
-                self.l1.fill(&ticket, &record(revision), NOW, stale_at, *START, Authority::Store);
+                self.l1.fill(&ticket, &record(revision), NOW, stale_at, START, Authority::Store);
             }
         }
     }
@@ -84,14 +84,14 @@ impl World {
     fn copy(&self, revision: u64) {
         let ticket = self.l1.ticket(*ID);
         let stale_at = START.mono + MAX_STALE;
-        self.l1.fill(&ticket, &record(revision), NOW, stale_at, *START, Authority::Cache);
+        self.l1.fill(&ticket, &record(revision), NOW, stale_at, START, Authority::Cache);
     }
 
     /// Writes a revision into the store.
     fn write(&self, revision: u64) {
         let ticket = self.l1.ticket(*ID);
         self.store.store(revision, Ordering::SeqCst);
-        self.l1.wrote(&ticket, &record(revision), NOW, START.mono + MAX_STALE, *START);
+        self.l1.wrote(&ticket, &record(revision), NOW, START.mono + MAX_STALE, START);
     }
 
     fn end(&self) {

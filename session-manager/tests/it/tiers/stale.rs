@@ -71,7 +71,8 @@ async fn a_slow_read_is_as_old_as_its_beginning() {
     .await;
     let (id, token) = writer.sign_in().await;
     reader.world.faults.arm(Fault::delay(Duration::from_millis(1_500)).on("load").at_call(1));
-    reader.validate(&token).await.unwrap();
+    let (answer, ()) = tokio::join!(reader.validate(&token), reader.pass(Duration::from_millis(1_200)));
+    answer.unwrap();
     reader.world.settle().await;
     assert!(redis.holds(id).await.is_none(), "it was too old when it arrived");
     reader.validate(&token).await.unwrap();
