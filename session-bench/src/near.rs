@@ -21,7 +21,8 @@ use crate::scene::new_session;
 pub struct Near {
     runtime: Runtime,
     manager: SessionManager,
-    tokens: Vec<String>,
+    /// The same bytes for both, because where they lie counts.
+    tokens: Arc<[String]>,
     records: Vec<Arc<SessionRecord>>,
 }
 
@@ -45,8 +46,9 @@ impl Near {
             .collect();
         // By the random end of their ids.
         signed_in.sort_by_key(|(_, record)| record.id.as_bytes()[8..].to_vec());
-        let (tokens, records) = signed_in.into_iter().unzip();
-        let near = Self { runtime, manager, tokens, records };
+        let (tokens, records): (Vec<String>, _) = signed_in.into_iter().unzip();
+        // Copied, so that they lie in the order in which they are used: a request's own bytes have just been read.
+        let near = Self { runtime, manager, tokens: tokens.iter().cloned().collect(), records };
         near.run(100);
         near
     }
@@ -89,7 +91,7 @@ impl Near {
     #[must_use]
     pub fn floor(&self) -> NearFloor {
         let floor = NearFloor {
-            tokens: self.tokens.clone(),
+            tokens: Arc::clone(&self.tokens),
             shards: (0..64).map(|_| RwLock::default()).collect(),
             hasher: SecretHasher::plain(),
         };
@@ -105,7 +107,7 @@ impl Near {
 /// read the clock, judge the deadline, hand out the record.
 #[derive(Debug)]
 pub struct NearFloor {
-    tokens: Vec<String>,
+    tokens: Arc<[String]>,
     shards: Vec<RwLock<Shard>>,
     hasher: SecretHasher,
 }
