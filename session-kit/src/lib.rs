@@ -35,6 +35,8 @@ pub use session_manager::{
 
 #[cfg(feature = "memory")]
 pub use session_memory::MemoryStore;
+#[cfg(feature = "moka")]
+pub use session_memory::MokaCache;
 
 #[cfg(feature = "axum")]
 pub use session_axum as axum;
