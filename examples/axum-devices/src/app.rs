@@ -9,8 +9,8 @@ use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
 use axum::routing::{get, post};
 use session_axum::{SameOrigin, SessionCookie, SessionLayer};
-use session_manager::SessionManager;
 use session_manager::core::{ExpiryPolicy, Lifetime, Result, SessionStore};
+use session_manager::{SessionManager, Tiers};
 
 use crate::account::{self, Accounts};
 use crate::{assets, error_page, forms, pages, transfer};
@@ -40,18 +40,25 @@ impl Default for Lifetimes {
     }
 }
 
-/// Makes the manager of the demo, on any store.
+/// Makes the manager of the demo, on any store, and with tiers in front of it if there are any.
 ///
 /// # Errors
 /// For lifetimes that are zero or longer than 400 days.
-pub fn manager(store: impl SessionStore, lifetimes: Lifetimes) -> Result<SessionManager> {
+pub fn manager(
+    store: impl SessionStore,
+    lifetimes: Lifetimes,
+    tiers: Option<Tiers>,
+) -> Result<SessionManager> {
     let expiry =
         ExpiryPolicy::default().with_standard(Lifetime::new(Some(lifetimes.idle), lifetimes.absolute)?);
-    SessionManager::builder(store)
+    let mut builder = SessionManager::builder(store)
         .with_expiry(expiry)
         // Often, so that an expired session shows up in the history while you watch.
-        .with_sweep_interval(Duration::from_secs(2))
-        .build()
+        .with_sweep_interval(Duration::from_secs(2));
+    if let Some(tiers) = tiers {
+        builder = builder.with_tiers(tiers);
+    }
+    builder.build()
 }
 
 /// What handlers can ask for.

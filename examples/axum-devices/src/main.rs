@@ -97,7 +97,8 @@ async fn run(options: &Options) -> Result<(), Failure> {
         let names: Vec<_> = steps.iter().map(|step| step.name).collect();
         say(&format!("Brought the table {} up to date: {}", options.store.table, names.join(", ")));
     }
-    let manager = manager(store, Lifetimes::new(options.idle, options.lifetime))?;
+    let tiers = store::tiers(&options.store).await?;
+    let manager = manager(store, Lifetimes::new(options.idle, options.lifetime), tiers)?;
     let address = listener.local_addr().unwrap_or(address);
     say(&Welcome { address, place }.to_string());
     let app = app(manager.clone(), options.confirm_after.unwrap_or(CONFIRM_AFTER));

@@ -25,7 +25,7 @@ use visitor::{FIREFOX, HTML, PHONE, Page, Visitor};
 
 #[tokio::test]
 async fn two_browsers_walk_through_the_shop() {
-    let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default()).unwrap()).await;
+    let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default(), None).unwrap()).await;
     let laptop = Visitor::new(&shop, FIREFOX);
     let phone = Visitor::new(&shop, PHONE);
     let [ann, bob] = DEMO_USERS;
@@ -143,7 +143,7 @@ async fn raw(shop: &Shop, request: impl FnOnce(Client) -> reqwest::RequestBuilde
 #[tokio::test]
 async fn remembering_makes_the_cookie_last() {
     let lifetimes = Lifetimes::new(Duration::from_secs(600), Duration::from_secs(3_600));
-    let shop = Shop::open(manager(MemoryStore::default(), lifetimes).unwrap()).await;
+    let shop = Shop::open(manager(MemoryStore::default(), lifetimes, None).unwrap()).await;
     let url = format!("{}/sign-in", shop.url);
     for (remember, max_age) in [(None, "Max-Age=3600"), (Some("yes"), "Max-Age=2592000")] {
         let mut form = vec![("name", "ann"), ("password", "monstera")];
@@ -161,7 +161,7 @@ async fn remembering_makes_the_cookie_last() {
 
 #[tokio::test]
 async fn cookies_that_are_none_are_an_anonymous_page() {
-    let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default()).unwrap()).await;
+    let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default(), None).unwrap()).await;
     let long = "x".repeat(7_000);
     for value in ["", "garbage", "a.b", "%00%ff", "\"quoted\"", &long, "AZtjmqt-cAGiuLZ8RVPSBQ.mKYk"] {
         let cookie = format!("session={value}");
@@ -246,7 +246,7 @@ async fn an_idle_session_ends_and_shows_in_the_history() {
 
 #[tokio::test]
 async fn programs_get_json_where_people_get_pages() {
-    let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default()).unwrap()).await;
+    let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default(), None).unwrap()).await;
     let client = Client::builder().cookie_store(true).no_proxy().build().unwrap();
     let refused = client.get(format!("{}/api/sessions", shop.url)).send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
@@ -260,7 +260,7 @@ async fn programs_get_json_where_people_get_pages() {
 
 #[tokio::test]
 async fn signing_in_leads_nowhere_else() {
-    let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default()).unwrap()).await;
+    let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default(), None).unwrap()).await;
     for next in
         ["https://evil.example", "//evil.example", "/\\evil.example", "/sign-out", "javascript:alert(1)"]
     {

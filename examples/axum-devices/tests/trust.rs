@@ -193,7 +193,7 @@ async fn codes_that_are_wrong_or_old_or_forged_sign_nobody_in_or_out() {
 
 #[tokio::test]
 async fn guessing_codes_is_slowed_down() {
-    let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default()).unwrap()).await;
+    let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default(), None).unwrap()).await;
     let guesser = Visitor::new(&shop, PHONE);
     for _ in 0..500 {
         let page = redeem(&guesser, "0000-0000-0000").await;

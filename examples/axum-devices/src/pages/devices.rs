@@ -4,7 +4,7 @@ use axum::extract::State;
 use maud::{Markup, html};
 use session_axum::SessionError;
 use session_manager::core::{SessionId, Timestamp};
-use session_manager::{Paging, SessionInfo};
+use session_manager::{Health, Paging, Provenance, SessionInfo, Source, TierHealth};
 
 use crate::app::AppState;
 use crate::device::{self, Picture};
@@ -44,6 +44,7 @@ pub(crate) async fn show(State(state): State<AppState>, view: View) -> Result<Ma
         }
         (transfer::start())
         (history(&ended, view.now))
+        @if let Some(health) = state.manager.health() { (known_by(session.provenance(), &health, view.now)) }
     };
     Ok(page("Your devices", "/devices", &view, &content))
 }
@@ -117,6 +118,38 @@ fn icon(picture: Picture) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// Who knew the session this time, and in what state the others are that might have.
+fn known_by(provenance: Provenance, health: &Health, now: Timestamp) -> Markup {
+    let age = now.since(provenance.verified_at).as_secs();
+    html! {
+        section.card.known aria-labelledby="known" {
+            h2 #known { "How this page knew you" }
+            p.muted {
+                @match provenance.source {
+                    Source::Store => { "The store itself was asked." }
+                    Source::Memory => { "This program remembered you, from " (age) " s ago." }
+                    _ => { "The shared cache remembered you, from " (age) " s ago." }
+                }
+            }
+            dl.facts {
+                div { dt { "In this program’s memory" } dd { (health.copies) " sessions" } }
+                @for tier in &health.tiers { div { dt { "Cache " (tier.name) } dd { (condition(tier)) } } }
+                @if let Some(healthy) = health.bus_healthy {
+                    div { dt { "News of other programs" } dd { @if healthy { "arrive" } @else { "do not arrive" } } }
+                }
+            }
+        }
+    }
+}
+
+fn condition(tier: &TierHealth) -> String {
+    match (tier.healthy, tier.outbox) {
+        (true, _) => "works".to_owned(),
+        (false, 0) => "away; everything goes on without it".to_owned(),
+        (false, waiting) => format!("away; {waiting} changes wait for it"),
     }
 }
 

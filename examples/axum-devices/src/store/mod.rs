@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 pub(crate) use failure::Failure;
+use session_manager::Tiers;
 use session_manager::core::SessionStore;
 use session_redis::KeyPrefix;
 use session_sqlx::{Step, TableName};
@@ -36,6 +37,9 @@ pub(crate) struct Choice {
     /// In MongoDB: the collection of the sessions; it and its indexes are made if they are not there
     #[arg(long, env = "SESSION_COLLECTION", default_value = "sessions", value_name = "NAME")]
     collection: String,
+    /// A Redis in front of the store, and between processes: who comes back is known from memory, then from there, then from the store
+    #[arg(long, env = "CACHE_URL", hide_env_values = true, value_name = "URL")]
+    cache: Option<String>,
     /// In Redis: what the keys of the sessions begin with
     #[arg(long, env = "SESSION_PREFIX", default_value_t, value_name = "NAME")]
     prefix: KeyPrefix,
@@ -85,6 +89,14 @@ pub(crate) async fn open(choice: &Choice) -> Result<Opened, Failure> {
     }
 }
 
+/// Connects to the cache, if one was chosen.
+pub(crate) async fn tiers(choice: &Choice) -> Result<Option<Tiers>, Failure> {
+    match &choice.cache {
+        Some(url) => redis::tiers(url, &choice.prefix).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 #[cfg(test)]
 mod testing {
     //! What the tests of every store need.
@@ -98,6 +110,7 @@ mod testing {
             store: Some(url.to_owned()),
             table: TableName::default(),
             collection: "sessions".to_owned(),
+            cache: None,
             prefix: KeyPrefix::default(),
         }
     }

@@ -2,9 +2,10 @@
 
 use std::error::Error as StdError;
 
-use session_manager::core::ErrorKind;
+use session_manager::Tiers;
+use session_manager::core::{Error, ErrorKind};
 use session_redis::redis::{self, IntoConnectionInfo, RedisError};
-use session_redis::{KeyPrefix, RedisStore};
+use session_redis::{Connection, KeyPrefix, RedisBus, RedisCache, RedisStore};
 
 use super::failure::CREDENTIALS;
 use super::{Failure, Opened};
@@ -16,6 +17,22 @@ const ONE_SERVER: &str = "The shop knows one server, Redis 6.2 or later: name su
 
 /// Nothing has to be made beforehand.
 pub(super) async fn open(url: &str, prefix: &KeyPrefix) -> Result<Opened, Failure> {
+    let (connection, place) = connect(url).await?;
+    match RedisStore::builder(connection).prefix(prefix.clone()).build() {
+        Ok(store) => Ok(Opened::at(format!("{place}, keys {prefix}:*"), store)),
+        Err(error) => Err(failure(place, &error)),
+    }
+}
+
+/// This process's memory, then a cache that it shares with others, and a bus by which they hear of each other.
+pub(super) async fn tiers(url: &str, prefix: &KeyPrefix) -> Result<Tiers, Failure> {
+    let (connection, _) = connect(url).await?;
+    let cache = RedisCache::new(connection.clone()).with_prefix(prefix.clone());
+    let bus = RedisBus::new(connection).with_prefix(prefix.clone());
+    Ok(Tiers::memory().with_cache(cache).with_bus(bus))
+}
+
+async fn connect(url: &str) -> Result<(Connection, String), Failure> {
     let address = url.into_connection_info().map_err(|error| match url.split_once(':') {
         Some(("rediss" | "valkeys", _)) => Failure::RedisTls,
         _ => Failure::Url { cause: error.to_string(), like: URL },
@@ -25,17 +42,19 @@ pub(super) async fn open(url: &str, prefix: &KeyPrefix) -> Result<Opened, Failur
         place = format!("{place}, database {}", address.redis_settings().db());
     }
     let checked = async {
-        let connection = session_redis::Connection::open(address)?;
+        let connection = Connection::open(address)?;
         connection.check().await?;
-        RedisStore::builder(connection).prefix(prefix.clone()).build()
+        Ok(connection)
     };
     match checked.await {
-        Ok(store) => Ok(Opened::at(format!("{place}, keys {prefix}:*"), store)),
-        Err(error) => {
-            let otherwise = if error.kind() == ErrorKind::Unsupported { ONE_SERVER } else { SERVER };
-            Err(Failure::database(place, &error, otherwise))
-        }
+        Ok(connection) => Ok((connection, place)),
+        Err(error) => Err(failure(place, &error)),
     }
+}
+
+fn failure(place: String, error: &Error) -> Failure {
+    let otherwise = if error.kind() == ErrorKind::Unsupported { ONE_SERVER } else { SERVER };
+    Failure::database(place, error, otherwise)
 }
 
 pub(super) fn is_drivers(error: &(dyn StdError + 'static)) -> bool {

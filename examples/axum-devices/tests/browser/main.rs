@@ -55,7 +55,7 @@ async fn phone(manager: &SessionManager) {
 #[tokio::test]
 async fn browser_signs_in_and_signs_the_other_device_out() {
     let Some(mut browser) = browser().await else { return };
-    let manager = manager(MemoryStore::default(), Lifetimes::default()).unwrap();
+    let manager = manager(MemoryStore::default(), Lifetimes::default(), None).unwrap();
     let shop = Shop::open(manager.clone()).await;
     phone(&manager).await;
 
@@ -119,7 +119,7 @@ async fn browser_signs_in_and_signs_the_other_device_out() {
 async fn browser_is_warned_before_the_session_expires() {
     let Some(mut browser) = browser().await else { return };
     let lifetimes = Lifetimes::new(Duration::from_secs(8), Duration::from_secs(3_600));
-    let shop = Shop::open(manager(MemoryStore::default(), lifetimes).unwrap()).await;
+    let shop = Shop::open(manager(MemoryStore::default(), lifetimes, None).unwrap()).await;
     sign_in(&mut browser, &shop, "ann", "monstera").await;
     browser.open(&format!("{}/devices", shop.url)).await;
     assert_eq!(browser.eval("document.querySelector('#expiry').checkVisibility()").await, false);
@@ -188,7 +188,7 @@ async fn browser_confirms_the_password() {
 async fn browser_shows_a_code_and_another_one_types_it() {
     let Some(mut desk) = browser().await else { return };
     let Some(mut phone) = browser().await else { return };
-    let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default()).unwrap()).await;
+    let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default(), None).unwrap()).await;
     sign_in(&mut desk, &shop, "ann", "monstera").await;
     desk.follow(".product:nth-child(1) button").await;
     desk.follow("nav a[href='/devices']").await;
@@ -223,7 +223,7 @@ async fn browser_shows_a_code_and_another_one_types_it() {
 #[tokio::test]
 async fn browser_says_when_a_code_is_too_old() {
     let Some(mut browser) = browser().await else { return };
-    let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default()).unwrap()).await;
+    let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default(), None).unwrap()).await;
     sign_in(&mut browser, &shop, "ann", "monstera").await;
     browser.open(&format!("{}/devices", shop.url)).await;
     browser.follow(".move button").await;

@@ -31,7 +31,7 @@ pub(crate) struct Program {
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_axum-devices"));
     command.args(["--port", "0"]).kill_on_drop(true);
-    for name in NAMES.into_iter().chain(["STORE_URL", "DATABASE_URL", "RUST_LOG"]) {
+    for name in NAMES.into_iter().chain(["CACHE_URL", "STORE_URL", "DATABASE_URL", "RUST_LOG"]) {
         command.env_remove(name);
     }
     command
@@ -47,6 +47,13 @@ impl Program {
     pub(crate) async fn on(store: impl AsRef<OsStr>, name: &str) -> Self {
         let mut command = command();
         command.env("STORE_URL", store).envs(NAMES.map(|variable| (variable, name)));
+        Self::start(command).await
+    }
+
+    /// On a store with a Redis in front.
+    pub(crate) async fn behind(cache: &str, store: &str) -> Self {
+        let mut command = command();
+        command.env("STORE_URL", store).env("CACHE_URL", cache);
         Self::start(command).await
     }
 

@@ -1,0 +1,73 @@
+//! Two programs on one store, with a Redis in front and between them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+#[path = "support/program.rs"]
+mod program;
+#[path = "support/visitor.rs"]
+mod visitor;
+
+use std::time::{Duration, Instant};
+
+use program::Program;
+use session_servers::{Kind, Options, Server};
+use tokio::task::block_in_place;
+use visitor::{FIREFOX, PHONE, Visitor};
+
+/// How long anything may take that should happen soon.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Opens a page until it shows a text.
+async fn until_shown(visitor: &Visitor, path: &str, text: &str) {
+    let began = Instant::now();
+    loop {
+        let page = visitor.get(path).await;
+        if page.html.contains(text) {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "`{text}` is never shown: {}", page.html);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_signed_out_at_one_program_is_out_at_the_other_with_redis_and_without() {
+    let started = block_in_place(|| Server::for_test(Kind::Redis, &Options::default()));
+    let Some(mut redis) = started.unwrap() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("shop.db").display());
+    let (here, there) =
+        (Program::behind(&redis.url(), &store).await, Program::behind(&redis.url(), &store).await);
+    let laptop = Visitor::new(&here, FIREFOX);
+    let (mut phone, mut tablet) = (Visitor::new(&here, PHONE), Visitor::new(&here, "Tablet"));
+    for visitor in [&laptop, &phone, &tablet] {
+        visitor.sign_in("ann", "monstera").await;
+    }
+    for visitor in [&mut phone, &mut tablet] {
+        visitor.go_to(&there);
+        until_shown(visitor, "/devices", "This program remembered you").await;
+    }
+    until_shown(&laptop, "/devices", "News of other programs</dt><dd>arrive").await;
+
+    let phones = laptop.get("/devices").await.device_id("Safari on iPhone").to_owned();
+    laptop.post(&format!("/devices/{phones}/sign-out"), &[]).await;
+    until_shown(&phone, "/devices", "Sign in to see this page.").await;
+
+    block_in_place(|| redis.kill().unwrap());
+    // It is given up after five calls that failed, and whoever is known from memory makes none.
+    for _ in 0..5 {
+        Visitor::new(&here, PHONE).sign_in("bob", "calathea").await;
+    }
+    until_shown(&laptop, "/devices", "away").await;
+    let tablets = laptop.get("/devices").await.device_id("Tablet").to_owned();
+    laptop.post(&format!("/devices/{tablets}/sign-out"), &[]).await;
+    // At most as long as a copy counts, because nobody tells the other program.
+    until_shown(&tablet, "/devices", "Sign in to see this page.").await;
+
+    block_in_place(|| redis.start_again().unwrap());
+    until_shown(&laptop, "/devices", "works").await;
+}
