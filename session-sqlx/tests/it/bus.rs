@@ -196,8 +196,6 @@ async fn a_publication_that_was_given_up_is_a_resync_elsewhere() {
     held.ask("BEGIN; SELECT seq FROM {t}_head FOR UPDATE").await;
     let _ = timeout(Duration::from_millis(100), a.publish(&[change(1)])).await.unwrap_err();
     held.ask("ROLLBACK").await;
-    let heard = until_resync(&mut at_b, PostgresBus::BEAT * 4).now_or_never();
-    assert!(heard.is_none());
     a.publish(&[change(2)]).await.unwrap();
     // The server may have gone on with the first one, and then nothing is missing.
     let mut events = vec![next(&mut at_b).await];
