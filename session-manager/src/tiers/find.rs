@@ -161,7 +161,7 @@ impl TieredStore {
         let by_wall = max_stale.saturating_sub(asked.wall.since(verified_at));
         let from_future = verified_at.since(asked.wall) > session_memory::MAX_SKEW;
         let left = by_wall.min(remaining);
-        (!left.is_zero() && remaining <= max_stale && !from_future).then(|| asked.mono + left)
+        (!left.is_zero() && remaining <= max_stale && !from_future).then(|| asked.mono.saturating_add(left))
     }
 
     /// A copy that is too old, for when the store of record cannot be asked.

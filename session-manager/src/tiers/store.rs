@@ -195,7 +195,7 @@ impl TieredStore {
     }
 
     fn stale_at(&self, began: Moment) -> Duration {
-        began.mono + self.tiers.max_stale
+        began.mono.saturating_add(self.tiers.max_stale)
     }
 
     /// Takes note of what was read, and returns what a shared cache may keep of it.

@@ -239,7 +239,7 @@ impl L1 {
         let stripe = self.fences.of(ticket.id).lock();
         if stripe.is_current(ticket) {
             self.forget_copy(ticket.id);
-            self.unknown.insert(ticket.id, now.mono + self.settings.unknown_for);
+            self.unknown.insert(ticket.id, now.mono.saturating_add(self.settings.unknown_for));
         }
     }
 
@@ -380,7 +380,7 @@ impl L1 {
         stale_at: Duration,
         now: Moment,
     ) -> Arc<SessionRecord> {
-        let (stale_at, taken_until) = (tick(stale_at), tick(now.mono + self.settings.max_age));
+        let (stale_at, taken_until) = (tick(stale_at), tick(now.mono.saturating_add(self.settings.max_age)));
         let record = Arc::clone(record);
         let mut held = Held { record, verified_at, stale_at, counts_until: taken_until, epoch: ticket.epoch };
         if let Some(known) = self.held(ticket.id) {

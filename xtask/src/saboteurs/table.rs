@@ -290,7 +290,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
     Saboteur {
         name: "tiers: a copy of a copy is fresh again",
         file: "session-manager/src/tiers/find.rs",
-        find: ".then(|| asked.mono + left)",
+        find: ".then(|| asked.mono.saturating_add(left))",
         replace: ".then(|| asked.mono + max_stale)",
         package: "session-manager",
         test: "seeds::every_guarantee_holds_in_every_even_run",
