@@ -85,6 +85,42 @@ impl Health {
     }
 }
 
+/// Who serves, and since when: since the tier itself is healthy, and every one before it is not.
+pub(super) fn serving(tiers: &[TierHealth], started: Timestamp) -> (Source, Timestamp) {
+    let mut since = started;
+    for tier in tiers {
+        since = since.max(tier.since);
+        if tier.healthy {
+            return (Source::Shared(tier.name), since);
+        }
+    }
+    (Source::Store, since)
+}
+
 pub(super) fn is_healthy(health: BusHealth) -> bool {
     matches!(health, BusHealth::Healthy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tier(name: &'static str, healthy: bool, since: i64) -> TierHealth {
+        TierHealth { name, healthy, since: Timestamp::from_millis(since), outbox: 0 }
+    }
+
+    #[test]
+    fn the_first_healthy_tier_serves_since_those_before_it_failed_and_it_works_itself() {
+        let (redis, postgres) = (Source::Shared("redis"), Source::Shared("postgres"));
+        for (tiers, expected) in [
+            (vec![], (Source::Store, 1)),
+            (vec![tier("redis", true, 2), tier("postgres", false, 9)], (redis, 2)),
+            (vec![tier("redis", false, 5), tier("postgres", true, 2)], (postgres, 5)),
+            (vec![tier("redis", false, 5), tier("postgres", true, 7)], (postgres, 7)),
+            (vec![tier("redis", false, 8), tier("postgres", false, 7)], (Source::Store, 8)),
+        ] {
+            let since = Timestamp::from_millis(expected.1);
+            assert_eq!(serving(&tiers, Timestamp::from_millis(1)), (expected.0, since), "{tiers:?}");
+        }
+    }
 }

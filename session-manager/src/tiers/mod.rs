@@ -23,7 +23,7 @@
 //! | `shared.rs` | one shared cache: its time limit, its health, what it missed (`breaker.rs`, `outbox.rs`) |
 //! | `flights.rs` | one reader for all who ask for the same session |
 //! | `listen.rs` | what other nodes say |
-//! | `serving.rs` | which tier serves, and since when |
+//! | `serving.rs` | the line of the log when another tier serves |
 //! | `health.rs`, `metrics.rs` | what operators see |
 
 mod breaker;

@@ -3,28 +3,22 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use session_core::{Clock, Timestamp};
 
 use super::health::Source;
 use super::shared::SharedTier;
 
-/// Which tier serves, as was last said.
+/// The tiers in their order, and which of them the log named last.
+#[derive(Default)]
 pub(super) struct Serving {
     shared: Mutex<Vec<Arc<SharedTier>>>,
-    now: Mutex<(Source, Timestamp)>,
-    clock: Arc<dyn Clock>,
+    named: Mutex<Option<Source>>,
 }
 
 impl Serving {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
-        let now = Mutex::new((Source::Store, clock.now()));
-        Arc::new(Self { shared: Mutex::default(), now, clock })
-    }
-
     pub(super) fn begin(&self, shared: Vec<Arc<SharedTier>>) {
         *self.shared.lock() = shared;
         let source = self.first();
-        self.now.lock().0 = source;
+        *self.named.lock() = Some(source);
         tracing::info!(serving = ?source, "session caches");
     }
 
@@ -36,17 +30,12 @@ impl Serving {
 
     /// Says it once when another tier serves.
     pub(super) fn look(&self) {
+        let mut named = self.named.lock();
         let source = self.first();
-        let mut now = self.now.lock();
-        if now.0 != source {
-            tracing::warn!(serving = ?source, before = ?now.0, "session caches changed");
-            *now = (source, self.clock.now());
+        let before = named.replace(source);
+        if let Some(before) = before.filter(|before| *before != source) {
+            tracing::warn!(serving = ?source, before = ?before, "session caches changed");
         }
-    }
-
-    /// Returns who serves, and since when.
-    pub(super) fn now(&self) -> (Source, Timestamp) {
-        *self.now.lock()
     }
 
     /// Lets go of the tiers: they hold who watches them.

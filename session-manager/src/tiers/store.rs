@@ -13,7 +13,7 @@ use session_memory::{Authority, L1, L1Settings, Moment, Ticket};
 use tokio::runtime::Handle;
 
 use super::flights::Flights;
-use super::health::{Health, is_healthy};
+use super::health::{Health, is_healthy, serving};
 use super::listen::Listener;
 use super::metrics::Metrics;
 use super::serving::Serving;
@@ -51,6 +51,7 @@ pub struct TieredStore {
     flights: Flights,
     metrics: Arc<Metrics>,
     serving: Arc<Serving>,
+    started: Timestamp,
     workers: Workers,
 }
 
@@ -74,7 +75,7 @@ impl TieredStore {
             unknown_for: UNKNOWN_FOR,
         }));
         let workers = Workers::default();
-        let serving = Serving::new(Arc::clone(&clock));
+        let serving = Arc::new(Serving::default());
         let settings = TierSettings {
             timeout: tiers.cache_timeout,
             max_stale: tiers.max_stale,
@@ -104,7 +105,8 @@ impl TieredStore {
             runtime,
             metrics: Arc::clone(&metrics),
         });
-        Ok(Self { store, clock, l1, tiers, spread, flights: Flights::default(), metrics, serving, workers })
+        let (flights, started) = (Flights::default(), clock.now());
+        Ok(Self { store, clock, l1, tiers, spread, flights, metrics, serving, started, workers })
     }
 
     pub(super) fn l1(&self) -> &L1 {
@@ -147,14 +149,15 @@ impl TieredStore {
     /// Returns the state of all tiers.
     #[must_use]
     pub fn health(&self) -> Health {
-        let (serving, since) = self.serving.now();
+        let tiers: Vec<_> = self.shared().iter().map(|tier| tier.health()).collect();
+        let (serving, since) = serving(&tiers, self.started);
         let usage = self.l1.usage();
         Health {
             serving,
             since,
             copies: usage.sessions,
             copies_bytes: usage.bytes,
-            tiers: self.shared().iter().map(|tier| tier.health()).collect(),
+            tiers,
             bus_healthy: self.tiers.bus.as_ref().map(|bus| is_healthy(bus.health())),
         }
     }
