@@ -39,7 +39,8 @@ fn three_processes_keep_every_promise_whatever_fails() {
     let limits = Limits {
         max_stale: node::MAX_STALE,
         l1_max_age: node::L1_MAX_AGE,
-        longest: node::DEADLINE + Duration::from_secs(2),
+        // On a busy machine whoever waits is woken late. What hangs, hangs for ever.
+        longest: node::DEADLINE + Duration::from_secs(8),
     };
     let report = check(&history, &windows, &limits);
     println!("{report}");

@@ -124,7 +124,7 @@ pub(crate) async fn play(stage: &mut Stage, nodes: &mut Nodes) {
 
     stage.begin("PostgreSQL hangs", Fault::Store);
     block_in_place(|| stage.postgres.pause().unwrap());
-    seconds(3).await;
+    seconds(6).await;
     block_in_place(|| stage.postgres.resume().unwrap());
     stage.end("PostgreSQL goes on");
     seconds(4).await;

@@ -21,7 +21,7 @@ use crate::storage;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a cache is waited for, where it is not the test's point: on a busy machine one that works must not look as if it failed.
-const ROOMY: Duration = Duration::from_secs(2);
+pub(crate) const ROOMY: Duration = Duration::from_secs(5);
 
 /// A store of record that everybody shares, and a Redis that a test has for itself.
 pub(crate) struct Lab {
@@ -51,7 +51,7 @@ impl Lab {
     /// A cache in PostgreSQL that is empty.
     pub(crate) async fn postgres_cache(&self) -> Arc<PostgresCache> {
         let pool = storage::postgres(&storage::server_url("postgres").unwrap(), 1).await;
-        let cache = PostgresCache::new(pool).with_table(storage::fresh_table());
+        let cache = PostgresCache::new(pool).with_table(storage::fresh_table()).with_timeout(ROOMY);
         cache.migrate().await.unwrap();
         Arc::new(cache)
     }
@@ -113,14 +113,14 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Without the sweep worker, so that only the test itself asks the store.
+    /// Without the sweep worker, so that only the test itself asks the store, and with a store that may be slow.
     pub(crate) fn on(
         store: impl SessionStore,
         configure: impl FnOnce(SessionManagerBuilder) -> SessionManagerBuilder,
     ) -> Self {
         let store = FaultyStore::new(store);
         let faults = store.faults();
-        let builder = SessionManager::builder(store).with_sweep_interval(None);
+        let builder = SessionManager::builder(store).with_sweep_interval(None).with_store_deadline(PATIENCE);
         Self { manager: configure(builder).build().unwrap(), faults }
     }
 

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use session_core::{EndReason, InvalidationBus, ManualClock};
 use session_manager::{Source, Tiers};
 
-use crate::lab::{Lab, Node, ended, holds_tombstone, until};
+use crate::lab::{Lab, Node, ROOMY, ended, holds_tombstone, until};
 use crate::storage;
 
 /// Far longer than the test, so that only a message can make a copy worthless.
 const LONG: Duration = Duration::from_secs(60);
 
 fn tiers(lab: &Lab, bus: impl InvalidationBus) -> Tiers {
-    Tiers::memory().with_cache(lab.cache()).with_bus(bus).with_max_stale(LONG).with_l1_max_age(LONG)
+    let tiers = Tiers::memory().with_cache(lab.cache()).with_bus(bus).with_cache_timeout(ROOMY);
+    tiers.with_max_stale(LONG).with_l1_max_age(LONG)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,7 +19,7 @@ async fn a_redis_that_died_signs_nobody_out_and_hears_of_ends_before_it_is_read_
     let node = lab.node(Tiers::none().with_cache(lab.cache()));
     let (_, token) = node.sign_in("ann").await;
     let (gone, gone_token) = node.sign_in("bob").await;
-    assert_eq!(node.source(&token).await, REDIS);
+    until("it has a copy", async || node.source(&token).await == REDIS).await;
 
     lab.kill_redis();
     until("it is not asked any more", async || {
@@ -51,16 +51,19 @@ async fn a_redis_that_hangs_holds_up_no_validation() {
     until("it has a copy", async || node.source(&token).await == REDIS).await;
 
     lab.pause_redis();
-    let (mut longest, mut asked) = (Duration::ZERO, 0);
+    let (mut longest, mut slow, mut asked) = (Duration::ZERO, 0, 0);
     for _ in 0..200 {
         asked += u32::from(node.tier("redis").healthy);
         let began = Instant::now();
         assert_eq!(node.source(&token).await, Source::Store);
-        longest = longest.max(began.elapsed());
+        let took = began.elapsed();
+        longest = longest.max(took);
+        slow += u32::from(took >= HELD_UP);
     }
     println!("{asked} of 200 validations asked a Redis that hangs; the longest took {longest:?}");
     assert!(asked < 20, "{asked} of 200 waited for it");
-    assert!(longest < HELD_UP, "{longest:?}");
+    // Five failures take it out of service: if its own answers were waited for, these would be the slow ones.
+    assert!(slow < 5, "{slow} validations were held up, one for {longest:?}");
     lab.resume_redis();
     until("it is asked again", async || node.source(&token).await == REDIS).await;
 }
@@ -90,10 +93,10 @@ async fn a_redis_that_forgets_everything_signs_nobody_out_and_nobody_in() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_missed_too_much_is_not_read_until_nobody_believes_it() {
-    const MAX_STALE: Duration = Duration::from_secs(2);
+    const MAX_STALE: Duration = Duration::from_secs(6);
     let Some(mut lab) = Lab::open().await else { return };
     let tiers = Tiers::none().with_cache(lab.cache()).with_max_stale(MAX_STALE).with_l1_max_age(MAX_STALE);
-    let node = lab.hasty_node(tiers.with_outbox_capacity(2).with_cache_timeout(MAX_STALE / 4));
+    let node = lab.hasty_node(tiers.with_outbox_capacity(2).with_cache_timeout(MAX_STALE / 12));
     let (_, live) = node.sign_in("ann").await;
     let mut gone = Vec::new();
     for _ in 0..4 {
@@ -133,7 +136,7 @@ async fn the_next_cache_takes_over_from_redis_and_gives_back() {
     let node = lab.node(Tiers::none().with_cache(lab.cache()).with_cache(std::sync::Arc::clone(&second)));
     let (_, token) = node.sign_in("ann").await;
     let (gone, gone_token) = node.sign_in("bob").await;
-    assert_eq!(node.source(&token).await, REDIS);
+    until("it has a copy", async || node.source(&token).await == REDIS).await;
 
     lab.kill_redis();
     let over = until("the next one serves", async || node.source(&token).await == POSTGRES).await;

@@ -1,5 +1,6 @@
 //! Where tests keep sessions: tables, files and prefixes that nobody else uses.
 
+use std::time::Duration;
 use std::{env, thread};
 
 use session_core::{DeviceId, SystemRandom};
@@ -62,5 +63,6 @@ pub(crate) async fn migrated<D: Dialect>(pool: Pool<D>, table: &TableName) -> Sq
 }
 
 pub(crate) fn redis(url: &str) -> Connection {
-    Connection::open(url).unwrap()
+    // The tier's own time limit is what counts.
+    Connection::open(url).unwrap().with_timeout(Duration::from_secs(10))
 }

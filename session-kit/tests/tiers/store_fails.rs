@@ -13,7 +13,7 @@ use crate::lab::{Node, assert_unavailable, ended, own_server, until};
 use crate::storage;
 
 /// The store is not waited for any longer. A busy machine must not look like an outage.
-const DEADLINE: Duration = Duration::from_secs(1);
+const DEADLINE: Duration = Duration::from_secs(4);
 
 struct Lab {
     server: Server,
@@ -159,7 +159,7 @@ async fn an_outage_is_never_taken_for_an_unknown_session() {
     let (_, token) = node.sign_in("ann").await;
     let stranger = lab.node(Tiers::memory()).await;
     block_in_place(|| lab.server.kill().unwrap());
-    for _ in 0..10 {
+    for _ in 0..3 {
         assert_unavailable(stranger.validate(&token).await);
     }
     assert!(node.manager.stats().await.unwrap_err().is_transient());

@@ -148,12 +148,23 @@ impl<'a> Session<'a> {
             match event.op {
                 Op::Authoritative | Op::Save => complain("revocation-wins", event),
                 Op::Validate if late > limits.max_stale => complain("bounded-lag: max_stale", event),
-                Op::Validate if is_only_deaf(event, end, windows) && late > limits.l1_max_age => {
+                Op::Validate
+                    if is_only_deaf(event, end, windows)
+                        && late > limits.l1_max_age + self.taken_late(event, end) =>
+                {
                     complain("bounded-lag: l1_max_age", event);
                 }
                 _ => {}
             }
         }
+    }
+
+    /// How long after the end the node may have taken a copy of what it had asked for before. A copy counts from when it was taken, by a
+    /// clock that is up to 10 ms old.
+    fn taken_late(&self, event: &Event, end: &Event) -> Duration {
+        let asked_before = |other: &&&Event| other.life == event.life && other.began <= end.ended;
+        let answered = self.events.iter().filter(asked_before).map(|other| other.ended).max();
+        nanos(answered.unwrap_or_default().saturating_sub(end.ended)) + Duration::from_millis(10)
     }
 }
 

@@ -78,6 +78,17 @@ fn without_the_bus_alone_there_is_less_time() {
 }
 
 #[test]
+fn who_was_answered_late_has_as_much_more_time() {
+    let slow = Event { ended: 1_501 * MS, ..event(1, Op::Validate, 990, Outcome::Yes) };
+    let with_slow = |at| with([slow.clone(), event(1, Op::Validate, at, Outcome::Yes)]);
+    let windows = [window(Fault::Bus { node: 1 })];
+    assert_fine(&with_slow(2_511), &windows);
+    assert_finds(&with_slow(2_512), &windows, "bounded-lag: l1_max_age");
+    let elsewhere = Event { node: 2, life: 2, ..slow };
+    assert_finds(&with([elsewhere, event(1, Op::Validate, 2_512, Outcome::Yes)]), &windows, "bounded-lag");
+}
+
+#[test]
 fn a_store_that_forgets_an_end_is_found() {
     for op in [Op::Authoritative, Op::Save] {
         assert_finds(&with([event(1, op, 1_002, Outcome::Yes)]), &[], "revocation-wins");
