@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum_devices::{CONFIRM_AFTER, DEMO_USERS, Lifetimes, app, manager};
 use clap::Parser;
-use stop::say;
+use stop::{Stop, say};
 use store::Opened;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -100,9 +100,10 @@ async fn run(options: &Options) -> Result<(), Failure> {
     let tiers = store::tiers(&options.store).await?;
     let manager = manager(store, Lifetimes::new(options.idle, options.lifetime), tiers)?;
     let address = listener.local_addr().unwrap_or(address);
+    let stop = Stop::listen().map_err(Failure::Serve)?;
     say(&Welcome { address, place }.to_string());
     let app = app(manager.clone(), options.confirm_after.unwrap_or(CONFIRM_AFTER));
-    let served = stop::serve_until_asked(listener, app).await;
+    let served = stop::serve_until_asked(listener, app, stop).await;
     // Writes what the store does not know yet: that sessions were used.
     manager.shutdown().await;
     served.map_err(Failure::Serve)

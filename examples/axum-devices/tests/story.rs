@@ -197,12 +197,14 @@ async fn a_stopped_store_is_a_friendly_503_and_signs_nobody_out() {
 async fn two_windows_that_change_the_same_thing_are_told() {
     let store = FaultyStore::new(MemoryStore::default());
     let faults = store.faults();
-    let shop = Shop::open(SessionManager::builder(store).with_sweep_interval(None).build().unwrap()).await;
+    let deadline = Duration::from_secs(20);
+    let builder = SessionManager::builder(store).with_sweep_interval(None).with_store_deadline(deadline);
+    let shop = Shop::open(builder.build().unwrap()).await;
     let visitor = Visitor::new(&shop, FIREFOX);
     visitor.add("fern").await;
     // The first window is slow to write, the second comes between.
     faults.reset_calls();
-    faults.arm(Fault::delay(Duration::from_secs(1)).on("update").at_call(1));
+    faults.arm(Fault::delay(Duration::from_secs(3)).on("update").at_call(1));
     let second = async {
         while faults.calls("update") == 0 {
             tokio::task::yield_now().await;

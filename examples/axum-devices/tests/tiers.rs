@@ -11,27 +11,14 @@ mod program;
 #[path = "support/visitor.rs"]
 mod visitor;
 
-use std::time::{Duration, Instant};
-
 use program::Program;
 use session_servers::{Kind, Options, Server};
 use tokio::task::block_in_place;
 use visitor::{FIREFOX, PHONE, Visitor};
 
-/// How long anything may take that should happen soon.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// Opens a page until it shows a text.
 async fn until_shown(visitor: &Visitor, path: &str, text: &str) {
-    let began = Instant::now();
-    loop {
-        let page = visitor.get(path).await;
-        if page.html.contains(text) {
-            return;
-        }
-        assert!(began.elapsed() < PATIENCE, "`{text}` is never shown: {}", page.html);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    visitor.get_until(path, |page| page.html.contains(text)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

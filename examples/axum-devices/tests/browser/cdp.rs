@@ -28,7 +28,7 @@ const FLAGS: [&str; 9] = [
 ];
 
 /// The longest that anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Finds an installed Chromium.
 pub(crate) fn installed() -> Option<PathBuf> {
@@ -74,8 +74,9 @@ impl Browser {
 
     /// Ends the browser, all of its processes, so that nobody writes into the profile while it is deleted.
     pub(crate) async fn close(mut self) {
-        self.page.clear();
-        self.call("Browser.close", json!({})).await;
+        // It may be gone before it has answered.
+        let close = json!({"id": self.last_id + 1, "method": "Browser.close"});
+        self.socket.send(Message::text(close.to_string())).await.unwrap();
         tokio::time::timeout(PATIENCE, self.process.wait()).await.unwrap().unwrap();
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum_devices::{CONFIRM_AFTER, Lifetimes, app, manager};
 use cdp::Browser;
-use session_manager::core::{ClientInfo, ManualClock};
+use session_manager::core::{ClientInfo, ExpiryPolicy, Lifetime, ManualClock};
 use session_manager::{NewSession, SessionManager};
 use session_memory::MemoryStore;
 use support::Shop;
@@ -115,15 +115,30 @@ async fn browser_signs_in_and_signs_the_other_device_out() {
     browser.close().await;
 }
 
+/// Lets time pass, for the shop and for the page, which believes its own clock.
+async fn pass(browser: &mut Browser, clock: &ManualClock, time: Duration) {
+    clock.advance(time);
+    let later = format!("now() + {}", time.as_millis());
+    browser.eval(&format!("(() => {{ const now = Date.now; Date.now = () => {later}; }})()")).await;
+}
+
 #[tokio::test]
 async fn browser_is_warned_before_the_session_expires() {
     let Some(mut browser) = browser().await else { return };
-    let lifetimes = Lifetimes::new(Duration::from_secs(8), Duration::from_secs(3_600));
-    let shop = Shop::open(manager(MemoryStore::default(), lifetimes, None).unwrap()).await;
+    let clock = Arc::new(ManualClock::default());
+    let minute = Duration::from_secs(60);
+    let lifetime = Lifetime::new(Some(10 * minute), 60 * minute).unwrap();
+    let manager = SessionManager::builder(MemoryStore::default())
+        .with_clock(Arc::clone(&clock))
+        .with_expiry(ExpiryPolicy::default().with_standard(lifetime))
+        .build()
+        .unwrap();
+    let shop = Shop::open(manager).await;
     sign_in(&mut browser, &shop, "ann", "monstera").await;
     browser.open(&format!("{}/devices", shop.url)).await;
     assert_eq!(browser.eval("document.querySelector('#expiry').checkVisibility()").await, false);
 
+    pass(&mut browser, &clock, 5 * minute).await;
     browser.until("document.querySelector('#expiry').checkVisibility()").await;
     let text = browser.text().await;
     assert!(text.contains("Your session is about to expire"), "{text}");
@@ -134,6 +149,7 @@ async fn browser_is_warned_before_the_session_expires() {
     assert_eq!(browser.eval("document.querySelector('#expiry').checkVisibility()").await, false);
     assert!(browser.text().await.contains("Your devices"));
 
+    pass(&mut browser, &clock, 11 * minute).await;
     browser.until("document.body.innerText.includes('Your session has expired')").await;
     browser.follow("#expiry .button").await;
     assert!(browser.text().await.contains("Two people you can be"));
@@ -196,7 +212,7 @@ async fn browser_shows_a_code_and_another_one_types_it() {
     desk.follow(".move button").await;
     let code = desk.eval("document.querySelector('.code').innerText").await.as_str().unwrap().to_owned();
     assert_eq!(code.len(), 14, "{code}");
-    desk.until("document.querySelector('[data-code-clock]').innerText.startsWith('1:5')").await;
+    desk.until("document.querySelector('[data-code-clock]').innerText.startsWith('1:')").await;
     look_around(&mut desk, "code").await;
 
     phone.look(390, false).await;

@@ -1,8 +1,13 @@
 //! A person with a browser, and what they see.
 #![allow(dead_code, reason = "no story needs all of it")]
 
+use std::time::{Duration, Instant};
+
 use reqwest::header::{ACCEPT, HeaderMap, ORIGIN};
 use reqwest::{Client, Response, StatusCode};
+
+/// How long anything may take that should happen soon: a crashed server has to be back, and noticed.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 pub(crate) const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
@@ -37,6 +42,19 @@ impl Visitor {
     pub(crate) async fn get(&self, path: &str) -> Page {
         Page::read(self.client.get(format!("{}{path}", self.shop)).header(ACCEPT, HTML).send().await.unwrap())
             .await
+    }
+
+    /// Opens a page until it is as it should be.
+    pub(crate) async fn get_until(&self, path: &str, is_so: impl Fn(&Page) -> bool) -> Page {
+        let began = Instant::now();
+        loop {
+            let page = self.get(path).await;
+            if is_so(&page) {
+                return page;
+            }
+            assert!(began.elapsed() < PATIENCE, "{path} stays as it is: {} {}", page.status, page.html);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub(crate) async fn post(&self, path: &str, form: &[(&str, &str)]) -> Page {
