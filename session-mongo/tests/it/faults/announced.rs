@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 
 use super::calls::{assert_transient, assert_works, in_time};
 use super::commit::Paths;
-use super::lab::Lab;
-use super::{DEADLINE, RECOVERY, cases};
+use super::lab::{Lab, wait_until};
+use super::{PATIENT, RECOVERY, cases};
 
 cases!(
     what_a_dead_author_announced_is_carried_out_by_the_next_sign_in,
@@ -63,7 +63,7 @@ async fn what_a_dead_author_announced_is_carried_out_by_the_next_sign_in() {
             let next = paths.direct.by(method);
             let [oldest, old, new, last] = given_full(next, &name).await;
             paths.proxy.arm_each(fault, point);
-            let died = in_time(DEADLINE, "create", sign_in(&paths.stores.turns, &new)).await;
+            let died = in_time(PATIENT, "create", sign_in(&paths.stores.turns, &new)).await;
             assert_transient(&name, died);
             assert!(paths.proxy.met() > 0);
             paths.proxy.refuse();
@@ -78,6 +78,8 @@ async fn what_a_dead_author_announced_is_carried_out_by_the_next_sign_in() {
 
             paths.proxy.disarm();
             paths.proxy.pass_new();
+            let is_open = async || paths.stores.store.load(&[old.id]).await.is_ok();
+            wait_until("the way is open", is_open).await;
         }
     }
 }
@@ -89,7 +91,7 @@ async fn an_author_who_died_before_announcing_has_done_nothing() {
         let next = paths.direct.by(method);
         let [oldest, old, new, last] = given_full(next, &name).await;
         paths.proxy.arm_each(Fault::Before, ANNOUNCES);
-        let died = in_time(DEADLINE, "create", sign_in(&paths.stores.turns, &new)).await;
+        let died = in_time(PATIENT, "create", sign_in(&paths.stores.turns, &new)).await;
         assert_transient(&name, died);
         assert!(paths.proxy.met() > 0);
         assert_eq!(live(next, &name).await, [oldest.id, old.id]);
@@ -156,30 +158,33 @@ async fn both_methods_side_by_side_never_exceed_the_limit() {
             }
         })
     };
-    let mut calls = JoinSet::new();
-    for number in 0..USERS * SIGN_INS {
-        let store = nodes[usize::from(number / USERS % 2 == 1)].clone();
-        let session = Arc::new(record_at(&format!("user {}", number % USERS), number));
-        calls.spawn(async move { sign_in(&store, &session).await.map(|evicted| (session.id, evicted)) });
-    }
     let (mut created, mut evicted, mut refused) = (BTreeSet::new(), Vec::new(), 0);
-    for answer in calls.join_all().await {
-        match answer {
-            Ok((id, ended)) => {
-                created.insert(id);
-                evicted.extend(ended);
-            }
-            // Too many came in between.
-            Err(error) => {
-                assert!(error.is_transient(), "{error:?}");
-                refused += 1;
+    // Again if they were hardly looked at.
+    while created.is_empty() || (looks.load(Ordering::SeqCst) <= 20 && !watched.is_finished()) {
+        let mut calls = JoinSet::new();
+        for number in 0..USERS * SIGN_INS {
+            let store = nodes[usize::from(number / USERS % 2 == 1)].clone();
+            let session = Arc::new(record_at(&format!("user {}", number % USERS), number));
+            calls.spawn(async move { sign_in(&store, &session).await.map(|evicted| (session.id, evicted)) });
+        }
+        for answer in calls.join_all().await {
+            match answer {
+                Ok((id, ended)) => {
+                    created.insert(id);
+                    evicted.extend(ended);
+                }
+                // Too many came in between.
+                Err(error) => {
+                    assert!(error.is_transient(), "{error:?}");
+                    refused += 1;
+                }
             }
         }
     }
     is_over.store(true, Ordering::SeqCst);
     watched.await.unwrap();
     println!("{} sign-ins, {refused} refused, {} looks", created.len(), looks.load(Ordering::SeqCst));
-    assert!(refused <= 10 && looks.load(Ordering::SeqCst) > 20, "{refused} refused");
+    assert!(refused <= 10, "{refused} refused");
 
     // Each is live, or was evicted by one sign-in.
     let count = evicted.len();

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use session_conformance::fixtures::{at, full, limit, logged_out, record, record_at, touch, user};
 use session_core::prelude::*;
 use session_mongo::MongoStore;
+use session_servers::Proxy;
 
 use super::lab::{Stores, wait_for};
 use super::{DEADLINE, LATE, RECOVERY};
@@ -89,6 +90,22 @@ pub(super) async fn in_time<T>(
     result.unwrap_or_else(|_| Err(Error::timeout("test", "wait")))
 }
 
+/// Waits for a call for so long after it met what the proxy has armed: not before, however slow its way there is.
+pub(super) async fn after_met<T>(
+    proxy: &Proxy,
+    patience: Duration,
+    call: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let left = async {
+        proxy.until_met().await;
+        tokio::time::sleep(patience).await;
+    };
+    tokio::select! {
+        result = call => result,
+        () = left => Err(Error::timeout("test", "wait")),
+    }
+}
+
 /// Asserts that the failure says "cannot tell now".
 #[track_caller]
 pub(super) fn assert_transient<T>(what: &str, result: Result<T>) -> Error {
@@ -114,9 +131,13 @@ pub(super) fn assert_fails<T>(what: &str, kind: ErrorKind, result: Result<T>) ->
 }
 
 /// Makes every call at once while the server is away, and returns what they say.
-pub(super) async fn all_fail(stores: &Stores, session: &Arc<SessionRecord>) -> Vec<Error> {
+pub(super) async fn all_fail(
+    stores: &Stores,
+    session: &Arc<SessionRecord>,
+    deadline: Duration,
+) -> Vec<Error> {
     let calls = CALLS.map(|name| async move {
-        let result = in_time(DEADLINE, name, call(stores, name, session)).await;
+        let result = in_time(deadline, name, call(stores, name, session)).await;
         assert_transient(name, result)
     });
     join_all(calls).await
@@ -134,25 +155,26 @@ pub(super) async fn create(store: &MongoStore, record: SessionRecord) -> Arc<Ses
 }
 
 /// Makes every call once, on a session of its own.
-async fn try_all(stores: &Stores) -> Result<()> {
+async fn try_all(stores: &Stores, deadline: Duration) -> Result<()> {
     let (store, session) = (&stores.store, Arc::new(record("bob")));
-    in_time(DEADLINE, "create", store.create(Arc::clone(&session), None)).await?;
+    in_time(deadline, "create", store.create(Arc::clone(&session), None)).await?;
     for name in CALLS {
-        in_time(DEADLINE, name, call(stores, name, &session)).await?;
+        in_time(deadline, name, call(stores, name, &session)).await?;
     }
-    let stored = store.load(&[session.id]).await?.pop().ok_or_else(|| Error::not_found("test", "load"))?;
+    let loaded = in_time(deadline, "load", store.load(&[session.id])).await?;
+    let stored = loaded.first().ok_or_else(|| Error::not_found("test", "load"))?;
     assert_eq!(stored.label.as_deref(), Some("changed"));
     Ok(())
 }
 
 /// Asserts that all operations work.
 pub(super) async fn assert_works(stores: &Stores) {
-    try_all(stores).await.unwrap();
+    try_all(stores, RECOVERY).await.unwrap();
 }
 
 /// Asserts that all operations work again within the time that a store has for it, without help.
 pub(super) async fn assert_recovers(stores: &Stores) -> Duration {
-    let is_well = async || match try_all(stores).await {
+    let is_well = async || match try_all(stores, DEADLINE).await {
         Ok(()) => true,
         Err(error) => {
             assert!(error.is_transient(), "{error:?}");

@@ -10,9 +10,9 @@ use session_core::prelude::*;
 use session_mongo::{LimitMethod, MongoStore};
 use session_servers::{Fault, Kind, Options, Proxy};
 
-use super::calls::{assert_fails, assert_transient, assert_works, given, in_time};
-use super::lab::{Lab, Stores, stored};
-use super::{DEADLINE, cases};
+use super::calls::{after_met, assert_fails, assert_transient, assert_works, given, in_time};
+use super::lab::{Lab, Stores, stored, wait_until};
+use super::{DEADLINE, PATIENT, cases};
 
 cases!(
     a_replica_set_answers_again_what_it_did_when_its_answer_was_lost,
@@ -53,7 +53,7 @@ impl Paths {
     /// Makes a call whose answer is lost.
     async fn lose<T>(&self, is_each: bool, bytes: &[u8], call: impl Future<Output = Result<T>>) -> Result<T> {
         self.arm(is_each, bytes);
-        let answer = in_time(DEADLINE, "a call", call).await;
+        let answer = in_time(PATIENT, "a call", call).await;
         self.disarm(bytes);
         answer
     }
@@ -253,7 +253,9 @@ async fn assert_fate(
         async move { store.create(session, Some(&limit)).await }
     };
     paths.arm(is_each, point);
-    let answer = in_time(DEADLINE, name, create(paths.stores.by(method), new)).await;
+    // A transaction that comes to nothing is tried again for as long as somebody waits.
+    let patience = if fate == Fate::Nothing { DEADLINE } else { PATIENT };
+    let answer = after_met(&paths.proxy, patience, create(paths.stores.by(method), new)).await;
     match answer {
         Ok(evicted) if fate == Fate::Answered => {
             assert_eq!(ids(&evicted), [oldest.id], "{name}");
@@ -264,8 +266,8 @@ async fn assert_fate(
     let is_there = matches!(fate, Fate::Answered | Fate::Happened);
     assert_eq!(paths.stored(new.id).await.is_some(), is_there, "{name}");
 
-    // Somebody else of the shard.
-    create(&paths.direct.store, next).await.unwrap();
+    // Somebody else of the shard, once the server has seen which connections are closed.
+    wait_until("the shard is free", async || create(&paths.direct.store, next).await.is_ok()).await;
     assert_eq!(paths.live(name).await, MAX as usize, "{name}");
     let new = paths.stored(new.id).await;
     assert_eq!(new.is_some(), fate != Fate::Nothing, "{name}");

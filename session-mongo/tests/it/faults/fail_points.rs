@@ -10,8 +10,8 @@ use session_core::prelude::*;
 use session_servers::{Kind, Options};
 
 use super::calls::{assert_fails, assert_transient, assert_works, call, given, in_time, sign_in};
-use super::lab::{Lab, Stores, stored};
-use super::{DEADLINE, cases};
+use super::lab::{Lab, Stores, stored, wait_until};
+use super::{DEADLINE, PATIENT, cases};
 
 cases!(
     a_primary_that_steps_down_is_asked_again_and_is_an_outage_if_it_stays_so,
@@ -87,7 +87,7 @@ impl Failing {
     }
 
     async fn try_call(&self, name: &str, session: &Arc<SessionRecord>) -> Result<()> {
-        in_time(DEADLINE, name, call(&self.stores, name, session)).await
+        in_time(PATIENT, name, call(&self.stores, name, session)).await
     }
 
     /// Makes a call whose command fails once, and one whose command fails always.
@@ -180,7 +180,7 @@ async fn a_sign_in_that_too_few_members_confirmed_is_never_a_success() {
                 store.create(Arc::clone(session), Some(&limit)).await.unwrap();
             }
             failing.fail_always(command, unconfirmed(code)).await;
-            let answer = in_time(2 * DEADLINE, &name, store.create(Arc::clone(&three), Some(&limit))).await;
+            let answer = in_time(PATIENT, &name, store.create(Arc::clone(&three), Some(&limit))).await;
             assert_fails(&name, kind, answer);
             failing.heal().await;
             assert!(failing.live(&name).await.len() <= 2);
@@ -218,7 +218,7 @@ async fn a_transaction_that_conflicts_begins_again() {
         let previous = failing.live("ann").await;
         failing.fail(3, command, conflict.clone()).await;
         let create = failing.stores.store.create(Arc::clone(&new), Some(&limit));
-        let evicted = in_time(DEADLINE, command, create).await.unwrap();
+        let evicted = in_time(PATIENT, command, create).await.unwrap();
         assert_eq!(evicted.iter().map(|record| record.id).collect::<Vec<_>>(), previous, "{command}");
         assert_eq!(failing.live("ann").await, [new.id]);
         assert_ne!(new.id, std::mem::replace(&mut before, new.id));
@@ -226,7 +226,8 @@ async fn a_transaction_that_conflicts_begins_again() {
     // Nobody gets through, and nobody is told that there is no place.
     failing.fail_always("insert", conflict).await;
     let create = failing.stores.store.create(Arc::new(record_at("ann", 9)), Some(&limit));
-    assert_transient("create", in_time(3 * DEADLINE, "create", create).await);
+    // Longer than the store itself goes on, so that no attempt is under way when the server is well again.
+    assert_transient("create", in_time(6 * DEADLINE, "create", create).await);
     failing.heal().await;
     assert_eq!(failing.live("ann").await, [before]);
     assert_works(&failing.stores).await;
@@ -248,7 +249,7 @@ async fn a_commit_whose_outcome_is_unknown_happens_once() {
             let new = Arc::new(record_at("ann", 10 * round as u64 + u64::from(times == 2)));
             failing.fail(times, "commitTransaction", what.clone()).await;
             let create = failing.stores.store.create(Arc::clone(&new), Some(&limit));
-            let evicted = in_time(2 * DEADLINE, "create", create).await;
+            let evicted = in_time(PATIENT, "create", create).await;
             let evicted = evicted.unwrap_or_else(|error| panic!("{what} {times}: {error:?}"));
             assert_eq!(evicted.iter().map(|record| record.id).collect::<Vec<_>>(), previous, "{what}");
             previous = failing.live("ann").await;
@@ -260,18 +261,20 @@ async fn a_commit_whose_outcome_is_unknown_happens_once() {
 
 async fn a_command_that_hangs_costs_one_call() {
     let Some(failing) = Failing::start().await else { return };
-    let blocked = doc! { "blockConnection": true, "blockTimeMS": 800 };
+    let blocked = doc! { "blockConnection": true, "blockTimeMS": 20_000 };
     for (name, command, _) in FAILING {
         let session = failing.prepare().await;
         failing.fail(1, command, blocked.clone()).await;
-        let patience = Duration::from_millis(200);
+        let patience = Duration::from_secs(1);
         let dropped = in_time(patience, name, call(&failing.stores, name, &session)).await;
         assert_fails(name, ErrorKind::Timeout, dropped);
+        // The one that hangs still does, and no other will: on a busy machine it may not have been sent yet.
+        failing.heal().await;
         // At once, and not behind the one that hangs.
         let began = Instant::now();
         let session = failing.prepare().await;
         failing.try_call(name, &session).await.unwrap();
-        assert!(began.elapsed() < Duration::from_millis(500), "{name} waited for {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(10), "{name} waited for {:?}", began.elapsed());
     }
     assert_works(&failing.stores).await;
 }
@@ -282,7 +285,7 @@ async fn sign_ins_that_hang_do_not_keep_connections_from_requests() {
     let stores = &failing.stores;
     let session = failing.prepare().await;
     stores.store.limit_method().await.unwrap();
-    failing.fail_always("insert", doc! { "blockConnection": true, "blockTimeMS": 6_000 }).await;
+    failing.fail_always("insert", doc! { "blockConnection": true, "blockTimeMS": 30_000 }).await;
     let names: Vec<_> = (0..12).map(|number| format!("user {number}")).collect();
     for store in [&stores.store, &stores.turns] {
         let calls = names.iter().map(|name| in_time(DEADLINE / 2, name, sign_in(store, name)));
@@ -290,10 +293,11 @@ async fn sign_ins_that_hang_do_not_keep_connections_from_requests() {
             assert_fails("create", ErrorKind::Timeout, answer);
         }
     }
-    let load = in_time(DEADLINE, "load", stores.store.load(std::slice::from_ref(&session.id))).await;
+    let load = in_time(PATIENT, "load", stores.store.load(std::slice::from_ref(&session.id))).await;
     assert_eq!(load.unwrap().len(), 1);
     failing.heal().await;
     for name in &names {
-        in_time(DEADLINE, name, sign_in(&stores.store, name)).await.unwrap();
+        // What those that hang had locked is free before the server would end it.
+        wait_until("it is signed in", async || sign_in(&stores.store, name).await.is_ok()).await;
     }
 }

@@ -10,8 +10,11 @@ use session_servers::{Kind, Options, Proxy, Server};
 
 use super::RECOVERY;
 
-/// Lets the driver notice soon what has failed. What it does then is the same.
-const QUICK: &str = "serverSelectionTimeoutMS=1000&connectTimeoutMS=1000&heartbeatFrequencyMS=500";
+/// How often the driver looks. A server that said that it is no primary is used again after the next look.
+const OFTEN: &str = "heartbeatFrequencyMS=500";
+
+/// Lets the driver give up soon. What it does then is the same.
+const QUICK: &str = "serverSelectionTimeoutMS=1000&connectTimeoutMS=1000";
 
 /// A server with an empty collection.
 pub(super) struct Lab {
@@ -48,7 +51,7 @@ impl Lab {
 
     /// Its URL with which a driver stays with the address that it is given.
     pub(super) fn url(&self) -> String {
-        format!("{}?directConnection=true&{QUICK}", self.server.url())
+        format!("{}?directConnection=true&{OFTEN}", self.server.url())
     }
 
     /// A network in front of the server.
@@ -69,6 +72,17 @@ impl Lab {
     /// Stores that reach the same server through a network.
     pub(super) async fn stores_through(&self, proxy: &Proxy) -> Stores {
         Self::stores_at(&proxy.url(&self.url())).await
+    }
+
+    /// Stores whose driver gives up after a second, so that what never answers is seen to fail. One that is only slow fails too: nothing
+    /// may depend on one call of these.
+    pub(super) async fn quick_stores(&self) -> Stores {
+        Self::stores_at(&format!("{}&{QUICK}", self.url())).await
+    }
+
+    /// The same through a network.
+    pub(super) async fn quick_stores_through(&self, proxy: &Proxy) -> Stores {
+        Self::stores_at(&format!("{}&{QUICK}", proxy.url(&self.url()))).await
     }
 
     /// Stores that reach the same server by another URL.

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use session_core::prelude::*;
 use session_servers::Fault;
 
-use super::calls::{CALLS, all_fail, assert_recovers, assert_transient, assert_works, call, given, in_time};
+use super::calls::{
+    CALLS, after_met, all_fail, assert_recovers, assert_transient, assert_works, call, given, in_time,
+};
 use super::lab::{Lab, stored};
 use super::load::Load;
-use super::{DEADLINE, cases};
+use super::{DEADLINE, PATIENT, cases};
 
 cases!(
     a_network_that_swallows_everything_is_an_outage,
@@ -27,37 +29,38 @@ const SHORT: Duration = Duration::from_millis(200);
 async fn a_network_that_swallows_everything_is_an_outage() {
     let Some(lab) = Lab::start().await else { return };
     let proxy = lab.proxy().await;
-    let stores = lab.stores_through(&proxy).await;
-    assert_works(&stores).await;
-    let session = given(&stores.store, "dora").await;
+    let stores = lab.quick_stores_through(&proxy).await;
+    assert_recovers(&stores).await;
+    let session = given(&lab.stores().await.store, "dora").await;
     proxy.freeze();
     // On the open connections, then on those that are opened meanwhile.
     for _ in 0..2 {
-        all_fail(&stores, &session).await;
+        all_fail(&stores, &session, DEADLINE).await;
     }
     proxy.pass_new();
     println!("recovered after {:?}", assert_recovers(&stores).await);
-    assert!(stored(&stores.store, session.id).await.is_some());
+    assert!(stored(&lab.stores().await.store, session.id).await.is_some());
 }
 
-/// The answer never comes, or only half of it, or what is asked afterwards never arrives.
+/// The answer never comes, or what is asked never arrives, and nothing that is asked afterwards.
 async fn a_connection_that_falls_silent_costs_one_call() {
     let Some(lab) = Lab::start().await else { return };
     let proxy = lab.proxy().await;
     let stores = lab.stores_through(&proxy).await;
     let session = given(&stores.store, "dora").await;
-    let load = |patience| in_time(patience, "load", stores.store.load(std::slice::from_ref(&session.id)));
-    for fault in [Fault::Hush, Fault::Deaf] {
+    let load = || stores.store.load(std::slice::from_ref(&session.id));
+    for arrives in [true, false] {
         for round in 0..ROUNDS {
-            proxy.arm(fault, session.id.as_bytes());
-            if fault == Fault::Deaf {
-                // This one is answered, and the connection is dead for the next.
-                assert_eq!(load(DEADLINE).await.unwrap().len(), 1);
+            if arrives {
+                proxy.arm(Fault::Hush, session.id.as_bytes());
+            } else {
+                proxy.edit_requests(session.id.as_bytes(), |_| Vec::new());
             }
-            assert_transient("load", load(SHORT).await);
-            assert_eq!(proxy.met(), 1, "{fault:?} {round}");
+            assert_transient("load", after_met(&proxy, SHORT, load()).await);
+            assert_eq!(proxy.met(), 1, "{arrives} {round}");
             // Not on that connection, and none is missing.
-            assert_eq!(load(DEADLINE).await.unwrap().len(), 1, "{fault:?} {round}");
+            let found = in_time(PATIENT, "load", load()).await.unwrap();
+            assert_eq!(found.len(), 1, "{arrives} {round}");
         }
     }
     assert_works(&stores).await;
@@ -72,10 +75,9 @@ async fn a_slow_network_is_slow() {
     let session = given(&stores.store, "dora").await;
     proxy.delay(slow);
     // Several round trips each: more than the deadline of one.
-    let patience = 4 * DEADLINE;
     for name in CALLS {
         let began = Instant::now();
-        in_time(patience, name, call(&stores, name, &session)).await.unwrap();
+        in_time(PATIENT, name, call(&stores, name, &session)).await.unwrap();
         assert!(began.elapsed() >= slow, "{name} was not slow");
     }
     proxy.delay(Duration::ZERO);
@@ -100,17 +102,17 @@ async fn connections_that_are_cut_lose_nothing_that_was_promised() {
 async fn a_network_that_refuses_is_an_outage() {
     let Some(lab) = Lab::start().await else { return };
     let proxy = lab.proxy().await;
-    let stores = lab.stores_through(&proxy).await;
-    assert_works(&stores).await;
-    let session = given(&stores.store, "dora").await;
+    let stores = lab.quick_stores_through(&proxy).await;
+    assert_recovers(&stores).await;
+    let session = given(&lab.stores().await.store, "dora").await;
     proxy.refuse();
     for _ in 0..2 {
-        let errors = all_fail(&stores, &session).await;
+        let errors = all_fail(&stores, &session, PATIENT).await;
         let unavailable = errors.iter().filter(|error| error.kind() == ErrorKind::Unavailable).count();
         // A sign-in is tried again for as long as somebody waits.
         assert!(unavailable >= CALLS.len() - 2, "{errors:?}");
     }
     proxy.pass_new();
     println!("recovered after {:?}", assert_recovers(&stores).await);
-    assert!(stored(&stores.store, session.id).await.is_some());
+    assert!(stored(&lab.stores().await.store, session.id).await.is_some());
 }

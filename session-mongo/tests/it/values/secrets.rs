@@ -1,6 +1,7 @@
 //! No secret of a client is in anything that the server gets.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
@@ -105,7 +106,8 @@ async fn assert_kept_apart(lab: &Lab, sent: &Sent, format: SecretFormat, method:
     store.ensure_indexes().await.unwrap();
     let two = UserLimit::new(NonZeroU32::new(2).unwrap(), OnExceed::EndOldest);
     let builder = SessionManager::builder(store.clone()).with_limit(two).with_secret_format(format);
-    let manager = builder.build().unwrap();
+    // Nothing here is about time.
+    let manager = builder.with_store_deadline(Duration::from_secs(30)).build().unwrap();
     let mut secrets = Secrets::default();
     let mut commands = Vec::new();
     for number in 0..3 {
