@@ -22,6 +22,9 @@ async fn every_statement_is_served_by_its_index<D: Explained>(database: EmptyDat
     let table = fresh_table().to_string();
     let store = database.store(&table);
     store.migrate_to(1).await.unwrap();
+    for text in D::ALONE {
+        database.script(&text.replace("{table}", &table)).await;
+    }
     let sample = fill::fill(&database, &table).await;
     store.migrate().await.unwrap();
     let mut calls = Calls { table: format!("{0}{table}{0}", D::SYNTAX.quote), all: Vec::new() };

@@ -1,6 +1,7 @@
 //! Fresh stores.
 
 use std::path::PathBuf;
+use std::time::Duration;
 use std::{env, fs, thread};
 
 use session_core::DeviceId;
@@ -267,7 +268,9 @@ impl Tested for Sqlite {
     }
 
     fn options(name: &str) -> SqliteConnectOptions {
-        SqliteConnectOptions::new().filename(folder(name).join("sessions.db")).create_if_missing(true)
+        let options = SqliteConnectOptions::new().filename(folder(name).join("sessions.db"));
+        // Eight processes at once, each with its turn.
+        options.create_if_missing(true).busy_timeout(Duration::from_secs(30))
     }
 
     async fn with_schema(name: &str) -> (SqlitePool, String) {

@@ -38,7 +38,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS {table} (
 /// The text of every statement on a log.
 #[derive(Debug)]
 pub(super) struct Statements {
-    /// Binds the message, whether to wake the listeners, and the channel.
+    /// Binds the message, whether to wake the listeners, the channel, and how long to wait for its turn, in milliseconds as text.
     pub(super) write: SqlStr,
     /// Binds the number of the latest message that was read, and how many to read at most.
     pub(super) read: SqlStr,
@@ -59,7 +59,7 @@ impl Statements {
             // The server gives up waiting for its turn when the caller does.
             write: sql("WITH head AS (
                     INSERT INTO {head} AS head (one, log, seq)
-                    SELECT TRUE, {log}, 1 FROM (SELECT set_config('lock_timeout', '1000', TRUE) AS is_set) AS limits
+                    SELECT TRUE, {log}, 1 FROM (SELECT set_config('lock_timeout', $4, TRUE) AS is_set) AS limits
                     WHERE is_set IS NOT NULL
                     ON CONFLICT (one) DO UPDATE SET seq = head.seq + 1 RETURNING seq),
                 entry AS (INSERT INTO {table} (seq, at, message) SELECT seq, {now}, $1 FROM head RETURNING seq)

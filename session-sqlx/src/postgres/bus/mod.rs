@@ -81,7 +81,7 @@ use subscriber::{Seat, Subscriber};
 /// | changes in one message | 500, 12,530 bytes | [`MAX_BATCH`](session_core::limits::MAX_BATCH) |
 /// | [`BEAT`](Self::BEAT) | 1 s | one small row per node and second; what could not be written is known a second later |
 /// | [`SILENCE`](Self::SILENCE) | 3 s | two beats may be late; shorter than a process trusts its own copies |
-/// | [`TIMEOUT`](Self::TIMEOUT) | 1 s | a publication, the wait for those before it included |
+/// | [`with_timeout`](Self::with_timeout) | 1 s; 1 ms to 1 minute | a publication, the wait for those before it included |
 /// | [`MAX_SENDERS`](Self::MAX_SENDERS) | 1,024 nodes | the longest unheard is forgotten, which is a resync |
 /// | [`BUFFER`](Self::BUFFER) | 1,024 messages per bus | at most 16 MB, if all of them are full; what does not fit is a resync |
 /// | [`with_retention`](Self::with_retention) | 1 minute; 1 s to 1 hour | how long a node may be cut off without a resync |
@@ -132,6 +132,8 @@ struct Shared {
     table: TableName,
     statements: Statements,
     retention: Duration,
+    /// Of a publication.
+    timeout: Duration,
     publisher: Publisher,
     /// The beginning of the clock that beats tell.
     born: Instant,
@@ -163,7 +165,7 @@ impl PostgresBus {
     /// How long nothing may be heard of a node, this one included, before messages are taken for lost: 3 seconds.
     pub const SILENCE: Duration = Senders::SILENCE;
 
-    /// How long a publication may take: 1 second.
+    /// How long a beat may take, and a publication unless [another time](Self::with_timeout) is set: 1 second.
     pub const TIMEOUT: Duration = Duration::from_secs(1);
 
     /// How many other nodes are remembered: 1,024.
@@ -175,13 +177,14 @@ impl PostgresBus {
     /// How many messages are kept, however young: 65,536.
     pub const MAX_KEPT: u32 = 65_536;
 
-    /// The range of [`with_retention`](Self::with_retention).
+    /// The ranges of [`with_retention`](Self::with_retention) and of [`with_timeout`](Self::with_timeout).
     const RETENTION: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3_600));
+    const TIMEOUTS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(60));
 
     /// Makes a bus in the database of a pool. Opens nothing and changes nothing.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
-        Self::on(pool, Self::default_table(), Duration::from_secs(60))
+        Self::on(pool, Self::default_table(), Duration::from_secs(60), Self::TIMEOUT)
     }
 
     /// Makes a bus in a database of its own, and opens the connection that writes.
@@ -206,7 +209,7 @@ impl PostgresBus {
     /// Sets the table. Buses with the same table hear each other. The result is another node than this one.
     #[must_use]
     pub fn with_table(self, table: TableName) -> Self {
-        Self::on(self.shared.lines.pool().clone(), table, self.shared.retention)
+        Self::on(self.shared.lines.pool().clone(), table, self.shared.retention, self.shared.timeout)
     }
 
     /// Sets how long messages are kept at least. Of all nodes the shortest counts. The result is another node than this one.
@@ -216,15 +219,27 @@ impl PostgresBus {
     pub fn with_retention(self, retention: Duration) -> Self {
         let (shortest, longest) = Self::RETENTION;
         let (pool, table) = (self.shared.lines.pool().clone(), self.shared.table.clone());
-        Self::on(pool, table, retention.clamp(shortest, longest))
+        Self::on(pool, table, retention.clamp(shortest, longest), self.shared.timeout)
     }
 
-    fn on(pool: PgPool, table: TableName, retention: Duration) -> Self {
+    /// Sets how long a publication may take, the wait for those before it included. Then it is a
+    /// [`Timeout`](session_core::ErrorKind::Timeout). The result is another node than this one.
+    ///
+    /// A value outside of the range stands for its nearer end.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        let (shortest, longest) = Self::TIMEOUTS;
+        let (pool, table) = (self.shared.lines.pool().clone(), self.shared.table.clone());
+        Self::on(pool, table, self.shared.retention, timeout.clamp(shortest, longest))
+    }
+
+    fn on(pool: PgPool, table: TableName, retention: Duration, timeout: Duration) -> Self {
         let shared = Arc::new(Shared {
             lines: Lines::new(pool, 1, Self::TIMEOUT),
             statements: Statements::new(&table),
             table,
             retention,
+            timeout,
             publisher: Publisher::new(),
             born: Instant::now(),
             events: broadcast::Sender::new(Self::BUFFER),
@@ -291,15 +306,15 @@ impl InvalidationBus for PostgresBus {
     /// # Errors
     /// - [`Invalid`](session_core::ErrorKind::Invalid) for more than 500; nothing was sent.
     /// - [`Unavailable`](session_core::ErrorKind::Unavailable) and [`Timeout`](session_core::ErrorKind::Timeout) when the server does
-    ///   not answer, after [`TIMEOUT`](PostgresBus::TIMEOUT) at most. The message has used its number, so the others resync if they did
-    ///   not have it, a second after this node can be heard again.
+    ///   not answer, in [time](PostgresBus::with_timeout). The message has used its number, so the others resync if they did not have it,
+    ///   a second after this node can be heard again.
     async fn publish(&self, changes: &[Invalidation]) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
         let message = self.shared.publisher.changes(changes)?;
         self.start();
-        self.shared.send(message, true, "publish").await
+        self.shared.send(message, true, self.shared.timeout, "publish").await
     }
 
     /// Begins to receive, and returns when this node has heard itself.
@@ -311,6 +326,8 @@ impl InvalidationBus for PostgresBus {
     /// # Cancellation
     /// Nothing is subscribed.
     async fn subscribe(&self) -> Result<Box<dyn Subscription>> {
+        // First, because the listener may tell something before it is healthy.
+        let events = self.shared.events.subscribe();
         self.start();
         let seat = Seat::taken(&self.shared);
         let mut state = self.shared.state.subscribe();
@@ -324,7 +341,6 @@ impl InvalidationBus for PostgresBus {
             // The task lives as long as its runtime.
             _ => return Err(Error::timeout(NAME, "subscribe")),
         }
-        let events = self.shared.events.subscribe();
         Ok(Box::new(Subscriber::new(events, seat, Arc::clone(&self.life))))
     }
 
@@ -340,22 +356,24 @@ impl InvalidationBus for PostgresBus {
 
 impl Shared {
     /// Writes a message. The number is taken when it is its turn, so that messages are written in the order of their numbers.
-    async fn send(&self, message: Outgoing<'_>, wakes: bool, operation: &'static str) -> Result<()> {
+    async fn send(&self, told: Outgoing<'_>, wakes: bool, limit: Duration, name: &'static str) -> Result<()> {
         let arguments = || {
             let mut arguments = PgArguments::default();
-            arguments.add(message.bytes())?;
+            arguments.add(told.bytes())?;
             arguments.add(wakes)?;
             arguments.add(&self.statements.channel)?;
+            arguments.add(limit.as_millis().to_string())?;
             Ok(arguments)
         };
-        match timeout(PostgresBus::TIMEOUT, self.lines.rows(&self.statements.write, arguments)).await {
-            Ok(result) => result.map(drop).map_err(|trouble| trouble.into_error::<Postgres>(operation)),
-            Err(_) => Err(Error::timeout(NAME, operation).with_detail("the server did not answer in time")),
+        let lines = self.lines.with_patience(limit.max(PostgresBus::TIMEOUT));
+        match timeout(limit, lines.rows(&self.statements.write, arguments)).await {
+            Ok(result) => result.map(drop).map_err(|trouble| trouble.into_error::<Postgres>(name)),
+            Err(_) => Err(Error::timeout(NAME, name).with_detail("the server did not answer in time")),
         }
     }
 
     async fn beat(&self, wakes: bool) -> Result<()> {
-        self.send(self.publisher.beat(self.clock()), wakes, "beat").await
+        self.send(self.publisher.beat(self.clock()), wakes, PostgresBus::TIMEOUT, "beat").await
     }
 
     /// How long this node has lived, in milliseconds.

@@ -59,3 +59,26 @@ impl fmt::Debug for Subscriber {
         f.debug_struct("Subscriber").field("waiting", &self.events.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use session_core::InvalidationBus;
+    use sqlx::PgPool;
+
+    use super::super::{PostgresBus, State};
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_told_before_the_bus_is_healthy_is_heard() {
+        let bus = PostgresBus::new(PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/none").unwrap());
+        // The test is the listener.
+        *bus.life.task.lock() = Some(tokio::spawn(pending()));
+        let mut subscribing = bus.subscribe();
+        assert!(subscribing.as_mut().now_or_never().is_none());
+        bus.shared.events.send(BusEvent::Resync).unwrap();
+        bus.shared.state.send_replace(State::Healthy);
+        let mut subscription = subscribing.await.unwrap();
+        assert_eq!(subscription.next().now_or_never(), Some(BusEvent::Resync));
+    }
+}

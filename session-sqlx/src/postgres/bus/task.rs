@@ -42,13 +42,15 @@ pub(super) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<()>) {
         () = listen(&shared) => {}
     }
     shared.state.send_replace(State::Deaf);
-    // If it does not arrive, the others wait and resync. It takes no longer than any message.
-    let _ = shared.send(shared.publisher.farewell(), false, "farewell").await;
+    // If it does not arrive, the others wait and resync. It takes no longer than a beat.
+    let _ = shared.send(shared.publisher.farewell(), false, PostgresBus::TIMEOUT, "farewell").await;
 }
 
 async fn beat(shared: &Shared) {
     let mut ticks = interval(PostgresBus::BEAT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Not all nodes at once.
+    let turn = random() % CLEAN_EVERY;
     for beat in 0_u64.. {
         ticks.tick().await;
         // One that fails shows by its absence, here and at the others.
@@ -56,8 +58,7 @@ async fn beat(shared: &Shared) {
             tracing::debug!(backend = NAME, %error, "a beat was not written");
         }
         shared.beaten.notify_one();
-        // Not all nodes at once.
-        if beat % CLEAN_EVERY == random() % CLEAN_EVERY {
+        if beat % CLEAN_EVERY == turn {
             clean(shared).await;
         }
     }

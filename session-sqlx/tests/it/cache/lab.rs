@@ -21,7 +21,7 @@ pub(super) const LONG: Duration = Duration::from_secs(600);
 pub(super) const PATIENT: Duration = Duration::from_secs(30);
 
 /// What is true some time must be true by then.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A cache in a table that nobody else uses.
 pub(super) async fn fresh_cache(url: &str) -> PostgresCache {
@@ -116,15 +116,28 @@ impl Lab {
 
     /// How many connections to the server there are besides the one that asks.
     pub(super) async fn clients(&self) -> i64 {
-        let clients = "SELECT COUNT(*) FROM pg_stat_activity
-            WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
-        self.number(clients).await
+        self.number(CLIENTS).await
+    }
+
+    /// A connection beside which there is no other: those of the lab are gone some time after they were dropped.
+    pub(super) async fn alone(&self) -> PgConnection {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        eventually("nobody else is connected", async || clients(&mut connection).await == 0).await;
+        connection
     }
 
     /// How many transactions are open and do nothing.
     pub(super) async fn left_open(&self) -> i64 {
         self.number("SELECT COUNT(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'").await
     }
+}
+
+const CLIENTS: &str = "SELECT COUNT(*) FROM pg_stat_activity
+    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+
+/// How many connections to a server there are besides this one.
+pub(super) async fn clients(connection: &mut PgConnection) -> i64 {
+    sqlx::query_scalar(CLIENTS).fetch_one(connection).await.unwrap()
 }
 
 pub(super) fn entry(record: &SessionRecord, revision: u64, verified_at: Timestamp) -> CacheEntry {
@@ -150,7 +163,7 @@ pub(super) async fn assert_holds(cache: &PostgresCache, entry: &CacheEntry) {
 }
 
 /// Waits for something that happens in another process.
-pub(super) async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
+pub(super) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -9,7 +9,7 @@ use session_core::prelude::*;
 use session_sqlx::SqlStore;
 
 use super::target::Target;
-use super::{DEADLINE, LATE, RECOVERY};
+use super::{DEADLINE, LATE, PATIENT, RECOVERY};
 
 /// Every operation that asks the database.
 pub(super) const CALLS: [&str; 11] = [
@@ -111,11 +111,11 @@ pub(super) async fn given<D: Target>(store: &SqlStore<D>, name: &str) -> Arc<Ses
 }
 
 /// Makes every call once, on a session of its own.
-async fn try_all<D: Target>(store: &SqlStore<D>) -> Result<()> {
+async fn try_all<D: Target>(store: &SqlStore<D>, deadline: Duration) -> Result<()> {
     let session = Arc::new(record("bob"));
-    in_time(DEADLINE, "create", store.create(Arc::clone(&session), None)).await?;
+    in_time(deadline, "create", store.create(Arc::clone(&session), None)).await?;
     for name in CALLS {
-        in_time(DEADLINE, name, call(store, name, &session)).await?;
+        in_time(deadline, name, call(store, name, &session)).await?;
     }
     let stored = store.load(&[session.id]).await?.pop().ok_or_else(|| Error::not_found("test", "load"))?;
     assert_eq!(stored.label.as_deref(), Some("changed"));
@@ -124,14 +124,14 @@ async fn try_all<D: Target>(store: &SqlStore<D>) -> Result<()> {
 
 /// Asserts that all operations work.
 pub(super) async fn assert_works<D: Target>(store: &SqlStore<D>) {
-    try_all(store).await.unwrap();
+    try_all(store, PATIENT).await.unwrap();
 }
 
 /// Asserts that all operations work again within the time that a store has for it, without help.
 pub(super) async fn assert_recovers<D: Target>(store: &SqlStore<D>) -> Duration {
     let began = Instant::now();
     loop {
-        match try_all(store).await {
+        match try_all(store, DEADLINE).await {
             Ok(()) => return began.elapsed(),
             Err(error) => {
                 assert!(error.is_transient(), "{error:?}");

@@ -1,6 +1,7 @@
 //! Connections that are lost between a write and its answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use session_conformance::fixtures::{at, full, limit, logged_out, record_at, user};
 use session_core::prelude::*;
@@ -10,13 +11,16 @@ use session_sqlx::SqlStore;
 use super::calls::{assert_transient, assert_works, given, in_time};
 use super::lab::{Lab, Raw, pool_of};
 use super::target::Target;
-use super::{DEADLINE, RECOVERY, on_each_server};
+use super::{PATIENT, on_each_server};
 
 on_each_server!(
     a_sign_in_whose_commit_is_lost_happened_whole_or_not_at_all,
     a_write_whose_answer_is_lost_happened_whole_or_not_at_all,
     a_read_whose_answer_is_lost_is_asked_again,
 );
+
+/// In which a call was sent, also where processors are shared.
+const GIVEN_UP: Duration = Duration::from_secs(4);
 
 const CUTS: [Fault; 3] = [Fault::Before, Fault::After, Fault::Hush];
 
@@ -38,10 +42,11 @@ impl<D: Target> Paths<D> {
         Some(Self { proxy, store, direct: lab.store(pool_of(2)), watcher: lab.raw().await, _lab: lab })
     }
 
-    /// Waits until the server knows of the lost connection.
+    /// Waits until the server knows of the lost connection, and is done with what it got.
     async fn settle(&mut self) {
         assert_eq!(self.proxy.met(), 1, "the bytes were never sent");
-        self.watcher.wait_for(D::IDLE_IN_TRANSACTION, RECOVERY, |open| open == 0).await;
+        self.watcher.wait_for(D::IDLE_IN_TRANSACTION, PATIENT, |open| open == 0).await;
+        self.watcher.wait_for(D::RUNNING, PATIENT, |running| running == 0).await;
     }
 
     async fn stored(&self, id: SessionId) -> Option<Arc<SessionRecord>> {
@@ -66,7 +71,7 @@ async fn a_sign_in_whose_commit_is_lost_happened_whole_or_not_at_all<D: Target>(
         }
         paths.proxy.arm(cut, D::COMMIT);
         let created = paths.store.create(Arc::clone(new), Some(&limit));
-        assert_transient("create", in_time(DEADLINE, "create", created).await);
+        assert_transient("create", in_time(GIVEN_UP, "create", created).await);
         paths.settle().await;
 
         let happened = cut != Fault::Before;
@@ -92,7 +97,7 @@ async fn a_write_whose_answer_is_lost_happened_whole_or_not_at_all<D: Target>() 
         let session = Arc::new(full(&format!("{cut:?}")));
         paths.proxy.arm(cut, session.id.as_bytes());
         let created = paths.store.create(Arc::clone(&session), None);
-        assert_transient("create", in_time(DEADLINE, "create", created).await);
+        assert_transient("create", in_time(GIVEN_UP, "create", created).await);
         paths.settle().await;
         assert_eq!(paths.stored(session.id).await.is_some(), happened, "{cut:?}");
         let same = paths.store.create(Arc::clone(&session), None).await;
@@ -103,7 +108,7 @@ async fn a_write_whose_answer_is_lost_happened_whole_or_not_at_all<D: Target>() 
         let changed = Arc::new(changed);
         paths.proxy.arm(cut, session.id.as_bytes());
         let updated = paths.store.update(Arc::clone(&changed), session.revision);
-        assert_transient("update", in_time(DEADLINE, "update", updated).await);
+        assert_transient("update", in_time(GIVEN_UP, "update", updated).await);
         paths.settle().await;
         let label = paths.stored(session.id).await.unwrap().label.clone();
         assert_eq!(label, if happened { changed.label.clone() } else { session.label.clone() }, "{cut:?}");
@@ -114,7 +119,7 @@ async fn a_write_whose_answer_is_lost_happened_whole_or_not_at_all<D: Target>() 
         paths.proxy.arm(cut, &D::end_sends(session.id.as_bytes()));
         let ended = logged_out(1);
         let call = paths.store.end(&scope, &ended);
-        assert_transient("end", in_time(DEADLINE, "end", call).await);
+        assert_transient("end", in_time(GIVEN_UP, "end", call).await);
         paths.settle().await;
         let stored = paths.stored(session.id).await.unwrap();
         assert_eq!(stored.ended(), happened.then_some(&ended), "{cut:?}");
@@ -134,7 +139,7 @@ async fn a_read_whose_answer_is_lost_is_asked_again<D: Target>() {
     for cut in [Fault::Before, Fault::After] {
         paths.store.load(&[session.id]).await.unwrap();
         paths.proxy.arm(cut, session.id.as_bytes());
-        let found = in_time(DEADLINE, "load", paths.store.load(&[session.id])).await.unwrap();
+        let found = in_time(PATIENT, "load", paths.store.load(&[session.id])).await.unwrap();
         assert_eq!(paths.proxy.met(), 1, "the bytes were never sent");
         assert_eq!(found.len(), 1);
     }

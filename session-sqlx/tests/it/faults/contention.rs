@@ -9,7 +9,7 @@ use session_core::prelude::*;
 use super::calls::{assert_works, given, in_time};
 use super::lab::{Lab, on_connect, pool_of};
 use super::target::Target;
-use super::{DEADLINE, RECOVERY, on_each_server};
+use super::{PATIENT, on_each_server};
 
 on_each_server!(a_deadlock_is_tried_again, limits_are_exact_where_transactions_are_serializable,);
 
@@ -35,12 +35,12 @@ async fn a_deadlock_is_tried_again<D: Target>() {
     let ending = Arc::clone(&store);
     let ending = tokio::spawn(async move {
         let scope = EndScope::User(user("ann"));
-        in_time(DEADLINE, "end", ending.end(&scope, &logged_out(2))).await
+        in_time(PATIENT, "end", ending.end(&scope, &logged_out(2))).await
     });
-    watcher.wait_for(D::WAITING, RECOVERY, |waiting| waiting == 1).await;
+    watcher.wait_for(D::WAITING, PATIENT, |waiting| waiting == 1).await;
     other.run(&format!("UPDATE {{t}} SET label = 'locked' WHERE id = {first}")).await;
     // Both rows are its own now, and the second try waits for them.
-    watcher.wait_for(D::WAITING, RECOVERY, |waiting| waiting == 1).await;
+    watcher.wait_for(D::WAITING, PATIENT, |waiting| waiting == 1).await;
     other.run("ROLLBACK").await;
 
     let ended = ending.await.unwrap().unwrap();
@@ -49,7 +49,7 @@ async fn a_deadlock_is_tried_again<D: Target>() {
     assert_works(&*store).await;
     // PostgreSQL counts those of a connection at its end.
     drop(store);
-    watcher.wait_for(D::DEADLOCKS, RECOVERY, |deadlocks| deadlocks > before).await;
+    watcher.wait_for(D::DEADLOCKS, PATIENT, |deadlocks| deadlocks > before).await;
     println!("{} deadlocks", watcher.number(D::DEADLOCKS).await - before);
 }
 

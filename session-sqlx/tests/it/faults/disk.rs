@@ -11,10 +11,10 @@ use session_core::{SecureRandom, SystemRandom};
 use session_sqlx::SqlStore;
 use sqlx::{MySql, Postgres, Sqlite};
 
-use super::DEADLINE;
 use super::calls::{assert_fails, assert_recovers, assert_works, given, in_time};
 use super::lab::{Lab, on_connect, pool_of};
 use super::target::Target;
+use super::{DEADLINE, PATIENT};
 
 /// A small file system in memory, until it is dropped.
 struct SmallDisk(PathBuf);
@@ -70,7 +70,7 @@ async fn fill<D: Target>(store: &SqlStore<D>) -> Vec<Arc<SessionRecord>> {
 async fn assert_stored<D: Target>(store: &SqlStore<D>, sessions: &[Arc<SessionRecord>]) {
     assert!(sessions.len() > 3, "only {} sessions", sessions.len());
     for session in sessions {
-        let found = in_time(DEADLINE, "load", store.load(&[session.id])).await.unwrap();
+        let found = in_time(PATIENT, "load", store.load(&[session.id])).await.unwrap();
         assert!(found[0].data == session.data && found[0].ended().is_none());
     }
 }

@@ -9,6 +9,7 @@ use sqlx::pool::PoolOptions;
 use sqlx::{AssertSqlSafe, Connection, SqlSafeStr};
 use tempfile::TempDir;
 
+use super::PATIENT;
 use super::target::{CELLS, Target};
 use crate::support::fresh_table;
 
@@ -87,6 +88,13 @@ impl<D: Target> Lab<D> {
     /// A connection of the test's own.
     pub(super) async fn raw(&self) -> Raw<D> {
         self.raw_at(&self.url).await
+    }
+
+    /// One beside which there is no other: those of the lab are gone some time after they were dropped.
+    pub(super) async fn raw_alone(&self) -> Raw<D> {
+        let mut raw = self.raw().await;
+        raw.wait_for(D::CLIENTS, PATIENT, |others| others == 0).await;
+        raw
     }
 
     pub(super) async fn raw_at(&self, url: &str) -> Raw<D> {

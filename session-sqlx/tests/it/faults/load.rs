@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::calls::{assert_transient, in_time};
 use super::target::Target;
-use super::{DEADLINE, RECOVERY};
+use super::{DEADLINE, PATIENT};
 
 /// Tasks that make calls until they are stopped.
 pub(super) struct Load<D: Target> {
@@ -47,7 +47,7 @@ impl<D: Target> Load<D> {
         let began = Instant::now();
         let target = self.promised.rounds.load(Ordering::SeqCst) + rounds;
         while self.promised.rounds.load(Ordering::SeqCst) < target {
-            assert!(began.elapsed() < RECOVERY, "no {rounds} rounds in {RECOVERY:?}");
+            assert!(began.elapsed() < PATIENT, "no {rounds} rounds in {PATIENT:?}");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         began.elapsed()
@@ -57,7 +57,7 @@ impl<D: Target> Load<D> {
     pub(super) async fn wait_for_failures(&self) {
         let (began, before) = (Instant::now(), self.promised.failures.load(Ordering::SeqCst));
         while self.promised.failures.load(Ordering::SeqCst) == before {
-            assert!(began.elapsed() < RECOVERY, "nothing fails");
+            assert!(began.elapsed() < PATIENT, "nothing fails");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -81,7 +81,7 @@ impl<D: Target> Load<D> {
 }
 
 async fn run<D: Target>(store: Arc<SqlStore<D>>, promised: Arc<Promised>, task: u64) {
-    let name = format!("user {task}");
+    let mut name = format!("user {task}");
     for round in 0.. {
         if promised.is_over.load(Ordering::SeqCst) {
             return;
@@ -89,6 +89,8 @@ async fn run<D: Target>(store: Arc<SqlStore<D>>, promised: Arc<Promised>, task: 
         // A failed call comes to its end early only where the server refuses; the next one should not come at once.
         if self::round(&store, &promised, &name, round).await.is_err() {
             promised.failures.fetch_add(1, Ordering::SeqCst);
+            // What was given up may be carried out later, and would end the sessions of the next round.
+            name = format!("user {task} after round {round}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         } else {
             promised.rounds.fetch_add(1, Ordering::SeqCst);

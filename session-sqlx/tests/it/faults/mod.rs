@@ -26,11 +26,14 @@ use std::time::Duration;
 /// What a manager gives one operation.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// How late an answer may be after its deadline.
-const LATE: Duration = Duration::from_millis(100);
+/// For calls that are not about time: processors are shared.
+const PATIENT: Duration = Duration::from_secs(20);
+
+/// How late an answer may be after its deadline, where processors are shared.
+const LATE: Duration = Duration::from_secs(5);
 
 /// In which a case comes to its end.
-const AT_MOST: Duration = Duration::from_secs(40);
+const AT_MOST: Duration = Duration::from_secs(100);
 
 /// In which a store works again once its database does.
 const RECOVERY: Duration = Duration::from_secs(5);

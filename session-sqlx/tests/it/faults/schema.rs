@@ -8,7 +8,7 @@ use session_sqlx::SqlStore;
 use super::calls::{CALLS, assert_fails, assert_works, call, given, in_time};
 use super::lab::{Lab, pool_of};
 use super::target::Target;
-use super::{DEADLINE, on_each_database, on_each_server};
+use super::{PATIENT, on_each_database, on_each_server};
 
 on_each_database!(a_missing_table_or_column_says_what_to_do);
 
@@ -58,7 +58,7 @@ async fn assert_all_name_the_remedy<D: Target>(
     may_work: &[&str],
 ) {
     for name in CALLS {
-        let result = in_time(DEADLINE, name, call(store, name, session)).await;
+        let result = in_time(PATIENT, name, call(store, name, session)).await;
         if result.is_ok() && may_work.contains(&name) {
             continue;
         }

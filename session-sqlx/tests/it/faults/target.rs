@@ -12,6 +12,8 @@ pub(super) trait Target: Dialect {
     const CLIENTS: &str;
     /// How many of them have a transaction open and do nothing.
     const IDLE_IN_TRANSACTION: &str;
+    /// How many of them are at work.
+    const RUNNING: &str;
     /// How many of them wait for a lock.
     const WAITING: &str;
     /// The transactions that were ended for a deadlock so far.
@@ -21,7 +23,7 @@ pub(super) trait Target: Dialect {
 
     /// Puts bytes into a text column, where the database lets it be done.
     const NOT_UTF8: Option<&str>;
-    /// Gives a connection's statements 400 ms, and its locks, and closes it when it is idle for a moment.
+    /// Gives a connection's statements 400 ms, and its locks, and closes it when it is idle for 3 s.
     const LIMIT_STATEMENTS: &str;
     const LIMIT_LOCKS: &str;
     const LIMIT_IDLENESS: &str;
@@ -103,17 +105,19 @@ impl Target for Postgres {
     // Advisory locks too: they would keep a user from signing in.
     const IDLE_IN_TRANSACTION: &str = "SELECT (SELECT COUNT(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%') \
          + (SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory')";
+    const RUNNING: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
+                           AND state = 'active' AND pid <> pg_backend_pid()";
     const WAITING: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
     const DEADLOCKS: &str = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     const CONTENT: &str = "SELECT t::text FROM {t} AS t";
     const NOT_UTF8: Option<&str> = None;
     const LIMIT_STATEMENTS: &str = "SET statement_timeout = '400ms'";
     const LIMIT_LOCKS: &str = "SET lock_timeout = '400ms'";
-    const LIMIT_IDLENESS: &str = "SET idle_session_timeout = '500ms'";
+    const LIMIT_IDLENESS: &str = "SET idle_session_timeout = '3s'";
     const LOCK_TABLE: &str = "BEGIN; LOCK TABLE {t} IN ACCESS EXCLUSIVE MODE";
     const UNLOCK_TABLE: &str = "ROLLBACK";
-    const FIND_DEADLOCKS_SOON: &str = "SET deadlock_timeout = '300ms'";
-    const FIND_DEADLOCKS_LATE: &str = "SET deadlock_timeout = '20s'";
+    const FIND_DEADLOCKS_SOON: &str = "SET deadlock_timeout = '4s'";
+    const FIND_DEADLOCKS_LATE: &str = "SET deadlock_timeout = '60s'";
     const COMMIT: &[u8] = b"COMMIT\0";
     const ISOLATION: &str = "default_transaction_isolation";
     const WIDEN_LABEL: &str = "ALTER TABLE {t} ALTER COLUMN label TYPE VARCHAR(200)";
@@ -146,6 +150,8 @@ impl Target for MySql {
                            AND id <> CONNECTION_ID()";
     const IDLE_IN_TRANSACTION: &str = "SELECT COUNT(*) FROM information_schema.innodb_trx AS t \
          JOIN information_schema.processlist AS p ON p.id = t.trx_mysql_thread_id WHERE p.command = 'Sleep'";
+    const RUNNING: &str = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'root' \
+                           AND command <> 'Sleep' AND id <> CONNECTION_ID()";
     const WAITING: &str = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'";
     const DEADLOCKS: &str = "SELECT CAST(variable_value AS SIGNED) FROM information_schema.global_status \
                              WHERE variable_name = 'INNODB_DEADLOCKS'";
@@ -154,7 +160,7 @@ impl Target for MySql {
     const LIMIT_STATEMENTS: &str = "SET max_statement_time = 0.4";
     // Whole seconds.
     const LIMIT_LOCKS: &str = "SET innodb_lock_wait_timeout = 1";
-    const LIMIT_IDLENESS: &str = "SET wait_timeout = 1";
+    const LIMIT_IDLENESS: &str = "SET wait_timeout = 3";
     const LOCK_TABLE: &str = "LOCK TABLES {t} WRITE";
     const UNLOCK_TABLE: &str = "UNLOCK TABLES";
     // It looks at once, and prefers the one that wrote less.
@@ -180,6 +186,7 @@ impl Target for Sqlite {
     const KIND: Option<Kind> = None;
     const CLIENTS: &str = "SELECT 0";
     const IDLE_IN_TRANSACTION: &str = "SELECT 0";
+    const RUNNING: &str = "SELECT 0";
     const WAITING: &str = "SELECT 0";
     const DEADLOCKS: &str = "SELECT 0";
     const CONTENT: &str = "SELECT concat_ws('|', {cells}) FROM {t}";

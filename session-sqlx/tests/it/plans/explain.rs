@@ -50,6 +50,8 @@ pub(super) enum Values {
 
 pub(super) trait Explained: Tested {
     const NO_DATA: &str;
+    /// Keeps the server from gathering statistics when it likes.
+    const ALONE: &[&str];
     /// How statistics are gathered; the plans are read after each.
     const STATISTICS: &[&str];
     /// The name of the primary key's index after the table's.
@@ -121,6 +123,7 @@ fn subjects(text: &str) -> Vec<(&str, &str)> {
 
 impl Explained for Postgres {
     const NO_DATA: &str = "''";
+    const ALONE: &[&str] = &["ALTER TABLE {table} SET (autovacuum_enabled = off)"];
     const STATISTICS: &[&str] = &["", "VACUUM ANALYZE {table}"];
     const PRIMARY: &str = "_pkey";
 
@@ -181,6 +184,7 @@ fn suffix(index: &str, table: &str) -> String {
 
 impl Explained for MySql {
     const NO_DATA: &str = "X''";
+    const ALONE: &[&str] = &[];
     const STATISTICS: &[&str] = &["ANALYZE TABLE {table}"];
     const PRIMARY: &str = "PRIMARY";
 
@@ -226,6 +230,7 @@ impl Explained for MySql {
 
 impl Explained for Sqlite {
     const NO_DATA: &str = "X''";
+    const ALONE: &[&str] = &[];
     // Few applications gather statistics there.
     const STATISTICS: &[&str] = &["", "ANALYZE"];
     const PRIMARY: &str = "sqlite_autoindex_";
