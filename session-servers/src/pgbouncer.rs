@@ -12,11 +12,12 @@ use rustix::process::Signal;
 use crate::error::io;
 use crate::install::Packages;
 use crate::place::Place;
+use crate::port::Port;
 use crate::process::{POLL, Process, wait_until};
 use crate::recipe::version_of;
 use crate::testing::unless_missing;
 use crate::watchdog::Watchdog;
-use crate::{Error, Kind, Options, Result, Server, find, is_required, port};
+use crate::{Error, Kind, Options, Result, Server, find, is_required};
 
 const TITLE: &str = "PgBouncer";
 const PACKAGES: Packages = Packages { title: TITLE, names: &["pgbouncer"], variable: None };
@@ -41,7 +42,7 @@ const TRACKING: &str = "max_prepared_statements = 200\n";
 /// It pools transactions on 4 connections, and follows prepared statements if its version can.
 pub struct PgBouncer {
     version: String,
-    port: u16,
+    port: Port,
     child: Option<Child>,
     place: Place,
     // Last: it removes the folder if `place` could not.
@@ -82,15 +83,15 @@ impl PgBouncer {
         let place = Place::new(Kind::Postgres, false)?;
         let watchdog = Watchdog::start(place.folder(), Signal::KILL)?;
         let version = version_of(&program, TITLE);
-        let mut bouncer = Self { version, port: 0, child: None, place, watchdog };
+        let port = || Port::free().map_err(io("find a free port"));
+        let mut bouncer = Self { version, port: port()?, child: None, place, watchdog };
         let mut attempts = 0;
         loop {
             attempts += 1;
-            bouncer.port = port::free().map_err(io("find a free port"))?;
             let config = bouncer.configuration(server.port(), &options.settings);
             fs::write(bouncer.config(), config).map_err(io("write the configuration of PgBouncer"))?;
             match bouncer.launch(&program) {
-                Err(error) if error.is_port_taken() && attempts < PORTS => {}
+                Err(error) if error.is_port_taken() && attempts < PORTS => bouncer.port = port()?,
                 result => return result.map(|()| bouncer),
             }
         }
@@ -122,7 +123,7 @@ impl PgBouncer {
     /// Where clients connect to instead of the server.
     #[must_use]
     pub fn url(&self) -> String {
-        Kind::Postgres.recipe().url(self.port)
+        Kind::Postgres.recipe().url(self.port.number())
     }
 
     fn config(&self) -> PathBuf {
@@ -130,7 +131,7 @@ impl PgBouncer {
     }
 
     fn configuration(&self, server: u16, settings: &[String]) -> String {
-        let port = self.port;
+        let port = self.port.number();
         let tracking = if self.tracks_prepared_statements() { TRACKING } else { "" };
         format!(
             "[databases]\n* = host=127.0.0.1 port={server} user=postgres\n\
@@ -154,7 +155,7 @@ impl PgBouncer {
         }
         let Err(why) = self.wait_until_ready(logged) else { return Ok(()) };
         self.end()?;
-        Err(Error::Start { title: TITLE, port: self.port, why, log: self.place.log_tail(logged) })
+        Err(Error::Start { title: TITLE, port: self.port.number(), why, log: self.place.log_tail(logged) })
     }
 
     /// The error says how it is known that it will not be ready.

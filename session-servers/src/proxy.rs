@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use self::connection::{Armed, Shared, Trap, forward};
 use crate::Result;
 use crate::error;
+use crate::port::Port;
 
 /// What becomes of the connection that sends certain bytes.
 ///
@@ -70,7 +71,7 @@ pub enum Fault {
 /// # }
 /// ```
 pub struct Proxy {
-    port: u16,
+    port: Port,
     target: u16,
     shared: Arc<Shared>,
     open: Arc<Mutex<Open>>,
@@ -98,8 +99,9 @@ impl Proxy {
     /// # Errors
     /// [`Io`](crate::Error::Io) if there is no free port.
     pub async fn to(target: u16) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(error::io("listen"))?;
-        let port = listener.local_addr().map_err(error::io("ask for a port"))?.port();
+        let port = Port::free().map_err(error::io("find a free port"))?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.number())).await;
+        let listener = listener.map_err(error::io("listen"))?;
         let shared = Arc::new(Shared {
             accepted: AtomicUsize::new(0),
             armed: Mutex::new(None),
@@ -117,7 +119,7 @@ impl Proxy {
     /// The port that it listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// The URL of its server, as it is reached through here.
@@ -126,7 +128,7 @@ impl Proxy {
     /// If the URL does not name the server's port, because then a test would go past the proxy without noticing.
     #[must_use]
     pub fn url(&self, url: &str) -> String {
-        let (target, own) = (format!(":{}", self.target), format!(":{}", self.port));
+        let (target, own) = (format!(":{}", self.target), format!(":{}", self.port()));
         assert!(url.contains(&target), "{url} does not name port {}", self.target);
         url.replace(&target, &own)
     }
@@ -215,7 +217,7 @@ impl Proxy {
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proxy")
-            .field("port", &self.port)
+            .field("port", &self.port())
             .field("target", &self.target)
             .finish_non_exhaustive()
     }

@@ -70,7 +70,7 @@ impl Recipe for Redis {
         match self {
             Self::Alone => {}
             Self::ClusterNode => {
-                command.args(["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]);
+                command.args(["--cluster-enabled", "yes", "--cluster-node-timeout", "5000"]);
                 command.args(["--cluster-port", &bus_port(port).to_string()]);
             }
             Self::Sentinel => {

@@ -11,7 +11,7 @@ use crate::redis::SOCKET;
 use crate::{Result, Server};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The answer of the server in this folder, a line for each part. If it begins with a minus sign, the command was refused.
 pub(crate) fn ask(folder: &Path, command: &str) -> io::Result<String> {

@@ -19,7 +19,7 @@ const START: Duration = Duration::from_secs(60);
 /// A running throw-away cluster of Redis servers. Dropped, it is gone, and so is its data.
 ///
 /// Its first three nodes are primaries, with a third of the slots each, and node `n + 3` is a replica of node `n`. Three primaries agree
-/// within three seconds that one of them is gone, and a replica takes over. Without a replica the whole cluster then refuses commands,
+/// within seven seconds that one of them is gone, and a replica takes over. Without a replica the whole cluster then refuses commands,
 /// unless the setting `--cluster-require-full-coverage no` is given. A node that is started again waits for two seconds before it serves.
 #[derive(Debug)]
 pub struct RedisCluster {

@@ -20,8 +20,8 @@ const QUORUM: usize = 2;
 /// They find each other within some seconds.
 const START: Duration = Duration::from_secs(60);
 
-/// A running throw-away Redis with replicas, and three sentinels that make a replica the primary when that is gone for a second. Dropped,
-/// all are gone, and so is the data.
+/// A running throw-away Redis with replicas, and three sentinels that make a replica the primary when that is gone for four seconds.
+/// Dropped, all are gone, and so is the data.
 #[derive(Debug)]
 pub struct RedisSentinels {
     primary: Server,
@@ -57,7 +57,7 @@ impl RedisSentinels {
         for sentinel in &sentinels {
             let port = primary.port();
             order(sentinel, &format!("SENTINEL MONITOR {MASTER} 127.0.0.1 {port} {QUORUM}"))?;
-            order(sentinel, &format!("SENTINEL SET {MASTER} down-after-milliseconds 1000"))?;
+            order(sentinel, &format!("SENTINEL SET {MASTER} down-after-milliseconds 4000"))?;
             order(sentinel, &format!("SENTINEL SET {MASTER} failover-timeout 3000"))?;
         }
         await_all(&sentinels.iter().collect::<Vec<_>>(), |sentinel| knows_all(sentinel, replicas.len()))?;

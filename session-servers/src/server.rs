@@ -9,10 +9,11 @@ use rustix::process::Signal;
 
 use crate::error::io;
 use crate::place::Place;
+use crate::port::Port;
 use crate::process::{POLL, Process, wait_until};
 use crate::recipe::{Programs, Recipe};
 use crate::watchdog::Watchdog;
-use crate::{Error, Kind, Options, Result, install, port};
+use crate::{Error, Kind, Options, Result, install};
 
 /// How long a server may take to answer, recovery after a crash included.
 const START: Duration = Duration::from_secs(60);
@@ -24,7 +25,7 @@ const STOP: Duration = Duration::from_secs(20);
 const SIGNAL: Duration = Duration::from_secs(10);
 
 /// How long a process that was let go on is waited for.
-const AWAKE: Duration = Duration::from_millis(500);
+const AWAKE: Duration = Duration::from_secs(5);
 
 /// How many ports are tried, if another process takes the one that was free a moment ago.
 const PORTS: usize = 5;
@@ -36,7 +37,7 @@ pub struct Server {
     programs: Programs,
     version: String,
     settings: Vec<String>,
-    port: u16,
+    port: Port,
     child: Option<Child>,
     /// The processes that were stopped. If somebody else ends the server meanwhile, they cannot end themselves.
     paused: Vec<Process>,
@@ -65,30 +66,29 @@ impl Server {
 
     /// Starts what its kind can be besides a server of its own.
     pub(crate) fn start_as(kind: Kind, recipe: &'static dyn Recipe, options: &Options) -> Result<Self> {
-        Self::start_on(kind, recipe, options, || port::free().map_err(io("find a free port")))
+        Self::start_on(kind, recipe, options, || Port::free().map_err(io("find a free port")))
     }
 
     fn start_on(
         kind: Kind,
         recipe: &'static dyn Recipe,
         options: &Options,
-        mut port: impl FnMut() -> Result<u16>,
+        mut port: impl FnMut() -> Result<Port>,
     ) -> Result<Self> {
         let programs = recipe.programs().ok_or_else(|| install::not_installed(recipe))?;
         let place = Place::new(kind, options.durable)?;
         let watchdog = Watchdog::start(place.folder(), recipe.quick())?;
         let version = recipe.version(&programs);
         let settings = options.settings.clone();
-        let (child, paused) = (None, Vec::new());
+        let (taken, child, paused) = (port()?, None, Vec::new());
         let mut server =
-            Self { kind, recipe, programs, version, settings, port: 0, child, paused, place, watchdog };
+            Self { kind, recipe, programs, version, settings, port: taken, child, paused, place, watchdog };
         server.set_up()?;
         let mut attempts = 0;
         loop {
             attempts += 1;
-            server.port = port()?;
             match server.launch() {
-                Err(error) if error.is_port_taken() && attempts < PORTS => {}
+                Err(error) if error.is_port_taken() && attempts < PORTS => server.port = port()?,
                 result => return result.map(|()| server),
             }
         }
@@ -109,7 +109,7 @@ impl Server {
     /// Where clients connect to, as its superuser and without a password.
     #[must_use]
     pub fn url(&self) -> String {
-        self.recipe.url(self.port)
+        self.recipe.url(self.port())
     }
 
     /// The Unix socket that clients may connect to instead, if it has one: Redis does.
@@ -121,7 +121,7 @@ impl Server {
     /// The port of the loopback address that it listens on. It keeps it when it is started again.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// The id of its process, which for PostgreSQL is the parent of those that serve the connections. `None` after
@@ -138,6 +138,7 @@ impl Server {
     }
 
     /// Stops all of its processes where they are: connections stay open, and nothing is answered, as if the network had swallowed it.
+    /// SecantusDB's Rust server closes those that were idle once it goes on.
     ///
     /// # Errors
     /// [`Error::Stopped`] if it does not run.
@@ -161,9 +162,12 @@ impl Server {
     /// Its processes cannot be reached.
     pub fn resume(&mut self) -> Result<()> {
         send(&self.paused, Signal::CONT)?;
-        // A signal that comes before the first thread is awake goes to another, and Python does not look at it there. One that works
-        // without a break is awake too.
-        wait_until(AWAKE, || self.paused.iter().all(|process| process.is_asleep() || process.is_gone()));
+        // A signal that comes before the first thread is awake goes to another, and Python does not look at it there. Each need be seen
+        // to wait for something only once, and one that works without a break is awake too.
+        wait_until(AWAKE, || {
+            self.paused.retain(|process| !process.is_asleep() && !process.is_gone());
+            self.paused.is_empty()
+        });
         self.paused.clear();
         Ok(())
     }
@@ -251,7 +255,7 @@ impl Server {
         self.ended()?;
         let log = self.place.open_log()?;
         let logged = self.place.log_length();
-        let mut command = self.recipe.start(&self.programs, &self.place, self.port);
+        let mut command = self.recipe.start(&self.programs, &self.place, self.port());
         command.args(&self.settings);
         command.stdout(log.try_clone().map_err(io("write the server's log"))?).stderr(log);
         let child = command.spawn().map_err(io(format!("start {}", self.programs.server.display())))?;
@@ -273,7 +277,7 @@ impl Server {
 
     fn failed_since(&self, logged: u64, why: String) -> Error {
         let title = self.recipe.title();
-        Error::Start { title, port: self.port, why, log: self.place.log_tail(logged) }
+        Error::Start { title, port: self.port(), why, log: self.place.log_tail(logged) }
     }
 
     /// The error says how it is known that it will not be ready.
@@ -284,7 +288,7 @@ impl Server {
                 return Err(format!("it ended with {status}"));
             }
             let pid = self.pid().unwrap_or_default();
-            if self.recipe.is_ready(&self.place, self.port, pid) {
+            if self.recipe.is_ready(&self.place, self.port(), pid) {
                 return Ok(());
             }
             if Instant::now() >= deadline {
@@ -357,7 +361,7 @@ mod tests {
         for &kind in Kind::ALL.iter().filter(|kind| kind.installed() || crate::is_required(**kind)) {
             let holder = Server::start(kind).unwrap();
             let taken = holder.port();
-            let mut ports = vec![port::free().unwrap(), taken, taken];
+            let mut ports = vec![Port::free().unwrap(), Port::unclaimed(taken), Port::unclaimed(taken)];
             let mut next = || Ok(ports.pop().unwrap());
             let server = Server::start_on(kind, kind.recipe(), &Options::default(), &mut next).unwrap();
             assert_ne!(server.port(), taken);
@@ -371,11 +375,12 @@ mod tests {
             return println!("skipped: {} is not installed", Kind::Redis);
         }
         let (kind, node) = (Kind::Redis, &Redis::ClusterNode);
-        let (free, halfway) = (port::free().unwrap(), port::free().unwrap());
-        let _held = TcpListener::bind((Ipv4Addr::LOCALHOST, bus_port(halfway))).unwrap();
+        let (free, halfway) = (Port::free().unwrap(), Port::free().unwrap());
+        let expected = free.number();
+        let _held = TcpListener::bind((Ipv4Addr::LOCALHOST, bus_port(halfway.number()))).unwrap();
         let mut ports = vec![free, halfway];
         let mut next = || Ok(ports.pop().unwrap());
         let server = Server::start_on(kind, node, &Options::default(), &mut next).unwrap();
-        assert_eq!(server.port(), free);
+        assert_eq!(server.port(), expected);
     }
 }

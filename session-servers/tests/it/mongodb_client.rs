@@ -1,5 +1,6 @@
 //! A client of MongoDB that runs one command.
 
+use std::net::TcpStream;
 use std::time::Duration;
 
 use mongodb::bson::{Bson, Document, doc};
@@ -9,19 +10,19 @@ use tokio::runtime::Builder;
 
 use crate::client::Printed;
 
-/// Sleeps for a second on the server, which notes it in the collection `asleep` before.
-pub(crate) const SLEEP: &str = "sleep";
+/// Sleeps on the server for as many seconds as follow. No server does it twice.
+pub(crate) const SLEEP: &str = "sleep ";
 
 /// Longer than a server is paused.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs `path {command}` on a new connection, and returns what is at that path of the reply: nothing if it has no such path.
 pub(crate) fn run(url: &str, statement: &str) -> Printed {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let database = connect(url).await.map_err(|error| error.to_string())?;
-        if statement == SLEEP {
-            return sleep(&database).await.map_err(|error| error.to_string());
+        if let Some(seconds) = statement.strip_prefix(SLEEP) {
+            return sleep(&database, seconds.parse().unwrap()).await.map_err(|error| error.to_string());
         }
         let (path, command) = statement.split_once(' ').unwrap();
         let command: Document = serde_json::from_str(command).unwrap();
@@ -33,6 +34,8 @@ pub(crate) fn run(url: &str, statement: &str) -> Printed {
 async fn connect(url: &str) -> mongodb::error::Result<Database> {
     let mut options = ClientOptions::parse(url).await?;
     options.server_selection_timeout = Some(PATIENCE);
+    // One that is down says so at once, while one that is paused is connected to.
+    TcpStream::connect(options.hosts[0].to_string())?;
     Ok(Client::with_options(options)?.default_database().unwrap())
 }
 
@@ -42,12 +45,17 @@ async fn execute(database: &Database, mut command: Document) -> mongodb::error::
     database.client().database(name.as_str().unwrap()).run_command(command).await
 }
 
-/// A server that is asked for news of itself answers when there are some, or when the time is over.
-async fn sleep(database: &Database) -> mongodb::error::Result<String> {
-    let hello = database.run_command(doc! { "hello": 1 }).await?;
+/// Waits for more than a capped collection has. The server counts that in `opcounters.getmore` when it begins with it.
+async fn sleep(database: &Database, seconds: i32) -> mongodb::error::Result<String> {
+    // A cursor belongs to its session.
+    let mut session = database.client().start_session().await?;
+    database.run_command(doc! { "create": "asleep", "capped": true, "size": 4096 }).await?;
     database.run_command(doc! { "insert": "asleep", "documents": [{}] }).await?;
-    let news = hello.get("topologyVersion").unwrap();
-    database.run_command(doc! { "hello": 1, "topologyVersion": news, "maxAwaitTimeMS": 1000 }).await?;
+    let find = doc! { "find": "asleep", "tailable": true, "awaitData": true };
+    let found = database.run_command(find).session(&mut session).await?;
+    let cursor = found.get_document("cursor").unwrap().get_i64("id").unwrap();
+    let more = doc! { "getMore": cursor, "collection": "asleep", "maxTimeMS": seconds * 1000 };
+    database.run_command(more).session(&mut session).await?;
     Ok(String::new())
 }
 

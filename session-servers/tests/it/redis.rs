@@ -15,16 +15,18 @@ fn its_socket_leads_to_it() {
         let url = format!("redis://127.0.0.1:{}/", server.port());
         assert_eq!(server.url(), url);
         query(&server, "SET kept 7").unwrap();
-        assert_eq!(ask(&server.socket().unwrap(), "INCR kept"), ":8");
+        assert_eq!(ask(&server.socket().unwrap(), &["INCR kept"]), ":8");
         server.kill().unwrap();
         assert!(UnixStream::connect(server.socket().unwrap()).is_err());
     });
 }
 
-fn ask(socket: &Path, command: &str) -> String {
+/// The last answer to commands on one connection, each of which is answered with one line.
+pub(crate) fn ask(socket: &Path, commands: &[&str]) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
-    stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
-    BufReader::new(stream).lines().next().unwrap().unwrap()
+    let lines: String = commands.iter().map(|command| format!("{command}\r\n")).collect();
+    stream.write_all(lines.as_bytes()).unwrap();
+    BufReader::new(stream).lines().nth(commands.len() - 1).unwrap().unwrap()
 }
 
 #[test]
