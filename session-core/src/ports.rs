@@ -207,7 +207,7 @@ pub trait InvalidationBus: fmt::Debug + Send + Sync + 'static {
     /// When they could not be handed over.
     async fn publish(&self, changes: &[Invalidation]) -> Result<()>;
 
-    /// Begins to receive.
+    /// Begins to receive what is said from now on. What was said before is not known: trust no copy that was taken before this returned.
     ///
     /// # Errors
     /// When the subscription cannot be made.

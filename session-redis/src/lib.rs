@@ -75,7 +75,8 @@
 //!
 //! # Cluster
 //! With the feature `cluster`, see `Connection::cluster`. A user's sessions and their indexes lie on one node, so everything that is atomic on one
-//! server is atomic in a cluster. Redirections are followed up to six times; while slots move, callers notice nothing but time.
+//! server is atomic in a cluster. Redirections are followed up to six times, and where a slot moves until the call's time is over: callers
+//! notice nothing but time.
 //! Operations on many users are as many commands as they concern shards.
 //!
 //! # Security

@@ -222,6 +222,8 @@ impl InvalidationBus for RedisBus {
     /// # Cancellation
     /// Nothing is subscribed.
     async fn subscribe(&self) -> Result<Box<dyn Subscription>> {
+        // First, because the listener may tell something before it is healthy.
+        let events = self.shared.events.subscribe();
         self.start();
         let seat = Seat::taken(&self.shared);
         let mut state = self.shared.state.subscribe();
@@ -235,7 +237,6 @@ impl InvalidationBus for RedisBus {
             // The task lives as long as its runtime.
             _ => return Err(Error::timeout(NAME, "subscribe")),
         }
-        let events = self.shared.events.subscribe();
         Ok(Box::new(Subscriber { events, _seat: seat, _life: Arc::clone(&self.life) }))
     }
 
@@ -350,5 +351,25 @@ impl fmt::Debug for RedisBus {
             .field("health", &self.health())
             .field("ignored", &self.ignored())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_told_before_the_bus_is_healthy_is_heard() {
+        let bus = RedisBus::new(Connection::open("redis://127.0.0.1:1/").unwrap());
+        // The test is the listener.
+        *bus.life.task.lock() = Some(tokio::spawn(pending()));
+        let mut subscribing = bus.subscribe();
+        assert!(subscribing.as_mut().now_or_never().is_none());
+        bus.shared.events.send(BusEvent::Resync).unwrap();
+        bus.shared.state.send_replace(State::Healthy);
+        let mut subscription = subscribing.await.unwrap();
+        assert_eq!(subscription.next().now_or_never(), Some(BusEvent::Resync));
     }
 }

@@ -1,5 +1,7 @@
 //! The task of a bus: it beats, and listens while somebody wants to hear.
 
+use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -53,12 +55,27 @@ async fn listen(shared: &Shared) {
     loop {
         // The count is never gone, because it is in `shared`.
         let _ = subscriptions.wait_for(|count| *count > 0).await;
-        tokio::select! {
-            () = Listener::new(shared).listen() => {}
-            _ = subscriptions.wait_for(|count| *count == 0) => {}
+        let mut listening = pin!(Listener::new(shared).listen());
+        while !is_deserted(shared) {
+            tokio::select! {
+                never = &mut listening => match never {},
+                _ = subscriptions.wait_for(|count| *count == 0) => {}
+            }
         }
-        shared.state.send_replace(State::Deaf);
     }
+}
+
+/// Whether nobody wants to hear any more. Then the bus is deaf before anybody can come, who would else rely on what has just ended.
+fn is_deserted(shared: &Shared) -> bool {
+    let mut is_deserted = false;
+    shared.subscriptions.send_if_modified(|count| {
+        is_deserted = *count == 0;
+        if is_deserted {
+            shared.state.send_replace(State::Deaf);
+        }
+        false
+    });
+    is_deserted
 }
 
 /// What receives for all subscribers.
@@ -80,7 +97,7 @@ impl<'s> Listener<'s> {
     }
 
     /// Replaces the connection whenever it is lost.
-    async fn listen(mut self) {
+    async fn listen(mut self) -> Infallible {
         let mut waits = pauses();
         let mut told = String::new();
         loop {
@@ -153,7 +170,9 @@ impl<'s> Listener<'s> {
     /// Says that all is well from now on.
     fn begin(&mut self) {
         self.senders.excuse(now());
-        self.tell_resync();
+        if self.was_healthy {
+            self.tell_resync();
+        }
         self.shared.state.send_replace(State::Healthy);
         if std::mem::replace(&mut self.was_healthy, true) {
             tracing::info!(backend = NAME, "changes on other nodes are heard again");
@@ -295,9 +314,20 @@ mod tests {
         assert!(!listener.proves(56_000), "four seconds");
         assert!(!listener.proves(90_000), "of the future");
         assert_eq!(bus.shared.proven(), bus.shared.born);
-        assert!(listener.proves(58_000));
-        assert!(listener.proves(57_500), "a late one");
-        assert_eq!(bus.shared.proven(), bus.shared.born + Duration::from_secs(58));
+        assert!(listener.proves(59_900));
+        assert!(listener.proves(59_800), "a late one");
+        assert_eq!(bus.shared.proven(), bus.shared.born + Duration::from_millis(59_900));
+    }
+
+    #[test]
+    fn who_comes_when_the_last_one_goes_either_keeps_it_listening_or_waits() {
+        let (bus, _events) = aged(Duration::ZERO);
+        let shared = &bus.shared;
+        shared.state.send_replace(State::Healthy);
+        shared.subscriptions.send_replace(1);
+        assert!(!is_deserted(shared) && matches!(*shared.state.borrow(), State::Healthy));
+        shared.subscriptions.send_replace(0);
+        assert!(is_deserted(shared) && matches!(*shared.state.borrow(), State::Deaf));
     }
 
     #[test]

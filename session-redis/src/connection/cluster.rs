@@ -14,10 +14,11 @@ use redis::{
 
 use crate::shards::side_by_side;
 
-/// How often a command is sent elsewhere, or again, because a node said that it did not run it.
+/// How often a command is sent elsewhere, or again, because a node said that it did not run it. While its slot moves, that goes on
+/// until the call's time is over.
 const HOPS: u32 = 6;
 
-/// How much longer the pause is before each repetition; the cluster's new shape has to spread.
+/// How much longer the pause is before each of these repetitions; the cluster's new shape has to spread.
 const PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Clone)]
@@ -42,20 +43,22 @@ impl ClusterLink {
 
     pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
         let mut result = self.once(command).await;
-        for hop in 1..=HOPS {
+        let mut hop = 0;
+        loop {
             let error = match result.and_then(Value::extract_error) {
-                Err(error) if did_not_run(&error) => error,
+                Err(error) if did_not_run(&error) && (hop < HOPS || is_moving(&error)) => error,
                 settled => return settled,
             };
-            result = match asked_elsewhere(&error) {
+            let elsewhere = asked_elsewhere(&error);
+            if elsewhere.is_none() || hop == HOPS {
+                tokio::time::sleep((hop + 1) * PAUSE).await;
+            }
+            hop = HOPS.min(hop + 1);
+            result = match elsewhere {
                 Some(node) => self.ask(node, command).await,
-                None => {
-                    tokio::time::sleep(hop * PAUSE).await;
-                    self.once(command).await
-                }
+                None => self.once(command).await,
             };
         }
-        result
     }
 
     async fn once(&self, command: &Cmd) -> RedisResult<Value> {
@@ -105,20 +108,24 @@ impl ClusterLink {
 
 /// Whether the node said that it did not run the command, and another one or a moment may help.
 fn did_not_run(error: &RedisError) -> bool {
-    // Scripts look at all their keys before they write.
-    error.detail().is_some_and(|detail| detail.contains("non local key"))
+    is_moving(error)
         || matches!(
             error.kind(),
             ErrorKind::ClusterConnectionNotFound
                 | ErrorKind::Server(
-                    ServerErrorKind::Ask
-                        | ServerErrorKind::ClusterDown
+                    ServerErrorKind::ClusterDown
                         | ServerErrorKind::MasterDown
                         | ServerErrorKind::Moved
                         | ServerErrorKind::ReadOnly
-                        | ServerErrorKind::TryAgain
                 )
         )
+}
+
+/// Whether the slot is on its way from one node to another.
+fn is_moving(error: &RedisError) -> bool {
+    // Scripts look at all their keys before they write.
+    error.detail().is_some_and(|detail| detail.contains("non local key"))
+        || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::Ask | ServerErrorKind::TryAgain))
 }
 
 fn asked_elsewhere(error: &RedisError) -> Option<SingleNodeRoutingInfo> {
@@ -136,5 +143,24 @@ fn asked_elsewhere(error: &RedisError) -> Option<SingleNodeRoutingInfo> {
 impl From<ClusterConnection> for super::Connection {
     fn from(connection: ClusterConnection) -> Self {
         Self::from_source(super::Source::given(super::Link::Cluster(ClusterLink(connection))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_moves_is_not_taken_for_an_outage() {
+        let said = |kind| RedisError::from((ErrorKind::Server(kind), "said"));
+        let half = "Script attempted to access a non local key in a cluster node".to_owned();
+        let half = RedisError::from((ErrorKind::Server(ServerErrorKind::ResponseError), "said", half));
+        for error in [said(ServerErrorKind::Ask), said(ServerErrorKind::TryAgain), half] {
+            assert!(did_not_run(&error) && is_moving(&error), "{error}");
+        }
+        for kind in [ServerErrorKind::ClusterDown, ServerErrorKind::MasterDown, ServerErrorKind::Moved] {
+            assert!(did_not_run(&said(kind)) && !is_moving(&said(kind)), "{kind:?}");
+        }
+        assert!(!did_not_run(&said(ServerErrorKind::ResponseError)));
     }
 }

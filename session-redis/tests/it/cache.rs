@@ -14,22 +14,24 @@ mod conformance {
     use session_redis::{Connection, RedisCache};
 
     use super::lab::ring;
-    use crate::support::fresh_prefix;
+    use crate::support::{fresh_prefix, patient};
 
-    fn cache(connection: Connection) -> RedisCache {
-        RedisCache::new(connection).with_prefix(fresh_prefix())
+    async fn cache(connection: Connection) -> RedisCache {
+        RedisCache::new(patient(connection).await).with_prefix(fresh_prefix())
     }
 
     session_conformance::session_cache_suite!(
         redis_cache,
         env "SESSION_TEST_REDIS_URL",
-        |url: String| async move { cache(Connection::open(url).expect("a URL")) },
+        |url: String| async move { cache(Connection::open(url).expect("a URL")).await },
     );
 
     session_conformance::session_cache_suite!(
         redis_cache_mac,
         env "SESSION_TEST_REDIS_URL",
-        |url: String| async move { cache(Connection::open(url).expect("a URL")).with_mac_keys(ring(&[1])) },
+        |url: String| async move {
+            cache(Connection::open(url).expect("a URL")).await.with_mac_keys(ring(&[1]))
+        },
     );
 
     #[cfg(feature = "cluster")]
@@ -38,7 +40,7 @@ mod conformance {
         env "SESSION_TEST_REDIS_CLUSTER_URL",
         |urls: String| async move {
             let nodes = redis::cluster::ClusterClientBuilder::new(urls.split(','));
-            cache(Connection::cluster(nodes).expect("URLs"))
+            cache(Connection::cluster(nodes).expect("URLs")).await
         },
     );
 }

@@ -12,7 +12,7 @@ mod conformance {
     use crate::support;
 
     session_conformance::session_store_suite!(redis, env "SESSION_TEST_REDIS_URL", |url: String| async move {
-        support::store(&Connection::open(url).expect("a URL"))
+        support::store(Connection::open(url).expect("a URL")).await
     });
 
     #[cfg(feature = "cluster")]
@@ -21,7 +21,7 @@ mod conformance {
         env "SESSION_TEST_REDIS_CLUSTER_URL",
         |urls: String| async move {
             let nodes = session_redis::redis::cluster::ClusterClientBuilder::new(urls.split(','));
-            support::store(&Connection::cluster(nodes).expect("URLs"))
+            support::store(Connection::cluster(nodes).expect("URLs")).await
         }
     );
 }

@@ -1,19 +1,46 @@
-//! Fresh stores.
+//! Fresh stores, and patience: on a busy machine anything may stand still for some seconds.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use redis::AsyncConnectionConfig;
 use session_core::{DeviceId, SystemRandom};
 use session_redis::{Connection, KeyPrefix, RedisStore};
+
+/// For what is not about time.
+pub(crate) const PATIENT: Duration = Duration::from_secs(30);
 
 /// A prefix that nobody else uses, because tests share a server.
 pub(crate) fn fresh_prefix() -> KeyPrefix {
     format!("test:{}", DeviceId::mint(&SystemRandom).unwrap()).parse().unwrap()
 }
 
-/// A store for the conformance suite, which is not about time: many cases run at once, unoptimised, and a sweep is a thousand commands.
-pub(crate) fn store(connection: &Connection) -> RedisStore {
-    RedisStore::builder(connection.with_timeout(Duration::from_secs(30)))
-        .prefix(fresh_prefix())
-        .build()
-        .unwrap()
+/// A connection for a conformance suite, which is not about time: many cases run at once, unoptimised, and a sweep is a thousand commands.
+pub(crate) async fn patient(connection: Connection) -> Connection {
+    let connection = connection.with_timeout(PATIENT);
+    connect(&connection).await;
+    connection
+}
+
+pub(crate) async fn store(connection: Connection) -> RedisStore {
+    RedisStore::builder(patient(connection).await).prefix(fresh_prefix()).build().unwrap()
+}
+
+/// Waits until it is connected, which may take more than one attempt.
+pub(crate) async fn connect(connection: &Connection) {
+    let began = Instant::now();
+    while let Err(error) = connection.check().await {
+        assert!(began.elapsed() < PATIENT, "not connected: {error:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The same where nothing can be awaited.
+pub(crate) fn connected(connection: &Connection) {
+    let connecting = connect(connection);
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(connecting));
+}
+
+/// For a test's own connections. The driver's 500 ms are too short.
+pub(crate) fn driver_config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_response_timeout(Some(PATIENT)).set_connection_timeout(Some(PATIENT))
 }

@@ -1,13 +1,14 @@
 //! The cache on several servers.
 
-use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::cluster::ClusterClientBuilder;
 use session_conformance::assert_kind;
 use session_conformance::fixtures::{at, full};
 use session_core::{ErrorKind, SessionCache};
 use session_redis::Connection;
 use session_servers::{Options, RedisCluster};
 
-use super::lab::{assert_holds, cache_on, entry, eventually, given, key, put, ring, tombstone};
+use super::lab::{assert_holds, cache_connected, entry, eventually, given, key, put, ring, tombstone};
+use crate::support::PATIENT;
 
 const SESSIONS: usize = 24;
 
@@ -18,8 +19,10 @@ async fn every_node_orders_refuses_and_removes() {
     let Some(cluster) = tokio::task::block_in_place(start) else { return };
     let url = cluster.url();
     let connection = Connection::cluster(ClusterClientBuilder::new(url.split(','))).unwrap();
-    let cache = cache_on(connection).with_mac_keys(ring(&[1]));
-    let mut raw = ClusterClient::new(url.split(',')).unwrap().get_async_connection().await.unwrap();
+    let cache = cache_connected(connection).with_mac_keys(ring(&[1]));
+    let client =
+        ClusterClientBuilder::new(url.split(',')).response_timeout(PATIENT).connection_timeout(PATIENT);
+    let mut raw = client.build().unwrap().get_async_connection().await.unwrap();
     for number in 0..SESSIONS {
         let record = full(&format!("user{number}"));
         let (first, end) = (entry(&record, 1, at(0)), tombstone(&record, 2, at(0)));

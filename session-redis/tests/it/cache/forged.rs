@@ -47,7 +47,7 @@ async fn an_entry_that_somebody_prolonged_is_refused() {
         let key = key(original.id);
         let prolonged = [
             (format!("PERSIST {key}"), "without a time to live"),
-            (format!("PEXPIRE {key} 601000"), "longer than it was given"),
+            (format!("PEXPIRE {key} 660000"), "longer than it was given"),
         ];
         for (command, detail) in prolonged {
             given(&cache, &original).await;
@@ -65,7 +65,7 @@ async fn an_entry_that_somebody_prolonged_is_refused() {
 async fn an_entry_that_somebody_prolonged_keeps_nothing_out() {
     let Some(lab) = Lab::start() else { return };
     let (cache, record) = (lab.cache(), full("ann"));
-    for command in ["PERSIST {}", "PEXPIRE {} 601000"] {
+    for command in ["PERSIST {}", "PEXPIRE {} 660000"] {
         for blocking in [entry(&record, 9, at(0)), tombstone(&record, 9, at(0))] {
             given(&cache, &blocking).await;
             assert!(!put(&cache, &entry(&record, 1, at(0))).await.unwrap());

@@ -12,11 +12,10 @@ use session_redis::redis::{self, FromRedisValue};
 use session_redis::{Connection, MacKeyId, MacKeys, RedisCache};
 use session_servers::{Kind, Options, Proxy, Server};
 
+use crate::support::{PATIENT, connected, driver_config};
+
 /// Longer than any test takes.
 pub(super) const LONG: Duration = Duration::from_secs(600);
-
-/// What is true some time must be true by then.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 const PREFIX: &str = "test";
 
@@ -48,12 +47,18 @@ impl Lab {
         blocking(|| step(&mut self.server)).unwrap();
     }
 
+    /// A connection that is not open yet.
     pub(super) fn connection(&self) -> Connection {
         Connection::open(self.url()).unwrap()
     }
 
     pub(super) fn cache(&self) -> RedisCache {
-        cache_on(self.connection())
+        cache_connected(self.connection())
+    }
+
+    /// A cache that reaches its server through a network, whatever time that takes.
+    pub(super) fn cache_behind(&self, proxy: &Proxy) -> RedisCache {
+        cache_connected(Connection::open(proxy.url(&self.url())).unwrap().with_timeout(LONG))
     }
 
     /// One that authenticates with the first of these keys and accepts all of them.
@@ -69,7 +74,8 @@ impl Lab {
     /// The same with bytes at the end.
     pub(super) async fn ask_with<T: FromRedisValue>(&self, command: &str, bytes: &[&[u8]]) -> T {
         let client = redis::Client::open(self.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut connection =
+            client.get_multiplexed_async_connection_with_config(&driver_config()).await.unwrap();
         let mut words = command.split(' ');
         let mut built = redis::cmd(words.next().unwrap());
         for word in words {
@@ -111,6 +117,11 @@ impl Lab {
         let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
         line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
     }
+}
+
+pub(super) fn cache_connected(connection: Connection) -> RedisCache {
+    connected(&connection);
+    cache_on(connection)
 }
 
 pub(super) fn cache_on(connection: Connection) -> RedisCache {
@@ -160,7 +171,7 @@ pub(super) async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("not so: {what}"));
+    tokio::time::timeout(PATIENT, waiting).await.unwrap_or_else(|_| panic!("not so: {what}"));
 }
 
 fn blocking<T>(step: impl FnOnce() -> T) -> T {

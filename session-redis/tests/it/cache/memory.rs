@@ -5,7 +5,7 @@ use session_conformance::fixtures::{at, full};
 use session_core::{ErrorKind, SessionCache};
 use session_redis::Connection;
 
-use super::lab::{Lab, assert_holds, cache_on, entry, given, put, tombstone};
+use super::lab::{Lab, assert_holds, cache_connected, entry, given, put, tombstone};
 
 const FULL: &str = "CONFIG SET maxmemory 1";
 
@@ -60,7 +60,7 @@ async fn what_is_outdated_goes_although_the_new_entry_cannot_be_kept() {
     let Some(lab) = Lab::start() else { return };
     let () = lab.ask("ACL SETUSER limited on >secret ~* &* +@all -set").await;
     let address = lab.url().replace("redis://", "redis://limited:secret@");
-    let (free, limited) = (lab.cache(), cache_on(Connection::open(address).unwrap()));
+    let (free, limited) = (lab.cache(), cache_connected(Connection::open(address).unwrap()));
     let record = full("ann");
     for new in [tombstone(&record, 2, at(1)), entry(&record, 2, at(1))] {
         given(&free, &entry(&record, 1, at(0))).await;

@@ -3,29 +3,28 @@
 use session_conformance::assert_kind;
 use session_conformance::fixtures::{at, full, record};
 use session_core::{ErrorKind, SessionCache};
-use session_redis::Connection;
 use session_servers::{Fault, Proxy};
 
-use super::lab::{LONG, Lab, assert_holds, cache_on, entry, eventually, given, key, tombstone};
+use super::lab::{LONG, Lab, assert_holds, entry, eventually, given, key, tombstone};
 
 /// The entry of one session comes as the answer for another one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swapped_reply_is_refused_and_its_connection_replaced() {
     let Some(lab) = Lab::start() else { return };
     let proxy = lab.proxy().await;
-    let cache = cache_on(Connection::open(proxy.url(&lab.url())).unwrap());
+    let cache = lab.cache_behind(&proxy);
     let (ann, bob) = (record("ann"), record("ann"));
     let (of_ann, of_bob) = (entry(&ann, 1, at(0)), entry(&bob, 1, at(0)));
     given(&cache, &of_ann).await;
     given(&cache, &of_bob).await;
-    assert_eq!(proxy.accepted(), 1);
+    let accepted = proxy.accepted();
 
     swap(&proxy, key(ann.id), key(bob.id));
     let error = assert_kind(cache.get(ann.id).await, ErrorKind::Corrupt);
     assert!(error.to_string().contains("another session"), "{error}");
     // The replies of the new connection fit.
     assert_holds(&cache, &of_ann).await;
-    assert_eq!(proxy.accepted(), 2);
+    assert_eq!(proxy.accepted(), accepted + 1);
     eventually("the refused entry is looked at", async || lab.calls("eval").await >= 2).await;
     for entry in [&of_ann, &of_bob] {
         assert_holds(&lab.cache(), entry).await;
@@ -36,13 +35,14 @@ async fn a_swapped_reply_is_refused_and_its_connection_replaced() {
 async fn a_swapped_reply_to_a_put_is_no_answer() {
     let Some(lab) = Lab::start() else { return };
     let proxy = lab.proxy().await;
-    let cache = cache_on(Connection::open(proxy.url(&lab.url())).unwrap());
+    let cache = lab.cache_behind(&proxy);
     let (ann, bob) = (record("ann"), record("ann"));
     given(&cache, &entry(&ann, 1, at(0))).await;
+    let accepted = proxy.accepted();
     swap(&proxy, *ann.id.as_bytes(), *bob.id.as_bytes());
     assert_kind(cache.put_if_newer(entry(&ann, 2, at(0)), LONG).await, ErrorKind::Corrupt);
     given(&cache, &entry(&ann, 3, at(0))).await;
-    assert_eq!(proxy.accepted(), 2);
+    assert_eq!(proxy.accepted(), accepted + 1);
 }
 
 /// The removal of what was refused arrives after a good entry.
@@ -51,7 +51,7 @@ async fn a_good_entry_that_was_put_meanwhile_is_not_removed() {
     let Some(lab) = Lab::start() else { return };
     let (record, garbage) = (full("ann"), b"garbage that nobody can read");
     let proxy = lab.proxy().await;
-    let cache = cache_on(Connection::open(proxy.url(&lab.url())).unwrap());
+    let cache = lab.cache_behind(&proxy);
     lab.store(record.id, garbage).await;
     proxy.arm(Fault::Hold, garbage);
     assert_kind(cache.get(record.id).await, ErrorKind::Corrupt);
@@ -73,7 +73,7 @@ async fn an_entry_whose_time_was_put_right_meanwhile_is_not_removed() {
     let Some(lab) = Lab::start() else { return };
     let record = full("ann");
     let proxy = lab.proxy().await;
-    let cache = cache_on(Connection::open(proxy.url(&lab.url())).unwrap());
+    let cache = lab.cache_behind(&proxy);
     let good = entry(&record, 1, at(0));
     given(&cache, &good).await;
     let bytes = lab.stored(record.id).await;
@@ -104,7 +104,7 @@ async fn an_entry_that_is_stored_while_it_is_read_is_no_damage() {
         }
         let () = lab.ask("CONFIG RESETSTAT").await;
         let proxy = lab.proxy().await;
-        let reader = cache_on(Connection::open(proxy.url(&lab.url())).unwrap());
+        let reader = lab.cache_behind(&proxy);
         proxy.arm(Fault::Hold, b"*2\r\n$3\r\nGET\r\n");
         let reading = tokio::spawn(async move { reader.get(record.id).await });
         proxy.until_met().await;

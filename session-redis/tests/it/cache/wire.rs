@@ -6,7 +6,7 @@ use session_conformance::fixtures::{at, full};
 use session_core::SessionCache;
 use session_redis::Connection;
 
-use super::lab::{LONG, Lab, assert_holds, cache_on, entry, given, key, put, tombstone};
+use super::lab::{LONG, Lab, assert_holds, cache_connected, entry, given, key, put, tombstone};
 
 const ROUNDS: u64 = 50;
 
@@ -112,7 +112,7 @@ async fn the_documented_rights_are_enough() {
     let rights = "~test:* -@all +get +pttl +eval +evalsha +getrange +set +unlink +ping";
     let () = lab.ask(&format!("ACL SETUSER cache on >secret {rights}")).await;
     let address = lab.url().replace("redis://", "redis://cache:secret@");
-    let (cache, record) = (cache_on(Connection::open(address).unwrap()), full("ann"));
+    let (cache, record) = (cache_connected(Connection::open(address).unwrap()), full("ann"));
     for put in [entry(&record, 1, at(0)), entry(&record, 2, at(0)), tombstone(&record, 3, at(0))] {
         given(&cache, &put).await;
         assert_holds(&cache, &put).await;

@@ -10,8 +10,9 @@ use session_servers::{Fault, Proxy};
 
 use super::DEADLINE;
 use super::audit::assert_consistent;
-use super::calls::{assert_recovers, assert_transient, assert_works, given, in_time};
+use super::calls::{assert_transient, assert_works, given, in_time};
 use super::lab::{Lab, Raw, wait_until};
+use crate::support::connected;
 
 const CUTS: [Fault; 5] = [Fault::Before, Fault::After, Fault::Half, Fault::Reset, Fault::SlowClose];
 
@@ -28,7 +29,7 @@ impl Paths {
     async fn open() -> Option<Self> {
         let lab = Lab::start()?;
         let proxy = lab.proxy().await;
-        let store = lab.store_at(&proxy.url(&lab.url()));
+        let store = lab.store_behind(&proxy);
         assert_works(&store).await;
         Some(Self { proxy, store, direct: lab.store(), raw: lab.raw().await, lab })
     }
@@ -134,19 +135,20 @@ async fn a_read_whose_answer_is_lost_is_no_absence() {
 /// The caller gives up first, and the connection stays as silent as it is until somebody asks it for a sign of life.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_never_comes_is_a_timeout_and_the_connection_is_replaced() {
-    let Some(mut paths) = Paths::open().await else { return };
+    let Some(paths) = Paths::open().await else { return };
     let patience = Duration::from_secs(1);
-    paths.store = paths
-        .lab
-        .store_on(Connection::open(paths.proxy.url(&paths.lab.url())).unwrap().with_timeout(patience));
-    let session = given(&paths.store, "dora").await;
+    let address = paths.proxy.url(&paths.lab.url());
+    let store = paths.lab.store_on(Connection::open(address).unwrap().with_timeout(patience));
+    connected(store.connection());
+    let session = given(&paths.direct, "dora").await;
     paths.proxy.arm(Fault::Hush, session.id.to_string().as_bytes());
     let (scope, ended) = (EndScope::id(session.id), logged_out(50));
-    let call = paths.store.end(&scope, &ended);
+    let call = store.end(&scope, &ended);
     let error = assert_transient("end", in_time(patience, "end", call).await);
     assert_eq!(error.kind(), ErrorKind::Timeout);
     wait_until("it is ended", async || paths.stored(session.id).await.unwrap().ended().is_some()).await;
-    println!("replaced after {:?}", assert_recovers(&paths.store).await);
+    let replaced = async || store.load(&[session.id]).await.is_ok();
+    println!("replaced after {:?}", wait_until("it is replaced", replaced).await);
     assert_eq!(paths.stored(session.id).await.unwrap().ended(), Some(&ended));
     paths.end().await;
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, FromRedisValue};
+use redis::{Cmd, FromRedisValue};
 use session_core::{SessionId, Shard, UserId};
 use session_redis::{Connection, KeyPrefix, RedisStore};
 use session_servers::{Kind, Options, Proxy, Server};
 
 use super::RECOVERY;
-use crate::support::fresh_prefix;
+use crate::support::{PATIENT, connected, driver_config, fresh_prefix};
 
 /// A server, and the prefix of the test's sessions.
 pub(super) struct Lab {
@@ -51,12 +51,28 @@ impl Lab {
         tokio::task::block_in_place(|| act(&mut self.server)).unwrap()
     }
 
-    /// A store that is not connected yet.
+    /// A store that is connected.
     pub(super) fn store(&self) -> Arc<RedisStore> {
-        self.store_at(&self.url())
+        let store = self.store_at(&self.url());
+        connected(store.connection());
+        store
     }
 
-    /// A store that reaches the same server by another URL.
+    /// The same for what is not about time.
+    pub(super) fn patient_store(&self) -> Arc<RedisStore> {
+        let connection = Connection::open(self.url()).unwrap().with_timeout(PATIENT);
+        connected(&connection);
+        self.store_on(connection)
+    }
+
+    /// A store that is connected through a network.
+    pub(super) fn store_behind(&self, proxy: &Proxy) -> Arc<RedisStore> {
+        let store = self.store_at(&proxy.url(&self.url()));
+        connected(store.connection());
+        store
+    }
+
+    /// A store that reaches the server by some URL and is not connected yet.
     pub(super) fn store_at(&self, url: &str) -> Arc<RedisStore> {
         self.store_on(Connection::open(url).unwrap())
     }
@@ -106,11 +122,8 @@ pub(super) struct Raw(MultiplexedConnection);
 
 impl Raw {
     pub(super) async fn to(url: &str) -> Self {
-        let patience = Some(Duration::from_secs(20));
-        let config =
-            AsyncConnectionConfig::new().set_response_timeout(patience).set_connection_timeout(patience);
         let client = redis::Client::open(url).unwrap();
-        Self(client.get_multiplexed_async_connection_with_config(&config).await.unwrap())
+        Self(client.get_multiplexed_async_connection_with_config(&driver_config()).await.unwrap())
     }
 
     /// Sends the words of a command.

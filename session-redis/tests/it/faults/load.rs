@@ -12,9 +12,10 @@ use session_core::prelude::*;
 use session_redis::RedisStore;
 use tokio::task::JoinSet;
 
+use super::DEADLINE;
 use super::calls::{assert_transient, in_time};
 use super::lab::wait_for;
-use super::{DEADLINE, RECOVERY};
+use crate::support::PATIENT;
 
 /// How many tasks make calls.
 pub(super) const TASKS: usize = 64;
@@ -42,7 +43,11 @@ pub(super) struct Promised {
 
 impl Load {
     pub(super) fn start(store: &Arc<RedisStore>) -> Self {
-        Self::of((0..TASKS).map(|task| format!("user {task}")), store, DEADLINE)
+        Self::start_in(DEADLINE, store)
+    }
+
+    pub(super) fn start_in(deadline: Duration, store: &Arc<RedisStore>) -> Self {
+        Self::of((0..TASKS).map(|task| format!("user {task}")), store, deadline)
     }
 
     /// One task for each user.
@@ -61,7 +66,7 @@ impl Load {
 
     /// Waits until so many more rounds went well.
     pub(super) async fn wait_for_rounds(&self, rounds: u64) -> Duration {
-        self.wait_for_rounds_in(RECOVERY, rounds).await
+        self.wait_for_rounds_in(PATIENT, rounds).await
     }
 
     pub(super) async fn wait_for_rounds_in(&self, patience: Duration, rounds: u64) -> Duration {
@@ -83,7 +88,7 @@ impl Load {
     /// Waits until calls fail.
     pub(super) async fn wait_for_failures(&self) {
         let before = self.failures();
-        wait_for(RECOVERY, "calls fail", async || self.failures() > before).await;
+        wait_for(PATIENT, "calls fail", async || self.failures() > before).await;
     }
 
     /// Lets all tasks come to their end.
@@ -96,8 +101,13 @@ impl Load {
     /// Stops, and asserts that everything promised is so.
     pub(super) async fn assert_kept(self) {
         let store = Arc::clone(&self.store);
+        self.assert_kept_in(&store).await;
+    }
+
+    /// The same as another store sees it.
+    pub(super) async fn assert_kept_in(self, store: &RedisStore) {
         let promised = self.stop().await;
-        assert_eq!(promised.lost(&store).await, (0, 0), "sign-ins and ends were lost");
+        assert_eq!(promised.lost(store).await, (0, 0), "sign-ins and ends were lost");
         assert!(promised.ended.lock().len() > 10, "only {} ends", promised.ended.lock().len());
     }
 }

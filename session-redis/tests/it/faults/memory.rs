@@ -13,6 +13,7 @@ use super::DEADLINE;
 use super::audit::assert_consistent;
 use super::calls::{assert_fails, assert_recovers, create, ids, in_time};
 use super::lab::{Lab, Raw};
+use crate::support::connect;
 
 /// A session with as much data as there may be, that cannot be made smaller.
 fn large(name: &str) -> Arc<SessionRecord> {
@@ -187,6 +188,7 @@ fn a_server_that_may_evict_sessions_is_warned_of() {
     let warnings = Warnings::default();
     let _guard = tracing::subscriber::set_default(warnings.clone());
     let connection = session_redis::Connection::open(server.url()).unwrap();
+    runtime.block_on(connect(&connection));
     let info = runtime.block_on(connection.check()).unwrap();
     assert_eq!(info.evicts_by.as_deref(), Some("allkeys-lru"));
     let warnings = warnings.0.lock().unwrap().clone();

@@ -10,8 +10,9 @@ use session_servers::{Options, Server};
 use tokio::net::TcpStream;
 
 use super::calls::{CALLS, READS, assert_fails, assert_recovers, assert_works, call, create, given, in_time};
-use super::lab::{Lab, Raw, wait_for, wait_until};
+use super::lab::{Lab, Raw, command, wait_for, wait_until};
 use super::{DEADLINE, RECOVERY};
+use crate::support::connected;
 
 fn assert_says<T>(what: &str, part: &str, result: Result<T>) {
     let error = assert_fails(what, ErrorKind::Unavailable, result);
@@ -41,16 +42,18 @@ async fn a_server_that_cannot_save_refuses_writes_and_answers_reads() {
     let folder = lab.server(|server| Ok(server.folder().to_owned()));
     let may_write = |mode| std::fs::set_permissions(&folder, PermissionsExt::from_mode(mode)).unwrap();
     let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
-    may_write(0o555);
     let session = given(&store, "dora").await;
     let ann = given(&store, "ann").await;
     let mut raw = lab.raw().await;
+    may_write(0o555);
+    raw.run("SET touched 1").await;
     let failed = async || raw.info("persistence", "rdb_last_bgsave_status").await.unwrap() == "err";
     wait_for(3 * RECOVERY, "saving fails", failed).await;
     assert_reads_only(&store, &session, "cannot save").await;
     may_write(mode);
-    raw.run("BGSAVE").await;
     wait_until("saving succeeds", async || {
+        // It refuses while it saves by itself.
+        let _ = raw.try_send::<redis::Value>(&command("BGSAVE")).await;
         raw.info("persistence", "rdb_last_bgsave_status").await.unwrap() == "ok"
     })
     .await;
@@ -65,9 +68,15 @@ async fn too_many_clients_are_an_outage_that_passes() {
     for _ in 0..3 {
         others.push(TcpStream::connect(("127.0.0.1", lab.port())).await.unwrap());
     }
-    let store = lab.store();
-    // The kernel accepts them before the server counts them.
-    wait_until("it is full", async || store.load(&[record("ann").id]).await.is_err()).await;
+    // The kernel accepts them before the server counts them, and who is connected stays so.
+    let mut store = lab.store_at(&lab.url());
+    let full = async {
+        while store.load(&[record("ann").id]).await.is_ok() {
+            others.push(TcpStream::connect(("127.0.0.1", lab.port())).await.unwrap());
+            store = lab.store_at(&lab.url());
+        }
+    };
+    tokio::time::timeout(RECOVERY, full).await.expect("it is full");
     for _ in 0..3 {
         let created = in_time(DEADLINE, "create", store.create(Arc::new(record("ann")), None)).await;
         assert_fails("create", ErrorKind::Unavailable, created);
@@ -81,7 +90,7 @@ async fn a_password_that_is_missing_or_wrong_is_told() {
     let Some(lab) = Lab::start_set(&["--requirepass", "secret"]) else { return };
     let with = |password: &str| lab.url().replace("redis://", &format!("redis://:{password}@"));
     let id = record("ann").id;
-    let (missing, wrong) = (lab.store(), lab.store_at(&with("wrong")));
+    let (missing, wrong) = (lab.store_at(&lab.url()), lab.store_at(&with("wrong")));
     for _ in 0..3 {
         assert_says("missing", "asks for a password", in_time(DEADLINE, "load", missing.load(&[id])).await);
         assert_says("wrong", "password is wrong", in_time(DEADLINE, "load", wrong.load(&[id])).await);
@@ -89,6 +98,7 @@ async fn a_password_that_is_missing_or_wrong_is_told() {
     let debug = format!("{:?} {:?}", wrong, wrong.load(&[id]).await);
     assert!(!debug.contains("secret") && !debug.contains("\"wrong\""), "{debug}");
     let right = lab.store_at(&with("secret"));
+    connected(right.connection());
     assert_works(&right).await;
 
     // Nobody has to start anything again when it comes right.
@@ -105,6 +115,7 @@ async fn a_user_without_the_right_to_run_scripts_is_told() {
     let mut raw = lab.raw().await;
     raw.run("ACL SETUSER reader on >pw ~* &* +@all -evalsha -eval -info").await;
     let store = lab.store_at(&lab.url().replace("redis://", "redis://reader:pw@"));
+    connected(store.connection());
     assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1);
     for name in ["create", "create under a limit", "update", "touch", "end", "list", "stats", "erase"] {
         assert_says(name, "may not run", in_time(DEADLINE, name, call(&store, name, &session)).await);
@@ -163,7 +174,7 @@ async fn a_server_that_still_loads_its_data_is_an_outage_until_it_is_done() {
     let options = Options::default().with_durable(true).with_settings(["--aof-use-rdb-preamble", "yes"]);
     let options = options.with_settings([
         "--key-load-delay",
-        "3000",
+        "30000",
         "--loading-process-events-interval-bytes",
         "1024",
     ]);
@@ -187,7 +198,7 @@ async fn a_server_that_still_loads_its_data_is_an_outage_until_it_is_done() {
         lab
     });
     let mut seen = Vec::new();
-    wait_for(2 * RECOVERY, "it is loaded", async || {
+    wait_for(4 * RECOVERY, "it is loaded", async || {
         match in_time(DEADLINE, "load", store.load(&sessions)).await {
             Ok(found) => {
                 assert_eq!(found.len(), sessions.len(), "it was asked too early");

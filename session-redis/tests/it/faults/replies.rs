@@ -10,7 +10,7 @@ use session_servers::Proxy;
 
 use super::DEADLINE;
 use super::calls::{assert_works, given, ids, in_time};
-use super::lab::Lab;
+use super::lab::{Lab, wait_until};
 
 /// What comes instead of the replies to two questions.
 type Order = fn(&[u8], &[u8]) -> Vec<u8>;
@@ -23,17 +23,17 @@ struct Wire {
     store: Arc<RedisStore>,
     amy: Arc<SessionRecord>,
     eve: Arc<SessionRecord>,
-    _lab: Lab,
+    lab: Lab,
 }
 
 impl Wire {
     async fn open() -> Option<Self> {
         let lab = Lab::start()?;
         let proxy = lab.proxy().await;
-        let store = lab.store_at(&proxy.url(&lab.url()));
+        let store = lab.store_behind(&proxy);
         assert_works(&store).await;
         let (amy, eve) = (given(&store, "amy").await, given(&store, "eve").await);
-        Some(Self { proxy, store, amy, eve, _lab: lab })
+        Some(Self { proxy, store, amy, eve, lab })
     }
 
     /// Asks two questions at once, the first of which is armed. Returns how many were answered with an error, which is `Corrupt`.
@@ -44,6 +44,7 @@ impl Wire {
         second: impl Future<Output = Result<T>>,
         is_right: impl Fn(usize, &T) -> bool,
     ) -> usize {
+        self.until_alive().await;
         let before = self.proxy.accepted();
         self.proxy.edit_replies(self.amy.id.to_string().as_bytes(), reordered(order));
         let (first, second) =
@@ -63,6 +64,15 @@ impl Wire {
         assert_works(&self.store).await;
         assert_eq!(self.proxy.accepted(), before + 1);
         strange
+    }
+
+    /// Waits for the connection's sign of life, so that the next one does not come between two questions.
+    async fn until_alive(&self) {
+        let mut raw = self.lab.raw().await;
+        let before = raw.calls("ping").await;
+        wait_until("a sign of life", async || raw.calls("ping").await > before).await;
+        // Its answer has come when this one has.
+        self.store.load(&[self.amy.id]).await.unwrap();
     }
 
     fn is_hers(&self, question: usize, records: &[Arc<SessionRecord>]) -> bool {
@@ -123,6 +133,7 @@ async fn swapped_sign_ins_and_updates_are_told() {
 async fn swapped_listings_never_show_anothers_sessions() {
     let Some(wire) = Wire::open().await else { return };
     let queries = ["amy", "eve"].map(|name| ListQuery::default().with_user(user(name)));
+    wire.until_alive().await;
     let before = wire.proxy.accepted();
     let key = format!("user:{}", user("amy"));
     wire.proxy.edit_replies(key.as_bytes(), reordered(SWAPPED));

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use session_conformance::fixtures::user;
 
-use super::DEADLINE;
 use super::audit::assert_consistent;
 use super::cluster::Nodes;
 use super::lab::Raw;
 use super::load::Load;
+use crate::support::PATIENT;
 
 /// Users whose slots move.
 const USERS: usize = 10;
@@ -63,7 +63,7 @@ async fn errors(raws: &mut [Raw], code: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_notices_that_slots_move() {
     let Some(nodes) = Nodes::start(0, &[]) else { return };
-    let store = nodes.store();
+    let store = nodes.store_in(PATIENT);
     let mut raws = nodes.raws().await;
     let names = nodes.users_of(0, USERS).await;
     let mut slots = BTreeSet::new();
@@ -71,7 +71,7 @@ async fn nobody_notices_that_slots_move() {
         slots
             .insert(raws[0].ask::<u16>(&format!("CLUSTER KEYSLOT {{{}}}", user(name).shard().index())).await);
     }
-    let load = Load::of(names.into_iter(), &store, DEADLINE);
+    let load = Load::of(names.into_iter(), &store, PATIENT);
     load.wait_for_rounds(100).await;
     let before = (errors(&mut raws, "MOVED").await, errors(&mut raws, "ASK").await);
     for (from, to) in [(0, 1), (1, 2), (2, 0)] {

@@ -13,12 +13,13 @@ use session_servers::{Options, RedisSentinels, Server};
 
 use super::audit::assert_consistent;
 use super::calls::{assert_fails, assert_recovers_in, assert_transient, create, given, in_time};
-use super::lab::{Keys, Raw, wait_until};
+use super::lab::{Keys, Raw, wait_for};
 use super::load::Load;
 use super::{DEADLINE, RECOVERY};
+use crate::support::connected;
 
 /// In which sentinels agree, promote a replica, and the store finds it.
-const FAILOVER: Duration = Duration::from_secs(15);
+const FAILOVER: Duration = Duration::from_secs(75);
 
 struct Servers {
     sentinels: RedisSentinels,
@@ -43,13 +44,22 @@ impl Servers {
     }
 
     fn store(&self) -> Arc<RedisStore> {
+        let store = self.new_store();
+        connected(store.connection());
+        store
+    }
+
+    /// A store that is not connected yet.
+    fn new_store(&self) -> Arc<RedisStore> {
         self.keys.store_on(self.connection())
     }
 
     /// A store whose writes are answered when a replica has them.
     fn careful_store(&self) -> Arc<RedisStore> {
-        let builder = RedisStore::builder(self.connection()).prefix(self.keys.0.clone());
-        Arc::new(builder.wait_for_replicas(NonZeroU32::MIN, Duration::from_millis(200)).build().unwrap())
+        let connection = self.connection();
+        connected(&connection);
+        let builder = RedisStore::builder(connection).prefix(self.keys.0.clone());
+        Arc::new(builder.wait_for_replicas(NonZeroU32::MIN, Duration::from_secs(1)).build().unwrap())
     }
 
     fn kill_primary(&mut self) {
@@ -63,6 +73,8 @@ impl Servers {
     /// Waits until the replicas have what the primary has.
     async fn replicate(&mut self) {
         let mut raw = Raw::to(&self.sentinels.primary().url()).await;
+        // It waits for what its own connection has written, which is the latest then.
+        raw.run("SET mark 1").await;
         assert_eq!(raw.ask::<u32>("WAIT 2 10000").await, 2);
     }
 
@@ -137,10 +149,10 @@ async fn a_write_that_a_replica_has_confirmed_survives_a_failover() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sentinel_that_hangs_does_not_keep_the_others_from_answering() {
     let Some(mut servers) = Servers::start() else { return };
-    let store = servers.store();
+    let store = servers.new_store();
     tokio::task::block_in_place(|| servers.sentinels.sentinels()[0].pause()).unwrap();
     let session = Arc::new(record("ann"));
-    wait_until("it is connected", async || {
+    wait_for(FAILOVER, "it is connected", async || {
         let created = in_time(DEADLINE, "create", store.create(Arc::clone(&session), None)).await;
         created.is_ok() || created.is_err_and(|error| error.kind() == ErrorKind::AlreadyExists)
     })
@@ -148,12 +160,12 @@ async fn a_sentinel_that_hangs_does_not_keep_the_others_from_answering() {
     // Nobody can be asked for the primary.
     tokio::task::block_in_place(|| servers.sentinels.sentinels().iter_mut().try_for_each(Server::pause))
         .unwrap();
-    let another = servers.store();
+    let another = servers.new_store();
     for _ in 0..2 {
         assert_transient("load", in_time(DEADLINE, "load", another.load(&[session.id])).await);
     }
     assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1, "who is connected needs no sentinel");
     tokio::task::block_in_place(|| servers.sentinels.sentinels().iter_mut().try_for_each(Server::resume))
         .unwrap();
-    wait_until("it is found again", async || another.load(&[session.id]).await.is_ok()).await;
+    wait_for(FAILOVER, "it is found again", async || another.load(&[session.id]).await.is_ok()).await;
 }

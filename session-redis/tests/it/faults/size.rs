@@ -19,7 +19,7 @@ const LONG: Duration = Duration::from_millis(200);
 #[tokio::test(flavor = "multi_thread")]
 async fn very_many_sessions_of_one_user_hold_up_nobody_for_long() {
     let Some(lab) = Lab::start() else { return };
-    let store = lab.store();
+    let store = lab.patient_store();
     let device = DeviceId::mint(&SystemRandom).unwrap();
     let creates = stream::iter(0..MANY).map(|number| {
         let mut session = record_at("ann", number);
@@ -68,7 +68,7 @@ async fn assert_short(raw: &mut Raw, before: Duration, what: &str, scripts: u32)
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_is_swept_in_full_batches() {
     let Some(lab) = Lab::start() else { return };
-    let store = lab.store();
+    let store = lab.patient_store();
     let creates = stream::iter(0..1_700_u64).map(|number| {
         let mut session = record_at(&format!("user {}", number % 40), number % 50);
         session.expires_at = at(1_000);

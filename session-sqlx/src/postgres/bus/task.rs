@@ -1,5 +1,7 @@
 //! The task of a bus: it beats, and reads while somebody wants to hear.
 
+use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -97,12 +99,27 @@ async fn listen(shared: &Shared) {
     loop {
         // The count is never gone, because it is in `shared`.
         let _ = subscriptions.wait_for(|count| *count > 0).await;
-        tokio::select! {
-            () = Listener::new(shared).listen() => {}
-            _ = subscriptions.wait_for(|count| *count == 0) => {}
+        let mut listening = pin!(Listener::new(shared).listen());
+        while !is_deserted(shared) {
+            tokio::select! {
+                never = &mut listening => match never {},
+                _ = subscriptions.wait_for(|count| *count == 0) => {}
+            }
         }
-        shared.state.send_replace(State::Deaf);
     }
+}
+
+/// Whether nobody wants to hear any more. Then the bus is deaf before anybody can come, who would else rely on what has just ended.
+fn is_deserted(shared: &Shared) -> bool {
+    let mut is_deserted = false;
+    shared.subscriptions.send_if_modified(|count| {
+        is_deserted = *count == 0;
+        if is_deserted {
+            shared.state.send_replace(State::Deaf);
+        }
+        false
+    });
+    is_deserted
 }
 
 /// What receives for all subscribers.
@@ -126,7 +143,7 @@ impl<'s> Listener<'s> {
     }
 
     /// Replaces the connection whenever it is lost.
-    async fn listen(mut self) {
+    async fn listen(mut self) -> Infallible {
         let (shortest, longest) = PAUSES;
         let mut pause = shortest;
         let mut told = String::new();
@@ -318,4 +335,22 @@ fn now() -> std::time::Instant {
 
 fn unheard(detail: &'static str) -> Error {
     Error::unavailable(NAME, "subscribe").with_detail(detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::PgPool;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_comes_when_the_last_one_goes_either_keeps_it_listening_or_waits() {
+        let bus = PostgresBus::new(PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/none").unwrap());
+        let shared = &bus.shared;
+        shared.state.send_replace(State::Healthy);
+        shared.subscriptions.send_replace(1);
+        assert!(!is_deserted(shared) && matches!(*shared.state.borrow(), State::Healthy));
+        shared.subscriptions.send_replace(0);
+        assert!(is_deserted(shared) && matches!(*shared.state.borrow(), State::Deaf));
+    }
 }
