@@ -32,6 +32,8 @@ pub(crate) enum Error {
          xtask/src/saboteurs/table.rs up to date"
     )]
     Saboteur { name: &'static str, file: &'static str, found: usize },
+    #[error("no saboteur's name contains {asked}; there are\n  {all}")]
+    NoSaboteur { asked: String, all: String },
     #[error("nobody noticed: {names}; write the test that does, and name it in xtask/src/saboteurs/table.rs")]
     Saboteurs { names: String },
     #[error(transparent)]

@@ -23,6 +23,10 @@ const DATABASE_FEATURES: &str = "session-sqlx/mysql,session-sqlx/postgres,sessio
 
 pub(crate) fn run(names: &[String]) -> Result<()> {
     let wanted: Vec<_> = SABOTEURS.iter().filter(|saboteur| is_wanted(saboteur, names)).collect();
+    if wanted.is_empty() {
+        let all: Vec<_> = SABOTEURS.iter().map(|saboteur| saboteur.name).collect();
+        return Err(Error::NoSaboteur { asked: names.join(" or "), all: all.join("\n  ") });
+    }
     copy_workspace()?;
     eprintln!("without a saboteur, the tests must pass");
     if !passes(&wanted)? {
