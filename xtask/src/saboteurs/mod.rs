@@ -87,7 +87,8 @@ fn passes(saboteurs: &[&Saboteur]) -> Result<bool> {
         .args(&["--no-fail-fast", "--status-level", "none", "-E", &filter.join(" | ")].map(str::to_owned))
         // The point is the failure, not its backtrace; what a mutation leaves unused is no news.
         .env("RUST_BACKTRACE", "0")
-        // Nobody debugs what is built here, and it is linked again for every saboteur.
+        // Nobody debugs what is built here, and the same crates are built and linked again for every saboteur.
+        .env("CARGO_INCREMENTAL", "1")
         .env("CARGO_PROFILE_DEV_DEBUG", "false")
         .env("CARGO_PROFILE_TEST_DEBUG", "false")
         .env("RUSTFLAGS", "-Awarnings");
