@@ -7,7 +7,9 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use serde::Serialize;
 use session_manager::core::{ClientInfo, Error, RefreshToken, SessionData, SessionKind, SessionToken};
-use session_manager::{Created, NewSession, Refreshed, SessionInfo, SessionManager};
+use session_manager::{
+    Created, Ensured, ExternalSession, NewSession, Refreshed, SessionInfo, SessionManager,
+};
 
 use crate::error::SessionError;
 use crate::extract::Session;
@@ -253,6 +255,16 @@ impl SessionContext {
         }
         *decision = Decision::SignedOut;
         Ok(())
+    }
+
+    /// Finds the session of an external identity, or creates it, as this request's client: see
+    /// [`SessionManager::ensure`](session_manager::SessionManager::ensure). The session of the request itself stays out of it.
+    ///
+    /// # Errors
+    /// As [`SessionManager::ensure`](session_manager::SessionManager::ensure).
+    pub async fn ensure(&self, external: ExternalSession) -> Result<Ensured, SessionError> {
+        let state = self.state()?;
+        Ok(state.config.manager.ensure(external, &state.request_client()).await?)
     }
 
     /// Takes the token that replaced the one of this request, if it came without a cookie: the program has to be told then.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, SET_COOKIE, VARY, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use session_manager::core::{Error, ErrorKind};
+use session_manager::core::{EndReason, Error, ErrorKind};
 use session_manager::{Rejection, Session};
 use tracing::Instrument;
 
@@ -106,8 +106,9 @@ impl Outcome {
             let saved = task.await.unwrap_or_else(|panic| Err(Error::other("axum", "commit", panic)));
             let (response, cookie) = match saved {
                 Ok(()) => (response, cookie),
+                // The browser may hold the cookie of the sign-in that ended this session, so none is removed.
                 Err(error) if matches!(error.kind(), ErrorKind::Ended | ErrorKind::NotFound) => {
-                    (SessionError::Required.into_response(), CookieChange::Remove)
+                    (SessionError::Required.into_response(), CookieChange::Keep)
                 }
                 Err(error) => (SessionError::from(error).into_response(), cookie),
             };
@@ -122,18 +123,17 @@ fn renewed(state: &RequestState, session: &Session) -> Option<HeaderValue> {
     session.take_token().and_then(|token| state.config.cookie_for(session, &token))
 }
 
-/// Whether a cookie is worth nothing from now on. A session that a rule denied to this request goes on elsewhere; and one whose secret was
-/// replaced while this request was under way has handed the new one to the browser already, which a removal would take away.
+/// Whether a cookie is worth nothing from now on, and no newer one can be in the browser.
+///
+/// A session that a rule denied to this request goes on elsewhere, and that of a disabled user goes on when the user is enabled again. One
+/// whose secret was replaced, or that a sign-in or a transfer replaced, while this request was under way, has handed the new cookie to the
+/// browser already: a removal would take that away.
 fn is_final(rejection: &Rejection) -> bool {
-    matches!(
-        rejection,
-        Rejection::Ended(_)
-            | Rejection::Expired(_)
-            | Rejection::Malformed
-            | Rejection::TokenExpired
-            | Rejection::Unknown
-            | Rejection::UserInactive
-    )
+    match rejection {
+        Rejection::Ended(ended) => !matches!(ended.reason, EndReason::Superseded | EndReason::Transferred),
+        Rejection::Expired(_) | Rejection::Malformed | Rejection::TokenExpired | Rejection::Unknown => true,
+        _ => false,
+    }
 }
 
 /// Writes what a cache, a browser and a program must know about a response that depends on the session.

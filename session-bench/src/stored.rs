@@ -131,7 +131,7 @@ impl<S: SessionStore> Stored<S> {
                     .sightings()
                     .map(|(record, at)| Touch::new(record.id, at, LastClient::default()))
                     .collect();
-                assert_eq!(self.store.touch(&batch).await.expect("rows"), u64::from(TOUCHES));
+                assert_eq!(self.store.touch(&batch, fixtures::NOW).await.expect("rows"), u64::from(TOUCHES));
             }
         });
     }

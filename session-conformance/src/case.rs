@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Runtime;
 
-use crate::{CacheHarness, Harness};
+use crate::{CacheHarness, Harness, TenantHarness};
 
 /// How long one case may take in one [form](crate::Form).
 ///
@@ -18,6 +18,9 @@ pub const CASE_TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// A case of [`session_store_suite!`](crate::session_store_suite).
 pub type StoreCase = Case<Harness>;
+
+/// A case of [`session_store_suite!`](crate::session_store_suite) that needs two stores.
+pub type TenantCase = Case<TenantHarness>;
 
 /// A case of [`session_cache_suite!`](crate::session_cache_suite).
 pub type CacheCase = Case<CacheHarness>;

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use session_core::{
     Actor, AuthEvent, AuthMethod, ClientInfo, DeviceId, DeviceKind, EndReason, Ended, LastClient, OnExceed,
-    PreviousSecret, RefreshState, RotationSalt, SecretHash, SecretState, SessionId, SessionLimit,
+    PreviousSecret, RefreshState, RotationSalt, Scope, SecretHash, SecretState, SessionId, SessionLimit,
     SessionRecord, SystemRandom, Timestamp, Touch, UserId,
 };
 
 /// The time at which every case begins.
 pub const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_123);
+
+/// The scope of the cache entries of most cases.
+pub const SCOPE: Scope = Scope::from_bytes(*b"scope of a suite");
 
 /// Returns the time that many milliseconds after the beginning.
 #[must_use]
@@ -29,6 +32,12 @@ pub fn user(name: &str) -> UserId {
 #[must_use]
 pub fn id_at(created_at: Timestamp, user: Option<&UserId>) -> SessionId {
     SessionId::mint(created_at, user, &SystemRandom).expect("an id")
+}
+
+/// Makes a device id.
+#[must_use]
+pub fn device_id() -> DeviceId {
+    DeviceId::mint(&SystemRandom).expect("a device id")
 }
 
 /// A hash that nothing matches, different for each number.
@@ -86,7 +95,7 @@ pub fn full(name: &str) -> SessionRecord {
     record.authenticated_at = at(1);
     record.client = Arc::new(client());
     record.last_client = LastClient::new("2001:db8::7".parse().ok(), Some("FR".into()));
-    record.device_id = Some(DeviceId::mint(&SystemRandom).expect("a device id"));
+    record.device_id = Some(device_id());
     record.label = Some("kitchen tablet".to_owned());
     record.data = Arc::from(&b"\x01{\"cart\":[\"apple\"]}"[..]);
     record
@@ -110,6 +119,15 @@ fn client() -> ClientInfo {
     client
 }
 
+/// A session with every field filled that begins that many milliseconds after [`NOW`].
+#[must_use]
+pub fn full_at(name: &str, millis: u64) -> SessionRecord {
+    let mut record = full(name);
+    record.id = id_at(at(millis), record.user_id.as_ref());
+    (record.created_at, record.last_seen_at) = (at(millis), at(millis));
+    record
+}
+
 /// The end that most cases use.
 #[must_use]
 pub fn logged_out(millis: u64) -> Ended {
@@ -122,7 +140,7 @@ pub fn limit(max: u32, on_exceed: OnExceed, millis: u64) -> SessionLimit {
     SessionLimit::new(NonZeroU32::new(max).expect("a limit above zero"), on_exceed, at(millis))
 }
 
-/// A sighting that many milliseconds after [`NOW`].
+/// A touch that says that a session was used that many milliseconds after [`NOW`].
 #[must_use]
 pub fn touch(id: SessionId, millis: u64) -> Touch {
     Touch::new(id, at(millis), LastClient::new("198.51.100.4".parse().ok(), Some("NL".into())))

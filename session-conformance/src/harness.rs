@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use session_core::{
     EndScope, Ended, Error, ErrorKind, Result, Revision, SessionId, SessionLimit, SessionRecord,
-    SessionStore, TracedStore,
+    SessionStore, Timestamp, TracedStore,
 };
 
 /// An empty store, seen in one of the [forms](Form) that applications use.
@@ -115,9 +115,21 @@ impl Harness {
         self.store.update(Arc::new(record.clone()), expected).await
     }
 
-    /// Ends sessions and returns the ids of those that ended, in order.
+    /// Ends sessions, whenever they were created, and returns the ids of those that ended, in
+    /// order.
     pub async fn end(&self, scope: &EndScope, ended: &Ended) -> Vec<SessionId> {
-        ids(&self.store.end(scope, ended).await.expect("end"))
+        self.end_created_until(scope, ended, Timestamp::MAX).await
+    }
+
+    /// Ends sessions that were created no later than at a time, and returns the ids of those that
+    /// ended, in order.
+    pub async fn end_created_until(
+        &self,
+        scope: &EndScope,
+        ended: &Ended,
+        created_until: Timestamp,
+    ) -> Vec<SessionId> {
+        ids(&self.store.end(scope, ended, created_until).await.expect("end"))
     }
 }
 

@@ -18,15 +18,23 @@
 //! }
 //! ```
 //!
-//! That is all. The macro makes one `#[test]` of every case, `conformance::my_store::create_keeps_every_field` and so on, so that failures
-//! have names, tests run in parallel, and `cargo test limit` runs what its name says. The closure is called for every case, and gives a
-//! fresh, empty store each time.
+//! That is all. The macro makes one `#[test]` of every case,
+//! `conformance::my_store::create_keeps_every_field` and so on, so that failures have names, tests
+//! run in parallel, and `cargo test limit` runs what its name says. The closure is called for every
+//! case, and gives a fresh, empty store each time.
 //!
 //! Every case runs in three [forms](Form): on the store itself, through `Arc<dyn SessionStore>`, and inside of a
 //! [decorator](session_core::TracedStore). It runs on two threads, because a race needs two. After [60 seconds](CASE_TIME_LIMIT) it counts as
 //! hanging.
 //!
-//! No case can be left out. If one cannot hold on your database, open an issue before you write around it.
+//! No case can be left out. If one cannot hold on your database, open an issue before you write
+//! around it.
+//!
+//! # Tenants
+//! A tenant is a store of its own. For the cases called `tenants_are_apart_...` the closure is
+//! called twice, and the suite checks that what one store does is not seen by the other: neither a
+//! session of the same id, nor a user of the same name. If the stores name a
+//! [place](session_core::Capabilities::place), the two places must differ.
 //!
 //! # Reading a failure
 //! ```text
@@ -62,15 +70,19 @@
 //! and passes, so that `cargo test` works without servers. In CI set `SESSION_TEST_REQUIRE=my_store` (names of suites, separated by commas, or
 //! `all`): then an unset variable is a failure, and a server that was forgotten cannot look like a success.
 //!
-//! Give each call of the closure a key prefix, a schema or a file of its own. The cases of one suite run side by side, and a case counts
-//! everything that is stored. Open connections inside of the closure, too: every run has its own runtime, which ends with it.
+//! Give each call of the closure a key prefix, a schema or a file of its own. The cases of one
+//! suite run side by side, and a case counts everything that is stored. If your stores can share a
+//! database, let them share it here, too: then the cases about tenants test how they are kept
+//! apart. Open connections inside of the closure: every run has its own runtime, which ends with
+//! it.
 //!
 //! # Testing a cache
 //! [`session_cache_suite!`] does the same for a [`SessionCache`](session_core::SessionCache). Its example is [`reference::MapCache`].
 //!
 //! # Without the macros
-//! [`store_cases`] and [`cache_cases`] are the same cases as values, for another test harness, a report, or a decorator for which some of them
-//! cannot hold. They need tokio for races and time limits, but the store may bring any runtime of its own.
+//! [`store_cases`], [`tenant_cases`] and [`cache_cases`] are the same cases as values, for another
+//! test harness, a report, or a decorator for which some of them cannot hold. They need tokio for
+//! races and time limits, but the store may bring any runtime of its own.
 //!
 //! ```
 //! use session_conformance::reference::MapStore;
@@ -95,7 +107,7 @@
 //! # Where things are
 //! | module | what |
 //! |---|---|
-//! | [`store`], [`cache`] | the cases |
+//! | [`store`], [`store::tenants`], [`cache`] | the cases |
 //! | [`fixtures`] | the sessions that cases work with |
 //! | [`mod@reference`] | a store and a cache that are right, to read |
 //! | [`broken`] | stores and caches that are wrong, each with the case that catches it |
@@ -118,12 +130,14 @@ pub mod store;
 mod suite;
 
 pub use cache::{CacheHarness, cache_cases};
-pub use case::{CASE_TIME_LIMIT, CacheCase, Case, CaseFailure, StoreCase};
+pub use case::{CASE_TIME_LIMIT, CacheCase, Case, CaseFailure, StoreCase, TenantCase};
 pub use harness::{Form, Harness, assert_kind, ids};
+pub use store::tenants::{TenantHarness, tenant_cases};
 
 static STORE_CASES: &[StoreCase] = __for_each_store_case!(__store_table);
 
-/// Returns all cases of [`session_store_suite!`], in the order of the suite.
+/// Returns all cases of [`session_store_suite!`] that need one store, in the order of the suite.
+/// [`tenant_cases`] are the others.
 #[must_use]
 pub fn store_cases() -> &'static [StoreCase] {
     STORE_CASES

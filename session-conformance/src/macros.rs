@@ -2,9 +2,11 @@
 
 /// Tests a store: one test per case, called `$name::<case>`.
 ///
-/// The factory is called once for every case and [form](crate::Form), in a tokio runtime of two threads that lives as long as that
-/// one run. It gives a fresh, empty store: a database backend makes a new key prefix, schema or file each time. So tests run in
-/// parallel, and nothing has to be cleared.
+/// The factory is called for every case and [form](crate::Form), in a tokio runtime of two threads
+/// that lives as long as that one run: once, and twice for the cases called
+/// `tenants_are_apart_...`, which need two stores. It gives a fresh, empty store: a database
+/// backend makes a new key prefix, schema or file each time. So tests run in parallel, and nothing
+/// has to be cleared.
 ///
 /// With `env "VARIABLE"` the store needs a server. The variable is read when the test runs, and its value goes to the factory. If it
 /// is not set the test prints one line, `skipped ...`, and passes, unless the variable `SESSION_TEST_REQUIRE` names the suite: it holds
@@ -39,14 +41,14 @@ macro_rules! session_store_suite {
         fn $name(case: &str) {
             $crate::__private::run_store_from_env(stringify!($name), case, $variable, $factory);
         }
-        $crate::__for_each_store_case!(__tests $name);
+        $crate::__for_each_store_case!(__store_tests $name);
     };
     ($name:ident, $factory:expr $(,)?) => {
         #[allow(dead_code)]
         fn $name(case: &str) {
             $crate::__private::run_store(stringify!($name), case, $factory);
         }
-        $crate::__for_each_store_case!(__tests $name);
+        $crate::__for_each_store_case!(__store_tests $name);
     };
 }
 
@@ -91,7 +93,10 @@ macro_rules! session_cache_suite {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __tests {
-    ([$name:ident] $($case:ident),* $(,)?) => {
+    ([$name:ident $($first:ident)*] $($case:ident),* $(,)?) => {
+        $crate::__tests! { @module $name $($first)* $($case)* }
+    };
+    (@module $name:ident $($case:ident)*) => {
         mod $name {
             $(
                 #[test]
@@ -103,12 +108,33 @@ macro_rules! __tests {
     };
 }
 
+/// Makes the tests of the store suite: of its own cases, and of those that need two stores.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __store_tests {
+    ([$name:ident] $($case:ident),* $(,)?) => {
+        $crate::__for_each_tenant_case!(__tests $name $($case)*);
+    };
+}
+
 /// Makes the table of all store cases.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __store_table {
     ([] $($case:ident),* $(,)?) => {
         &[$($crate::StoreCase::new(stringify!($case), |harness| Box::pin($crate::store::cases::$case(harness)))),*]
+    };
+}
+
+/// Makes the table of all cases that need two stores.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __tenant_table {
+    ([] $($case:ident),* $(,)?) => {
+        &[$($crate::TenantCase::new(
+            stringify!($case),
+            |tenants| Box::pin($crate::store::tenants::cases::$case(tenants)),
+        )),*]
     };
 }
 

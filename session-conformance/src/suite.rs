@@ -5,16 +5,22 @@ use std::env::VarError;
 use session_core::{SessionCache, SessionStore};
 
 use crate::case::{CASE_TIME_LIMIT, Case};
-use crate::{CacheHarness, Form, Harness, cache_cases, store_cases};
+use crate::{CacheHarness, Form, Harness, TenantHarness, cache_cases, store_cases, tenant_cases};
 
 const REQUIRE: &str = "SESSION_TEST_REQUIRE";
 
-/// Runs one store case in every form.
+/// Runs one store case in every form, on one store or on two.
 pub fn run_store<S, F>(suite: &str, case: &str, open: impl Fn() -> F)
 where
     S: SessionStore,
     F: Future<Output = S> + Send + 'static,
 {
+    if tenant_cases().iter().any(|tenants| tenants.name() == case) {
+        return run(suite, case, tenant_cases(), |form| {
+            let (first, second) = (open(), open());
+            async move { TenantHarness::in_form(first.await, second.await, form) }
+        });
+    }
     run(suite, case, store_cases(), |form| {
         let opening = open();
         async move { Harness::in_form(opening.await, form) }

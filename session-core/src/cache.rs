@@ -10,6 +10,7 @@ use crate::end::Ended;
 use crate::error::Result;
 use crate::id::SessionId;
 use crate::record::{Revision, SessionRecord};
+use crate::scope::Scope;
 use crate::time::Timestamp;
 
 /// What a cache says about a session.
@@ -26,6 +27,8 @@ pub enum CacheBody {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct CacheEntry {
+    /// Whose session: the store of record and the tenant that the copy stems from.
+    pub scope: Scope,
     /// Which session.
     pub id: SessionId,
     /// The revision that was read.
@@ -39,13 +42,13 @@ pub struct CacheEntry {
 impl CacheEntry {
     /// Makes the entry of a record as it was read: a tombstone if it ended.
     #[must_use]
-    pub fn of(record: Arc<SessionRecord>, verified_at: Timestamp) -> Self {
+    pub fn of(scope: Scope, record: Arc<SessionRecord>, verified_at: Timestamp) -> Self {
         let (id, revision) = (record.id, record.revision);
         let body = match record.ended() {
             Some(ended) => CacheBody::Tombstone(ended.clone()),
             None => CacheBody::Record(record),
         };
-        Self { id, revision, verified_at, body }
+        Self { scope, id, revision, verified_at, body }
     }
 
     /// Returns true for an ended session.
@@ -91,12 +94,13 @@ impl CacheHit {
 ///
 /// # Contract
 /// - Lossy by right: an entry may vanish at any time. It may never change, turn older, or come back.
+/// - An entry belongs to one [`Scope`]. Under another scope it does not exist: it is no answer, keeps nothing out and is not removed.
 /// - A tombstone that vanished is harmless, because every entry carries the time at which it was verified and the reader
 ///   refuses what is too old.
 ///
 /// # Errors
 /// [`Timeout`](crate::ErrorKind::Timeout) and [`Unavailable`](crate::ErrorKind::Unavailable) when it cannot be asked;
-/// [`Corrupt`](crate::ErrorKind::Corrupt) for an entry that cannot be understood or names another id than its key. Callers treat
+/// [`Corrupt`](crate::ErrorKind::Corrupt) for an entry that cannot be understood or names another id or scope than its key. Callers treat
 /// all of them as a miss.
 ///
 /// # Security
@@ -109,7 +113,7 @@ pub trait SessionCache: fmt::Debug + Send + Sync + 'static {
     /// Returns the cache's name in logs and metrics: `"redis"`.
     fn name(&self) -> &'static str;
 
-    /// Returns the entry of an id, with the rest of its life.
+    /// Returns the entry of an id in a scope, with the rest of its life.
     ///
     /// # Contract
     /// - One round trip. Never extends the entry's life.
@@ -117,7 +121,7 @@ pub trait SessionCache: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Only the general ones.
-    async fn get(&self, id: SessionId) -> Result<Option<CacheHit>>;
+    async fn get(&self, scope: Scope, id: SessionId) -> Result<Option<CacheHit>>;
 
     /// Stores an entry for at most `ttl`, unless what is there is newer. Returns whether it was stored.
     ///
@@ -130,9 +134,9 @@ pub trait SessionCache: fmt::Debug + Send + Sync + 'static {
     /// Only the general ones.
     async fn put_if_newer(&self, entry: CacheEntry, ttl: Duration) -> Result<bool>;
 
-    /// Forgets an id, tombstone included. For maintenance; revocation uses tombstones.
+    /// Forgets an id of a scope, tombstone included. For maintenance; revocation uses tombstones.
     ///
     /// # Errors
     /// Only the general ones.
-    async fn remove(&self, id: SessionId) -> Result<()>;
+    async fn remove(&self, scope: Scope, id: SessionId) -> Result<()>;
 }

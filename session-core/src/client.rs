@@ -1,5 +1,6 @@
 //! What a record keeps about the client that signed in.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -33,6 +34,55 @@ wire_names!(DeviceKind {
     Tablet => "tablet",
     Tv => "tv",
 });
+
+/// A country, as two upper-case letters (ISO 3166-1 alpha-2).
+///
+/// Proxies and databases also send what is no country: `T1` for Tor, `XX`, `-` or nothing for "unknown". [`parse`](Self::parse) takes
+/// all of that for unknown, so that a strange value costs nobody a session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CountryCode([u8; 2]);
+
+impl CountryCode {
+    /// Reads what a proxy or a database says. `None` for what names no country; lower case is fine.
+    ///
+    /// # Examples
+    /// ```
+    /// use session_core::CountryCode;
+    ///
+    /// assert_eq!(CountryCode::parse("se").unwrap().as_str(), "SE");
+    /// assert!(["T1", "XX", "xx", "-", "", "SWE"].iter().all(|text| CountryCode::parse(text).is_none()));
+    /// ```
+    #[must_use]
+    pub const fn parse(text: &str) -> Option<Self> {
+        let [first, second] = text.as_bytes() else { return None };
+        let (first, second) = (first.to_ascii_uppercase(), second.to_ascii_uppercase());
+        // ISO 3166-1 leaves XX, and ZZ of CLDR, for "unknown".
+        match (first, second) {
+            (b'X', b'X') | (b'Z', b'Z') => None,
+            (b'A'..=b'Z', b'A'..=b'Z') => Some(Self([first, second])),
+            _ => None,
+        }
+    }
+
+    /// Returns the two letters.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Both bytes are ASCII letters.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for CountryCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for CountryCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 /// Where an address is, as far as a database knows. Advisory: never a reason to trust.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -102,6 +152,26 @@ impl ClientInfo {
         Self { ip: ip.map(|ip| ip.to_canonical()), user_agent, ..Self::default() }
     }
 
+    /// Returns what a store can keep of this description, whatever was put into its fields: texts without NUL and cut to their limits,
+    /// the address canonical, a country code only if it names a country, coordinates only if they are degrees.
+    ///
+    /// The manager does this with every client that it is given, because the values come from requests and databases, and none of them
+    /// is a reason to refuse a sign-in.
+    #[must_use]
+    pub fn cleaned(mut self) -> Self {
+        let Device { brand, model, os, os_version, browser, browser_version, .. } = &mut self.device;
+        let GeoLocation { country_code, country, region, city, coordinates } = &mut self.geo;
+        self.ip = self.ip.map(|ip| ip.to_canonical());
+        self.user_agent = self.user_agent.as_deref().map(clean_user_agent).filter(|text| !text.is_empty());
+        for text in [brand, model, os, os_version, browser, browser_version, country, region, city] {
+            clean_text(text);
+        }
+        let known = country_code.as_deref().and_then(CountryCode::parse);
+        *country_code = known.map(|code| code.as_str().to_owned());
+        *coordinates = coordinates.filter(|place| are_degrees(*place));
+        self
+    }
+
     /// Checks what a store must be able to keep.
     pub(crate) fn check(&self) -> Result<()> {
         let Device { brand, model, os, os_version, browser, browser_version, .. } = &self.device;
@@ -114,12 +184,21 @@ impl ClientInfo {
         if self.ip.is_some_and(|ip| ip != ip.to_canonical()) {
             return Err(Error::invalid("check", "an IPv4 address is not written as IPv6"));
         }
-        if coordinates
-            .is_some_and(|(lat, lon)| !(-90.0..=90.0).contains(&lat) || !(-180.0..=180.0).contains(&lon))
-        {
+        if coordinates.is_some_and(|place| !are_degrees(place)) {
             return Err(Error::invalid("check", "coordinates are degrees"));
         }
         Ok(())
+    }
+}
+
+fn are_degrees((lat, lon): (f64, f64)) -> bool {
+    (-90.0..=90.0).contains(&lat) && (-180.0..=180.0).contains(&lon)
+}
+
+fn clean_text(text: &mut Option<String>) {
+    if let Some(text) = text {
+        text.retain(|c| c != '\0');
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
     }
 }
 
@@ -188,6 +267,27 @@ mod tests {
     fn control_characters_do_not_reach_a_terminal() {
         let client = ClientInfo::new(None, Some("a\u{1b}[31mb\0c\u{9b}"));
         assert_eq!(client.user_agent.as_deref(), Some("a [31mb c"));
+    }
+
+    #[test]
+    fn what_cannot_be_stored_is_cleaned() {
+        let mut client = ClientInfo {
+            ip: "::ffff:1.2.3.4".parse().ok(),
+            user_agent: Some("a".repeat(513)),
+            ..ClientInfo::default()
+        };
+        client.device.model = Some("m\0odel".to_owned());
+        client.geo.city = Some("é".repeat(400));
+        client.geo.country_code = Some("T1".to_owned());
+        client.geo.coordinates = Some((f64::NAN, 0.0));
+        let cleaned = client.cleaned();
+        assert!(cleaned.check().is_ok());
+        assert_eq!(cleaned.device.model.as_deref(), Some("model"));
+        assert_eq!(cleaned.geo.city.as_deref().map(str::len), Some(300));
+        assert_eq!((&cleaned.geo.country_code, cleaned.geo.coordinates), (&None, None));
+        let mut swedish = ClientInfo::default();
+        swedish.geo.country_code = Some("se".to_owned());
+        assert_eq!(swedish.cleaned().geo.country_code.as_deref(), Some("SE"));
     }
 
     #[test]

@@ -11,6 +11,9 @@ const LAYOUT: u8 = 1;
 /// Bits of the second byte of a stored [`SecretState`]: what follows the hash.
 const HAS_EXPIRY: u8 = 1;
 const HAS_PREVIOUS: u8 = 2;
+/// Of a previous secret: its successor was presented; the time follows. Or it is not confirmed. Neither: it was not presented yet.
+const IS_PRESENTED: u8 = 4;
+const IS_UNCONFIRMED: u8 = 8;
 
 /// The stored half of a secret: the current hash, and what is needed to recognise the one before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,16 +37,61 @@ impl SecretState {
         Self { current, expires_at: self.expires_at, previous: Some(previous) }
     }
 
+    /// Returns the state after the secret was replaced by one that its holder cannot compute, until the writer
+    /// [confirms](Self::confirmed) that it knows of the write.
+    #[must_use]
+    pub fn replaced_unconfirmed(&self, current: SecretHash, at: Timestamp) -> Self {
+        // The salt is of no use: nothing is computed from it.
+        let salt = RotationSalt::from_bytes([0; 32]);
+        let previous = PreviousSecret {
+            successor: Successor::Unconfirmed,
+            ..PreviousSecret::new(self.current.clone(), salt, at)
+        };
+        Self { current, expires_at: self.expires_at, previous: Some(previous) }
+    }
+
+    /// Returns what the current secret is to the one before. `None` if nothing came before it that still counts.
+    #[must_use]
+    pub fn successor(&self) -> Option<Successor> {
+        self.previous.as_ref().map(|previous| previous.successor)
+    }
+
+    /// Returns the state after the current secret was presented at a time, or its writer confirmed it: the grace of a computed
+    /// successor begins, and what an unconfirmed one replaced counts no more.
+    #[must_use]
+    pub fn confirmed(&self, at: Timestamp) -> Self {
+        let mut state = self.clone();
+        match &mut state.previous {
+            Some(previous) if previous.successor == Successor::Unpresented => {
+                previous.successor = Successor::Presented(at);
+            }
+            Some(previous) if previous.successor == Successor::Unconfirmed => state.previous = None,
+            _ => {}
+        }
+        state
+    }
+
+    /// Returns the state as it was before an unconfirmed replacement, any other as it is.
+    #[must_use]
+    pub fn restored(&self) -> Self {
+        match &self.previous {
+            Some(previous) if previous.successor == Successor::Unconfirmed => {
+                Self { current: previous.hash.clone(), expires_at: self.expires_at, previous: None }
+            }
+            _ => self.clone(),
+        }
+    }
+
     /// Makes the state of a new secret.
     #[must_use]
     pub const fn new(current: SecretHash) -> Self {
         Self { current, expires_at: None, previous: None }
     }
 
-    /// Returns the stored form, for backends without a richer one: at most 122 bytes.
+    /// Returns the stored form, for backends without a richer one: at most 130 bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(122);
+        let mut bytes = Vec::with_capacity(130);
         self.write(&mut bytes);
         bytes
     }
@@ -61,30 +109,64 @@ impl SecretState {
 
     fn write(&self, bytes: &mut Vec<u8>) {
         let expiry = if self.expires_at.is_some() { HAS_EXPIRY } else { 0 };
-        let previous = if self.previous.is_some() { HAS_PREVIOUS } else { 0 };
+        let previous = match self.successor() {
+            None => 0,
+            Some(Successor::Unpresented) => HAS_PREVIOUS,
+            Some(Successor::Presented(_)) => HAS_PREVIOUS | IS_PRESENTED,
+            Some(Successor::Unconfirmed) => HAS_PREVIOUS | IS_UNCONFIRMED,
+        };
         bytes.extend([LAYOUT, expiry | previous]);
         bytes.extend(self.current.to_bytes());
         bytes.extend(self.expires_at.iter().flat_map(|at| at.as_millis().to_be_bytes()));
-        if let Some(PreviousSecret { hash, salt, rotated_at }) = &self.previous {
+        if let Some(PreviousSecret { hash, salt, rotated_at, successor }) = &self.previous {
             bytes.extend(hash.to_bytes());
             bytes.extend(salt.as_bytes());
             bytes.extend(rotated_at.as_millis().to_be_bytes());
+            if let Successor::Presented(at) = successor {
+                bytes.extend(at.as_millis().to_be_bytes());
+            }
         }
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
         let [layout, flags] = reader.take()?;
-        if layout != LAYOUT || flags & !(HAS_EXPIRY | HAS_PREVIOUS) != 0 {
+        if layout != LAYOUT {
             return Err(malformed());
         }
+        let presented = match flags & !HAS_EXPIRY {
+            0 | HAS_PREVIOUS => false,
+            fate if fate == HAS_PREVIOUS | IS_PRESENTED => true,
+            fate if fate == HAS_PREVIOUS | IS_UNCONFIRMED => false,
+            _ => return Err(malformed()),
+        };
         let current = reader.hash()?;
         let expires_at = (flags & HAS_EXPIRY != 0).then(|| reader.time()).transpose()?;
-        let previous = (flags & HAS_PREVIOUS != 0).then(|| reader.previous()).transpose()?;
+        let mut previous = (flags & HAS_PREVIOUS != 0).then(|| reader.previous()).transpose()?;
+        if let Some(previous) = &mut previous {
+            previous.successor = match presented {
+                true => Successor::Presented(reader.time()?),
+                false if flags & IS_UNCONFIRMED != 0 => Successor::Unconfirmed,
+                false => Successor::Unpresented,
+            };
+        }
         Ok(Self { current, expires_at, previous })
     }
 }
 
-/// A replaced secret. Within the grace period after `rotated_at` its holder gets the same successor again.
+/// What is known of the secret that took another one's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Successor {
+    /// It was presented first at that time. Until the grace after it is over, the holder of the previous secret gets it again.
+    Presented(Timestamp),
+    /// It cannot be computed from the previous secret, and the node that wrote it has not said that it knows of the write. If nobody
+    /// ever received it, the previous secret is still the one that counts.
+    Unconfirmed,
+    /// Nobody has presented it. The holder of the previous secret gets it, however long ago the rotation was.
+    Unpresented,
+}
+
+/// A replaced secret, and what became of its successor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PreviousSecret {
@@ -94,13 +176,15 @@ pub struct PreviousSecret {
     pub salt: RotationSalt,
     /// When it was replaced. Never moved.
     pub rotated_at: Timestamp,
+    /// What is known of the secret that replaced it.
+    pub successor: Successor,
 }
 
 impl PreviousSecret {
-    /// Describes a replaced secret.
+    /// Describes a secret that was just replaced by one that nobody has presented yet.
     #[must_use]
     pub const fn new(hash: SecretHash, salt: RotationSalt, rotated_at: Timestamp) -> Self {
-        Self { hash, salt, rotated_at }
+        Self { hash, salt, rotated_at, successor: Successor::Unpresented }
     }
 }
 
@@ -132,16 +216,41 @@ impl RefreshState {
         }
     }
 
+    /// Returns the state after the token was replaced by one that its holder cannot compute, see
+    /// [`SecretState::replaced_unconfirmed`]. A token that came before is spent.
+    #[must_use]
+    pub fn replaced_unconfirmed(&self, current: SecretHash, at: Timestamp) -> Self {
+        let secret = self.secret.replaced_unconfirmed(current, at);
+        let spent = self.secret.previous.iter().map(|previous| &previous.hash).chain(&self.spent);
+        Self { secret, spent: spent.take(MAX_SPENT).cloned().collect(), ..self.clone() }
+    }
+
+    /// Returns the state after the current token was presented or its writer confirmed it, see [`SecretState::confirmed`]. What an
+    /// unconfirmed one replaced is spent then.
+    #[must_use]
+    pub fn confirmed(&self, at: Timestamp) -> Self {
+        let secret = self.secret.confirmed(at);
+        let dropped = self.secret.previous.iter().filter(|_| secret.previous.is_none());
+        let spent = dropped.map(|previous| &previous.hash).chain(&self.spent);
+        Self { spent: spent.take(MAX_SPENT).cloned().collect(), secret, ..self.clone() }
+    }
+
+    /// Returns the state as it was before an unconfirmed replacement, any other as it is.
+    #[must_use]
+    pub fn restored(&self) -> Self {
+        Self { secret: self.secret.restored(), ..self.clone() }
+    }
+
     /// Makes the state of a first refresh token.
     #[must_use]
     pub const fn new(current: SecretHash, expires_at: Timestamp) -> Self {
         Self { secret: SecretState::new(current), generation: 0, expires_at, spent: Vec::new() }
     }
 
-    /// Returns the stored form, for backends without a richer one: at most 426 bytes.
+    /// Returns the stored form, for backends without a richer one: at most 434 bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(138 + self.spent.len() * SecretHash::LEN);
+        let mut bytes = Vec::with_capacity(146 + self.spent.len() * SecretHash::LEN);
         self.secret.write(&mut bytes);
         bytes.extend(self.generation.to_be_bytes());
         bytes.extend(self.expires_at.as_millis().to_be_bytes());

@@ -14,9 +14,6 @@ use crate::limits::MAX_USER_ID;
 use crate::random::SecureRandom;
 use crate::time::Timestamp;
 
-/// Separates a namespace from a user id, see [`NamespacedStore`](crate::NamespacedStore). ASCII "unit separator".
-pub(crate) const NAMESPACE_SEPARATOR: char = '\u{1f}';
-
 /// The public name of a session: a time-ordered UUID of version 7
 /// ([RFC 9562 section 5.7](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)).
 ///
@@ -195,12 +192,10 @@ impl UserId {
 
     /// Returns the shard of all sessions of this user.
     ///
-    /// The first 10 bits of the SHA-256 of the id. A namespace in front of it does not count, so that a session keeps
-    /// its shard whether it is seen inside or outside of its namespace.
+    /// The first 10 bits of the SHA-256 of the id.
     #[must_use]
     pub fn shard(&self) -> Shard {
-        let local = self.0.rsplit(NAMESPACE_SEPARATOR).next().unwrap_or_default();
-        let digest = Sha256::digest(local.as_bytes());
+        let digest = Sha256::digest(self.0.as_bytes());
         Shard(u16::from_be_bytes([digest[0], digest[1]]) >> 6)
     }
 }

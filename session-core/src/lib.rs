@@ -55,6 +55,7 @@ mod ports;
 mod random;
 mod record;
 pub mod rules;
+mod scope;
 mod secret;
 mod store;
 mod time;
@@ -67,10 +68,10 @@ pub use async_trait::async_trait;
 
 pub use auth::{AssuranceLevel, AuthEvent, AuthMethod};
 pub use cache::{CacheBody, CacheEntry, CacheHit, SessionCache};
-pub use client::{ClientInfo, Device, DeviceKind, GeoLocation, LastClient};
-pub use credentials::{PreviousSecret, RefreshState, SecretState};
-pub use data::{DataLimits, SessionData};
-pub use decorators::{NamespacedStore, TracedStore};
+pub use client::{ClientInfo, CountryCode, Device, DeviceKind, GeoLocation, LastClient};
+pub use credentials::{PreviousSecret, RefreshState, SecretState, Successor};
+pub use data::{DataLimits, SaveMark, SessionData};
+pub use decorators::TracedStore;
 pub use end::{Actor, EndReason, Ended, SessionState, SessionStatus};
 pub use error::{Error, ErrorKind, Result};
 pub use expiry::{Deadline, Expiry, ExpiryPolicy, Lifetime};
@@ -81,6 +82,7 @@ pub use ports::{
 };
 pub use random::{SecureRandom, SystemRandom};
 pub use record::{Revision, SessionKind, SessionRecord};
+pub use scope::Scope;
 pub use secret::{PepperId, PepperRing, RotationSalt, SecretHash, SecretHasher, SecretMatch, SecretPurpose};
 pub use store::{
     Capabilities, Cursor, Durability, EndScope, LimitScope, ListQuery, OnExceed, Page, SessionLimit,

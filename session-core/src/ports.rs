@@ -12,6 +12,7 @@ use crate::end::Ended;
 use crate::error::{ErrorKind, Result};
 use crate::id::{SessionId, UserId};
 use crate::record::Revision;
+use crate::scope::Scope;
 use crate::time::Timestamp;
 
 /// Says where an address is.
@@ -167,8 +168,8 @@ impl Invalidation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BusEvent {
-    /// Sessions changed on another node.
-    Changed(Vec<Invalidation>),
+    /// Sessions of a scope changed on another node.
+    Changed(Scope, Vec<Invalidation>),
     /// Messages may have been lost: trust no copy that was taken before now.
     Resync,
 }
@@ -201,11 +202,11 @@ pub enum BusHealth {
 /// A dropped `publish` may or may not have been sent.
 #[async_trait]
 pub trait InvalidationBus: fmt::Debug + Send + Sync + 'static {
-    /// Sends changes, at most [`MAX_BATCH`](crate::limits::MAX_BATCH) at once.
+    /// Sends changes of sessions of one scope, at most [`MAX_BATCH`](crate::limits::MAX_BATCH) at once.
     ///
     /// # Errors
     /// When they could not be handed over.
-    async fn publish(&self, changes: &[Invalidation]) -> Result<()>;
+    async fn publish(&self, scope: Scope, changes: &[Invalidation]) -> Result<()>;
 
     /// Begins to receive what is said from now on. What was said before is not known: trust no copy that was taken before this returned.
     ///

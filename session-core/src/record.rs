@@ -182,19 +182,37 @@ impl SessionRecord {
         }
     }
 
-    /// Returns the assurance level that the recorded authentications are worth.
+    /// Returns the assurance level that the recorded authentications are worth, however long ago they were.
     #[must_use]
     pub fn assurance(&self) -> AssuranceLevel {
         AssuranceLevel::of(&self.auth)
     }
 
-    /// Adds an authentication, dropping the oldest beyond 16.
+    /// Returns the assurance level at `now`, where a further factor counts for `step_up_lifetime` only; `None` for as long as the
+    /// session. What the session was signed in with never falls below one factor.
+    ///
+    /// The one place that judges decay: the rule [`RequiredAssurance`](crate::rules::RequiredAssurance), the handle and the views of
+    /// the manager all ask here.
+    #[must_use]
+    pub fn assurance_at(&self, now: Timestamp, step_up_lifetime: Option<Duration>) -> AssuranceLevel {
+        let whole = self.assurance();
+        let Some(lifetime) = step_up_lifetime else { return whole };
+        let fresh = |event: &&AuthEvent| now.since(event.at) < lifetime;
+        AssuranceLevel::of(self.auth.iter().filter(fresh)).max(whole.min(AssuranceLevel::Aal1))
+    }
+
+    /// Adds an authentication. Beyond 16 events, drops the oldest one whose method was used again since; if every method was used
+    /// once, the oldest event. So a method that counts for the assurance level is not pushed out by repetitions of another one.
     pub fn push_auth(&mut self, event: AuthEvent) {
         self.authenticated_at = self.authenticated_at.max(event.at);
-        if self.auth.len() >= MAX_AUTH_EVENTS {
-            self.auth.drain(..=self.auth.len() - MAX_AUTH_EVENTS);
-        }
         self.auth.push(event);
+        while self.auth.len() > MAX_AUTH_EVENTS {
+            let repeated = |(index, event): (usize, &AuthEvent)| {
+                self.auth[index + 1..].iter().any(|later| later.method == event.method).then_some(index)
+            };
+            let oldest = self.auth.iter().enumerate().find_map(repeated).unwrap_or(0);
+            self.auth.remove(oldest);
+        }
     }
 
     /// Checks what every store can keep, so that bad input fails before any I/O and the same on all of them.
@@ -296,16 +314,16 @@ impl SessionRecord {
         result
     }
 
-    /// Returns whether a touch moves this record: it is active, the touch is later than what is known, and it happened before
-    /// the session's own deadline.
+    /// Returns whether a touch that arrives at `now` moves this record: it is active, the touch is later than what is known, and
+    /// the session's deadline lies after both the touch and `now`.
     #[must_use]
-    pub fn accepts(&self, touch: &Touch) -> bool {
-        touch.last_seen_at > self.last_seen_at && self.is_live(touch.last_seen_at)
+    pub fn accepts(&self, touch: &Touch, now: Timestamp) -> bool {
+        touch.last_seen_at > self.last_seen_at && self.is_live(touch.last_seen_at.max(now))
     }
 
-    /// Moves the sighting forward if the record [accepts](Self::accepts) the touch. Returns whether it moved.
-    pub fn touch(&mut self, touch: &Touch) -> bool {
-        let counts = self.accepts(touch);
+    /// Moves the last-seen time forward if the record [accepts](Self::accepts) the touch. Returns whether it moved.
+    pub fn touch(&mut self, touch: &Touch, now: Timestamp) -> bool {
+        let counts = self.accepts(touch, now);
         if counts {
             self.last_seen_at = touch.last_seen_at;
             self.last_client = touch.last_client.clone();

@@ -121,6 +121,11 @@ pub enum SecretMatch {
 /// 3. When the old key no longer matters, replace it by [`with_retired`](Self::with_retired): what still uses it is signed
 ///    out.
 ///
+/// # From no pepper to a pepper
+/// Hashes that were stored before there was a pepper match, and move over as they are used. While they do, whoever can write to the
+/// database can still make a row that opens. [`with_plain_retired`](Self::with_plain_retired) ends that: what was not used since is
+/// signed out.
+///
 /// # Examples
 /// ```
 /// use std::num::NonZeroU32;
@@ -135,6 +140,8 @@ pub struct PepperRing {
     /// The active key is the first.
     keys: Vec<(PepperId, Zeroizing<Vec<u8>>)>,
     retired: BTreeSet<PepperId>,
+    /// Whether hashes without a key match nothing.
+    plain_retired: bool,
 }
 
 impl PepperRing {
@@ -147,7 +154,7 @@ impl PepperRing {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a key shorter than 32 bytes.
     pub fn new(active: PepperId, key: &[u8]) -> Result<Self> {
-        Self { keys: Vec::new(), retired: BTreeSet::new() }.with_previous(active, key)
+        Self { keys: Vec::new(), retired: BTreeSet::new(), plain_retired: false }.with_previous(active, key)
     }
 
     /// Adds a key that only verifies.
@@ -177,6 +184,13 @@ impl PepperRing {
         Ok(self)
     }
 
+    /// Ends the migration from hashes without a pepper: they match nothing any more.
+    #[must_use]
+    pub const fn with_plain_retired(mut self) -> Self {
+        self.plain_retired = true;
+        self
+    }
+
     fn find(&self, id: PepperId) -> Option<&[u8]> {
         self.keys.iter().find(|(name, _)| *name == id).map(|(_, key)| key.as_slice())
     }
@@ -185,7 +199,11 @@ impl PepperRing {
 impl fmt::Debug for PepperRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.keys.iter().map(|(name, _)| name).collect();
-        f.debug_struct("PepperRing").field("keys", &names).field("retired", &self.retired).finish()
+        f.debug_struct("PepperRing")
+            .field("keys", &names)
+            .field("retired", &self.retired)
+            .field("plain_retired", &self.plain_retired)
+            .finish()
     }
 }
 
@@ -202,7 +220,8 @@ impl SecretHasher {
         Self { ring: None }
     }
 
-    /// Hashes with HMAC-SHA-256 under the ring's active key. Plain hashes stored earlier still match, and move over.
+    /// Hashes with HMAC-SHA-256 under the ring's active key. Plain hashes stored earlier still match, and move over,
+    /// until [`PepperRing::with_plain_retired`] ends that.
     #[must_use]
     pub const fn peppered(ring: PepperRing) -> Self {
         Self { ring: Some(ring) }
@@ -234,6 +253,9 @@ impl SecretHasher {
     ) -> SecretMatch {
         let message = Message::new(purpose, id, secret);
         let digest = match stored.key {
+            None if self.ring.as_ref().is_some_and(|ring| ring.plain_retired) => {
+                return SecretMatch::Mismatch;
+            }
             None => message.plain(),
             Some(key) => match self.ring.as_ref().and_then(|ring| ring.find(key)) {
                 Some(key) => message.keyed(key),

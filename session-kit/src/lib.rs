@@ -23,14 +23,16 @@
 pub use session_core as core;
 
 pub use session_core::{
-    Actor, AssuranceLevel, AuthMethod, ClientInfo, DeviceId, EndReason, Error, ErrorKind, ExpiryPolicy,
-    Lifetime, Result, SessionId, SessionStore, SessionToken, UserId, rules,
+    Actor, AssuranceLevel, AuthMethod, ClientInfo, Cursor, Deadline, DeviceId, EndReason, Ended, Error,
+    ErrorKind, ExpiryPolicy, Lifetime, ListQuery, RefreshToken, Result, Scope, SessionData, SessionId,
+    SessionRecord, SessionStore, SessionToken, StoreStats, Timestamp, UserId, rules,
 };
 pub use session_manager::{
-    ConflictPolicy, Created, Ensured, ExternalSession, Health, NewSession, Paging, Provenance, RefreshPolicy,
-    Refreshed, Rejection, ReuseEnds, Session, SessionInfo, SessionManager, SessionManagerBuilder,
-    SessionPage, Source, StepUp, SweepReport, TierHealth, TieredStore, Tiers, TransferCode, UserExport,
-    UserLimit, ValidateError,
+    Authentication, ClientView, ConflictPolicy, Created, EndView, Ensured, EraseReport, ExportedSession,
+    ExternalSession, Found, Health, NewSession, Paging, Provenance, RecordIp, RecordUserAgent, Recording,
+    RefreshPolicy, Refreshed, Rejection, ReuseEnds, Session, SessionEdit, SessionInfo, SessionManager,
+    SessionManagerBuilder, SessionPage, Source, StepUp, SweepReport, TierHealth, TieredStore, Tiers,
+    TransferCode, UserExport, UserLimit, ValidateError,
 };
 
 #[cfg(feature = "memory")]

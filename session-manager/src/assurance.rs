@@ -1,9 +1,18 @@
 //! How sure the application is who the user is: requiring more, and signing in in two steps.
+//!
+//! The level is judged in one place, [`SessionRecord::assurance_at`](session_core::SessionRecord::assurance_at), with the decay of
+//! [`with_step_up_lifetime`](crate::SessionManagerBuilder::with_step_up_lifetime): the handle, the rule
+//! [`RequiredAssurance`](session_core::rules::RequiredAssurance) and [`SessionInfo`](crate::SessionInfo) agree.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use session_core::{AssuranceLevel, AuthEvent, AuthMethod, Error, Lifetime, Result, UserId};
+use session_core::{
+    Actor, AssuranceLevel, AuthMethod, EndReason, Ended, Error, ErrorKind, Lifetime, Result, SessionData,
+    UserId,
+};
 
 use crate::create::Created;
 use crate::manager::SessionManager;
@@ -41,12 +50,7 @@ impl Session {
     /// [`with_step_up_lifetime`](crate::SessionManagerBuilder::with_step_up_lifetime): the session goes on at the level of its sign-in.
     #[must_use]
     pub fn assurance(&self) -> AssuranceLevel {
-        let record = self.record();
-        let Some(lifetime) = self.shared().settings.step_up_lifetime else { return record.assurance() };
-        let now = self.now();
-        let fresh = |event: &&AuthEvent| now.since(event.at) < lifetime;
-        let level = AssuranceLevel::of(record.auth.iter().filter(fresh));
-        level.max(record.assurance().min(AssuranceLevel::Aal1))
+        self.record().assurance_at(self.now(), self.shared().settings.step_up_lifetime)
     }
 
     /// Requires a level, and optionally that the last authentication is younger than `max_age`.
@@ -79,6 +83,9 @@ struct Pending {
     user: UserId,
     methods: Vec<String>,
     credential_version: Option<u64>,
+    /// How often the second step was tried.
+    #[serde(default)]
+    attempts: u32,
 }
 
 impl SessionManager {
@@ -94,7 +101,8 @@ impl SessionManager {
         let user = user.ok_or_else(|| Error::invalid("sign in", "a pending sign-in has a candidate"))?;
         let methods = methods.iter().map(|method| method.as_str().to_owned()).collect();
         let pending = new.into_anonymous(Lifetime::new(None, PENDING_LIFETIME)?);
-        let pending = pending.with_value(PENDING_KEY, &Pending { user, methods, credential_version })?;
+        let pending =
+            pending.with_value(PENDING_KEY, &Pending { user, methods, credential_version, attempts: 0 })?;
         self.create(pending).await
     }
 
@@ -106,6 +114,55 @@ impl SessionManager {
         Ok(session.get::<Pending>(PENDING_KEY)?.map(|pending| pending.user))
     }
 
+    /// Counts an attempt at the second step of a pending sign-in, and returns how many are left. Call it *before* you check the code: then
+    /// a thousand guesses at once are no more than the limit, 5 by default
+    /// ([`with_sign_in_attempts`](crate::SessionManagerBuilder::with_sign_in_attempts)).
+    ///
+    /// # Errors
+    /// [`LimitExceeded`](session_core::ErrorKind::LimitExceeded) beyond the limit: the pending sign-in ends as
+    /// [`PolicyDenied`](EndReason::PolicyDenied), and the user begins anew; [`Ended`](session_core::ErrorKind::Ended) if it has ended;
+    /// [`Invalid`](session_core::ErrorKind::Invalid) if the session is no pending sign-in; else as the store answers, and then the code
+    /// must not be checked.
+    ///
+    /// # Security
+    /// Counted in the store of record, so it holds over all nodes. It bounds the guesses for one first factor; bounding how often the
+    /// first factor may be tried is the application's part.
+    ///
+    /// # Cancellation
+    /// The attempt is counted or not.
+    pub async fn count_attempt(&self, pending: &Session) -> Result<u32> {
+        let (shared, limits) = (self.shared(), self.settings().data_limits);
+        let most = self.settings().sign_in_attempts.get();
+        let mut operation = self.backend().operation();
+        let used_up =
+            || Error::limit_exceeded("manager", "sign in", Vec::new()).with_detail("too many attempts");
+        let left = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&left);
+        let counting = shared.modify(&mut operation, pending.record(), move |current| {
+            let mut data = SessionData::decode(&current.data, &limits)?;
+            let mut state: Pending = data.get(PENDING_KEY)?.ok_or_else(not_pending)?;
+            if state.attempts >= most {
+                return Err(used_up());
+            }
+            state.attempts += 1;
+            counted.store(most - state.attempts, Ordering::Relaxed);
+            data.insert(PENDING_KEY, &state)?;
+            let mut next = current.clone();
+            next.data = data.encode(&limits)?.into();
+            Ok(Some(next))
+        });
+        match counting.await {
+            Ok(_) => Ok(left.load(Ordering::Relaxed)),
+            Err(error) => {
+                if error.kind() == ErrorKind::LimitExceeded {
+                    let ended = Ended::new(EndReason::PolicyDenied, self.now(), Actor::System);
+                    self.end_in_background(pending.id(), ended);
+                }
+                Err(error)
+            }
+        }
+    }
+
     /// Completes a pending sign-in with its further factor: creates the real session, under the limits, and ends the pending one.
     ///
     /// What `new` says about the client, the device and the lifetime counts; its user and credential version are those of the first step,
@@ -115,7 +172,6 @@ impl SessionManager {
     /// [`Invalid`](session_core::ErrorKind::Invalid) if the session is no pending sign-in, or names another candidate than `new`; else as
     /// [`create`](Self::create).
     pub async fn complete_sign_in(&self, pending: &Session, new: NewSession) -> Result<Created> {
-        let not_pending = || Error::invalid("sign in", "the session is no pending sign-in");
         let first = pending.get::<Pending>(PENDING_KEY)?.ok_or_else(not_pending)?;
         let (user, ..) = new.candidate();
         if user.is_some_and(|user| user != first.user) {
@@ -126,4 +182,8 @@ impl SessionManager {
         let new = new.completing(first.user, methods, first.credential_version);
         self.create(new.replacing(pending)).await
     }
+}
+
+fn not_pending() -> Error {
+    Error::invalid("sign in", "the session is no pending sign-in")
 }

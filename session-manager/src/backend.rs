@@ -1,4 +1,5 @@
-//! The one way from the manager to the store: every call has a deadline, is measured, and fails with a kind.
+//! The one way from the manager to the store: every call has a deadline, is measured, and fails
+//! with a kind.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,29 +9,43 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::poll;
-
 use session_core::{
-    EndScope, Ended, Error, ErrorKind, EventKind, Result, SessionId, SessionRecord, SessionStore,
+    Clock, EndScope, Ended, Error, ErrorKind, EventKind, Result, Revision, SessionId, SessionLimit,
+    SessionRecord, SessionStore, Timestamp, Touch,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::events::Events;
 use crate::metrics::{Op, StoreMetrics};
+use crate::outage::StoreState;
+use crate::tiers::{TieredStore, Told};
 
 /// The store with what every call to it needs.
 pub(crate) struct Backend {
     store: Arc<dyn SessionStore>,
+    /// The same store, if there are copies in front of it.
+    tiers: Option<Arc<TieredStore>>,
     name: &'static str,
     deadline: Duration,
+    clock: Arc<dyn Clock>,
     metrics: StoreMetrics,
     events: Arc<Events>,
+    pub(crate) state: StoreState,
 }
 
 impl Backend {
-    pub(crate) fn new(store: Arc<dyn SessionStore>, deadline: Duration, events: Arc<Events>) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn SessionStore>,
+        tiers: Option<Arc<TieredStore>>,
+        deadline: Duration,
+        clock: Arc<dyn Clock>,
+        events: Arc<Events>,
+    ) -> Self {
         let name = store.capabilities().name;
-        Self { store, name, deadline, metrics: StoreMetrics::new(name), events }
+        let store = tiers.clone().map_or(store, |tiers| tiers as Arc<dyn SessionStore>);
+        let state = StoreState::new(clock.now());
+        Self { store, tiers, name, deadline, clock, metrics: StoreMetrics::new(name), events, state }
     }
 
     pub(crate) fn store(&self) -> &dyn SessionStore {
@@ -46,8 +61,16 @@ impl Backend {
         Operation { backend: self, deadline: None }
     }
 
+    /// Goes on with an operation in another task.
+    pub(crate) fn operation_until(&self, deadline: Instant) -> Operation<'_> {
+        Operation { backend: self, deadline: Some(deadline) }
+    }
+
     fn record(&self, op: Op, took: Duration, error: Option<&Error>) {
         self.metrics.record(op, took, error);
+        if let Op::Load = op {
+            self.state.record(error.is_some_and(Error::is_transient), || self.clock.now());
+        }
         if let Some(error) = error.filter(|error| is_failure(error.kind())) {
             let event = EventKind::StoreError { operation: op.as_str(), kind: error.kind() };
             self.events.emit(event, None, None);
@@ -77,15 +100,19 @@ pub(crate) struct Operation<'a> {
     deadline: Option<Instant>,
 }
 
+type Records = Vec<Arc<SessionRecord>>;
+
 impl Operation<'_> {
-    fn deadline(&mut self) -> Instant {
+    pub(crate) fn deadline(&mut self) -> Instant {
         *self.deadline.get_or_insert_with(|| Instant::now() + self.backend.deadline)
     }
 
-    /// Makes a call. What it did when the deadline passes is unknown: the answer is [`ErrorKind::Timeout`].
+    /// Makes a call. What it did when the deadline passes is unknown: the answer is
+    /// [`ErrorKind::Timeout`].
     pub(crate) async fn call<T>(&mut self, op: Op, call: impl Future<Output = Result<T>>) -> Result<T> {
         let mut call = pin!(call);
-        // A store in this process answers at once, and reading the clock costs as much as its answer.
+        // A store in this process answers at once, and reading the clock costs as much as its
+        // answer.
         let (result, took) = match poll!(call.as_mut()) {
             Poll::Ready(result) => (result, Duration::ZERO),
             Poll::Pending => {
@@ -99,9 +126,62 @@ impl Operation<'_> {
         result
     }
 
+    /// Makes a call that changes sessions. The copies are updated after the store has answered,
+    /// within a limit of their own: the time that they take is not the store's.
+    async fn write<T>(&mut self, op: Op, call: impl Future<Output = Result<(T, Told)>>) -> Result<T> {
+        let (answer, told) = self.call(op, call).await?;
+        told.wait().await;
+        Ok(answer)
+    }
+
+    pub(crate) async fn create(
+        &mut self,
+        record: Arc<SessionRecord>,
+        limit: Option<&SessionLimit>,
+    ) -> Result<Records> {
+        match &self.backend.tiers {
+            Some(tiers) => self.write(Op::Create, tiers.create_told(record, limit)).await,
+            None => self.call(Op::Create, self.backend.store.create(record, limit)).await,
+        }
+    }
+
+    pub(crate) async fn update(
+        &mut self,
+        record: Arc<SessionRecord>,
+        expected: Revision,
+    ) -> Result<Revision> {
+        match &self.backend.tiers {
+            Some(tiers) => self.write(Op::Update, tiers.update_told(record, expected)).await,
+            None => self.call(Op::Update, self.backend.store.update(record, expected)).await,
+        }
+    }
+
+    pub(crate) async fn end(
+        &mut self,
+        scope: &EndScope,
+        ended: &Ended,
+        created_until: Timestamp,
+    ) -> Result<Records> {
+        match &self.backend.tiers {
+            Some(tiers) => self.write(Op::End, tiers.end_told(scope, ended, created_until)).await,
+            None => self.call(Op::End, self.backend.store.end(scope, ended, created_until)).await,
+        }
+    }
+
+    pub(crate) async fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Records> {
+        match &self.backend.tiers {
+            Some(tiers) => self.write(Op::Expire, tiers.expire_told(now, limit)).await,
+            None => self.call(Op::Expire, self.backend.store.expire(now, limit)).await,
+        }
+    }
+
+    pub(crate) async fn touch(&mut self, batch: &[Touch], now: Timestamp) -> Result<u64> {
+        self.call(Op::Touch, self.backend.store.touch(batch, now)).await
+    }
+
     /// Loads one session. An answer that names another session is a swapped reply, not an answer.
     pub(crate) async fn load(&mut self, id: SessionId) -> Result<Option<Arc<SessionRecord>>> {
-        let mut found = self.call(Op::Load, self.backend.store().load(&[id])).await?;
+        let mut found = self.call(Op::Load, self.backend.store.load(&[id])).await?;
         match (found.pop(), found.is_empty()) {
             (None, _) => Ok(None),
             (Some(record), true) if record.id == id => Ok(Some(record)),
@@ -114,7 +194,7 @@ impl Operation<'_> {
         &mut self,
         ids: &[SessionId],
     ) -> Result<HashMap<SessionId, Arc<SessionRecord>>> {
-        let found = self.call(Op::Load, self.backend.store().load(ids)).await?;
+        let found = self.call(Op::Load, self.backend.store.load(ids)).await?;
         if found.iter().all(|record| ids.binary_search(&record.id).is_ok()) {
             return Ok(found.into_iter().map(|record| (record.id, record)).collect());
         }
@@ -131,12 +211,18 @@ impl Operation<'_> {
         timeout_at(self.deadline(), question).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// Waits for an answer that somebody else asks for.
-    pub(crate) async fn wait<T>(&mut self, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
+    /// Waits for an answer that another task gets.
+    pub(crate) async fn wait<T>(
+        &mut self,
+        operation: &'static str,
+        answer: oneshot::Receiver<Result<T>>,
+    ) -> Result<T> {
         match timeout_at(self.deadline(), answer).await {
             Ok(Ok(result)) => result,
-            Ok(Err(gone)) => Err(Error::other(self.backend.name, "load", gone)),
-            Err(_) => Err(Error::timeout(self.backend.name, "load")),
+            Ok(Err(gone)) => Err(Error::unavailable(self.backend.name, operation)
+                .with_detail("the task that asked the store is gone")
+                .with_source(gone)),
+            Err(_) => Err(Error::timeout(self.backend.name, operation)),
         }
     }
 
@@ -147,45 +233,5 @@ impl Operation<'_> {
             Some(ended) => Err(Error::ended(self.backend.name, "load", ended.clone())),
             None => Ok(record),
         }
-    }
-
-    pub(crate) async fn end(&mut self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
-        self.call(Op::End, self.backend.store().end(scope, ended)).await
-    }
-
-    /// Writes a changed record, based on what is stored: reloads and changes again when another write came first, at most
-    /// [`RETRIES`](Self::RETRIES) times. `change` returns `None` if nothing has to be written.
-    pub(crate) async fn modify(
-        &mut self,
-        mut current: Arc<SessionRecord>,
-        mut change: impl FnMut(&SessionRecord) -> Result<Option<SessionRecord>>,
-    ) -> Result<Arc<SessionRecord>> {
-        for attempt in 0..=Self::RETRIES {
-            let Some(mut next) = change(&current)? else { return Ok(current) };
-            let update = self.backend.store().update(Arc::new(next.clone()), current.revision);
-            match self.call(Op::Update, update).await {
-                Ok(revision) => {
-                    next.revision = revision;
-                    return Ok(Arc::new(next));
-                }
-                Err(error) if error.kind() == ErrorKind::Conflict => {
-                    self.pause(attempt).await;
-                    current = self.load_active(current.id).await?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Err(Error::conflict(self.backend.name, "update", current.revision)
-            .with_detail("other writers kept coming first"))
-    }
-
-    /// How often a write is tried again after a conflict.
-    const RETRIES: u32 = 3;
-
-    /// Waits 0 to 1, 0 to 2, 0 to 4 ms: conflicting writers must not meet again.
-    async fn pause(&mut self, attempt: u32) {
-        let longest = 1_000_u64 << attempt;
-        let until = Instant::now() + Duration::from_micros(fastrand::u64(0..longest));
-        tokio::time::sleep_until(until.min(self.deadline())).await;
     }
 }

@@ -1,19 +1,20 @@
 //! Putting a manager together.
 
 use std::fmt;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
 use session_core::rules::RuleSet;
 use session_core::{
     Clock, DataLimits, Error, EventSink, ExpiryPolicy, Result, SecretFormat, SecretHasher, SecureRandom,
-    SessionStore, SystemClock, SystemRandom, UserDirectory,
+    SessionRecord, SessionStore, SystemClock, SystemRandom, UserDirectory,
 };
 
 use crate::manager::SessionManager;
+use crate::recording::Recording;
 use crate::refresh::RefreshPolicy;
-use crate::settings::{ConflictPolicy, Settings, UserLimit};
+use crate::settings::{ConflictPolicy, LimitPolicy, Settings, UserLimit};
 use crate::tiers::Tiers;
 
 /// Settings of a [`SessionManager`]. Everything has a default; what is out of bounds fails in [`build`](Self::build).
@@ -52,7 +53,20 @@ impl SessionManagerBuilder {
     /// Sets how many live sessions a user may have, `None` for no limit. Default: 100, ending the least recently seen.
     #[must_use]
     pub fn with_limit(mut self, limit: impl Into<Option<UserLimit>>) -> Self {
-        self.settings.limit = limit.into();
+        self.settings.limit = LimitPolicy::All(limit.into());
+        self
+    }
+
+    /// Sets how many live sessions a user may have as a function of the session that is about to be created: by the user's role or plan,
+    /// by the kind of session. `None` is no limit. Anonymous sessions have none.
+    ///
+    /// The function runs at each sign-in, must not block, and sees the record without its data and secrets being of any use to it.
+    #[must_use]
+    pub fn with_limit_by(
+        mut self,
+        limit: impl Fn(&SessionRecord) -> Option<UserLimit> + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.limit = LimitPolicy::By(Arc::new(limit));
         self
     }
 
@@ -112,8 +126,8 @@ impl SessionManagerBuilder {
         self
     }
 
-    /// Sets how long a replaced secret still counts and gives its successor again. Default: 30 s; at most 300 s. Counted from the
-    /// rotation, and never prolonged.
+    /// Sets how long a secret that the timer replaced still counts, and gives its successor again, after the successor was presented first.
+    /// Default: 30 s; at most 300 s, and at most the [rotation interval](Self::with_rotation). Before that it counts however long it takes.
     #[must_use]
     pub fn with_grace(mut self, grace: Duration) -> Self {
         self.settings.grace = grace;
@@ -195,7 +209,33 @@ impl SessionManagerBuilder {
         self
     }
 
-    /// Sets how long ended sessions stay as history. Default: 30 days. Must be longer than any request or cached copy lives.
+    /// Sets by how much the wall clocks of the nodes may differ. Default: 30 s; at most 5 min.
+    ///
+    /// Within it, every guarantee holds: "log out everywhere" ends a session that a node whose clock is ahead has just created, and a copy
+    /// that such a node made counts. A larger difference lets a session that was created ahead of time survive a log-out everywhere.
+    #[must_use]
+    pub fn with_clock_skew(mut self, skew: Duration) -> Self {
+        self.settings.clock_skew = skew;
+        self
+    }
+
+    /// Sets how often the second step of a sign-in may be tried. Default: 5; 1 to 100. See
+    /// [`count_attempt`](SessionManager::count_attempt).
+    #[must_use]
+    pub fn with_sign_in_attempts(mut self, attempts: NonZeroU32) -> Self {
+        self.settings.sign_in_attempts = attempts;
+        self
+    }
+
+    /// Sets how much of a client's address and user agent is kept. Default: all.
+    #[must_use]
+    pub fn with_recording(mut self, recording: Recording) -> Self {
+        self.settings.recording = recording;
+        self
+    }
+
+    /// Sets how long ended sessions stay as history. Default: 30 days. At least the store deadline plus the clock skew plus
+    /// [`max_stale`](Tiers::with_max_stale); with [`ensure`](SessionManager::ensure), longer than the external tokens live.
     #[must_use]
     pub fn with_retention(mut self, retention: Duration) -> Self {
         self.settings.retention = retention;
@@ -222,10 +262,11 @@ impl SessionManagerBuilder {
     /// Builds the manager and starts its workers on the current tokio runtime.
     ///
     /// # Errors
-    /// [`Invalid`](session_core::ErrorKind::Invalid) for a setting out of its bounds, for data limits above what the store
-    /// takes, or outside of a tokio runtime.
+    /// [`Invalid`](session_core::ErrorKind::Invalid) for a setting out of its bounds, for settings that cannot work together, for data limits
+    /// above what the store takes, or outside of a tokio runtime. The message names the rule.
     pub fn build(self) -> Result<SessionManager> {
         self.settings.check()?;
+        self.settings.check_together(self.tiers.as_ref())?;
         if self.settings.data_limits.max_bytes > self.store.capabilities().max_payload {
             return Err(Error::invalid("build", "the data limit is above what the store takes"));
         }

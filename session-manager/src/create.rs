@@ -1,11 +1,18 @@
 //! Signing in.
+//!
+//! | meets | how |
+//! |---|---|
+//! | a session that it replaces | its data is carried over, see `replace.rs` |
+//! | the directory | asked afresh; the session gets the credential version that the answer names, if the application did not say |
+//! | a limit, and a lost reply | what was evicted is found and reported, and the session that nobody has a token of is ended |
+//! | events | one for the session, one for each that it evicted; a new device is judged by older sessions only, see `devices.rs` |
 
 use std::sync::Arc;
 
 use session_core::{
-    Actor, EndReason, EndScope, Ended, Error, ErrorKind, EventKind, Lifetime, RefreshState, RefreshToken,
-    Result, SecretPurpose, SecretState, SessionId, SessionRecord, SessionToken, StateFilter, Timestamp,
-    UserId,
+    Actor, EndReason, Ended, Error, ErrorKind, EventKind, Lifetime, ListQuery, RefreshState, RefreshToken,
+    Result, SecretPurpose, SecretState, SessionId, SessionLimit, SessionRecord, SessionToken, StateFilter,
+    Timestamp,
 };
 
 use crate::backend::Operation;
@@ -13,6 +20,7 @@ use crate::info::SessionInfo;
 use crate::manager::{SessionManager, Shared};
 use crate::metrics::Op;
 use crate::new_session::NewSession;
+use crate::replace::Replaced;
 use crate::session::Session;
 
 /// A created session, with the token to hand to its owner.
@@ -36,41 +44,71 @@ impl SessionManager {
     /// Creates a session. When this returns, the store of record has it.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) for names, labels or data out of bounds;
-    /// [`LimitExceeded`](ErrorKind::LimitExceeded) with the user's live sessions, if the limit refuses;
-    /// [`Unavailable`](ErrorKind::Unavailable) and [`Timeout`](ErrorKind::Timeout) when the store or the generator failed:
-    /// nobody is signed in then, and what the store may have kept is ended as soon as it can be asked.
+    /// [`Invalid`](ErrorKind::Invalid) for names, labels or data out of bounds, or if the
+    /// [directory](session_core::UserDirectory) says that the user is not active or has other
+    /// credentials by now; [`LimitExceeded`](ErrorKind::LimitExceeded) with the user's live
+    /// sessions, if the limit refuses; [`Ended`](ErrorKind::Ended) if another sign-in is just
+    /// replacing the same session; [`Unavailable`](ErrorKind::Unavailable) and
+    /// [`Timeout`](ErrorKind::Timeout) when the store, the directory or the generator failed:
+    /// nobody is signed in then, and what the store may have kept is ended as soon as it can be
+    /// asked.
     ///
     /// # Cancellation
     /// Runs to its end even if the future is dropped.
     #[tracing::instrument(name = "session_create", level = "debug", skip_all)]
     pub async fn create(&self, new: NewSession) -> Result<Created> {
         let manager = self.clone();
-        self.finish(async move { manager.create_now(new, &mut manager.backend().operation()).await }).await
+        // On the heap: it is large, and applications hold it within futures of their own.
+        self.finish(Box::pin(
+            async move { manager.create_now(new, &mut manager.backend().operation()).await },
+        ))
+        .await
     }
 
     pub(crate) async fn create_now(&self, new: NewSession, operation: &mut Operation<'_>) -> Result<Created> {
+        let shared = self.shared();
+        // What is wrong about the session itself must be known before anything is written.
+        let id = SessionId::derive("session-kit", b"check", new.user_id.as_ref());
+        new.record(id, self.now(), self.lifetime_of(&new), self.settings().recording).check()?;
+        let replaced = shared.take_over(&new, operation).await?;
+        match self.create_replacing(&new, replaced.as_ref(), operation).await {
+            Ok(created) => {
+                shared.supersede(replaced, operation).await;
+                Ok(created)
+            }
+            Err(error) => {
+                if let Some(replaced) = replaced {
+                    shared.release(replaced);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn create_replacing(
+        &self,
+        new: &NewSession,
+        replaced: Option<&Replaced>,
+        operation: &mut Operation<'_>,
+    ) -> Result<Created> {
         let now = self.now();
-        let data: Arc<[u8]> = new.initial_data()?.encode(&self.settings().data_limits)?.into();
+        let data = new.initial_data(replaced.map(|replaced| &replaced.data))?;
+        let data: Arc<[u8]> = data.encode(&self.settings().data_limits)?.into();
         for _ in 0..ID_ATTEMPTS {
-            let Minted { record, token, refresh } = self.mint(&new, &data, now)?;
-            self.check_sign_in(&record, operation).await?;
+            let Minted { mut record, token, refresh } = self.mint(new, &data, now)?;
+            record.credential_version = self.check_sign_in(&record, operation).await?;
+            let record = Arc::new(record);
             match self.insert(Arc::clone(&record), now, operation).await {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => {
                     if error.is_transient() {
-                        // Nobody holds its token, in case that the store kept it after all.
-                        self.end_in_background(
-                            record.id,
-                            Ended::new(EndReason::Superseded, now, Actor::System),
-                        );
+                        self.give_up(record, now);
                     }
                     return Err(error);
                 }
                 Ok(evicted) => {
                     self.created(&record, &evicted);
-                    self.supersede(new.replaces.as_ref(), now, operation).await;
-                    let ended = evicted.iter().map(|record| SessionInfo::new(record, now)).collect();
+                    let ended = evicted.iter().map(|record| self.shared().info(record, now)).collect();
                     let session = Session::written(self, record);
                     return Ok(Created { session, token, refresh, ended });
                 }
@@ -79,17 +117,24 @@ impl SessionManager {
         Err(Error::unavailable("manager", "create").with_detail("the generator repeats itself"))
     }
 
+    /// Ends a session that the store may have kept although its reply was lost: nobody holds its
+    /// token. What it evicted is reported.
+    fn give_up(&self, record: Arc<SessionRecord>, now: Timestamp) {
+        let ended = Ended::new(EndReason::Superseded, now, Actor::System);
+        self.end_in_background(record.id, ended);
+        let (shared, limit) = (Arc::clone(self.shared()), self.limit_for(&record, now));
+        if limit.is_some() {
+            self.workers().spawn(async move { shared.report_lost_evictions(&record, now).await });
+        }
+    }
+
     /// Counts and reports a session that is stored now.
     pub(crate) fn created(&self, record: &Arc<SessionRecord>, evicted: &[Arc<SessionRecord>]) {
         let shared = self.shared();
         shared.metrics.created.increment(1);
         shared.emit(EventKind::Created, record);
         shared.report_ended(evicted);
-        if let Some(user) =
-            record.user_id.clone().filter(|_| shared.events.is_wanted() && record.device_id.is_some())
-        {
-            self.workers().spawn(Arc::clone(shared).report_new_device(Arc::clone(record), user));
-        }
+        shared.look_for_device(record);
     }
 
     pub(crate) fn lifetime_of(&self, new: &NewSession) -> Lifetime {
@@ -100,7 +145,7 @@ impl SessionManager {
         let (shared, settings) = (self.shared(), self.settings());
         let id = SessionId::mint(now, new.user_id.as_ref(), &*shared.random)?;
         let token = SessionToken::mint(id, settings.secret_format, &*shared.random)?;
-        let mut record = new.record(id, now, self.lifetime_of(new));
+        let mut record = new.record(id, now, self.lifetime_of(new), settings.recording);
         record.data = Arc::clone(data);
         record.secret =
             Some(SecretState::new(shared.hasher.hash(SecretPurpose::Session, id, token.secret())));
@@ -114,7 +159,7 @@ impl SessionManager {
             refresh = Some(minted);
         }
         record.check()?;
-        Ok(Minted { record: Arc::new(record), token, refresh })
+        Ok(Minted { record, token, refresh })
     }
 
     pub(crate) async fn insert(
@@ -123,38 +168,49 @@ impl SessionManager {
         now: Timestamp,
         operation: &mut Operation<'_>,
     ) -> Result<Vec<Arc<SessionRecord>>> {
-        let limit = self.settings().limit.filter(|_| record.user_id.is_some()).map(|limit| limit.at(now));
-        let create = self.backend().store().create(record, limit.as_ref());
-        operation.call(Op::Create, create).await
+        let limit = self.limit_for(&record, now);
+        operation.create(record, limit.as_ref()).await
     }
 
-    /// Ends the session that the new one replaces. Its failure does not fail the sign-in: the old session is anonymous or the
-    /// user's own, nobody gains by it, and the end is tried again.
-    async fn supersede(&self, replaced: Option<&Session>, now: Timestamp, operation: &mut Operation<'_>) {
-        let Some(replaced) = replaced else { return };
-        let ended = Ended::new(EndReason::Superseded, now, Actor::System);
-        let tasks = self.workers().tasks();
-        let scope = EndScope::id(replaced.id());
-        if let Err(error) = self.shared().end_sessions(operation, scope, ended, &tasks).await {
-            tracing::warn!(kind = error.kind().as_str(), "a replaced session could not be ended yet");
-        }
+    fn limit_for(&self, record: &SessionRecord, now: Timestamp) -> Option<SessionLimit> {
+        record.user_id.as_ref()?;
+        self.settings().limit.for_session(record).map(|limit| limit.at(now))
     }
 }
 
 /// A record that is not stored yet, with its secrets.
 struct Minted {
-    record: Arc<SessionRecord>,
+    record: SessionRecord,
     token: SessionToken,
     refresh: Option<RefreshToken>,
 }
 
+/// How long to wait before looking for what a lost sign-in evicted, for as many times.
+const LOST_EVICTIONS: [u64; 5] = [200, 800, 2_000, 6_000, 15_000];
+
+/// Most ended sessions of a user among which evicted ones are looked for.
+const MAX_EVICTED: usize = 500;
+
 impl Shared {
-    /// Reports a user's first session on a device.
-    async fn report_new_device(self: Arc<Self>, record: Arc<SessionRecord>, user: UserId) {
-        let Ok(records) = self.all_of(&user, StateFilter::Any).await else { return };
-        let known = records.iter().any(|other| other.id != record.id && other.device_id == record.device_id);
-        if !known {
-            self.emit(EventKind::NewDevice, &record);
+    /// Reports what a sign-in evicted whose reply was lost, once the store answers again. The
+    /// sessions, and their reports, are told apart by what they are, so that none is reported
+    /// twice.
+    async fn report_lost_evictions(&self, record: &SessionRecord, now: Timestamp) {
+        let Some(user) = record.user_id.clone() else { return };
+        let evicted = Ended::new(EndReason::LimitEvicted, now, Actor::System);
+        let query =
+            ListQuery::default().with_user(user).with_state(StateFilter::Ended).with_limit(MAX_EVICTED);
+        for pause in LOST_EVICTIONS {
+            tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+            let list = self.backend.store().list(&query);
+            let Ok(page) = self.backend.operation().call(Op::List, list).await else { continue };
+            let ours = |record: &Arc<SessionRecord>| record.ended() == Some(&evicted);
+            let ended: Vec<_> = page.records.into_iter().filter(ours).collect();
+            if let Some(tiers) = &self.tiers {
+                tiers.ended(&ended).await;
+            }
+            self.report_ended(&ended);
+            return;
         }
     }
 }

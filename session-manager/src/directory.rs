@@ -1,4 +1,22 @@
 //! Asking the application whether a user is still who they were.
+//!
+//! What is remembered may only confirm. Before a request is refused, and before a session is ended,
+//! the directory is asked afresh: another node may have changed the password, and the session may
+//! be newer than what is remembered here.
+//!
+//! | the directory says, asked afresh | answer | write |
+//! |---|---|---|
+//! | active, same credential version | live | none |
+//! | active, another version | ended, `CredentialChanged` | the session is ended, if the record is the store's |
+//! | not active | refused, `UserInactive` | none: the session goes on when the user is enabled again |
+//! | unknown | ended, `UserInactive` | all sessions of the user that exist by now are ended: a user of the same name who registers later is another one |
+//! | nothing (a failure) | unavailable | none |
+//!
+//! | meets | how |
+//! |---|---|
+//! | several nodes | each remembers for itself, for at most the lag; an older answer never replaces a newer one |
+//! | copies | a session is judged again by the store's record before it is ended |
+//! | sign-in, `ensure`, refresh | a sign-in and the first `ensure` ask afresh; a session without a version gets the one that the answer names |
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +24,7 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use session_core::{
-    Actor, Clock, EndReason, Ended, Error, Result, SessionRecord, Timestamp, UserDirectory, UserId,
+    Actor, EndReason, EndScope, Ended, Error, Result, SessionRecord, Timestamp, UserDirectory, UserId,
     UserStatus,
 };
 
@@ -30,21 +48,6 @@ impl Directory {
         Self { inner, lag, known: Cache::new(MAX_USERS) }
     }
 
-    /// Returns a user's status, at most as old as the lag.
-    async fn status(
-        &self,
-        user: &UserId,
-        clock: &dyn Clock,
-        operation: &mut Operation<'_>,
-    ) -> Result<Option<UserStatus>> {
-        // Counted from the start of the question, so that a slow directory does not lengthen the lag.
-        let now = clock.now();
-        match self.remembered(user, now) {
-            Some(status) => Ok(status),
-            None => self.fresh(user, now, operation).await,
-        }
-    }
-
     fn remembered(&self, user: &UserId, now: Timestamp) -> Option<Option<UserStatus>> {
         let (asked, status) = self.known.get(user)?;
         (asked <= now && now.since(asked) < self.lag).then_some(status)
@@ -56,8 +59,13 @@ impl Directory {
         now: Timestamp,
         operation: &mut Operation<'_>,
     ) -> Result<Option<UserStatus>> {
+        // Counted from the start of the question, so that a slow directory does not lengthen the
+        // lag.
         let status = operation.ask(("directory", "lookup"), self.inner.lookup(user)).await?;
-        self.known.insert(user.clone(), (now, status));
+        let is_newer = |(asked, _): &(Timestamp, Option<UserStatus>)| *asked <= now;
+        if self.known.get(user).as_ref().is_none_or(is_newer) {
+            self.known.insert(user.clone(), (now, status));
+        }
         Ok(status)
     }
 }
@@ -76,12 +84,14 @@ enum Standing {
     Good,
     Inactive,
     OtherCredentials,
+    Unknown,
 }
 
 impl Standing {
     fn of(record: &SessionRecord, status: Option<UserStatus>) -> Self {
         match status {
-            None | Some(UserStatus { active: false, .. }) => Self::Inactive,
+            None => Self::Unknown,
+            Some(UserStatus { active: false, .. }) => Self::Inactive,
             Some(user)
                 if record.credential_version.is_some_and(|version| version != user.credential_version) =>
             {
@@ -101,7 +111,8 @@ impl SessionManager {
         status.is_some_and(|status| matches!(Standing::of(record, status), Standing::Good))
     }
 
-    /// Refuses sessions of users who are gone or disabled, and ends those that were signed in under other credentials.
+    /// Refuses sessions of users who are gone or disabled, and ends those that were signed in under
+    /// other credentials.
     pub(crate) async fn check_user(
         &self,
         record: &SessionRecord,
@@ -111,43 +122,67 @@ impl SessionManager {
         let (Some(directory), Some(user)) = (&self.shared().directory, &record.user_id) else {
             return Ok(());
         };
-        let status = directory.status(user, &*self.shared().clock, operation).await?;
-        match Standing::of(record, status) {
+        let now = self.now();
+        if self.is_known_good(record, now) {
+            return Ok(());
+        }
+        let ended = |reason| Ended::new(reason, now, Actor::System);
+        match Standing::of(record, directory.fresh(user, now, operation).await?) {
             Standing::Good => Ok(()),
             Standing::Inactive => Err(Rejection::UserInactive.into()),
+            // A copy may be older than the credentials, so it ends nothing: the record of the store
+            // is judged again.
+            _ if provenance.is_cached() => Err(Rejection::UserInactive.into()),
             Standing::OtherCredentials => {
-                let ended = Ended::new(EndReason::CredentialChanged, self.now(), Actor::System);
-                // The refusal does not depend on it. A copy may be older than the credentials, so it ends nothing.
-                if !provenance.is_cached() {
-                    self.end_in_background(record.id, ended.clone());
-                }
+                let ended = ended(EndReason::CredentialChanged);
+                // The refusal does not depend on it.
+                self.end_in_background(record.id, ended.clone());
+                Err(Rejection::Ended(ended).into())
+            }
+            Standing::Unknown => {
+                let ended = ended(EndReason::UserInactive);
+                self.end_user_in_background(user.clone(), ended.clone());
                 Err(Rejection::Ended(ended).into())
             }
         }
     }
 
-    /// A sign-in asks the directory itself, not what is remembered of it: a user who was disabled or changed their password while it
-    /// was under way does not get a session.
+    /// Ends all sessions of a user whom the directory does not know.
+    fn end_user_in_background(&self, user: UserId, ended: Ended) {
+        let shared = Arc::clone(self.shared());
+        self.workers().spawn(async move {
+            let mut operation = shared.backend.operation();
+            // A failure is carried through like every other.
+            let _ = shared.end_sessions(&mut operation, EndScope::User(user), ended).await;
+        });
+    }
+
+    /// A sign-in asks the directory itself, not what is remembered of it: a user who was disabled
+    /// or changed their password while it was under way does not get a session. Returns the version
+    /// of the credentials that the session is signed in under.
     pub(crate) async fn check_sign_in(
         &self,
         record: &SessionRecord,
         operation: &mut Operation<'_>,
-    ) -> Result<()> {
+    ) -> Result<Option<u64>> {
         let (Some(directory), Some(user)) = (&self.shared().directory, &record.user_id) else {
-            return Ok(());
+            return Ok(record.credential_version);
         };
         let status = directory.fresh(user, self.now(), operation).await?;
         match Standing::of(record, status) {
-            Standing::Good => Ok(()),
-            Standing::Inactive => Err(Error::invalid("create", "the user is not active")),
+            Standing::Good => {
+                Ok(record.credential_version.or(status.map(|status| status.credential_version)))
+            }
+            Standing::Inactive | Standing::Unknown => Err(Error::invalid("create", "the user is not active")),
             Standing::OtherCredentials => {
                 Err(Error::invalid("create", "the user's credentials changed meanwhile"))
             }
         }
     }
 
-    /// Forgets what is remembered of a user's status, so that this process asks again at the next request. Call it where a password is
-    /// changed or a user disabled; other processes notice within the lag.
+    /// Forgets what is remembered of a user's status, so that this process asks again at the next
+    /// request. Call it where a password is changed or a user disabled; other processes notice
+    /// within the lag.
     pub fn forget_user(&self, user: &UserId) {
         if let Some(directory) = &self.shared().directory {
             directory.known.remove(user);

@@ -1,54 +1,67 @@
 //! Carrying an end through: once it was asked for, it happens, and it is reported once.
+//!
+//! | meets | how |
+//! |---|---|
+//! | a sign-in after the end was asked for | an end of a user's sessions that is carried through later names the time at which it was asked for as a bound; an id names one session for ever and needs none |
+//! | a node whose clock is ahead | the first attempt, which the caller waits for, allows for the [assumed skew](crate::SessionManagerBuilder::with_clock_skew) |
+//! | a lost reply | what the lost attempt ended is found, reported and told to the copies |
+//! | another node's end of the same session | the session keeps the first end; the copies of this node are told of it all the same |
+//! | events | one per session and process, however many attempts find it |
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use session_core::{
-    EndScope, Ended, ErrorKind, ListQuery, Result, SessionId, SessionRecord, StateFilter, UserId,
+    EndScope, Ended, ErrorKind, ListQuery, Result, SessionId, SessionRecord, StateFilter, Timestamp, UserId,
 };
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::task::TaskTracker;
 
 use crate::backend::Operation;
 use crate::manager::{SessionManager, Shared};
 use crate::metrics::Op;
 
-/// How often an end whose outcome is unknown is tried again: after about 0.1, 0.2, 0.4 ... s, for half a minute.
+/// How often an end whose outcome is unknown is tried again: after about 0.1, 0.2, 0.4 ... s, for
+/// half a minute.
 const RETRIES: usize = 8;
 
-/// Most ends that are carried through at once. In an outage that lasts, whoever asks beyond that has their answer, "not confirmed", and
-/// asks again.
+/// Most ends that are carried through at once. In an outage that lasts, an end beyond that has its
+/// answer, "not confirmed", and is to be asked for again.
 pub(crate) const CARRIED_AT_ONCE: usize = 1_000;
 
+/// Most ended sessions of a user that are looked at to find what a lost attempt had ended.
+const MAX_FOUND: usize = 5_000;
+
 impl SessionManager {
-    /// Ends a session of which nobody waits to hear.
+    /// Ends a session of which nobody waits to know.
     pub(crate) fn end_in_background(&self, id: SessionId, ended: Ended) {
-        let (shared, tasks) = (Arc::clone(self.shared()), self.workers().tasks());
+        let shared = Arc::clone(self.shared());
         self.workers().spawn(async move {
             let mut operation = shared.backend.operation();
             // A failure is carried through like every other.
-            let _ = shared.end_sessions(&mut operation, EndScope::id(id), ended, &tasks).await;
+            let _ = shared.end_sessions(&mut operation, EndScope::id(id), ended).await;
         });
     }
 }
 
 impl Shared {
-    /// Ends sessions. If the store does not answer, the caller is told so, and the end is tried again in the background: a
-    /// revocation that was asked for is not forgotten because a reply was lost.
+    /// Ends sessions. If the store does not answer, the caller gets the error, and the end is tried
+    /// again in the background: a revocation that was asked for is not forgotten because a reply
+    /// was lost.
     pub(crate) async fn end_sessions(
         self: &Arc<Self>,
         operation: &mut Operation<'_>,
         scope: EndScope,
         ended: Ended,
-        tasks: &TaskTracker,
     ) -> Result<Vec<Arc<SessionRecord>>> {
-        let result = operation.end(&scope, &ended).await;
+        // Whatever exists now was created by now, on the clock of whichever node.
+        let created_until = created_until(&scope, ended.at.saturating_add(self.settings.clock_skew));
+        let result = operation.end(&scope, &ended, created_until).await;
         match &result {
             Ok(records) => self.report_ended(records),
             Err(error) if error.is_transient() => {
                 if let Ok(place) = Arc::clone(&self.carried).try_acquire_owned() {
-                    tasks.spawn(Arc::clone(self).end_later(scope, ended, place));
+                    self.tasks.spawn(Arc::clone(self).end_later(scope, ended, place));
                 }
             }
             Err(_) => {}
@@ -66,7 +79,7 @@ impl Shared {
         for delay in delays {
             tokio::time::sleep(delay).await;
             if let Ok(records) = self.end_again(&scope, &ended).await {
-                // The copies have not heard of those that the lost attempt had ended.
+                // The copies do not know yet of those that the lost attempt had ended.
                 if let Some(tiers) = &self.tiers {
                     tiers.ended(&records).await;
                 }
@@ -77,39 +90,52 @@ impl Shared {
         tracing::warn!("sessions could not be ended: the store did not answer");
     }
 
-    /// Ends what is still active, and finds what the lost attempt had ended: its end is exactly ours.
+    /// Ends what is still active and existed when the end was asked for, and finds what the lost
+    /// attempt had ended.
     async fn end_again(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
-        let mut records = self.backend.operation().end(scope, ended).await?;
+        let mut records = self.backend.operation().end(scope, ended, created_until(scope, ended.at)).await?;
         let known: Vec<_> = records.iter().map(|record| record.id).collect();
-        let before = self.ended_in(scope).await?;
+        let before = self.ended_in(scope, ended.at).await?;
         let ours = |record: &Arc<SessionRecord>| record.ended() == Some(ended) && !known.contains(&record.id);
         records.extend(before.into_iter().filter(|record| scope.contains(record)).filter(ours));
         Ok(records)
     }
 
-    async fn ended_in(&self, scope: &EndScope) -> Result<Vec<Arc<SessionRecord>>> {
+    async fn ended_in(&self, scope: &EndScope, since: Timestamp) -> Result<Vec<Arc<SessionRecord>>> {
         let mut operation = self.backend.operation();
         match scope {
             EndScope::Ids(ids) => operation.call(Op::Load, self.backend.store().load(ids)).await,
             EndScope::Device { user, .. } | EndScope::User(user) | EndScope::UserExcept { user, .. } => {
-                self.all_of(user, StateFilter::Ended).await
+                self.ended_of(user, since).await
             }
             _ => Err(session_core::Error::new(ErrorKind::Unsupported, "manager", "end")),
         }
     }
 
-    /// Reads all of a user's records, page by page.
-    pub(crate) async fn all_of(&self, user: &UserId, state: StateFilter) -> Result<Vec<Arc<SessionRecord>>> {
-        let mut query = ListQuery::default().with_user(user.clone()).with_state(state).with_limit(500);
-        let mut records = Vec::new();
+    /// Reads a user's records that ended then or later, page by page.
+    pub(crate) async fn ended_of(&self, user: &UserId, since: Timestamp) -> Result<Vec<Arc<SessionRecord>>> {
+        let mut query =
+            ListQuery::default().with_user(user.clone()).with_state(StateFilter::Ended).with_limit(500);
+        let (mut records, mut seen) = (Vec::new(), 0);
         loop {
             let list = self.backend.store().list(&query);
             let page = self.backend.operation().call(Op::List, list).await?;
-            records.extend(page.records);
+            seen += page.records.len();
+            let recent = |record: &Arc<SessionRecord>| record.ended().is_some_and(|ended| ended.at >= since);
+            records.extend(page.records.into_iter().filter(recent));
             match page.next {
-                None => return Ok(records),
-                next => query.after = next,
+                Some(_) if seen < MAX_FOUND => query.after = page.next,
+                _ => return Ok(records),
             }
         }
+    }
+}
+
+/// Until when a session may have been created to be in a scope. One that is named by its id exists:
+/// no clock decides about it.
+fn created_until(scope: &EndScope, at: Timestamp) -> Timestamp {
+    match scope {
+        EndScope::Ids(_) => Timestamp::MAX,
+        _ => at,
     }
 }

@@ -1,15 +1,26 @@
 //! Sessions for identities that another system vouches for.
+//!
+//! | meets | how |
+//! |---|---|
+//! | rules, deadlines, directory | judged as for every request, by the same code; the directory is asked afresh before a session is created |
+//! | copies | a copy may confirm that the session is there; that it is not there, only the store says |
+//! | uses | counts as one |
+//! | a hundred calls at once | the store inserts one; each call reads the store at most once before that |
+//! | an end | final: the same external name is refused until the retention is over, so keep it longer than the external tokens live |
+//! | tenants | the same name in another tenant's store is another session |
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 use session_core::rules::RequestClient;
 use session_core::{
-    ClientInfo, DeviceId, Error, ErrorKind, Expiry, SessionId, SessionKind, SessionRecord, UserId,
+    ClientInfo, DeviceId, Error, ErrorKind, Expiry, Lifetime, SessionId, SessionKind, SessionRecord,
+    Timestamp, UserId,
 };
 
 use crate::backend::Operation;
-use crate::manager::SessionManager;
+use crate::manager::{SessionManager, interrupted};
 use crate::new_session::NewSession;
 use crate::session::Session;
 use crate::tiers::{Found, Provenance};
@@ -18,8 +29,9 @@ use crate::validate::{Rejection, ValidateError};
 /// A session that another system began, a JWT with a session claim say.
 ///
 /// # Security
-/// The name must come from a *verified* token: whoever can choose it can open the session. It is hashed into the id and not stored.
-#[derive(Debug, Clone)]
+/// The name must come from a *verified* token: whoever can choose it can open the session. It is
+/// hashed into the id and not stored. `Debug` does not show it.
+#[derive(Clone)]
 pub struct ExternalSession {
     name: String,
     user: UserId,
@@ -27,7 +39,8 @@ pub struct ExternalSession {
 }
 
 impl ExternalSession {
-    /// Names a session by its verified external name (with its issuer, if there are several) and its user.
+    /// Names a session by its verified external name (with its issuer, if there are several) and
+    /// its user.
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) for a name that is empty or longer than 1,024 bytes.
@@ -54,6 +67,13 @@ impl ExternalSession {
         self
     }
 
+    /// Sets a lifetime of its own for the session: as long as the external token lives, say.
+    #[must_use]
+    pub fn with_lifetime(mut self, lifetime: Lifetime) -> Self {
+        self.new = self.new.with_lifetime(lifetime);
+        self
+    }
+
     /// Sets what is known about the client.
     #[must_use]
     pub fn with_client(mut self, client: ClientInfo) -> Self {
@@ -75,7 +95,14 @@ impl ExternalSession {
     }
 }
 
-/// The answer of [`ensure`](SessionManager::ensure). Serialises to `{"created":true}` or `{"exists":true}`.
+impl fmt::Debug for ExternalSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExternalSession").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// The answer of [`ensure`](SessionManager::ensure). Serialises to `{"created":true}` or
+/// `{"exists":true}`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Ensured {
@@ -106,51 +133,90 @@ impl Serialize for Ensured {
 }
 
 impl SessionManager {
-    /// Finds the session of an external identity, or creates it. A hundred calls at once create one.
+    /// Finds the session of an external identity, or creates it. A hundred calls at once create
+    /// one.
     ///
     /// # Errors
-    /// [`ValidateError::Rejected`] if the session was ended or expired: it is not made again, or signing out would mean nothing.
-    /// [`ValidateError::Unavailable`] when the store failed or refused (names out of bounds, a limit that refuses).
+    /// [`ValidateError::Rejected`] if the session was ended or expired (it is not made again, or
+    /// signing out would mean nothing), if a rule denies the request, or if the user is not active.
+    /// [`ValidateError::Unavailable`] when the store failed or refused (names out of bounds, a
+    /// limit that refuses).
     ///
     /// # Cancellation
-    /// Runs to its end even if the future is dropped.
+    /// What is created is created whole.
     #[tracing::instrument(name = "session_ensure", level = "debug", skip_all)]
-    pub async fn ensure(&self, external: ExternalSession) -> Result<Ensured, ValidateError> {
-        let manager = self.clone();
-        let task = self.workers().spawn(async move { manager.ensure_now(&external).await });
-        task.await.unwrap_or_else(|source| Err(Error::other("manager", "ensure", source).into()))
+    pub async fn ensure(
+        &self,
+        external: ExternalSession,
+        client: &RequestClient<'_>,
+    ) -> Result<Ensured, ValidateError> {
+        // On the heap: it is large, and applications hold it within futures of their own.
+        Box::pin(self.ensure_now(&external, client)).await
     }
 
-    async fn ensure_now(&self, external: &ExternalSession) -> Result<Ensured, ValidateError> {
-        let id = external.id();
+    async fn ensure_now(
+        &self,
+        external: &ExternalSession,
+        client: &RequestClient<'_>,
+    ) -> Result<Ensured, ValidateError> {
         let mut operation = self.backend().operation();
-        if let Some(record) = operation.load(id).await? {
-            return self.open_external(record, &mut operation).await.map(Ensured::Exists);
+        if let Some(record) = self.find_external(external, client, &mut operation).await? {
+            return Ok(Ensured::Exists(record));
         }
         let now = self.now();
-        let record = self.external_record(external)?;
-        self.check_user(&record, Provenance::store(now), &mut operation).await?;
-        match self.insert(Arc::clone(&record), now, &mut operation).await {
-            Ok(evicted) => {
-                self.created(&record, &evicted);
-                Ok(Ensured::Created(Session::written(self, record)))
+        let mut record = self.external_record(external, now)?;
+        // Denied before anything is written.
+        let provenance = Provenance::store(now);
+        let challenge = self.apply_rules(&record, client, now, provenance)?;
+        record.credential_version = self.check_new_external(&record, &mut operation).await?;
+        let record = Arc::new(record);
+        let (manager, until) = (self.clone(), operation.deadline());
+        let insert = self.workers().spawn(async move {
+            let mut operation = manager.backend().operation_until(until);
+            let inserted = manager.insert(Arc::clone(&record), now, &mut operation).await;
+            if let Ok(evicted) = &inserted {
+                manager.created(&record, evicted);
             }
+            inserted.map(|_| record)
+        });
+        match insert.await.unwrap_or_else(|gone| Err(interrupted("ensure", gone))) {
+            Ok(record) => Ok(Ensured::Created(Session::new(self, record, provenance, challenge))),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let record = operation.load(id).await?.ok_or(Rejection::Unknown)?;
-                self.open_external(record, &mut operation).await.map(Ensured::Exists)
+                let found = self.shared().find_in_store(&mut operation, external.id()).await?;
+                let session = self.open_external(found, client, &mut operation).await?;
+                Ok(Ensured::Exists(session.ok_or(Rejection::Unknown)?))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    fn external_record(&self, external: &ExternalSession) -> session_core::Result<Arc<SessionRecord>> {
-        let record = external.new.record(external.id(), self.now(), self.lifetime_of(&external.new));
-        record.check()?;
-        Ok(Arc::new(record))
+    /// Asks the directory afresh whether the user may have a session, and under which credentials.
+    async fn check_new_external(
+        &self,
+        record: &SessionRecord,
+        operation: &mut Operation<'_>,
+    ) -> Result<Option<u64>, ValidateError> {
+        let asked = self.check_sign_in(record, operation).await;
+        asked.map_err(|error| match error.kind() {
+            // What is wrong about the user is an answer, and no failure.
+            ErrorKind::Invalid => Rejection::UserInactive.into(),
+            _ => error.into(),
+        })
     }
 
-    /// Opens the session of an external identity, without creating one: [`validate`](Self::validate) for sessions whose token is
-    /// somebody else's.
+    fn external_record(
+        &self,
+        external: &ExternalSession,
+        now: Timestamp,
+    ) -> session_core::Result<SessionRecord> {
+        let lifetime = self.lifetime_of(&external.new);
+        let record = external.new.record(external.id(), now, lifetime, self.settings().recording);
+        record.check()?;
+        Ok(record)
+    }
+
+    /// Opens the session of an external identity, without creating one:
+    /// [`validate`](Self::validate) for sessions whose token is somebody else's.
     ///
     /// # Errors
     /// As [`validate`](Self::validate).
@@ -160,22 +226,51 @@ impl SessionManager {
         client: &RequestClient<'_>,
     ) -> Result<Session, ValidateError> {
         let mut operation = self.backend().operation();
-        let near = self.shared().find(&mut operation, external.id()).await?;
-        // A copy may only confirm, and that nobody had begun the session a moment ago does not mean that nobody has.
-        if let Some(Found::Active(record, provenance)) = near
-            && provenance.is_cached()
-        {
-            match self.admit_external(record, client, provenance, &mut operation).await {
-                Err(ValidateError::Rejected(_)) => {}
-                answer => return answer,
+        let found = Box::pin(self.find_external(external, client, &mut operation)).await?;
+        Ok(found.ok_or(Rejection::Unknown)?)
+    }
+
+    /// Opens the session if there is one. Reads the store at most once.
+    async fn find_external(
+        &self,
+        external: &ExternalSession,
+        client: &RequestClient<'_>,
+        operation: &mut Operation<'_>,
+    ) -> Result<Option<Session>, ValidateError> {
+        let near = match &self.shared().tiers {
+            Some(_) => self.shared().find(operation, external.id()).await?,
+            None => None,
+        };
+        match near {
+            // A copy may only confirm, and that nobody had begun the session a moment ago does not
+            // mean that nobody has.
+            Some(Found::Active(record, provenance)) if provenance.is_cached() => {
+                match self.admit_external(record, client, provenance, operation).await {
+                    Err(ValidateError::Rejected(_)) => {}
+                    answer => return answer.map(Some),
+                }
             }
+            None => {}
+            found => return self.open_external(found, client, operation).await,
         }
-        let found = self.shared().find_in_store(&mut operation, external.id()).await?;
-        match found.ok_or(Rejection::Unknown)? {
-            Found::Active(record, provenance) => {
-                self.admit_external(record, client, provenance, &mut operation).await
+        let found = self.shared().find_in_store(operation, external.id()).await?;
+        self.open_external(found, client, operation).await
+    }
+
+    /// Opens what the store of record has.
+    async fn open_external(
+        &self,
+        found: Option<Found>,
+        client: &RequestClient<'_>,
+        operation: &mut Operation<'_>,
+    ) -> Result<Option<Session>, ValidateError> {
+        match found {
+            None => Ok(None),
+            Some(Found::Ended(ended)) => Err(Rejection::Ended(ended).into()),
+            Some(Found::Active(record, provenance)) => {
+                let record = self.shared().count_known_use(record, operation).await?;
+                self.admit_external(record, client, provenance, operation).await.map(Some)
             }
-            Found::Ended(ended) => Err(Rejection::Ended(ended).into()),
         }
     }
 
@@ -186,38 +281,16 @@ impl SessionManager {
         provenance: Provenance,
         operation: &mut Operation<'_>,
     ) -> Result<Session, ValidateError> {
-        self.check_external(&record, provenance, operation).await?;
         let now = self.now();
-        let challenge = self.apply_rules(&record, client, now, provenance)?;
-        self.shared().note_use(&record, client, now);
-        Ok(Session::new(self, record, provenance, challenge))
-    }
-
-    async fn open_external(
-        &self,
-        record: Arc<SessionRecord>,
-        operation: &mut Operation<'_>,
-    ) -> Result<Session, ValidateError> {
-        let provenance = Provenance::store(self.now());
-        self.check_external(&record, provenance, operation).await?;
-        Ok(Session::new(self, record, provenance, None))
-    }
-
-    async fn check_external(
-        &self,
-        record: &SessionRecord,
-        provenance: Provenance,
-        operation: &mut Operation<'_>,
-    ) -> Result<(), ValidateError> {
-        if let Some(ended) = record.ended() {
-            return Err(Rejection::Ended(ended.clone()).into());
-        }
-        if let Expiry::Expired(deadline) = record.expiry(self.now()) {
+        if let Expiry::Expired(deadline) = record.expiry(now) {
             return Err(Rejection::Expired(deadline).into());
         }
         if record.kind != SessionKind::External {
             return Err(Rejection::Unknown.into());
         }
-        self.check_user(record, provenance, operation).await
+        self.check_user(&record, provenance, operation).await?;
+        let challenge = self.apply_rules(&record, client, now, provenance)?;
+        self.shared().note_use(&record, client, now);
+        Ok(Session::new(self, record, provenance, challenge))
     }
 }

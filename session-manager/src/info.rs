@@ -1,6 +1,7 @@
 //! What may be shown of a session.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 use session_core::{
@@ -80,7 +81,7 @@ pub struct EndView {
 }
 
 impl SessionInfo {
-    pub(crate) fn new(record: &SessionRecord, now: Timestamp) -> Self {
+    pub(crate) fn new(record: &SessionRecord, now: Timestamp, step_up_lifetime: Option<Duration>) -> Self {
         Self {
             id: record.id,
             user_id: record.user_id.clone(),
@@ -92,7 +93,7 @@ impl SessionInfo {
             last_seen_at: record.last_seen_at,
             expires_at: record.expiry(now).deadline().at,
             remembered: record.remembered,
-            assurance: record.assurance(),
+            assurance: record.assurance_at(now, step_up_lifetime),
             label: record.label.clone(),
             client: ClientView::new(record),
             ended: record.ended().map(|ended| EndView {

@@ -21,9 +21,10 @@
 //! [`ensure`](SessionManager::ensure).
 //!
 //! # What runs in the background
-//! Two supervised workers per manager (a third listens to the bus, if there is one): one writes that sessions were used (collected for a second, at most once a minute per
-//! session), one sweeps (ends what expired, purges what ended long ago). A failure or a panic of either is counted, reported and
-//! survived. [`shutdown`](SessionManager::shutdown) ends both in order.
+//! Three supervised workers per manager, and a fourth that listens to the bus, if there is one. One writes that sessions were used
+//! (collected for a second, at most once a minute per session), one sweeps (ends what expired, purges what ended long ago), one tries a
+//! store that does not answer. A failure or a panic is counted, reported and survived. [`shutdown`](SessionManager::shutdown) ends them in
+//! order.
 //!
 //! # When the store fails
 //! Every operation has a deadline (2 s by default, retries included). "There is no such session" and "the store cannot be
@@ -35,6 +36,7 @@
 //! - A copy may only confirm. Every refusal but "ended" is decided by the store of record.
 //! - An end is noticed elsewhere in milliseconds with a bus, within `l1_max_age` (5 s) without it, and within `max_stale` (30 s) whatever fails.
 //!   [`validate_authoritative`](SessionManager::validate_authoritative) does not wait for either.
+//! - What is shared belongs to one deployment and store of record: see [`Tiers::with_scope`]. What belongs to another is a miss.
 //! - A cache that fails costs its time limit (50 ms) a few times, then nothing: it is tried in the background, told what it missed, and read again
 //!   after that. [`health`](SessionManager::health) says who serves; so does one line of the log at the start and at each change.
 //! - [`Session::provenance`] says where an answer came from.
@@ -47,11 +49,17 @@
 //! | ids in one load | 256 | fixed |
 //! | loads at once | what the store says, 2 by default | [`Capabilities`](session_core::Capabilities::concurrent_loads) |
 //! | requests waiting to be loaded | 10,000, then `Unavailable` | fixed |
-//! | retries after a conflict | 3, each after a random pause of at most 1, 2, 4 ms | fixed |
+//! | retries after a conflict with another process | until the store deadline, after random pauses of up to 64 round trips | fixed |
+//! | changes of one session that wait for its writer | 1,000, then `Unavailable` | fixed |
 //! | uses waiting to be written | 100,000 sessions | [`with_touch_capacity`](SessionManagerBuilder::with_touch_capacity) |
-//! | one sweep | 20 batches of 500 | fixed |
+//! | one sweep | 20 batches of 500, and 30 s | fixed |
+//! | one erasure of a user | 1 min, then it is to be called again | fixed |
+//! | one page of an export | 500 sessions | [`Paging`] |
+//! | clocks of the nodes differ by | 30 s, at most 5 min | [`with_clock_skew`](SessionManagerBuilder::with_clock_skew) |
+//! | the wall clock may jump by | 2 min, then nothing is swept until it is back, or steady for 1 h | fixed |
 //! | session data | 64 KiB, 32 levels, 10,000 values | [`with_data_limits`](SessionManagerBuilder::with_data_limits) |
-//! | events waiting for the sink | 4,096, then dropped and counted | fixed |
+//! | events waiting for the sink | 4,096, then dropped and counted; denials and errors of the store beyond 2,048 | fixed |
+//! | ended sessions remembered as reported | 65,536 | fixed |
 //! | users whose status is remembered | 100,000, each for 30 s | [`with_directory_lag`](SessionManagerBuilder::with_directory_lag) |
 //! | copies in this process | 64 MiB | [`Tiers::with_memory_bytes`] |
 //! | ended and outdated sessions remembered by it | 65,536 | fixed |
@@ -64,14 +72,18 @@
 //! | a cache is given up | when 5 or more of its latest 10 calls failed | fixed |
 //! | trials of a cache that is away | after 0.1 s, doubling up to 2 s, less up to a half at random | fixed |
 //! | batches of read records on their way to a cache | 64, others are not kept | fixed |
-//! | changes on their way to a cache | 32 per operation | fixed |
+//! | changes on their way to a cache | 32 per operation, of 256 operations; the others go into the outbox | fixed |
+//! | changes waiting for a bus that fails | 10,000 sessions | fixed |
+//! | what an operation waits for caches and the bus, after the store has answered | the time of one call | [`Tiers::with_cache_timeout`] |
 //! | reads repeated because the session changed meanwhile | 3 | fixed |
 //! | waiting for somebody else's read of the same session | 2 s, or the age of a copy in this process if that is less | fixed |
 //! | asking the store again for a cache that missed a change | 2 s | fixed |
 //! | error of the clock by which copies grow old | 10 ms on Linux: the kernel's tick | [`Clock::monotonic`](session_core::Clock::monotonic) |
-//! | grace after a rotation | 30 s, at most 300 s | [`with_grace`](SessionManagerBuilder::with_grace) |
+//! | grace after the successor was presented | 30 s, at most 300 s | [`with_grace`](SessionManagerBuilder::with_grace) |
 //! | attempts to redeem a transfer code | 10 a second, 20 at once, per client and process, for 10,000 clients | fixed |
-//! | a pending sign-in | 10 minutes | fixed |
+//! | a pending sign-in | 10 minutes, 5 attempts at its second step | [`with_sign_in_attempts`](SessionManagerBuilder::with_sign_in_attempts) |
+//! | successors that are being noted as presented | 1,024 sessions, others at their next use | fixed |
+//! | a session that a sign-in is about to replace | refuses saves for twice the store deadline | fixed |
 //! | tries to carry an end through that was not confirmed | 8 within about 30 s, for 1,000 ends at once | fixed |
 //! | hashes moved to a new pepper key at once | 8 | fixed |
 //! | waiting for the end | 10 s | [`shutdown`](SessionManager::shutdown) |
@@ -95,24 +107,33 @@
 //! | `session_stale_answers_total` | |
 //! | `session_bus_messages_total`, `session_bus_resyncs_total`, `session_bus_unpublished_total` | |
 //! | `session_worker_panics_total` | `worker` |
+//! | `session_clock_jumps_total` | |
 //! | `session_events_dropped_total`, `session_event_panics_total` | |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod assurance;
 mod backend;
 mod builder;
+mod by_id;
+mod clocks;
 mod create;
+mod devices;
 mod directory;
 mod ending;
 mod ensure;
 mod events;
+mod in_flight;
 mod info;
+mod lifetime;
 mod listing;
 mod loads;
 mod manager;
 mod metrics;
 mod new_session;
+mod outage;
+mod recording;
 mod refresh;
+mod replace;
 mod revoke;
 mod rotate;
 mod save;
@@ -124,18 +145,22 @@ mod touch;
 mod transfer;
 mod user_data;
 mod validate;
+mod watch;
 mod workers;
+mod writers;
 
 pub use session_core as core;
 
 pub use assurance::StepUp;
 pub use builder::SessionManagerBuilder;
+pub use by_id::SessionEdit;
 pub use create::Created;
 pub use ensure::{Ensured, ExternalSession};
 pub use info::{ClientView, EndView, SessionInfo};
 pub use listing::{Paging, SessionPage};
 pub use manager::SessionManager;
 pub use new_session::NewSession;
+pub use recording::{RecordIp, RecordUserAgent, Recording};
 pub use refresh::{RefreshPolicy, Refreshed, ReuseEnds};
 pub use session::Session;
 pub use settings::{ConflictPolicy, UserLimit};

@@ -1,7 +1,5 @@
 //! A user's devices: listing and naming them.
 
-use std::sync::Arc;
-
 use session_core::{Actor, Cursor, ListQuery, Page, Result, SessionId, StateFilter, UserId};
 
 use crate::info::SessionInfo;
@@ -83,7 +81,7 @@ impl SessionManager {
         let Page { records, next, .. } = self.backend().operation().call(Op::List, list).await?;
         let now = self.now();
         Ok(SessionPage {
-            sessions: records.iter().map(|record| SessionInfo::new(record, now)).collect(),
+            sessions: records.iter().map(|record| self.shared().info(record, now)).collect(),
             next,
         })
     }
@@ -97,24 +95,12 @@ impl SessionManager {
     /// [`Ended`](session_core::ErrorKind::Ended); [`Invalid`](session_core::ErrorKind::Invalid) for a label out of bounds
     /// (1 to 100 characters); else as the store answers.
     pub async fn rename(&self, id: SessionId, label: Option<&str>, by: &Actor) -> Result<SessionInfo> {
-        let mut operation = self.backend().operation();
-        let not_found = || session_core::Error::not_found("manager", "rename");
-        let current = operation.load(id).await?.ok_or_else(not_found)?;
-        if matches!(by, Actor::User(user) if current.user_id.as_ref() != Some(user)) {
-            return Err(not_found());
-        }
-        if let Some(ended) = current.ended() {
-            return Err(session_core::Error::ended("manager", "rename", ended.clone()));
-        }
-        let renamed = operation.modify(current, |current| {
-            if current.label.as_deref() == label {
-                return Ok(None);
-            }
-            let mut next = current.clone();
-            next.label = label.map(str::to_owned);
-            next.check()?;
-            Ok(Some(next))
+        let label = label.map(str::to_owned);
+        let renamed = self.change_by_id(id, by, move |next| {
+            let moves = next.label != label;
+            next.label.clone_from(&label);
+            Ok(moves)
         });
-        Ok(SessionInfo::new(&Arc::clone(&renamed.await?), self.now()))
+        Ok(self.shared().info(&*renamed.await?, self.now()))
     }
 }

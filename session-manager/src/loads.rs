@@ -1,10 +1,19 @@
 //! Gathered loads: what many requests ask at the same time goes to the store as one question.
 //!
-//! The first load goes out at once, so a quiet service waits for nothing. As many run at the same time as the store says that it
-//! serves; the ids that arrive meanwhile form the next batch. Under load a batch costs little more than a single load, so throughput
+//! The first load goes out at once, so a quiet service waits for nothing. As many run at the same
+//! time as the store says that it serves; the ids that arrive meanwhile form the next batch, first
+//! come, first served. Under load a batch costs little more than a single load, so throughput
 //! multiplies. It stands here and not in a backend, so that every backend has it.
+//!
+//! | meets | how |
+//! |---|---|
+//! | a caller that is dropped | its slot goes to the next batch; a batch leaves out ids that nobody waits for |
+//! | a caller that stops polling | its slot is given up when others have waited for longer than the deadline |
+//! | a batch that fails | its callers get the failure, those behind it get the next batch |
+//! | one row that cannot be read | the batch is asked for again, one by one |
+//! | a runtime that ends | whoever waits gets `Unavailable` |
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,11 +30,12 @@ use crate::backend::{Backend, Operation};
 /// Most ids of one batch. More answers at once than this make a batch slow and gain little.
 const MAX_GATHERED: usize = 256;
 
-/// Most requests that wait for a batch. Beyond that a load is refused as unavailable at once: whoever would have to wait that long
-/// would give up anyway.
+/// Most requests that wait for a batch. Beyond that a load is refused as unavailable at once: a
+/// caller that would have to wait that long would give up anyway.
 const MAX_WAITING: usize = 10_000;
 
 type Answer = Result<Option<Arc<SessionRecord>>>;
+type Senders = Vec<oneshot::Sender<Answer>>;
 
 /// The loads of one manager.
 #[derive(Debug)]
@@ -40,7 +50,9 @@ pub(crate) struct Loads {
 #[derive(Debug, Default)]
 struct State {
     under_way: usize,
-    waiting: HashMap<SessionId, Vec<oneshot::Sender<Answer>>>,
+    waiting: HashMap<SessionId, Senders>,
+    /// The ids that wait, in the order in which they were first asked for.
+    order: VecDeque<SessionId>,
     /// How many senders wait, over all ids.
     waiters: usize,
     /// Since when somebody waits without a batch having gone out.
@@ -50,8 +62,8 @@ struct State {
 }
 
 impl State {
-    /// A load ends by its deadline and hands its slot to those who wait. If they waited longer than that, its caller stopped polling it
-    /// without dropping it, and must not stop everybody else.
+    /// A load ends by its deadline and hands its slot to those who wait. If they waited longer than
+    /// that, its caller stopped polling it without dropping it, and must not stop everybody else.
     fn give_up_lost_slots(&mut self, deadline: Duration) {
         if self.waiting_since.is_some_and(|since| since.elapsed() > deadline) {
             self.epoch += 1;
@@ -59,9 +71,38 @@ impl State {
             self.waiting_since = None;
         }
     }
+
+    fn wait(&mut self, id: SessionId) -> oneshot::Receiver<Answer> {
+        let (sender, receiver) = oneshot::channel();
+        self.waiters += 1;
+        self.waiting_since.get_or_insert_with(Instant::now);
+        let senders = self.waiting.entry(id).or_default();
+        if senders.is_empty() {
+            self.order.push_back(id);
+        }
+        senders.push(sender);
+        receiver
+    }
+
+    /// Takes the ids of the next batch with those who wait for them, leaving out callers that are
+    /// gone.
+    fn next_batch(&mut self) -> HashMap<SessionId, Senders> {
+        let mut batch = HashMap::new();
+        while batch.len() < MAX_GATHERED {
+            let Some(id) = self.order.pop_front() else { break };
+            let mut senders = self.waiting.remove(&id).unwrap_or_default();
+            self.waiters -= senders.len();
+            senders.retain(|sender| !sender.is_closed());
+            if !senders.is_empty() {
+                batch.insert(id, senders);
+            }
+        }
+        self.waiting_since = (self.waiters > 0).then(Instant::now);
+        batch
+    }
 }
 
-/// What a caller is told when it asks.
+/// What a caller gets when it asks.
 enum Turn {
     Go(Slot),
     Wait(oneshot::Receiver<Answer>),
@@ -76,11 +117,12 @@ impl Loads {
 
     /// Loads one session, alone or together with what others ask.
     ///
-    /// A load never joins a batch that is under way: its answer is newer than every write that ended before it was asked.
+    /// A load never joins a batch that is under way: its answer is newer than every write that
+    /// ended before it was asked.
     pub(crate) async fn load(self: &Arc<Self>, operation: &mut Operation<'_>, id: SessionId) -> Answer {
         match self.turn(id)? {
             Turn::Go(_slot) => operation.load(id).await,
-            Turn::Wait(answer) => operation.wait(answer).await,
+            Turn::Wait(answer) => operation.wait("load", answer).await,
         }
     }
 
@@ -98,36 +140,11 @@ impl Loads {
                 Error::unavailable("manager", "load").with_detail("too many loads wait for the store")
             );
         }
-        let (sender, receiver) = oneshot::channel();
-        state.waiters += 1;
-        state.waiting_since.get_or_insert_with(Instant::now);
-        state.waiting.entry(id).or_default().push(sender);
-        Ok(Turn::Wait(receiver))
+        Ok(Turn::Wait(state.wait(id)))
     }
 
-    /// Takes the ids of the next batch with those who wait for them, leaving out callers that are gone.
-    fn next_batch(&self) -> HashMap<SessionId, Vec<oneshot::Sender<Answer>>> {
-        let mut state = self.state.lock();
-        let mut batch = HashMap::new();
-        let ids: Vec<_> = state.waiting.keys().copied().take(MAX_GATHERED).collect();
-        for id in ids {
-            let mut senders = state.waiting.remove(&id).unwrap_or_default();
-            state.waiters -= senders.len();
-            senders.retain(|sender| !sender.is_closed());
-            if !senders.is_empty() {
-                batch.insert(id, senders);
-            }
-        }
-        state.waiting_since = (state.waiters > 0).then(Instant::now);
-        batch
-    }
-
-    async fn run_batch(&self) {
-        let batch = self.next_batch();
+    async fn run_batch(&self, batch: HashMap<SessionId, Senders>) {
         let mut ids: Vec<_> = batch.keys().copied().collect();
-        if ids.is_empty() {
-            return;
-        }
         ids.sort_unstable();
         match self.backend.operation().load_many(&ids).await {
             Ok(mut found) => answer(batch, |id| Ok(found.remove(&id))),
@@ -137,7 +154,7 @@ impl Loads {
         }
     }
 
-    async fn run_singly(&self, batch: HashMap<SessionId, Vec<oneshot::Sender<Answer>>>) {
+    async fn run_singly(&self, batch: HashMap<SessionId, Senders>) {
         for (id, senders) in batch {
             let result = self.backend.operation().load(id).await;
             senders.into_iter().for_each(|sender| drop(sender.send(result.clone())));
@@ -145,14 +162,15 @@ impl Loads {
     }
 }
 
-fn answer(batch: HashMap<SessionId, Vec<oneshot::Sender<Answer>>>, mut of: impl FnMut(SessionId) -> Answer) {
+fn answer(batch: HashMap<SessionId, Senders>, mut of: impl FnMut(SessionId) -> Answer) {
     for (id, senders) in batch {
         let result = of(id);
         senders.into_iter().for_each(|sender| drop(sender.send(result.clone())));
     }
 }
 
-/// The right to ask the store. Given back on drop, also by a caller that is dropped or panics: to the next batch if somebody waits.
+/// A caller's right to ask the store. On drop, also of a caller that panics, it goes to the batches
+/// if somebody waits.
 #[derive(Debug)]
 struct Slot {
     loads: Arc<Loads>,
@@ -170,7 +188,65 @@ impl Drop for Slot {
             return;
         }
         drop(state);
-        let slot = Slot { loads: Arc::clone(&self.loads), epoch: self.epoch };
-        self.loads.tasks.spawn_on(async move { slot.loads.run_batch().await }, &self.loads.runtime);
+        let batches = Batches { loads: Arc::clone(&self.loads), epoch: self.epoch, is_over: false };
+        // A runtime that has ended drops the task at once, which gives the slot back.
+        self.loads.tasks.spawn_on(batches.run(), &self.loads.runtime);
+    }
+}
+
+/// The same right in the hands of the task that runs batches, one after the other. It starts no
+/// task when it is dropped.
+#[derive(Debug)]
+struct Batches {
+    loads: Arc<Loads>,
+    epoch: u64,
+    /// Whether the right was given back, or taken away.
+    is_over: bool,
+}
+
+impl Batches {
+    async fn run(mut self) {
+        while let Some(batch) = self.next() {
+            self.loads.run_batch(batch).await;
+        }
+    }
+
+    /// The next batch. If there is none, the right is given back in the same step, so that nobody
+    /// begins to wait in between.
+    fn next(&mut self) -> Option<HashMap<SessionId, Senders>> {
+        let mut state = self.loads.state.lock();
+        if state.epoch != self.epoch {
+            self.is_over = true;
+            return None;
+        }
+        while !state.waiting.is_empty() {
+            let batch = state.next_batch();
+            if !batch.is_empty() {
+                return Some(batch);
+            }
+        }
+        state.under_way -= 1;
+        self.is_over = true;
+        None
+    }
+}
+
+impl Drop for Batches {
+    /// If it ends before its time, with its runtime or by a panic, and nobody else runs batches,
+    /// those who wait get an error instead of waiting for nobody.
+    fn drop(&mut self) {
+        let mut state = self.loads.state.lock();
+        if self.is_over || state.epoch != self.epoch {
+            return;
+        }
+        state.under_way -= 1;
+        if state.under_way == 0 {
+            state.order.clear();
+            state.waiters = 0;
+            state.waiting_since = None;
+            let waiting = std::mem::take(&mut state.waiting);
+            drop(state);
+            drop(waiting);
+        }
     }
 }

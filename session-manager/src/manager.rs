@@ -5,16 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use quick_cache::sync::Cache;
 use session_core::{
-    Clock, Error, EventKind, Result, SecretHasher, SecureRandom, SessionRecord, SessionStore, StoreStats,
-    Timestamp,
+    Clock, Error, EventKind, Result, Scope, SecretHasher, SecureRandom, SessionId, SessionRecord,
+    SessionStore, StoreStats, Timestamp,
 };
 use tokio::sync::Semaphore;
+use tokio::task::JoinError;
+use tokio_util::task::TaskTracker;
 
 use crate::backend::Backend;
 use crate::builder::SessionManagerBuilder;
+use crate::clocks::{ClockGuard, Reading};
 use crate::directory::Directory;
 use crate::events::Events;
+use crate::in_flight::InFlight;
+use crate::info::SessionInfo;
 use crate::loads::Loads;
 use crate::metrics::{Metrics, Op};
 use crate::settings::Settings;
@@ -22,7 +28,8 @@ use crate::tiers::{Health, TieredStore, Tiers};
 use crate::touch::TouchQueue;
 use crate::transfer::Attempts;
 use crate::workers::Workers;
-use crate::{ending, sweep, touch};
+use crate::writers::Writers;
+use crate::{ending, outage, sweep, touch};
 
 /// Creates, validates, changes and ends sessions on a store.
 ///
@@ -91,15 +98,24 @@ pub(crate) struct Shared {
     pub(crate) backend: Arc<Backend>,
     pub(crate) tiers: Option<Arc<TieredStore>>,
     pub(crate) loads: Arc<Loads>,
+    pub(crate) writers: Writers,
+    /// What shutdown waits for.
+    pub(crate) tasks: TaskTracker,
     pub(crate) events: Arc<Events>,
     pub(crate) directory: Option<Directory>,
     pub(crate) transfer_attempts: Attempts,
     pub(crate) clock: Arc<dyn Clock>,
+    started: Timestamp,
     pub(crate) random: Arc<dyn SecureRandom>,
     pub(crate) hasher: SecretHasher,
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
     pub(crate) touches: TouchQueue,
+    pub(crate) clock_guard: ClockGuard,
+    /// Sessions of which it is being noted that their new secret was presented.
+    pub(crate) presented: InFlight,
+    /// Sessions whose end was reported.
+    reported: Cache<SessionId, ()>,
     /// How many outdated hashes are replaced at once; the others wait for their next use.
     pub(crate) rehashes: Arc<Semaphore>,
     /// How many unconfirmed ends are carried through at once.
@@ -107,6 +123,9 @@ pub(crate) struct Shared {
 }
 
 const REHASHES_AT_ONCE: usize = 8;
+
+/// Most ended sessions that are remembered as reported, so that an end that is found twice is reported once.
+const MAX_REPORTED: usize = 65_536;
 
 /// How long [`SessionManager::shutdown`] waits.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
@@ -122,29 +141,43 @@ impl SessionManager {
         let SessionManagerBuilder { store, tiers, clock, random, hasher, directory, sink, settings } =
             builder;
         let tiers = tiers.map(|tiers| start_tiers(tiers, &store, &clock, &settings)).transpose()?;
-        let store = tiers.clone().map_or(store, |tiers| tiers as Arc<dyn SessionStore>);
         let workers = Workers::default();
         let events = Arc::new(Events::new(sink, Arc::clone(&clock)));
-        let backend = Arc::new(Backend::new(store, settings.store_deadline, Arc::clone(&events)));
+        let backend = Arc::new(Backend::new(
+            store,
+            tiers.clone(),
+            settings.store_deadline,
+            Arc::clone(&clock),
+            Arc::clone(&events),
+        ));
+        let reading = Reading { wall: clock.now(), mono: clock.monotonic() };
         let directory = directory.map(|inner| Directory::new(inner, settings.directory_lag));
         let shared = Arc::new(Shared {
             loads: Arc::new(Loads::new(Arc::clone(&backend), workers.tasks(), settings.concurrent_loads)),
+            writers: Writers::default(),
+            tasks: workers.tasks(),
             backend,
             tiers,
             events,
             directory,
             transfer_attempts: Attempts::default(),
+            started: reading.wall,
             clock,
             random,
             hasher,
             metrics: Metrics::new(),
             touches: TouchQueue::new(settings.touch_capacity),
+            clock_guard: ClockGuard::new(reading),
+            presented: InFlight::default(),
+            reported: Cache::new(MAX_REPORTED),
             rehashes: Arc::new(Semaphore::new(REHASHES_AT_ONCE)),
             carried: Arc::new(Semaphore::new(ending::CARRIED_AT_ONCE)),
             settings,
         });
         let worker = Arc::clone(&shared);
         workers.supervise("touch", move |stop| touch::run(Arc::clone(&worker), stop));
+        let worker = Arc::clone(&shared);
+        workers.supervise("store", move |stop| outage::run(Arc::clone(&worker), stop));
         if let Some(interval) = shared.settings.sweep_interval {
             let worker = Arc::clone(&shared);
             workers.supervise("sweep", move |stop| sweep::run(Arc::clone(&worker), interval, stop));
@@ -152,6 +185,12 @@ impl SessionManager {
         let core = Arc::new(Core { shared, workers });
         let lanes = std::array::from_fn(|_| Arc::new(Lane { core: Arc::clone(&core) }));
         Ok(Self { inner: Arc::new(Inner { core, lanes }) })
+    }
+
+    /// The manager of a session.
+    pub(crate) fn of(core: &Arc<Core>) -> Self {
+        let lanes = std::array::from_fn(|_| Arc::new(Lane { core: Arc::clone(core) }));
+        Self { inner: Arc::new(Inner { core: Arc::clone(core), lanes }) }
     }
 
     pub(crate) fn lane(&self) -> Arc<Lane> {
@@ -187,7 +226,7 @@ impl SessionManager {
         operation: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
         let task = self.inner.core.workers.spawn(operation);
-        task.await.unwrap_or_else(|source| Err(Error::other("manager", "finish", source)))
+        task.await.unwrap_or_else(|gone| Err(interrupted("finish", gone)))
     }
 
     /// Counts what the store holds. For operators: it may visit every record.
@@ -199,12 +238,28 @@ impl SessionManager {
         operation.call(Op::Stats, self.backend().store().stats(self.now())).await
     }
 
-    /// Returns the state of the tiers: who serves, since when, and what the shared caches have not been told yet.
-    ///
-    /// `None` if there are none: see [`with_tiers`](SessionManagerBuilder::with_tiers).
+    /// Returns the state of the store and of the tiers, as this node sees it: which one serves, since when, and what the shared caches
+    /// have not received yet. Asks nobody, so it is for a page that is looked at often; [`ping`](Self::ping) asks the store.
     #[must_use]
-    pub fn health(&self) -> Option<Health> {
-        self.shared().tiers.as_ref().map(|tiers| tiers.health())
+    pub fn health(&self) -> Health {
+        let shared = self.shared();
+        let health =
+            shared.tiers.as_ref().map_or_else(|| Health::of_store(shared.started), |tiers| tiers.health());
+        health.with_store(shared.backend.state.health())
+    }
+
+    /// Returns whose sessions these are, as shared caches and messages name them; `None` without tiers. See [`Tiers::with_scope`].
+    #[must_use]
+    pub fn scope(&self) -> Option<Scope> {
+        self.shared().tiers.as_ref().map(|tiers| tiers.scope())
+    }
+
+    /// Asks the store whether it answers, for a readiness probe: one load of an id that nobody has.
+    ///
+    /// # Errors
+    /// As the store answers, within the store's deadline.
+    pub async fn ping(&self) -> Result<()> {
+        self.backend().operation().load(outage::nobody()).await.map(drop)
     }
 
     /// Stops the workers, writes the uses that are still waiting and waits for operations that are under way, at most 10 s.
@@ -233,24 +288,52 @@ fn start_tiers(
     for advice in tiers.advice(settings.expiry.lifetime(false).idle()) {
         tracing::warn!("session tiers: {advice}");
     }
-    TieredStore::start(Arc::clone(store), tiers, Arc::clone(clock)).map(Arc::new)
+    TieredStore::start(Arc::clone(store), tiers, Arc::clone(clock), settings.clock_skew).map(Arc::new)
 }
 
 impl Shared {
-    /// Counts and reports records that just ended.
+    /// Counts and reports records that just ended, each once, however many attempts and callers found its end.
     pub(crate) fn report_ended(&self, records: &[Arc<SessionRecord>]) {
-        self.metrics.ended(records.iter().map(|record| &**record));
         for record in records {
             if let Some(ended) = record.ended() {
+                if self.is_reported(record.id) {
+                    continue;
+                }
+                self.metrics.ended(ended);
                 tracing::debug!(session = %record.id, reason = %ended.reason, "session ended");
                 self.emit(EventKind::Ended(ended.clone()), record);
             }
         }
     }
 
+    /// Whether the end of a session was reported before. It is from now on.
+    fn is_reported(&self, id: SessionId) -> bool {
+        let mut is_first = false;
+        let _ = self.reported.get_or_insert_with(&id, || {
+            is_first = true;
+            Ok::<_, std::convert::Infallible>(())
+        });
+        !is_first
+    }
+
+    /// What may be shown of a record.
+    pub(crate) fn info(&self, record: &SessionRecord, now: Timestamp) -> SessionInfo {
+        SessionInfo::new(record, now, self.settings.step_up_lifetime)
+    }
+
     pub(crate) fn emit(&self, kind: EventKind, record: &SessionRecord) {
         self.events.emit_for(kind, record);
     }
+}
+
+/// An operation whose task is gone: its runtime has ended, or it panicked. Nobody knows what it did.
+pub(crate) fn interrupted(operation: &'static str, gone: JoinError) -> Error {
+    let error = if gone.is_panic() {
+        Error::other("manager", operation, gone)
+    } else {
+        Error::unavailable("manager", operation).with_source(gone)
+    };
+    error.with_detail("the operation was interrupted")
 }
 
 impl Drop for Core {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use metrics::{Counter, Histogram, counter, histogram};
-use session_core::{Error, SessionRecord};
+use session_core::{Ended, Error};
 
 use crate::validate::{Rejection, ValidateError};
 
@@ -116,9 +116,7 @@ impl Metrics {
         counter!("session_validations_total", "result" => result).increment(1);
     }
 
-    pub(crate) fn ended<'a>(&self, records: impl IntoIterator<Item = &'a SessionRecord>) {
-        for ended in records.into_iter().filter_map(SessionRecord::ended) {
-            counter!("session_ended_total", "reason" => ended.reason.as_str()).increment(1);
-        }
+    pub(crate) fn ended(&self, ended: &Ended) {
+        counter!("session_ended_total", "reason" => ended.reason.as_str()).increment(1);
     }
 }

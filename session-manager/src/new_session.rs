@@ -1,13 +1,16 @@
 //! What a session begins with.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use session_core::{
-    AuthEvent, AuthMethod, ClientInfo, DataLimits, DeviceId, Error, LastClient, Lifetime, Result,
-    SessionData, SessionId, SessionKind, SessionRecord, Timestamp, UserId,
+    AuthEvent, AuthMethod, ClientInfo, DataLimits, DeviceId, LastClient, Lifetime, Result, SessionData,
+    SessionId, SessionKind, SessionRecord, Timestamp, UserId,
 };
 
+use crate::recording::Recording;
+use crate::save::reserved;
 use crate::session::{RESERVED, Session};
 
 /// A session to be created.
@@ -24,7 +27,10 @@ use crate::session::{RESERVED, Session};
 ///     .with_remember(true);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
+///
+/// # Security
+/// `Debug` shows no data, no name and nothing of the client.
+#[derive(Clone)]
 pub struct NewSession {
     pub(crate) user_id: Option<UserId>,
     username: Option<String>,
@@ -36,6 +42,8 @@ pub struct NewSession {
     auth: Vec<AuthMethod>,
     /// Authentications of an earlier session that this one continues.
     earlier: Vec<AuthEvent>,
+    /// What an earlier session that this one continues sets bounds to.
+    continues: Option<Continued>,
     client: Option<ClientInfo>,
     device_id: Option<DeviceId>,
     label: Option<String>,
@@ -43,6 +51,13 @@ pub struct NewSession {
     /// Whether the library itself set data.
     internal: bool,
     pub(crate) replaces: Option<Session>,
+}
+
+/// What a session that goes on elsewhere keeps of the one that it stems from.
+#[derive(Debug, Clone, Copy)]
+struct Continued {
+    expires_at: Timestamp,
+    authenticated_at: Timestamp,
 }
 
 impl NewSession {
@@ -59,6 +74,7 @@ impl NewSession {
             credential_version: None,
             auth: Vec::new(),
             earlier: Vec::new(),
+            continues: None,
             client: None,
             device_id: None,
             label: None,
@@ -158,8 +174,9 @@ impl NewSession {
         self
     }
 
-    /// Takes the place of a session: carries its data over (what [`with_data`](Self::with_data) sets wins), and ends it as
-    /// [`Superseded`](session_core::EndReason::Superseded).
+    /// Takes the place of a session: carries its data over as the store holds it, with what the handle changed (what
+    /// [`with_data`](Self::with_data) sets wins), and ends it as [`Superseded`](session_core::EndReason::Superseded). Of a session of
+    /// another user nothing is carried over.
     ///
     /// # Security
     /// Signing in from an anonymous session always goes through here: the new session has a new id and a new secret, so who
@@ -172,20 +189,28 @@ impl NewSession {
 }
 
 impl NewSession {
-    pub(crate) fn record(&self, id: SessionId, now: Timestamp, lifetime: Lifetime) -> SessionRecord {
-        let mut record = SessionRecord::new(id, now, now.saturating_add(lifetime.absolute()));
+    pub(crate) fn record(
+        &self,
+        id: SessionId,
+        now: Timestamp,
+        lifetime: Lifetime,
+        recording: Recording,
+    ) -> SessionRecord {
+        let expires_at = now.saturating_add(lifetime.absolute());
+        let expires_at = self.continues.map_or(expires_at, |source| expires_at.min(source.expires_at));
+        let mut record = SessionRecord::new(id, now, expires_at);
         record.user_id.clone_from(&self.user_id);
         record.username.clone_from(&self.username);
         record.kind = self.kind;
         record.idle_timeout = lifetime.idle();
         record.remembered = self.remember;
         record.credential_version = self.credential_version;
-        if let Some(last) = self.earlier.last() {
-            record.authenticated_at = last.at;
+        if let Some(source) = self.continues {
+            record.authenticated_at = source.authenticated_at;
         }
         let now_shown = self.auth.iter().map(|method| AuthEvent::new(method.clone(), now));
         self.earlier.iter().cloned().chain(now_shown).for_each(|event| record.push_auth(event));
-        record.client = Arc::new(self.client.clone().unwrap_or_default());
+        record.client = Arc::new(recording.client(self.client.clone().unwrap_or_default()));
         record.last_client = LastClient::from(&*record.client);
         record.device_id = self.device_id;
         record.label.clone_from(&self.label);
@@ -233,24 +258,35 @@ impl NewSession {
         self.credential_version = source.credential_version;
         self.remember = source.remembered;
         self.earlier.clone_from(&source.auth);
+        self.continues =
+            Some(Continued { expires_at: source.expires_at, authenticated_at: source.authenticated_at });
         self.data = SessionData::decode(&source.data, limits)?;
         Ok(self)
     }
 
-    pub(crate) fn initial_data(&self) -> Result<SessionData> {
+    /// The data that the session begins with: what was set for it, on top of what it carries over.
+    pub(crate) fn initial_data(&self, carried_over: Option<&SessionData>) -> Result<SessionData> {
         if !self.internal && self.data.keys().any(|key| key.starts_with(RESERVED)) {
-            return Err(Error::invalid(
-                "create",
-                "keys that begin with `session-kit.` belong to the library",
-            ));
+            return Err(reserved("create"));
         }
-        let Some(replaced) = &self.replaces else { return Ok(self.data.clone()) };
-        let mut data = replaced.data()?;
-        let own: Vec<_> = data.keys().filter(|key| key.starts_with(RESERVED)).map(str::to_owned).collect();
-        own.iter().for_each(|key| data.set_value(key, None));
+        let mut data = carried_over.cloned().unwrap_or_default();
         for key in self.data.keys() {
             data.set_value(key, self.data.value(key).cloned());
         }
         Ok(data)
+    }
+}
+
+impl fmt::Debug for NewSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewSession")
+            .field("user_id", &self.user_id)
+            .field("kind", &self.kind)
+            .field("remember", &self.remember)
+            .field("refresh", &self.refresh)
+            .field("lifetime", &self.lifetime)
+            .field("keys", &self.data.len())
+            .field("replaces", &self.replaces.as_ref().map(Session::id))
+            .finish_non_exhaustive()
     }
 }

@@ -3,28 +3,38 @@
 //! | presented | when | answer | write |
 //! |---|---|---|---|
 //! | current refresh secret | | a new pair | the new hashes |
-//! | previous refresh secret | within grace of its use | the same pair again | none |
+//! | previous refresh secret | nothing of the new pair was presented yet, or within grace after it was | the same pair again | none; if the session token has expired meanwhile, its new end |
 //! | previous refresh secret | later | the session ends: somebody holds a copy | end |
 //! | secret of an earlier generation | | the same | end |
+//! | secret that was replaced at once, unconfirmed | see `rotate.rs` | a new pair, as if it had not been replaced | the new hashes |
 //! | anything else | | wrong; nothing is ended | none |
 //!
 //! All of it is decided on what the store of record holds. Only a secret that was once ours proves reuse, so knowing an id is not the power
-//! to end a session.
+//! to end a session. The old refresh token gives the same pair until one half of that pair was presented: a lost response, or an outage of
+//! any length, is no theft. Who holds a copy of a token can do the same, and is noticed as before: once both the copy and the original have
+//! been refreshed, one of them is spent.
+//!
+//! | meets | how |
+//! |---|---|
+//! | rules, directory, deadlines | judged before anything is written: a denied refresh changes nothing, and ends nothing |
+//! | a save beside it | the compare-and-set is repeated on the newer record |
+//! | a rotation at once | replaces the refresh token, too; the one before is spent then |
+//! | tiers | the record is always the store's |
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use session_core::rules::RequestClient;
+use session_core::rules::{Reason, RequestClient};
 use session_core::{
-    Actor, EndReason, EndScope, Ended, Error, ErrorKind, EventKind, Expiry, PreviousSecret, RefreshState,
+    Actor, CountryCode, EndReason, EndScope, Ended, Error, ErrorKind, EventKind, Expiry, RefreshState,
     RefreshToken, Result, RotationSalt, SecretMatch, SecretPurpose, SecretState, SessionRecord, SessionToken,
     Timestamp,
 };
 
 use crate::backend::Operation;
-use crate::manager::{SessionManager, Shared};
-use crate::metrics::Op;
-use crate::rotate::{is_match, missing_key};
+use crate::manager::{SessionManager, Shared, interrupted};
+use crate::rotate::{Fate, is_match, missing_key, restored};
 use crate::session::Session;
 use crate::tiers::Provenance;
 use crate::validate::{Rejection, ValidateError};
@@ -105,79 +115,141 @@ const ATTEMPTS: usize = 8;
 /// What a presented refresh secret is.
 enum Presented {
     Current,
-    InGrace(RotationSalt),
+    Again(RotationSalt),
+    /// Current, once a replacement that nobody knows of is taken back.
+    Restored,
     Spent,
     Wrong,
 }
 
+/// A client as an operation holds it that outlives its request.
+struct Sender {
+    ip: Option<IpAddr>,
+    user_agent: Option<String>,
+    country: Option<CountryCode>,
+}
+
+impl Sender {
+    fn of(client: &RequestClient<'_>) -> Self {
+        Self { ip: client.ip, user_agent: client.user_agent.map(str::to_owned), country: client.country_code }
+    }
+
+    fn client(&self) -> RequestClient<'_> {
+        let country = self.country.as_ref().map(CountryCode::as_str);
+        RequestClient::new(self.ip, self.user_agent.as_deref()).with_country(country)
+    }
+}
+
+/// What a refresh gives.
+struct Exchanged {
+    record: Arc<SessionRecord>,
+    token: SessionToken,
+    refresh: RefreshToken,
+    challenge: Option<Reason>,
+}
+
 impl SessionManager {
-    /// Exchanges a refresh token for a new pair. Shown the same token again within the grace period, gives the same pair again.
+    /// Exchanges a refresh token for a new pair. Shown the same token again before anything of the new pair was presented, or within the
+    /// grace period after it was, gives the same pair again.
     ///
     /// # Errors
-    /// [`ValidateError::Rejected`] when the answer is no: the session ended, expired, is unknown, or the token was spent, which ends it as
-    /// [`RefreshReuse`](EndReason::RefreshReuse). [`ValidateError::Unavailable`] when there is no answer; try again with the same token.
+    /// [`ValidateError::Rejected`] when the answer is no: the session ended, expired, is unknown, a rule denies the request, or the token
+    /// was spent, which ends the session as [`RefreshReuse`](EndReason::RefreshReuse). [`ValidateError::Unavailable`] when there is no
+    /// answer; try again with the same token, however much later.
     ///
     /// # Cancellation
     /// Runs to its end even if the future is dropped; the same token then gives what was missed.
     #[tracing::instrument(name = "session_refresh", level = "debug", skip_all)]
     pub async fn refresh(&self, token: &str, client: &RequestClient<'_>) -> Result<Refreshed, ValidateError> {
         let token = RefreshToken::parse(token).map_err(|_| Rejection::Malformed)?;
-        let manager = self.clone();
-        let exchange = self.workers().spawn(async move { manager.exchange(&token).await });
-        let (record, session, refresh) =
-            exchange.await.unwrap_or_else(|source| Err(Error::other("manager", "refresh", source).into()))?;
+        let (manager, sender) = (self.clone(), Sender::of(client));
+        let exchange = self.workers().spawn(async move { manager.exchange(&token, &sender.client()).await });
+        let Exchanged { record, token, refresh, challenge } =
+            exchange.await.unwrap_or_else(|gone| Err(interrupted("refresh", gone).into()))?;
         let now = self.now();
-        let provenance = Provenance::store(now);
-        let challenge = self.apply_rules(&record, client, now, provenance)?;
         self.shared().note_use(&record, client, now);
-        let opened = Session::new(self, record, provenance, challenge);
-        Ok(Refreshed { session: opened, token: session, refresh })
+        let session = Session::new(self, record, Provenance::store(now), challenge);
+        Ok(Refreshed { session, token, refresh })
     }
 
     async fn exchange(
         &self,
         token: &RefreshToken,
-    ) -> Result<(Arc<SessionRecord>, SessionToken, RefreshToken), ValidateError> {
+        client: &RequestClient<'_>,
+    ) -> Result<Exchanged, ValidateError> {
+        let shared = self.shared();
         let mut operation = self.backend().operation();
         for _ in 0..ATTEMPTS {
-            let record = operation.load(token.id()).await?.ok_or(Rejection::Unknown)?;
+            let mut record = operation.load(token.id()).await?.ok_or(Rejection::Unknown)?;
             let now = self.now();
-            let state = self.check_refreshable(&record, now, &mut operation).await?;
-            match self.shared().recognise_refresh(&record, state, token, now)? {
-                Presented::Current => {}
-                Presented::InGrace(salt) => {
-                    let (session, refresh) = pair(&record, &salt, token);
-                    return Ok((record, session, refresh));
+            record = shared.count_known_use(record, &mut operation).await?;
+            self.check_refreshable(&record, now, &mut operation).await?;
+            let presented = shared.recognise_refresh(&record, token, now)?;
+            if let Presented::Restored = presented {
+                // Judged as if the replacement had not happened; one write takes it back and renews the pair.
+                let revision = record.revision;
+                record = Arc::new(restored(&record).with_revision(revision));
+            }
+            let challenge = match presented {
+                Presented::Wrong => return Err(Rejection::WrongSecret.into()),
+                _ => self.apply_rules(&record, client, now, Provenance::store(now))?,
+            };
+            let state = record.refresh.as_ref().ok_or(Rejection::Unknown)?;
+            match presented {
+                Presented::Current | Presented::Restored | Presented::Wrong => {}
+                Presented::Again(salt) => {
+                    let Some(record) = self.with_access(record.clone(), now, &mut operation).await? else {
+                        continue;
+                    };
+                    let (token, refresh) = pair(&record, &salt, token);
+                    return Ok(Exchanged { record, token, refresh, challenge });
                 }
                 Presented::Spent => return Err(self.end_reused(&record, now, &mut operation).await?.into()),
-                Presented::Wrong => return Err(Rejection::WrongSecret.into()),
             }
-            let salt = RotationSalt::mint(&*self.shared().random)?;
-            let next = self.shared().refreshed(&record, state, token, &salt, now);
-            let update = self.backend().store().update(Arc::new(next.clone()), record.revision);
-            match operation.call(Op::Update, update).await {
+            let salt = RotationSalt::mint(&*shared.random)?;
+            let next = shared.refreshed(&record, state, token, &salt, now);
+            match operation.update(Arc::new(next.clone()), record.revision).await {
                 Ok(revision) => {
-                    let (session, refresh) = pair(&record, &salt, token);
-                    let next = Arc::new(SessionRecord::with_revision(next, revision));
-                    self.shared().emit(EventKind::Refreshed, &next);
-                    return Ok((next, session, refresh));
+                    let (token, refresh) = pair(&record, &salt, token);
+                    let record = Arc::new(SessionRecord::with_revision(next, revision));
+                    shared.emit(EventKind::Refreshed, &record);
+                    return Ok(Exchanged { record, token, refresh, challenge });
                 }
                 // Another write came first: what the token is now is decided anew.
-                Err(error) if error.kind() == ErrorKind::Conflict => {}
-                Err(error) if error.kind() == ErrorKind::Ended => {}
+                Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Ended) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Err(Error::unavailable("manager", "refresh").with_detail("other writers kept coming first").into())
     }
 
-    /// Returns the refresh state of a session that is live.
-    async fn check_refreshable<'a>(
+    /// Renews the session token of a pair that is given again, if it has expired meanwhile. `None` if another write came first.
+    async fn with_access(
         &self,
-        record: &'a SessionRecord,
+        record: Arc<SessionRecord>,
         now: Timestamp,
         operation: &mut Operation<'_>,
-    ) -> Result<&'a RefreshState, ValidateError> {
+    ) -> Result<Option<Arc<SessionRecord>>, ValidateError> {
+        let secret = record.secret.as_ref().filter(|secret| secret.expires_at.is_some_and(|end| end <= now));
+        let Some(secret) = secret else { return Ok(Some(record)) };
+        let mut next = SessionRecord::clone(&record);
+        let mut secret = secret.clone();
+        secret.expires_at = Some(now.saturating_add(self.settings().refresh.access));
+        next.secret = Some(secret);
+        match operation.update(Arc::new(next.clone()), record.revision).await {
+            Ok(revision) => Ok(Some(Arc::new(next.with_revision(revision)))),
+            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Ended) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Checks that a session is live and has a refresh token that counts.
+    async fn check_refreshable(
+        &self,
+        record: &SessionRecord,
+        now: Timestamp,
+        operation: &mut Operation<'_>,
+    ) -> Result<(), ValidateError> {
         if let Some(ended) = record.ended() {
             return Err(Rejection::Ended(ended.clone()).into());
         }
@@ -186,7 +258,7 @@ impl SessionManager {
         }
         self.check_user(record, Provenance::store(now), operation).await?;
         let state = record.refresh.as_ref().ok_or(Rejection::Unknown)?;
-        if now < state.expires_at { Ok(state) } else { Err(Rejection::TokenExpired.into()) }
+        if now < state.expires_at { Ok(()) } else { Err(Rejection::TokenExpired.into()) }
     }
 
     async fn end_reused(
@@ -203,7 +275,7 @@ impl SessionManager {
             (ReuseEnds::Device, Some(user), Some(device)) => EndScope::Device { user: user.clone(), device },
             _ => EndScope::id(record.id),
         };
-        shared.end_sessions(operation, scope, ended.clone(), &self.workers().tasks()).await?;
+        shared.end_sessions(operation, scope, ended.clone()).await?;
         Ok(Rejection::Ended(ended))
     }
 }
@@ -217,28 +289,25 @@ impl Shared {
     fn recognise_refresh(
         &self,
         record: &SessionRecord,
-        state: &RefreshState,
         token: &RefreshToken,
         now: Timestamp,
     ) -> Result<Presented> {
+        let Some(state) = &record.refresh else { return Ok(Presented::Wrong) };
         let verify = |hash| self.hasher.verify(SecretPurpose::Refresh, record.id, token.secret(), hash);
         match verify(&state.secret.current) {
             SecretMatch::Match | SecretMatch::MatchOutdated => return Ok(Presented::Current),
             SecretMatch::Mismatch => {}
             _ => return Err(missing_key()),
         }
-        Ok(match &state.secret.previous {
-            Some(PreviousSecret { hash, .. }) if !is_match(verify(hash)) => {
-                if state.spent.iter().any(|spent| is_match(verify(spent))) {
-                    Presented::Spent
-                } else {
-                    Presented::Wrong
-                }
-            }
-            Some(previous) if self.in_grace(previous, now) => Presented::InGrace(previous.salt.clone()),
-            Some(_) => Presented::Spent,
-            None => Presented::Wrong,
-        })
+        match &state.secret.previous {
+            Some(previous) if is_match(verify(&previous.hash)) => Ok(match self.fate_of(previous, now)? {
+                Fate::GivesSuccessor => Presented::Again(previous.salt.clone()),
+                Fate::Restores => Presented::Restored,
+                Fate::Spent => Presented::Spent,
+            }),
+            _ if state.spent.iter().any(|spent| is_match(verify(spent))) => Ok(Presented::Spent),
+            _ => Ok(Presented::Wrong),
+        }
     }
 
     /// The record after its refresh token was used.

@@ -1,20 +1,46 @@
-//! Replacing a session's secret: on a timer with a grace period, and at once when privileges change.
+//! Replacing a session's secret: on a timer, and at once when privileges change.
 //!
 //! | presented | when | answer | write |
 //! |---|---|---|---|
-//! | current secret | | live; rotated if due | only if rotated |
-//! | previous secret | within grace of its rotation | live, with the same successor again | none |
+//! | current secret | | live; rotated if due and the last successor is confirmed | the rotation; or the note that it was presented, once |
+//! | previous secret | its successor was not presented yet, or within grace after it was | live, with the same successor again | none |
 //! | previous secret | later | wrong | none |
+//! | secret that was replaced at once | its writer has not said that it knows of the write, and could have | live: the replacement is taken back | the old state |
+//! | the same | its writer may still say so | unavailable: try again | none |
 //! | anything else | | wrong; nothing is ended | none |
 //!
-//! The successor is computed from the old secret and a stored salt. So every request that still carries the old secret, on every node,
-//! hands out the same one: parallel tabs converge, and a lost response is survivable.
+//! **On the timer** the successor is computed from the old secret and a stored salt. So every
+//! request that still carries the old secret, on every node, hands out the same one: parallel tabs
+//! converge. The old secret stays good until its successor was presented once, so neither a lost
+//! response, nor a sleeping laptop, nor an outage signs anybody out. Meanwhile there is no further
+//! rotation: one successor at a time.
+//!
+//! **At once** the new secret is random, and the old one counts no more when the operation has
+//! answered. That takes two writes: one that replaces, one that confirms. If the reply to the first
+//! is lost, the caller gets an error and hands nothing out. The record then says that the
+//! replacement is unconfirmed, and the old secret takes it back. What the same write had recorded
+//! (an authentication) is taken back with it: an operation that failed did not happen.
+//!
+//! # Security
+//! Who copied a secret before a timed rotation, and presents it before its owner presents the
+//! successor, gets that successor too: both then hold the same secret, as they did before the
+//! rotation. After the owner has presented it and the grace is over, the copy is worth nothing. A
+//! replacement at once closes that: no old secret gives the new one.
+//!
+//! | meets | how |
+//! |---|---|
+//! | bearer tokens | a client that drops the successor goes on with the secret that it has |
+//! | copies | a copy may only confirm; who presents the successor first is noted once per node and rotation |
+//! | refresh tokens | a pair is renewed by refreshing, never on the timer; at once both halves are replaced |
+//! | a second rotation at once | one wins, the other fails as a conflict |
+//! | directory, rules | judged before anything is written |
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use session_core::{
-    AuthEvent, AuthMethod, Error, EventKind, PreviousSecret, Result, RotationSalt, SecretMatch,
-    SecretPurpose, SecretState, SessionRecord, SessionToken, Timestamp,
+    AuthEvent, AuthMethod, Error, EventKind, PreviousSecret, RefreshToken, Result, RotationSalt, SecretMatch,
+    SecretPurpose, SessionRecord, SessionToken, Successor, Timestamp,
 };
 
 use crate::backend::Operation;
@@ -22,19 +48,23 @@ use crate::manager::{SessionManager, Shared};
 use crate::session::Session;
 
 /// What a presented session secret is.
+#[derive(Debug)]
 pub(crate) enum Presented {
     /// The secret that counts.
     Current,
     /// The secret that counts, hashed with an older key.
     Outdated,
-    /// The one before, within its grace period; this is its successor.
+    /// The one before, which still gives its successor; this is it.
     Replaced(SessionToken),
+    /// The one before, whose replacement nobody knows of.
+    Restored,
     /// Nothing that counts.
     Wrong,
 }
 
 impl Shared {
-    /// Recognises a presented secret. Fails if a pepper key is missing on this node.
+    /// Recognises a presented secret. Fails if nobody can tell yet, or a pepper key is missing on
+    /// this node.
     #[inline]
     pub(crate) fn recognise(
         &self,
@@ -50,29 +80,108 @@ impl Shared {
             SecretMatch::Mismatch => {}
             _ => return Err(missing_key()),
         }
-        match stored.previous.as_ref().filter(|previous| self.in_grace(previous, now)) {
-            Some(previous) if is_match(verify(&previous.hash)) => Ok(Presented::Replaced(
-                SessionToken::from_parts(token.id(), previous.salt.successor(token.secret())),
-            )),
-            _ => Ok(Presented::Wrong),
+        let Some(previous) = &stored.previous else { return Ok(Presented::Wrong) };
+        match verify(&previous.hash) {
+            SecretMatch::Match | SecretMatch::MatchOutdated => {}
+            SecretMatch::Mismatch => return Ok(Presented::Wrong),
+            _ => return Err(missing_key()),
         }
+        Ok(match self.fate_of(previous, now)? {
+            Fate::GivesSuccessor => {
+                let successor = previous.salt.successor(token.secret());
+                Presented::Replaced(SessionToken::from_parts(token.id(), successor))
+            }
+            Fate::Restores => Presented::Restored,
+            Fate::Spent => Presented::Wrong,
+        })
     }
 
-    /// The window is anchored at the rotation and includes its last millisecond. Nothing moves it.
-    pub(crate) fn in_grace(&self, previous: &PreviousSecret, now: Timestamp) -> bool {
-        now <= previous.rotated_at.saturating_add(self.settings.grace)
+    /// Judges a previous secret that was presented.
+    pub(crate) fn fate_of(&self, previous: &PreviousSecret, now: Timestamp) -> Result<Fate> {
+        Ok(match previous.successor {
+            Successor::Unpresented => Fate::GivesSuccessor,
+            // The last millisecond belongs to the grace.
+            Successor::Presented(at) if now <= at.saturating_add(self.settings.grace) => Fate::GivesSuccessor,
+            Successor::Presented(_) => Fate::Spent,
+            Successor::Unconfirmed if now < previous.rotated_at.saturating_add(self.settles_within()) => {
+                return Err(Error::unavailable("manager", "validate")
+                    .with_detail("the secret is being replaced at this moment"));
+            }
+            Successor::Unconfirmed => Fate::Restores,
+            // A fate of a later version is nobody's to decide here.
+            _ => {
+                return Err(
+                    Error::unavailable("manager", "validate").with_detail("a rotation of a later version")
+                );
+            }
+        })
     }
 
-    /// Whether the timer wants a new secret. The short-lived half of a pair is renewed by refreshing instead.
+    /// Within which time the writer of a replacement has confirmed it, or never will: its deadline,
+    /// by a clock that may be ahead.
+    fn settles_within(&self) -> Duration {
+        self.settings.store_deadline.saturating_add(self.settings.clock_skew)
+    }
+
+    /// Whether the timer wants a new secret. The short-lived half of a pair is renewed by
+    /// refreshing instead.
     #[inline]
     pub(crate) fn rotation_is_due(&self, record: &SessionRecord, now: Timestamp) -> bool {
         let Some(interval) = self.settings.rotate_after.filter(|_| record.refresh.is_none()) else {
             return false;
         };
+        if is_unsettled(record) {
+            return false;
+        }
         let previous = record.secret.as_ref().and_then(|secret| secret.previous.as_ref());
         let rotated_at = previous.map_or(record.created_at, |previous| previous.rotated_at);
         now.since(rotated_at.max(record.authenticated_at)) >= interval
     }
+}
+
+/// What a previous secret is still good for.
+pub(crate) enum Fate {
+    GivesSuccessor,
+    Restores,
+    Spent,
+}
+
+/// Whether nobody has presented the current secret since it replaced another one, or that of the
+/// pair's other half.
+#[inline]
+pub(crate) fn is_unsettled(record: &SessionRecord) -> bool {
+    let secrets = record.secret.iter().chain(record.refresh.as_ref().map(|refresh| &refresh.secret));
+    secrets
+        .filter_map(session_core::SecretState::successor)
+        .any(|successor| matches!(successor, Successor::Unpresented | Successor::Unconfirmed))
+}
+
+/// The record after its current secrets were presented, or confirmed by their writer.
+fn settled(record: &SessionRecord, now: Timestamp) -> SessionRecord {
+    let mut next = record.clone();
+    next.secret = record.secret.as_ref().map(|secret| secret.confirmed(now));
+    next.refresh = record.refresh.as_ref().map(|refresh| refresh.confirmed(now));
+    next
+}
+
+/// The record as it was before a replacement that nobody knows of.
+pub(crate) fn restored(record: &SessionRecord) -> SessionRecord {
+    let mut next = record.clone();
+    let replaced_at = record.secret.iter().chain(record.refresh.as_ref().map(|refresh| &refresh.secret));
+    let replaced_at = replaced_at
+        .filter_map(|secret| secret.previous.as_ref())
+        .filter(|previous| previous.successor == Successor::Unconfirmed)
+        .map(|previous| previous.rotated_at)
+        .min();
+    next.secret = record.secret.as_ref().map(session_core::SecretState::restored);
+    next.refresh = record.refresh.as_ref().map(session_core::RefreshState::restored);
+    if let Some(replaced_at) = replaced_at {
+        next.auth.retain(|event| event.at < replaced_at || event.at == record.created_at);
+        let last = next.auth.iter().map(|event| event.at).max();
+        next.authenticated_at =
+            record.authenticated_at.min(last.unwrap_or(record.created_at).max(record.created_at));
+    }
+    next
 }
 
 pub(crate) fn is_match(found: SecretMatch) -> bool {
@@ -85,7 +194,8 @@ pub(crate) fn missing_key() -> Error {
 }
 
 impl SessionManager {
-    /// Rotates on the timer. Whoever comes first writes; the others find that their secret was replaced, and its successor.
+    /// Rotates on the timer. The first request writes; the others find that their secret was
+    /// replaced, and its successor.
     pub(crate) async fn rotate_due(
         &self,
         record: Arc<SessionRecord>,
@@ -94,14 +204,18 @@ impl SessionManager {
         operation: &mut Operation<'_>,
     ) -> Result<(Arc<SessionRecord>, Option<SessionToken>)> {
         let shared = self.shared();
+        let Some(presented) = record.secret.as_ref().map(|secret| secret.current.clone()) else {
+            return Ok((record, None));
+        };
         let salt = RotationSalt::mint(&*shared.random)?;
         let successor = salt.successor(token.secret());
         let hash = shared.hasher.hash(SecretPurpose::Session, record.id, &successor);
         let before = record.revision;
-        let rotated = operation.modify(record, |current| {
-            let Presented::Current = shared.recognise(current, token, now)? else { return Ok(None) };
+        let rotated = shared.modify(operation, record, move |current| {
+            let is_current = |secret: &&session_core::SecretState| secret.current == presented;
+            let Some(secret) = current.secret.as_ref().filter(is_current) else { return Ok(None) };
             let mut next = current.clone();
-            next.secret = next.secret.map(|secret| secret.replaced(hash.clone(), salt.clone(), now));
+            next.secret = Some(secret.replaced(hash.clone(), salt.clone(), now));
             Ok(Some(next))
         });
         let rotated = rotated.await?;
@@ -114,23 +228,30 @@ impl SessionManager {
         Ok((rotated, Some(successor)))
     }
 
-    /// Gives a session a new secret at once, without a grace period: the old one opens nothing any more.
+    /// Gives a session a new secret at once: the old one opens nothing any more. A session with a
+    /// refresh token gets a new one of these, too.
     ///
-    /// For changes of privilege. The new token waits in the handle: [`Session::take_token`].
+    /// For changes of privilege. The new tokens wait in the handle: [`Session::take_token`],
+    /// [`Session::take_refresh_token`].
     ///
     /// # Errors
-    /// [`Ended`](session_core::ErrorKind::Ended) if the session was ended; [`Invalid`](session_core::ErrorKind::Invalid) for a
-    /// session without a secret of ours; else as the store and the generator answer.
+    /// [`Ended`](session_core::ErrorKind::Ended) if the session was ended;
+    /// [`Conflict`](session_core::ErrorKind::Conflict) if another request replaced the secret
+    /// meanwhile; [`Invalid`](session_core::ErrorKind::Invalid) for a session without a secret of
+    /// ours; else as the store and the generator answer. After a failure the client's tokens still
+    /// count: if they had been replaced after all, the next request that presents them takes that
+    /// back.
     ///
     /// # Cancellation
     /// Runs to its end even if the future is dropped.
     pub async fn rotate(&self, session: &Session) -> Result<()> {
         let (shared, session) = (Arc::clone(self.shared()), session.clone());
-        self.finish(async move { shared.renew(&session, &mut shared.backend.operation(), |_| ()).await })
+        self.finish(async move { shared.renew(&session, &mut shared.backend.operation(), |_| Ok(())).await })
             .await
     }
 
-    /// Records that the user authenticated again or with a further factor, and rotates the secret at once.
+    /// Records that the user authenticated again or with a further factor, and replaces the secret
+    /// at once, see [`rotate`](Self::rotate).
     ///
     /// # Errors
     /// As [`rotate`](Self::rotate).
@@ -141,7 +262,10 @@ impl SessionManager {
         let event = AuthEvent::new(method, self.now());
         let (shared, session) = (Arc::clone(self.shared()), session.clone());
         self.finish(async move {
-            let record_it = |record: &mut SessionRecord| record.push_auth(event.clone());
+            let record_it = move |record: &mut SessionRecord| {
+                record.push_auth(event.clone());
+                Ok(())
+            };
             shared.renew(&session, &mut shared.backend.operation(), record_it).await
         })
         .await
@@ -149,30 +273,117 @@ impl SessionManager {
 }
 
 impl Shared {
-    /// Changes the record and replaces the secret in one write. The new token waits in the handle.
+    /// Changes the record and replaces the secrets. The new tokens wait in the handle.
     pub(crate) async fn renew(
-        &self,
+        self: &Arc<Self>,
         session: &Session,
         operation: &mut Operation<'_>,
-        change: impl Fn(&mut SessionRecord),
+        change: impl Fn(&mut SessionRecord) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         let record = session.record();
+        let old = record.secret.as_ref().map(|secret| secret.current.clone());
+        let old = old.ok_or_else(|| Error::invalid("rotate", "the session has no secret of ours"))?;
         let token = SessionToken::mint(record.id, self.settings.secret_format, &*self.random)?;
         let hash = self.hasher.hash(SecretPurpose::Session, record.id, token.secret());
-        let renewed = operation.modify(record, |current| {
+        let refresh = record.refresh.is_some();
+        let refresh =
+            refresh.then(|| RefreshToken::mint(record.id, self.settings.secret_format, &*self.random));
+        let refresh = refresh.transpose()?;
+        let refresh_hash = refresh
+            .as_ref()
+            .map(|refresh| self.hasher.hash(SecretPurpose::Refresh, record.id, refresh.secret()));
+        let (now, access) = (self.clock.now(), self.settings.refresh.access);
+        let is_replaced = hash.clone();
+        let replaced = self.modify(operation, record, move |current| {
+            let secret = current.secret.as_ref().filter(|secret| secret.current == old);
+            let secret = secret.ok_or_else(|| {
+                let error = Error::conflict("manager", "rotate", current.revision);
+                error.with_detail("another request replaced the secret")
+            })?;
             let mut next = current.clone();
-            let Some(old) = &current.secret else {
-                return Err(Error::invalid("rotate", "the session has no secret of ours"));
-            };
-            let mut secret = SecretState::new(hash.clone());
-            secret.expires_at = old.expires_at;
+            let mut secret = secret.replaced_unconfirmed(hash.clone(), now);
+            if let (Some(state), Some(hash)) = (&current.refresh, &refresh_hash) {
+                next.refresh = Some(state.replaced_unconfirmed(hash.clone(), now));
+                secret.expires_at = Some(now.saturating_add(access));
+            }
             next.secret = Some(secret);
-            change(&mut next);
+            change(&mut next)?;
+            next.check()?;
             Ok(Some(next))
         });
-        let renewed = renewed.await?;
-        self.emit(EventKind::Rotated, &renewed);
-        session.renewed(renewed, token);
+        let replaced = replaced.await?;
+        // From here on the new secret counts, whatever becomes of the confirmation: it is handed
+        // out.
+        let confirmed = self.confirm(operation, replaced, is_replaced, now).await;
+        self.emit(EventKind::Rotated, &confirmed);
+        session.renewed(confirmed, token, refresh);
         Ok(())
+    }
+
+    /// Says that the replacement is known. If that cannot be written, it is tried again in the
+    /// background; and whoever presents the new secret says so, too.
+    async fn confirm(
+        self: &Arc<Self>,
+        operation: &mut Operation<'_>,
+        replaced: Arc<SessionRecord>,
+        hash: session_core::SecretHash,
+        now: Timestamp,
+    ) -> Arc<SessionRecord> {
+        let settle = move |current: &SessionRecord| {
+            let is_ours = current.secret.as_ref().is_some_and(|secret| secret.current == hash);
+            Ok((is_ours && is_unsettled(current)).then(|| settled(current, now)))
+        };
+        match self.modify(operation, Arc::clone(&replaced), settle.clone()).await {
+            Ok(confirmed) => confirmed,
+            Err(error) => {
+                tracing::debug!(kind = error.kind().as_str(), "a new session secret is not confirmed yet");
+                let (shared, record) = (Arc::clone(self), Arc::clone(&replaced));
+                self.tasks.spawn(async move {
+                    let _ = shared.modify(&mut shared.backend.operation(), record, settle).await;
+                });
+                replaced
+            }
+        }
+    }
+
+    /// Notes that the current secret was presented, off the request's path, once per node and
+    /// rotation.
+    pub(crate) fn note_presented(self: &Arc<Self>, record: &Arc<SessionRecord>, now: Timestamp) {
+        if !self.presented.begin(record.id) {
+            return;
+        }
+        let (shared, record) = (Arc::clone(self), Arc::clone(record));
+        self.tasks.spawn(async move {
+            let hash = record.secret.as_ref().map(|secret| secret.current.clone());
+            let note = move |current: &SessionRecord| {
+                let is_same = current.secret.as_ref().map(|secret| &secret.current) == hash.as_ref();
+                Ok((is_same && is_unsettled(current)).then(|| settled(current, now)))
+            };
+            let id = record.id;
+            if let Err(error) = shared.modify(&mut shared.backend.operation(), record, note).await {
+                tracing::debug!(
+                    kind = error.kind().as_str(),
+                    "that a new secret was presented is not noted yet"
+                );
+            }
+            shared.presented.end(id);
+        });
+    }
+
+    /// Takes a replacement back that nobody knows of, because its old secret was presented.
+    pub(crate) async fn take_back(
+        self: &Arc<Self>,
+        operation: &mut Operation<'_>,
+        record: Arc<SessionRecord>,
+    ) -> Result<Arc<SessionRecord>> {
+        let hash = record.secret.as_ref().map(|secret| secret.current.clone());
+        self.modify(operation, record, move |current| {
+            let is_same = current.secret.as_ref().map(|secret| &secret.current) == hash.as_ref();
+            let is_unconfirmed = is_same
+                && current.secret.as_ref().and_then(session_core::SecretState::successor)
+                    == Some(Successor::Unconfirmed);
+            Ok(is_unconfirmed.then(|| restored(current)))
+        })
+        .await
     }
 }

@@ -1,42 +1,132 @@
 //! Writing a session's changes without losing anybody else's.
+//!
+//! | meets | how |
+//! |---|---|
+//! | a save of another key | merged; within this process both are one write |
+//! | a save of the same key | a conflict, equal values included; the [`ConflictPolicy`] decides |
+//! | its own repetition after a lost reply | no conflict: the stored data names the saves that it holds |
+//! | an end | fails as `Ended`; nothing is written |
+//! | a sign-in that takes the session's place | fails as `Ended` once the sign-in has read the data; before that it is carried over |
 
 use std::sync::Arc;
 
-use session_core::{DataLimits, Error, Result, Revision, SessionData, SessionRecord};
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use session_core::{
+    Actor, DataLimits, EndReason, Ended, Error, Result, SaveMark, SessionData, SessionRecord, Timestamp,
+};
 
-use crate::session::{Change, Changes, Session};
+use crate::replace::Superseding;
+use crate::session::{Changes, RESERVED, Session, State, typed};
 use crate::settings::ConflictPolicy;
 
 impl Session {
     /// Writes the changes of this handle. Does nothing, and asks nobody, if there are none.
     ///
-    /// If the session was changed meanwhile, it is read again, this handle's keys are put on top, and that is written: requests that
-    /// change different keys never lose anything. If both changed the *same* key to different values, the
-    /// [`ConflictPolicy`] decides.
+    /// If the session was changed meanwhile, it is read again, this handle's keys are put on top,
+    /// and that is written: requests that change different keys never lose anything, however many
+    /// save at once. If a key was changed by another request since this handle read it, to whatever
+    /// value, the [`ConflictPolicy`] decides: two requests that both read 1 and write 2 have lost
+    /// one. For values that are computed from what is stored use [`update`](Self::update).
     ///
     /// # Errors
-    /// [`Conflict`](session_core::ErrorKind::Conflict) under [`ConflictPolicy::Fail`], or if other writers came first four times;
-    /// [`Ended`](session_core::ErrorKind::Ended) if the session was ended: it stays ended, and the changes are lost with it;
-    /// [`Invalid`](session_core::ErrorKind::Invalid) if the data is too large, too deep or too much;
-    /// [`Unavailable`](session_core::ErrorKind::Unavailable) and [`Timeout`](session_core::ErrorKind::Timeout) when the store failed.
-    /// After an error the changes are still here, and saving again is safe even if the first attempt was written after all (a
-    /// [taken](Self::take) key is then a conflict, because nobody can tell who took it).
+    /// [`Conflict`](session_core::ErrorKind::Conflict) under [`ConflictPolicy::Fail`], or if
+    /// writers of other processes came first until the deadline;
+    /// [`Ended`](session_core::ErrorKind::Ended) if the session was ended, or is just being
+    /// replaced by a sign-in: the changes are lost with it;
+    /// [`Invalid`](session_core::ErrorKind::Invalid) if the data is too large, too deep or too
+    /// much; [`Unavailable`](session_core::ErrorKind::Unavailable) and
+    /// [`Timeout`](session_core::ErrorKind::Timeout) when the store failed. After an error the
+    /// changes are still here, and saving again is safe even if the first attempt was written after
+    /// all.
     ///
     /// # Cancellation
     /// The old data or the new data is stored, whole.
     #[tracing::instrument(name = "session_save", level = "debug", skip_all)]
     pub async fn save(&self) -> Result<()> {
-        let (start, changes) = {
-            let state = self.state().lock();
-            (Arc::clone(&state.record), state.changes.clone())
-        };
-        if changes.is_empty() {
+        if !self.is_modified() {
             return Ok(());
         }
-        let settings = &self.shared().settings;
-        let mut merge = Merge::new(&start, changes.clone(), settings.data_limits, settings.conflict)?;
-        let mut operation = self.shared().backend.operation();
-        let saved = operation.modify(start, |current| merge.onto(current)).await?;
+        self.write(None).await
+    }
+
+    /// Computes a key's value from the stored one and writes it, with all other changes of this
+    /// handle.
+    ///
+    /// `change` gets the value as it is stored when it is written (with a change of this handle
+    /// that is not saved yet, that one), and runs again if another request came first. So of a
+    /// thousand requests that add one, none is lost.
+    ///
+    /// # Examples
+    /// ```
+    /// # use session_manager::{NewSession, SessionManager};
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let manager = SessionManager::builder(session_memory::MemoryStore::default()).build()?;
+    /// # let session = manager.create(NewSession::anonymous()).await?.session;
+    /// let visits = session.update("visits", |visits: Option<u32>| visits.unwrap_or_default() + 1).await?;
+    /// assert_eq!(visits, 1);
+    /// # Ok::<(), session_core::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`save`](Self::save); [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored value
+    /// is of another type. If the store failed, the value may have been written: read it before you
+    /// call again.
+    ///
+    /// # Cancellation
+    /// The old data or the new data is stored, whole.
+    pub async fn update<T>(
+        &self,
+        key: impl Into<String>,
+        mut change: impl FnMut(Option<T>) -> T + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+    {
+        let key = key.into();
+        if key.starts_with(RESERVED) {
+            return Err(reserved("update"));
+        }
+        let compute = move |value: Option<Value>| {
+            let value = value.map(typed).transpose()?;
+            serde_json::to_value(change(value))
+                .map_err(|source| Error::invalid("update", "the value is not JSON").with_source(source))
+        };
+        let computed = Arc::new(Mutex::new(None));
+        self.write(Some(Computed { key, compute: Box::new(compute), result: Arc::clone(&computed) })).await?;
+        let value = computed.lock().take().ok_or_else(|| Error::other("manager", "update", "no value"))?;
+        typed(value)
+    }
+
+    async fn write(&self, computed: Option<Computed>) -> Result<()> {
+        let shared = self.shared();
+        let state = Arc::clone(self.state());
+        let (start, changes, attempts) = {
+            let state = state.lock();
+            (Arc::clone(&state.record), state.changes.clone(), state.attempts.clone())
+        };
+        let settings = &shared.settings;
+        let mut merge = Merge {
+            base: SessionData::decode(&start.data, &settings.data_limits)?,
+            changes: changes.clone(),
+            attempts,
+            computed,
+            limits: settings.data_limits,
+            policy: settings.conflict,
+            state,
+        };
+        let clock = Arc::clone(&shared.clock);
+        let fresh_for = Superseding::lasts(settings.store_deadline);
+        let change = move |current: &SessionRecord, mark| {
+            let now = clock.now();
+            merge.onto(current, mark, |superseding| superseding.is_fresh(now, fresh_for).then_some(now))
+        };
+        let mut operation = shared.backend.operation();
+        let saved = shared.modify_marked(&mut operation, start, Box::new(change)).await?;
         self.saved(saved, &changes);
         Ok(())
     }
@@ -45,75 +135,117 @@ impl Session {
     fn saved(&self, record: Arc<SessionRecord>, written: &Changes) {
         let mut state = self.state().lock();
         state.changes.retain(|key, value| written.get(key) != Some(value));
+        state.attempts.clear();
         if record.revision >= state.record.revision {
             state.replace(record);
         }
     }
 }
 
-/// A three-way merge: the data that the changes were made on, the changes, and the data as it is stored now.
+pub(crate) fn reserved(operation: &'static str) -> Error {
+    Error::invalid(operation, "keys that begin with `session-kit.` belong to the library")
+}
+
+/// A key whose value is computed from the stored one.
+struct Computed {
+    key: String,
+    compute: Box<dyn FnMut(Option<Value>) -> Result<Value> + Send>,
+    /// What was computed last.
+    result: Arc<Mutex<Option<Value>>>,
+}
+
+/// An attempt to save that may have been written.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    mark: SaveMark,
+    changes: Changes,
+}
+
+/// Most attempts that a handle remembers. The data names the latest four saves that it holds.
+const MAX_ATTEMPTS: usize = 4;
+
+/// A three-way merge: the data that the changes were made on, the changes, and the data as it is
+/// stored now.
 struct Merge {
     base: SessionData,
-    /// Of which revision `base` is the data.
-    revision: Revision,
     changes: Changes,
+    /// Earlier attempts of the same handle whose outcome is unknown.
+    attempts: Vec<Attempt>,
+    computed: Option<Computed>,
     limits: DataLimits,
     policy: ConflictPolicy,
+    /// Where the attempt is noted.
+    state: Arc<Mutex<State>>,
 }
 
 impl Merge {
-    fn new(
-        start: &SessionRecord,
-        changes: Changes,
-        limits: DataLimits,
-        policy: ConflictPolicy,
-    ) -> Result<Self> {
-        Ok(Self {
-            base: SessionData::decode(&start.data, &limits)?,
-            revision: start.revision,
-            changes,
-            limits,
-            policy,
-        })
-    }
-
     /// Puts the changes onto a record. `None` if it holds them already.
-    fn onto(&mut self, current: &SessionRecord) -> Result<Option<SessionRecord>> {
-        let stored = match current.revision == self.revision {
-            true => self.base.clone(),
-            false => SessionData::decode(&current.data, &self.limits)?,
-        };
-        self.resolve(&stored, current)?;
+    fn onto(
+        &mut self,
+        current: &SessionRecord,
+        mark: SaveMark,
+        superseded: impl Fn(Superseding) -> Option<Timestamp>,
+    ) -> Result<Option<SessionRecord>> {
+        let stored = SessionData::decode(&current.data, &self.limits)?;
+        if let Some(at) = Superseding::of(&stored).and_then(superseded) {
+            let ended = Ended::new(EndReason::Superseded, at, Actor::System);
+            return Err(Error::ended("manager", "save", ended));
+        }
+        let changes = self.resolve(&stored, current)?;
         let mut merged = stored.clone();
-        for (key, change) in &self.changes {
+        Superseding::remove(&mut merged);
+        for (key, change) in &changes {
             merged.set_value(key, change.value().cloned());
         }
-        self.base = stored;
-        self.revision = current.revision;
-        if merged == self.base {
+        self.compute(&mut merged)?;
+        if merged == stored {
             return Ok(None);
+        }
+        self.note_attempt(mark, &changes);
+        if !merged.holds_save(mark) {
+            merged.note_save(mark);
         }
         let mut next = current.clone();
         next.data = merged.encode(&self.limits)?.into();
         Ok(Some(next))
     }
 
-    /// Applies the policy to keys that both sides changed differently.
-    fn resolve(&mut self, stored: &SessionData, current: &SessionRecord) -> Result<()> {
-        let Self { base, changes, policy, .. } = self;
-        let moved = |key: &str| base.value(key) != stored.value(key);
-        let contested = |key: &str, mine: &Change| moved(key) && stored.value(key) != mine.value();
-        let lost = |key: &str, mine: &Change| match mine {
-            Change::Take => moved(key),
-            Change::Set(_) | Change::Remove => *policy == ConflictPolicy::Fail && contested(key, mine),
-        };
-        if changes.iter().any(|(key, mine)| lost(key, mine)) {
+    fn compute(&mut self, merged: &mut SessionData) -> Result<()> {
+        let Some(computed) = &mut self.computed else { return Ok(()) };
+        let value = (computed.compute)(merged.value(&computed.key).cloned())?;
+        *computed.result.lock() = Some(value.clone());
+        merged.set_value(&computed.key, Some(value));
+        Ok(())
+    }
+
+    /// The handle must know of the attempt before it can have been written.
+    fn note_attempt(&self, mark: SaveMark, changes: &Changes) {
+        let mut state = self.state.lock();
+        if state.attempts.len() >= MAX_ATTEMPTS {
+            state.attempts.remove(0);
+        }
+        state.attempts.push(Attempt { mark, changes: changes.clone() });
+    }
+
+    /// What of the changes is to be written. A key that moved since this handle read it, or wrote
+    /// it, is contested.
+    fn resolve(&self, stored: &SessionData, current: &SessionRecord) -> Result<Changes> {
+        let mut seen = self.base.clone();
+        let own = self.attempts.iter().filter(|attempt| stored.holds_save(attempt.mark));
+        for (key, change) in own.flat_map(|attempt| &attempt.changes) {
+            seen.set_value(key, change.value().cloned());
+        }
+        let moved = |key: &str| seen.value(key) != stored.value(key);
+        let is_lost =
+            |key: &str, exclusive: bool| moved(key) && (exclusive || self.policy == ConflictPolicy::Fail);
+        if self.changes.iter().any(|(key, mine)| is_lost(key, mine.is_exclusive())) {
             let error = Error::conflict("manager", "save", current.revision);
             return Err(error.with_detail("another request changed the same key"));
         }
-        if *policy == ConflictPolicy::Theirs {
-            changes.retain(|key, mine| !contested(key, mine));
+        let mut changes = self.changes.clone();
+        if self.policy == ConflictPolicy::Theirs {
+            changes.retain(|key, _| !moved(key));
         }
-        Ok(())
+        Ok(changes)
     }
 }

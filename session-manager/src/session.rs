@@ -11,12 +11,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use session_core::rules::Reason;
 use session_core::{
-    DataLimits, Deadline, Error, Result, SessionData, SessionId, SessionRecord, SessionToken, Timestamp,
-    UserId,
+    DataLimits, Deadline, Error, RefreshToken, Result, SessionData, SessionId, SessionRecord, SessionToken,
+    Timestamp, UserId,
 };
 
 use crate::info::SessionInfo;
 use crate::manager::{Lane, SessionManager, Shared};
+use crate::save::{Attempt, reserved};
 use crate::tiers::Provenance;
 
 /// A live session: who it belongs to, its data, and the changes of this request.
@@ -56,20 +57,22 @@ pub(crate) type Changes = BTreeMap<String, Change>;
 
 /// What a request did to a key.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Change {
-    Set(Value),
-    Remove,
-    /// Removed by [`Session::take`]: the request relies on being the one that removed it.
-    Take,
+pub(crate) struct Change {
+    /// The key's value after the change.
+    value: Option<Value>,
+    /// Whether the request relies on being the one that removed the value that was there, because it [took](Session::take) it. What is
+    /// put in its place changes nothing about that.
+    exclusive: bool,
 }
 
 impl Change {
     /// The key's value after the change.
     pub(crate) fn value(&self) -> Option<&Value> {
-        match self {
-            Self::Set(value) => Some(value),
-            Self::Remove | Self::Take => None,
-        }
+        self.value.as_ref()
+    }
+
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.exclusive
     }
 }
 
@@ -79,8 +82,12 @@ pub(crate) struct State {
     /// Its data, decoded when first asked for.
     base: Option<SessionData>,
     pub(crate) changes: Changes,
+    /// Saves of this handle whose outcome is unknown.
+    pub(crate) attempts: Vec<Attempt>,
     /// A token that its owner does not have yet.
     token: Option<SessionToken>,
+    /// The refresh token that goes with it.
+    refresh: Option<RefreshToken>,
 }
 
 impl State {
@@ -99,6 +106,12 @@ impl State {
             Some(change) => Ok(change.value().cloned()),
             None => Ok(self.base(limits)?.value(key).cloned()),
         }
+    }
+
+    /// Notes a change of a key.
+    fn change(&mut self, key: String, value: Option<Value>, takes: bool) {
+        let exclusive = takes || self.changes.get(&key).is_some_and(Change::is_exclusive);
+        self.changes.insert(key, Change { value, exclusive });
     }
 
     /// Takes over a record that was written or read.
@@ -128,6 +141,10 @@ impl Session {
         &self.lane.core.shared
     }
 
+    pub(crate) fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.shared().clock.now()
     }
@@ -139,7 +156,14 @@ impl Session {
     pub(crate) fn state(&self) -> &Arc<Mutex<State>> {
         self.state.get_or_init(|| {
             let record = Arc::clone(&self.record);
-            Arc::new(Mutex::new(State { record, base: None, changes: Changes::new(), token: None }))
+            Arc::new(Mutex::new(State {
+                record,
+                base: None,
+                changes: Changes::new(),
+                attempts: Vec::new(),
+                token: None,
+                refresh: None,
+            }))
         })
     }
 
@@ -173,7 +197,7 @@ impl Session {
     /// Returns what may be shown of the session.
     #[must_use]
     pub fn info(&self) -> SessionInfo {
-        SessionInfo::new(&self.record(), self.now())
+        self.shared().info(&self.record(), self.now())
     }
 
     /// Returns when the session ends unless it is used.
@@ -199,14 +223,27 @@ impl Session {
         self.state.get()?.lock().token.take()
     }
 
+    /// Takes the refresh token that replaces the one before, if the session has one and both were replaced: hand it to the client together
+    /// with [the token](Self::take_token).
+    #[must_use]
+    pub fn take_refresh_token(&self) -> Option<RefreshToken> {
+        self.state.get()?.lock().refresh.take()
+    }
+
     pub(crate) fn hand_out(&self, token: SessionToken) {
         self.state().lock().token = Some(token);
     }
 
-    /// Takes over a record with a new secret.
-    pub(crate) fn renewed(&self, record: Arc<SessionRecord>, token: SessionToken) {
+    /// Takes over a record with new secrets.
+    pub(crate) fn renewed(
+        &self,
+        record: Arc<SessionRecord>,
+        token: SessionToken,
+        refresh: Option<RefreshToken>,
+    ) {
         let mut state = self.state().lock();
         state.token = Some(token);
+        state.refresh = refresh;
         if record.revision > state.record.revision {
             state.replace(record);
         }
@@ -235,14 +272,11 @@ impl Session {
     pub fn insert<T: Serialize + ?Sized>(&self, key: impl Into<String>, value: &T) -> Result<()> {
         let key = key.into();
         if key.starts_with(RESERVED) {
-            return Err(Error::invalid(
-                "insert",
-                "keys that begin with `session-kit.` belong to the library",
-            ));
+            return Err(reserved("insert"));
         }
         let value = serde_json::to_value(value)
             .map_err(|source| Error::invalid("insert", "the value is not JSON").with_source(source))?;
-        self.state().lock().changes.insert(key, Change::Set(value));
+        self.state().lock().change(key, Some(value), false);
         Ok(())
     }
 
@@ -251,28 +285,28 @@ impl Session {
     /// # Errors
     /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored data cannot be read.
     pub fn remove(&self, key: &str) -> Result<bool> {
-        self.drop_key(key, Change::Remove)
+        self.drop_key(key, false)
     }
 
     /// Removes a key and returns what it was, for values that may be used once.
     ///
     /// If two requests take the same key, exactly one of them can [`save`](Self::save); the other's save is a
-    /// [`Conflict`](session_core::ErrorKind::Conflict) under every [`ConflictPolicy`](crate::ConflictPolicy). So act on the value
-    /// after saving.
+    /// [`Conflict`](session_core::ErrorKind::Conflict) under every [`ConflictPolicy`](crate::ConflictPolicy), whatever it puts in the
+    /// place of the value. So act on the value after saving.
     ///
     /// # Errors
     /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored data or the value is not what is expected; the key stays then.
     pub fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         let value = self.get(key)?;
-        self.drop_key(key, Change::Take)?;
+        self.drop_key(key, true)?;
         Ok(value)
     }
 
-    fn drop_key(&self, key: &str, change: Change) -> Result<bool> {
+    fn drop_key(&self, key: &str, takes: bool) -> Result<bool> {
         let mut state = self.state().lock();
         let present = state.value(key, self.limits())?.is_some();
         if present {
-            state.changes.insert(key.to_owned(), change);
+            state.change(key.to_owned(), None, takes);
         }
         Ok(present)
     }
@@ -290,6 +324,31 @@ impl Session {
         Ok(data)
     }
 
+    /// Removes all keys that this handle sees. Nothing is written before [`save`](Self::save); keys that another request adds meanwhile
+    /// stay.
+    ///
+    /// # Errors
+    /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored data cannot be read.
+    pub fn clear(&self) -> Result<()> {
+        let mut state = self.state().lock();
+        let stored: Vec<_> = state.base(self.limits())?.keys().map(str::to_owned).collect();
+        let keys: Vec<_> = stored.into_iter().chain(state.changes.keys().cloned()).collect();
+        for key in keys.into_iter().filter(|key| !key.starts_with(RESERVED)) {
+            state.change(key, None, false);
+        }
+        Ok(())
+    }
+
+    /// Puts the changes of this handle onto other data.
+    pub(crate) fn onto(&self, mut data: SessionData) -> SessionData {
+        if let Some(state) = self.state.get() {
+            for (key, change) in &state.lock().changes {
+                data.set_value(key, change.value().cloned());
+            }
+        }
+        data
+    }
+
     /// Returns true if something was changed and not saved.
     #[must_use]
     pub fn is_modified(&self) -> bool {
@@ -297,7 +356,7 @@ impl Session {
     }
 }
 
-fn typed<T: DeserializeOwned>(value: Value) -> Result<T> {
+pub(crate) fn typed<T: DeserializeOwned>(value: Value) -> Result<T> {
     serde_json::from_value(value)
         .map_err(|source| Error::corrupt("data", "get", "the value has another type").with_source(source))
 }

@@ -1,15 +1,20 @@
 //! Everything that can be set, with its default and its bound.
 
+use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::time::Duration;
 
 use session_core::limits::MAX_LIFETIME;
 use session_core::rules::RuleSet;
 use session_core::{
-    DataLimits, Error, ExpiryPolicy, LimitScope, OnExceed, Result, SecretFormat, SessionLimit, Timestamp,
+    DataLimits, Error, ExpiryPolicy, LimitScope, OnExceed, Result, SecretFormat, SessionLimit, SessionRecord,
+    Timestamp,
 };
 
+use crate::recording::Recording;
 use crate::refresh::RefreshPolicy;
+use crate::tiers::Tiers;
 
 /// How many live sessions a user may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,13 +26,15 @@ pub struct UserLimit {
     pub on_exceed: OnExceed,
     /// Which sessions count.
     pub scope: LimitScope,
+    /// Most live sessions on devices of the new session's kind, besides `max`. `None` for no such limit.
+    pub max_per_device_kind: Option<NonZeroU32>,
 }
 
 impl UserLimit {
     /// Limits all sessions of a user.
     #[must_use]
     pub const fn new(max: NonZeroU32, on_exceed: OnExceed) -> Self {
-        Self { max, on_exceed, scope: LimitScope::User }
+        Self { max, on_exceed, scope: LimitScope::User, max_per_device_kind: None }
     }
 
     /// Sets which sessions count.
@@ -37,8 +44,19 @@ impl UserLimit {
         self
     }
 
+    /// Adds a limit for devices of the new session's kind: at most 2 phones and 5 sessions altogether, say.
+    #[must_use]
+    pub const fn with_max_per_device_kind(mut self, max: NonZeroU32) -> Self {
+        self.max_per_device_kind = Some(max);
+        self
+    }
+
     pub(crate) const fn at(&self, now: Timestamp) -> SessionLimit {
-        SessionLimit::new(self.max, self.on_exceed, now).with_scope(self.scope)
+        let limit = SessionLimit::new(self.max, self.on_exceed, now).with_scope(self.scope);
+        match self.max_per_device_kind {
+            Some(max) => limit.with_max_per_device_kind(max),
+            None => limit,
+        }
     }
 }
 
@@ -46,6 +64,33 @@ impl Default for UserLimit {
     /// 100 sessions, ending the one not used for the longest time: a bound against floods that nobody meets by living.
     fn default() -> Self {
         Self::new(NonZeroU32::MIN.saturating_add(99), OnExceed::EndLeastRecentlySeen)
+    }
+}
+
+type ChooseLimit = dyn Fn(&SessionRecord) -> Option<UserLimit> + Send + Sync;
+
+/// Which limit a session is created under.
+#[derive(Clone)]
+pub(crate) enum LimitPolicy {
+    All(Option<UserLimit>),
+    By(Arc<ChooseLimit>),
+}
+
+impl LimitPolicy {
+    pub(crate) fn for_session(&self, record: &SessionRecord) -> Option<UserLimit> {
+        match self {
+            Self::All(limit) => *limit,
+            Self::By(choose) => choose(record),
+        }
+    }
+}
+
+impl fmt::Debug for LimitPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All(limit) => f.debug_tuple("All").field(limit).finish(),
+            Self::By(_) => f.write_str("By(..)"),
+        }
     }
 }
 
@@ -62,10 +107,20 @@ pub enum ConflictPolicy {
     Theirs,
 }
 
+/// The deepest nesting that the JSON parser reads back, with room for the levels around it.
+const MAX_DEPTH: usize = 120;
+
+fn all_hold<const N: usize>(rules: [(bool, &'static str); N]) -> Result<()> {
+    match rules.into_iter().find(|(holds, _)| !holds) {
+        Some((_, rule)) => Err(Error::invalid("build", rule)),
+        None => Ok(()),
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) expiry: ExpiryPolicy,
-    pub(crate) limit: Option<UserLimit>,
+    pub(crate) limit: LimitPolicy,
     pub(crate) rules: RuleSet,
     pub(crate) secret_format: SecretFormat,
     pub(crate) data_limits: DataLimits,
@@ -82,13 +137,16 @@ pub(crate) struct Settings {
     pub(crate) touch_capacity: usize,
     pub(crate) sweep_interval: Option<Duration>,
     pub(crate) retention: Duration,
+    pub(crate) clock_skew: Duration,
+    pub(crate) sign_in_attempts: NonZeroU32,
+    pub(crate) recording: Recording,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             expiry: ExpiryPolicy::default(),
-            limit: Some(UserLimit::default()),
+            limit: LimitPolicy::All(Some(UserLimit::default())),
             rules: RuleSet::none(),
             secret_format: SecretFormat::default(),
             data_limits: DataLimits::default(),
@@ -105,6 +163,9 @@ impl Default for Settings {
             touch_capacity: 100_000,
             sweep_interval: Some(Duration::from_secs(60)),
             retention: Duration::from_secs(30 * 24 * 60 * 60),
+            clock_skew: Duration::from_secs(30),
+            sign_in_attempts: NonZeroU32::MIN.saturating_add(4),
+            recording: Recording::default(),
         }
     }
 }
@@ -145,15 +206,46 @@ impl Settings {
                 self.sweep_interval.is_none_or(|interval| within(interval, millis(100), 24 * 60 * minute)),
                 "the sweep interval is 100 ms to 24 h",
             ),
+            (self.retention <= 10 * MAX_LIFETIME, "the retention is at most 4,000 days"),
+            (self.clock_skew <= 5 * minute, "the assumed clock skew is at most 5 min"),
+            (self.sign_in_attempts.get() <= 100, "a pending sign-in has 1 to 100 attempts"),
+        ];
+        all_hold(rules)
+    }
+
+    /// Checks settings that cannot work together.
+    pub(crate) fn check_together(&self, tiers: Option<&Tiers>) -> Result<()> {
+        let shortest_idle =
+            [false, true].into_iter().filter_map(|remember| self.expiry.lifetime(remember).idle()).min();
+        let longest_copy = tiers.map_or(Duration::ZERO, Tiers::max_stale);
+        let rules = [
             (
-                within(self.retention, Duration::ZERO, 10 * MAX_LIFETIME),
-                "the retention is at most 4,000 days",
+                self.rotate_after.is_none_or(|after| after >= self.grace),
+                "the rotation interval is below the grace: a secret would be replaced while the one before still counts",
+            ),
+            (
+                self.refresh.access <= self.refresh.refresh,
+                "the session token of a pair lives longer than its refresh token",
+            ),
+            (
+                shortest_idle.is_none_or(|idle| self.touch_flush < idle),
+                "uses are written less often than sessions idle out: lower the touch flush below the idle timeout",
+            ),
+            (
+                self.retention >= self.store_deadline + self.clock_skew + longest_copy,
+                "ended sessions are forgotten while a request or a copy of them may still be under way: the retention must be at least \
+                 the store deadline plus the clock skew plus max_stale",
+            ),
+            (
+                tiers.is_none_or(|tiers| tiers.cache_timeout() <= self.store_deadline / 2),
+                "a shared cache may take as long as the store: lower the cache timeout to half of the store deadline or less",
+            ),
+            (
+                self.data_limits.max_depth <= MAX_DEPTH,
+                "session data nested deeper than 120 levels cannot be read back",
             ),
         ];
-        match rules.into_iter().find(|(holds, _)| !holds) {
-            Some((_, rule)) => Err(Error::invalid("build", rule)),
-            None => Ok(()),
-        }
+        all_hold(rules)
     }
 
     /// How old the last sighting of a session may be before it is written again: the touch interval, but at most a tenth of the

@@ -1,17 +1,29 @@
 //! Ending what expired and purging what ended long ago.
+//!
+//! | meets | how |
+//! |---|---|
+//! | a wall clock that jumped | nothing is swept, see `clocks.rs` |
+//! | events | a sweep waits for room for what it ends, so none is lost |
+//! | several nodes | each claims rows of its own; any number may sweep at once |
+//! | a large backlog | at most 20 batches of 500, and at most 30 s, per sweep |
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use session_core::Result;
 use session_core::limits::MAX_BATCH;
+use session_core::{Error, Result};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::clocks::Reading;
 use crate::manager::{SessionManager, Shared};
 use crate::metrics::Op;
 
 /// Most batches of one sweep, so that 10,000 sessions at most are worked on before others get their turn.
 const MAX_BATCHES: usize = 20;
+
+/// Most time of one sweep.
+const MAX_TIME: Duration = Duration::from_secs(30);
 
 /// How soon the next sweep follows one that left something over.
 const CATCH_UP: Duration = Duration::from_secs(1);
@@ -24,7 +36,7 @@ pub struct SweepReport {
     pub ended: u64,
     /// Ended sessions beyond the retention that it deleted.
     pub purged: u64,
-    /// Whether it stopped at its bound of 20 batches of 500 and there may be more.
+    /// Whether it stopped at its bound of 20 batches of 500, or of 30 s, and there may be more.
     pub more: bool,
 }
 
@@ -34,7 +46,8 @@ impl SessionManager {
     /// The background worker does the same every minute. Any number of nodes may sweep at once.
     ///
     /// # Errors
-    /// As the store answers; what was done until then stays done.
+    /// [`Unavailable`](session_core::ErrorKind::Unavailable) while the wall clock cannot be believed, because it jumped by more than 2 min
+    /// within the last hour; else as the store answers. What was done until then stays done.
     pub async fn sweep(&self) -> Result<SweepReport> {
         self.shared().sweep().await
     }
@@ -45,27 +58,43 @@ impl SessionManager {
     /// As the store answers.
     pub async fn purge(&self) -> Result<SweepReport> {
         let mut report = SweepReport::default();
-        self.shared().purge(&mut report).await?;
+        self.shared().check_clock()?;
+        self.shared().purge(&mut report, Instant::now() + MAX_TIME).await?;
         Ok(report)
     }
 }
 
 impl Shared {
     async fn sweep(&self) -> Result<SweepReport> {
-        let mut report = SweepReport::default();
-        self.expire(&mut report).await?;
-        self.purge(&mut report).await?;
+        self.check_clock()?;
+        let (mut report, until) = (SweepReport::default(), Instant::now() + MAX_TIME);
+        self.expire(&mut report, until).await?;
+        self.purge(&mut report, until).await?;
         Ok(report)
     }
 
-    async fn expire(&self, report: &mut SweepReport) -> Result<()> {
+    fn check_clock(&self) -> Result<()> {
+        let now = Reading { wall: self.clock.now(), mono: self.clock.monotonic() };
+        match self.clock_guard.check(now) {
+            true => Ok(()),
+            false => Err(Error::unavailable("manager", "sweep").with_detail("the wall clock jumped")),
+        }
+    }
+
+    async fn expire(&self, report: &mut SweepReport, until: Instant) -> Result<()> {
         for _ in 0..MAX_BATCHES {
-            let call = self.backend.store().expire(self.clock.now(), MAX_BATCH);
-            let ended = self.backend.operation().call(Op::Expire, call).await?;
+            // Before anything ends, so that what ended is reported even if the sink is slow.
+            if timeout_at(until, self.events.room_for(MAX_BATCH)).await.is_err() {
+                break;
+            }
+            let ended = self.backend.operation().expire(self.clock.now(), MAX_BATCH).await?;
             self.report_ended(&ended);
             report.ended += ended.len() as u64;
             if ended.len() < MAX_BATCH {
                 return Ok(());
+            }
+            if Instant::now() >= until {
+                break;
             }
             tokio::task::yield_now().await;
         }
@@ -73,7 +102,7 @@ impl Shared {
         Ok(())
     }
 
-    async fn purge(&self, report: &mut SweepReport) -> Result<()> {
+    async fn purge(&self, report: &mut SweepReport, until: Instant) -> Result<()> {
         let before = self.clock.now().saturating_sub(self.settings.retention);
         for _ in 0..MAX_BATCHES {
             let call = self.backend.store().purge(before, MAX_BATCH);
@@ -82,6 +111,9 @@ impl Shared {
             report.purged += purged;
             if purged < MAX_BATCH as u64 {
                 return Ok(());
+            }
+            if Instant::now() >= until {
+                break;
             }
             tokio::task::yield_now().await;
         }

@@ -1,4 +1,11 @@
 //! Writing that sessions were used: rarely, in batches, and never on a request's way.
+//!
+//! | meets | how |
+//! |---|---|
+//! | a deadline that is near | the use is written at once, so that it counts |
+//! | a deadline that has passed | the store refuses the use: an expired session stays expired, because a limit may have counted it out |
+//! | a value that the store refuses | costs its own session this use, and not the others of the batch |
+//! | an outage | uses wait, within the capacity |
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,12 +15,11 @@ use metrics::Counter;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use session_core::limits::MAX_BATCH;
-use session_core::{Result, SessionId, Timestamp, Touch};
+use session_core::{Error, Result, SessionId, Timestamp, Touch};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::manager::Shared;
-use crate::metrics::Op;
 
 /// Uses that wait to be written, the latest of each session. Bounded: beyond its capacity, new sessions are dropped, which
 /// makes them expire earlier and never later.
@@ -23,18 +29,31 @@ pub(crate) struct TouchQueue {
     /// What was written lately: a copy of a session does not know it yet. As bounded as what waits.
     written: Cache<SessionId, Timestamp>,
     capacity: usize,
-    full_batch: Notify,
+    /// A batch is full, or a use cannot wait.
+    due: Notify,
 }
 
 impl TouchQueue {
     pub(crate) fn new(capacity: usize) -> Self {
         let written = Cache::new(capacity);
-        Self { waiting: Mutex::default(), written, capacity, full_batch: Notify::new() }
+        Self { waiting: Mutex::default(), written, capacity, due: Notify::new() }
     }
 
     /// Whether a use of the session was written less than `interval` ago.
     pub(crate) fn was_written(&self, id: SessionId, now: Timestamp, interval: Duration) -> bool {
         self.written.get(&id).is_some_and(|written| now.since(written) < interval)
+    }
+
+    /// Takes the use of one session, to write it before the others.
+    pub(crate) fn take(&self, id: SessionId) -> Option<Touch> {
+        let touch = self.waiting.lock().remove(&id)?;
+        self.written.insert(id, touch.last_seen_at);
+        Some(touch)
+    }
+
+    /// Has what waits written now.
+    pub(crate) fn flush_now(&self) {
+        self.due.notify_one();
     }
 
     /// Remembers a use.
@@ -48,7 +67,7 @@ impl TouchQueue {
             None => {
                 waiting.insert(touch.id, touch);
                 if waiting.len() >= MAX_BATCH {
-                    self.full_batch.notify_one();
+                    self.due.notify_one();
                 }
             }
         }
@@ -64,7 +83,7 @@ impl TouchQueue {
     }
 
     /// Takes back what could not be written.
-    fn put_back(&self, batch: Vec<Touch>, dropped: &Counter) {
+    pub(crate) fn put_back(&self, batch: Vec<Touch>, dropped: &Counter) {
         for touch in batch {
             self.written.remove(&touch.id);
             self.push(touch, dropped);
@@ -88,7 +107,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 async fn wait(queue: &TouchQueue, interval: Duration) {
-    let _ = tokio::time::timeout(interval, queue.full_batch.notified()).await;
+    let _ = tokio::time::timeout(interval, queue.due.notified()).await;
 }
 
 /// Writes everything that waits. What could not be written because the store was away waits again.
@@ -98,22 +117,42 @@ async fn flush(shared: &Shared) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
-        let mut operation = shared.backend.operation();
-        match operation.call(Op::Touch, shared.backend.store().touch(&batch)).await {
-            Ok(moved) => shared.metrics.touches_flushed.increment(moved),
+        match write(shared, &batch).await {
             Err(error) if error.is_transient() => {
                 shared.touches.put_back(batch, &shared.metrics.touches_dropped);
                 return Err(error);
             }
-            Err(error) => {
-                tracing::warn!(
-                    kind = error.kind().as_str(),
-                    sessions = batch.len(),
-                    "session uses could not be written"
-                );
-                shared.metrics.touches_dropped.increment(batch.len() as u64);
-                return Err(error);
-            }
+            // One value that the store refuses must not cost the others their use.
+            Err(_) if batch.len() > 1 => write_singly(shared, batch).await?,
+            Err(error) => refused(shared, &error),
+            Ok(()) => {}
         }
     }
+}
+
+async fn write(shared: &Shared, batch: &[Touch]) -> Result<()> {
+    let moved = shared.backend.operation().touch(batch, shared.clock.now()).await?;
+    shared.metrics.touches_flushed.increment(moved);
+    Ok(())
+}
+
+async fn write_singly(shared: &Shared, batch: Vec<Touch>) -> Result<()> {
+    let mut batch = batch.into_iter();
+    while let Some(touch) = batch.next() {
+        match write(shared, std::slice::from_ref(&touch)).await {
+            Err(error) if error.is_transient() => {
+                let rest = std::iter::once(touch).chain(batch).collect();
+                shared.touches.put_back(rest, &shared.metrics.touches_dropped);
+                return Err(error);
+            }
+            Err(error) => refused(shared, &error),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
+fn refused(shared: &Shared, error: &Error) {
+    tracing::warn!(kind = error.kind().as_str(), "the use of a session could not be written");
+    shared.metrics.touches_dropped.increment(1);
 }

@@ -1,4 +1,14 @@
 //! Moving a session to another device with a code.
+//!
+//! The new session keeps the absolute end and the time of authentication of its source: moving it neither prolongs it nor makes an old
+//! sign-in fresh.
+//!
+//! | meets | how |
+//! |---|---|
+//! | several attempts with one code | ending the offer says which one may go on |
+//! | a source that ended meanwhile | nothing is created |
+//! | limits, directory | as for every sign-in |
+//! | tenants | a code is an id in its own store; another tenant's store does not know it |
 
 use std::convert::Infallible;
 use std::fmt;
@@ -172,7 +182,7 @@ impl SessionManager {
         }
         let code = TransferCode::parse(code).map_err(|_| unknown_code())?;
         let manager = self.clone();
-        self.finish(async move { manager.redeem_now(&code, new).await }).await
+        self.finish(Box::pin(async move { manager.redeem_now(&code, new).await })).await
     }
 
     async fn redeem_now(&self, code: &TransferCode, new: NewSession) -> Result<Created> {
@@ -182,10 +192,10 @@ impl SessionManager {
             operation.load(code.id()).await?.filter(|record| record.is_live(now)).ok_or_else(unknown_code)?;
         let data = SessionData::decode(&waiting.data, &self.settings().data_limits)?;
         let offer: Offer = data.get(OFFER_KEY)?.ok_or_else(unknown_code)?;
-        let (shared, tasks) = (self.shared(), self.workers().tasks());
+        let shared = self.shared();
         // Ending tells who ended it: of all attempts, one.
         let used = Ended::new(EndReason::Transferred, now, Actor::System);
-        if shared.end_sessions(&mut operation, EndScope::id(waiting.id), used, &tasks).await?.is_empty() {
+        if shared.end_sessions(&mut operation, EndScope::id(waiting.id), used).await?.is_empty() {
             return Err(unknown_code());
         }
         let source = operation
@@ -198,7 +208,7 @@ impl SessionManager {
         if offer.end_source {
             let by = source.user_id.clone().map_or(Actor::System, Actor::User);
             let ended = Ended::new(EndReason::Transferred, now, by);
-            shared.end_sessions(&mut operation, EndScope::id(source.id), ended, &tasks).await?;
+            shared.end_sessions(&mut operation, EndScope::id(source.id), ended).await?;
         }
         Ok(created)
     }

@@ -1,21 +1,27 @@
 //! What is known about a user: handing it out, and forgetting it.
+//!
+//! Both work in batches: an export is read page by page, an erasure goes on for at most a minute. So a user with a hundred thousand
+//! sessions needs no more memory than one with five hundred.
 
-use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use session_core::limits::MAX_BATCH;
 use session_core::{
-    Actor, EndReason, EndScope, Ended, Result, SessionData, SessionId, SessionRecord, StateFilter, Timestamp,
-    UserId,
+    Actor, Cursor, EndReason, EndScope, Ended, Error, ListQuery, Result, SessionData, SessionRecord,
+    Timestamp, UserId,
 };
+use tokio::time::Instant;
 
 use crate::info::SessionInfo;
+use crate::listing::Paging;
 use crate::manager::{SessionManager, Shared};
 use crate::metrics::Op;
 
-/// Everything that is kept about a user, as a JSON document:
+/// A page of everything that is kept about a user, as a JSON document:
 ///
 /// ```json
 /// {
@@ -30,8 +36,11 @@ use crate::metrics::Op;
 /// ```
 ///
 /// Sessions are newest first, ended ones included; each is a [`SessionInfo`] with the device, the authentications and the data. Data that
-/// cannot be read is `null`. There is no secret in it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// cannot be read is `null`. There is no secret in it. `next` names where the next page begins; the last one has none.
+///
+/// # Security
+/// `Debug` shows the number of sessions and nothing of them.
+#[derive(Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct UserExport {
@@ -43,10 +52,29 @@ pub struct UserExport {
     pub exported_at: Timestamp,
     /// The sessions.
     pub sessions: Vec<ExportedSession>,
+    /// Where the next page begins, `None` on the last one.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cursor_text")]
+    pub next: Option<Cursor>,
+}
+
+fn cursor_text<S: Serializer>(cursor: &Option<Cursor>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&cursor.map(|cursor| cursor.to_string()).unwrap_or_default())
+}
+
+impl fmt::Debug for UserExport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UserExport")
+            .field("user_id", &self.user_id)
+            .field("sessions", &self.sessions.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// A session in a [`UserExport`].
-#[derive(Debug, Clone, PartialEq, Serialize)]
+///
+/// # Security
+/// `Debug` shows the id and nothing else.
+#[derive(Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ExportedSession {
@@ -63,6 +91,12 @@ pub struct ExportedSession {
     pub authentications: Vec<Authentication>,
     /// The application's data.
     pub data: Option<Map<String, Value>>,
+}
+
+impl fmt::Debug for ExportedSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExportedSession").field("id", &self.info.id).finish_non_exhaustive()
+    }
 }
 
 /// One authentication in a [`UserExport`].
@@ -86,31 +120,31 @@ pub struct EraseReport {
 }
 
 impl SessionManager {
-    /// Collects everything that is kept about a user.
+    /// Collects what is kept about a user, one page of sessions at a time. Ask for the next page with
+    /// [`with_after`](Paging::with_after) and the page's `next`, until there is none.
     ///
     /// # Errors
-    /// As the store answers. There is no partial export.
-    pub async fn export_user(&self, user: &UserId) -> Result<UserExport> {
-        let now = self.now();
-        let records = self.shared().all_of(user, StateFilter::Any).await?;
-        let full = self.shared().load_all(&records).await?;
-        let limits = &self.settings().data_limits;
+    /// [`Invalid`](session_core::ErrorKind::Invalid) for a page size out of bounds (1 to 500); else as the store answers, within its
+    /// deadline: there is no partial page.
+    pub async fn export_user(&self, user: &UserId, paging: Paging) -> Result<UserExport> {
+        let (now, shared) = (self.now(), self.shared());
+        let query =
+            ListQuery::default().with_user(user.clone()).with_after(paging.after).with_limit(paging.limit);
+        query.check()?;
+        let mut operation = self.backend().operation();
+        let listed = operation.call(Op::List, self.backend().store().list(&query)).await?;
+        let mut ids: Vec<_> = listed.records.iter().map(|record| record.id).collect();
+        ids.sort_unstable();
+        let full = operation.load_many(&ids).await?;
         // A session that was purged since it was listed is not kept any more, and so not exported.
-        let kept = records.iter().filter_map(|record| full.get(&record.id));
-        let sessions = kept.map(|record| ExportedSession {
-            info: SessionInfo::new(record, now),
-            device_id: record.device_id.map(|device| device.to_string()),
-            last_country: record.last_client.country_code.as_deref().map(str::to_owned),
-            credential_version: record.credential_version,
-            authentications: record.auth.iter().map(Authentication::of).collect(),
-            data: SessionData::decode(&record.data, limits).ok().as_ref().map(json),
-        });
-        let sessions = sessions.collect();
+        let kept = listed.records.iter().filter_map(|record| full.get(&record.id));
+        let sessions = kept.map(|record| shared.exported(record, now)).collect();
         Ok(UserExport {
             format: "session-kit.user-export.1",
             user_id: user.clone(),
             exported_at: now,
             sessions,
+            next: listed.next,
         })
     }
 
@@ -121,15 +155,18 @@ impl SessionManager {
     /// pending at that moment names its candidate for at most 10 more minutes. Copies of events and logs are the application's.
     ///
     /// # Errors
-    /// As the store answers; what was done until then stays done, and calling again does the rest.
+    /// [`Timeout`](session_core::ErrorKind::Timeout) if it is not done within a minute; else as the store answers. What was done until then
+    /// stays done, and calling again does the rest.
+    ///
+    /// # Cancellation
+    /// Runs to its end even if the future is dropped.
     pub async fn erase_user(&self, user: &UserId) -> Result<EraseReport> {
-        let (shared, tasks, user) = (Arc::clone(self.shared()), self.workers().tasks(), user.clone());
+        let (shared, user) = (Arc::clone(self.shared()), user.clone());
         self.forget_user(&user);
         self.finish(async move {
             let ended = Ended::new(EndReason::UserInactive, shared.clock.now(), Actor::System);
             let mut operation = shared.backend.operation();
-            let ended =
-                shared.end_sessions(&mut operation, EndScope::User(user.clone()), ended, &tasks).await?;
+            let ended = shared.end_sessions(&mut operation, EndScope::User(user.clone()), ended).await?;
             let erased = shared.erase_all(&user).await?;
             Ok(EraseReport { ended: ended.len() as u64, erased })
         })
@@ -137,28 +174,32 @@ impl SessionManager {
     }
 }
 
+/// Most time of one erasure.
+const ERASE_LIMIT: Duration = Duration::from_secs(60);
+
 impl Shared {
-    async fn load_all(
-        &self,
-        listed: &[Arc<SessionRecord>],
-    ) -> Result<HashMap<SessionId, Arc<SessionRecord>>> {
-        let mut full = HashMap::new();
-        for chunk in listed.chunks(MAX_BATCH) {
-            let mut ids: Vec<_> = chunk.iter().map(|record| record.id).collect();
-            ids.sort_unstable();
-            full.extend(self.backend.operation().load_many(&ids).await?);
+    fn exported(&self, record: &SessionRecord, now: Timestamp) -> ExportedSession {
+        ExportedSession {
+            info: self.info(record, now),
+            device_id: record.device_id.map(|device| device.to_string()),
+            last_country: record.last_client.country_code.as_deref().map(str::to_owned),
+            credential_version: record.credential_version,
+            authentications: record.auth.iter().map(Authentication::of).collect(),
+            data: SessionData::decode(&record.data, &self.settings.data_limits).ok().as_ref().map(json),
         }
-        Ok(full)
     }
 
     async fn erase_all(&self, user: &UserId) -> Result<u64> {
-        let mut erased = 0;
+        let (mut erased, until) = (0, Instant::now() + ERASE_LIMIT);
         loop {
             let erase = self.backend.store().erase(user, MAX_BATCH);
             let batch = self.backend.operation().call(Op::Erase, erase).await?;
             erased += batch;
             if batch < MAX_BATCH as u64 {
                 return Ok(erased);
+            }
+            if Instant::now() >= until {
+                return Err(Error::timeout("manager", "erase"));
             }
         }
     }

@@ -1,4 +1,13 @@
 //! From a presented token to a live session, or to the reason why not.
+//!
+//! | meets | how |
+//! |---|---|
+//! | copies | a copy may only confirm; every refusal but "ended" is the store's |
+//! | uses that are not written yet | written before "expired" is said; if the store takes them the session is live |
+//! | rotation | the presented secret may be the one before; see `rotate.rs` |
+//! | directory | asked afresh before a refusal; see `directory.rs` |
+//! | rules | judged last, before anything is written |
+//! | an outage | unavailable, or a copy with [`Tiers::with_stale_if_error`](crate::Tiers::with_stale_if_error), at once while loads keep failing |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +21,7 @@ use session_core::{
 
 use crate::backend::Operation;
 use crate::manager::{SessionManager, Shared};
-use crate::metrics::Op;
-use crate::rotate::Presented;
+use crate::rotate::{Presented, is_unsettled, restored};
 use crate::session::Session;
 use crate::tiers::{Found, Provenance, TieredStore};
 
@@ -121,7 +129,9 @@ impl SessionManager {
         let (record, provenance, now) = shared.tiers.as_ref()?.copy(token.id())?;
         let presented = shared.recognise(&record, token, now).ok()?;
         check(&record, &presented, now).ok()?;
-        let is_settled = matches!(presented, Presented::Current) && !shared.rotation_is_due(&record, now);
+        let is_settled = matches!(presented, Presented::Current)
+            && !is_unsettled(&record)
+            && !shared.rotation_is_due(&record, now);
         if !is_settled || !self.is_known_good(&record, now) {
             return None;
         }
@@ -132,15 +142,14 @@ impl SessionManager {
 
     #[tracing::instrument(name = "session_validate", level = "debug", skip_all)]
     async fn open(&self, token: &SessionToken, client: &RequestClient<'_>) -> Result<Session, ValidateError> {
-        let mut operation = self.backend().operation();
+        let (mut operation, asked) = (self.backend().operation(), self.now());
         match self.shared().find(&mut operation, token.id()).await?.ok_or(Rejection::Unknown)? {
             Found::Ended(ended) => Err(Rejection::Ended(ended).into()),
-            Found::Active(record, provenance) if provenance.is_cached() => {
+            // A read that another request had begun may be older than what the client was handed since, like a copy.
+            Found::Active(record, provenance) if provenance.is_cached() || provenance.verified_at < asked => {
                 match self.admit(record, provenance, token, client, &mut operation).await {
                     // A copy may only confirm.
-                    Err(ValidateError::Rejected(_)) => {
-                        self.open_by_store(token, client, &mut operation).await
-                    }
+                    Err(_) => self.open_by_store(token, client, &mut operation).await,
                     answer => answer,
                 }
             }
@@ -159,6 +168,7 @@ impl SessionManager {
         match self.shared().find_in_store(operation, token.id()).await?.ok_or(Rejection::Unknown)? {
             Found::Ended(ended) => Err(Rejection::Ended(ended).into()),
             Found::Active(record, provenance) => {
+                let record = self.shared().count_known_use(record, operation).await?;
                 self.admit(record, provenance, token, client, operation).await
             }
         }
@@ -175,6 +185,14 @@ impl SessionManager {
     ) -> Result<Session, ValidateError> {
         let now = self.now();
         let presented = self.shared().recognise(&record, token, now)?;
+        let record = match presented {
+            // An operation that failed did not happen: what it recorded does not count.
+            Presented::Restored => {
+                let revision = record.revision;
+                Arc::new(restored(&record).with_revision(revision))
+            }
+            _ => record,
+        };
         check(&record, &presented, now)?;
         if self.shared().directory.is_some() {
             self.check_user(&record, provenance, operation).await?;
@@ -208,6 +226,15 @@ impl SessionManager {
                 (record, None)
             }
             Presented::Replaced(successor) => (record, Some(successor)),
+            Presented::Restored => {
+                // If it cannot be written now, the next request does it.
+                let taken_back = self.shared().take_back(operation, Arc::clone(&record)).await;
+                (taken_back.unwrap_or(record), None)
+            }
+            Presented::Current if is_unsettled(&record) => {
+                self.shared().note_presented(&record, now);
+                (record, None)
+            }
             Presented::Current | Presented::Wrong => (record, None),
         }
     }
@@ -221,7 +248,8 @@ impl SessionManager {
         now: Timestamp,
         provenance: Provenance,
     ) -> Result<Option<Reason>, Rejection> {
-        let judgement = self.settings().rules.judge(&Facts::new(record, *client, now));
+        let facts = Facts::new(record, *client, now).with_step_up_lifetime(self.settings().step_up_lifetime);
+        let judgement = self.settings().rules.judge(&facts);
         match judgement.verdict {
             Verdict::Allow => Ok(None),
             Verdict::Challenge(reason) => Ok(Some(reason)),
@@ -257,8 +285,7 @@ impl SessionManager {
         secret.current = self.shared().hasher.hash(SecretPurpose::Session, record.id, token.secret());
         let (shared, expected) = (Arc::clone(self.shared()), record.revision);
         self.workers().spawn(async move {
-            let update = shared.backend.store().update(Arc::new(next), expected);
-            if let Err(error) = shared.backend.operation().call(Op::Update, update).await {
+            if let Err(error) = shared.backend.operation().update(Arc::new(next), expected).await {
                 tracing::debug!(kind = error.kind().as_str(), "session secret was not rehashed");
             }
             drop(slot);
@@ -292,11 +319,19 @@ impl Shared {
         if let Some(known) = tiers.recall(id) {
             return Ok(known);
         }
+        if let Some(copy) = self.copy_in_outage(tiers, id) {
+            return Ok(Some(copy));
+        }
         let found = operation.ask(("manager", "load"), self.find_further(tiers, id)).await;
         match found {
             Err(error) if error.is_transient() => tiers.last_resort(id).map(Some).ok_or(error),
             found => found,
         }
+    }
+
+    /// While loads keep failing, nobody waits for the next failure if there is a copy to answer from.
+    fn copy_in_outage(&self, tiers: &TieredStore, id: SessionId) -> Option<Found> {
+        if self.backend.state.is_out() { tiers.last_resort(id) } else { None }
     }
 
     /// On the heap, so that who finds a session here carries nothing of it.
@@ -324,6 +359,28 @@ impl Shared {
         Ok(record.map(|record| Found::of(record, provenance)))
     }
 
+    /// Before a session is taken for idle: a use that this process knows of, and has not written yet, is written now. The store decides
+    /// whether it still counts.
+    pub(crate) async fn count_known_use(
+        &self,
+        record: Arc<SessionRecord>,
+        operation: &mut Operation<'_>,
+    ) -> session_core::Result<Arc<SessionRecord>> {
+        let now = self.clock.now();
+        if record.ended().is_some() || record.is_live(now) {
+            return Ok(record);
+        }
+        let Some(touch) = self.touches.take(record.id) else { return Ok(record) };
+        match operation.touch(std::slice::from_ref(&touch), now).await {
+            Ok(0) => Ok(record),
+            Ok(_) => Ok(operation.load(record.id).await?.unwrap_or(record)),
+            Err(error) => {
+                self.touches.put_back(vec![touch], &self.metrics.touches_dropped);
+                Err(error)
+            }
+        }
+    }
+
     /// Remembers that a session is in use, if what is stored is old enough.
     #[inline]
     pub(crate) fn note_use(&self, record: &SessionRecord, client: &RequestClient<'_>, now: Timestamp) {
@@ -345,8 +402,14 @@ impl Shared {
         if self.touches.was_written(record.id, now, interval) {
             return;
         }
-        let country = client.country_code.map(Arc::from);
-        let touch = Touch::new(record.id, now, LastClient::new(client.ip, country));
-        self.touches.push(touch, &self.metrics.touches_dropped);
+        let country = client.country_code.map(|code| Arc::from(code.as_str()));
+        let last_client = self.settings.recording.last_client(LastClient::new(client.ip, country));
+        self.touches.push(Touch::new(record.id, now, last_client), &self.metrics.touches_dropped);
+        let deadline = record.expiry(now).deadline();
+        let is_urgent = deadline.reason == session_core::EndReason::IdleTimeout
+            && deadline.at.since(now) < self.settings.touch_flush.saturating_mul(2);
+        if is_urgent {
+            self.touches.flush_now();
+        }
     }
 }

@@ -29,7 +29,7 @@ mod partition;
 mod store;
 mod weight;
 
-pub use l1::{Authority, Filled, Held, L1, L1Settings, L1Usage, Lookup, MAX_SKEW, Moment, Ticket};
+pub use l1::{Authority, Filled, Held, L1, L1Settings, L1Usage, Lookup, Moment, Ticket};
 #[cfg(feature = "moka")]
 #[cfg_attr(docsrs, doc(cfg(feature = "moka")))]
 pub use moka_cache::MokaCache;

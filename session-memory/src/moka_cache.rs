@@ -8,7 +8,7 @@ use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use session_core::limits::MAX_LIFETIME;
-use session_core::{CacheBody, CacheEntry, CacheHit, Result, SessionCache, SessionId, async_trait};
+use session_core::{CacheBody, CacheEntry, CacheHit, Result, Scope, SessionCache, SessionId, async_trait};
 
 use crate::weight::weight_of;
 
@@ -41,7 +41,9 @@ const BOOKKEEPING: u64 = 512;
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use session_core::{CacheEntry, SessionCache, SessionId, SessionRecord, SystemRandom, Timestamp};
+/// use session_core::{
+///     CacheEntry, Scope, SessionCache, SessionId, SessionRecord, SystemRandom, Timestamp,
+/// };
 /// use session_memory::MokaCache;
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
@@ -49,17 +51,21 @@ const BOOKKEEPING: u64 = 512;
 /// let id = SessionId::mint(now, None, &SystemRandom)?;
 /// let record = SessionRecord::new(id, now, Timestamp::from_millis(1_767_229_200_000));
 ///
-/// let cache = MokaCache::new(16 << 20);
-/// assert!(cache.put_if_newer(CacheEntry::of(record.into(), now), Duration::from_secs(60)).await?);
-/// let hit = cache.get(id).await?.expect("it was just put");
+/// let (cache, scope) = (MokaCache::new(16 << 20), Scope::new("shop-production", None)?);
+/// let entry = CacheEntry::of(scope, record.into(), now);
+/// assert!(cache.put_if_newer(entry, Duration::from_secs(60)).await?);
+/// let hit = cache.get(scope, id).await?.expect("it was just put");
 /// assert!(hit.remaining <= Duration::from_secs(60));
 /// # Ok::<(), session_core::Error>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct MokaCache {
-    slots: Cache<SessionId, Slot>,
+    slots: Cache<Key, Slot>,
 }
+
+/// Under another scope an id is another entry.
+type Key = (Scope, SessionId);
 
 #[derive(Clone)]
 struct Slot {
@@ -81,14 +87,14 @@ impl Slot {
 /// Lets moka drop what is past its time. What readers see is decided by [`Slot::is_kept`] alone.
 struct UntilDeadline;
 
-impl Expiry<SessionId, Slot> for UntilDeadline {
-    fn expire_after_create(&self, _: &SessionId, slot: &Slot, created_at: Instant) -> Option<Duration> {
+impl Expiry<Key, Slot> for UntilDeadline {
+    fn expire_after_create(&self, _: &Key, slot: &Slot, created_at: Instant) -> Option<Duration> {
         Some(slot.until.saturating_duration_since(created_at))
     }
 
     fn expire_after_update(
         &self,
-        _: &SessionId,
+        _: &Key,
         slot: &Slot,
         updated_at: Instant,
         _: Option<Duration>,
@@ -156,8 +162,8 @@ impl SessionCache for MokaCache {
         "moka"
     }
 
-    async fn get(&self, id: SessionId) -> Result<Option<CacheHit>> {
-        let slot = self.slots.get(&id);
+    async fn get(&self, scope: Scope, id: SessionId) -> Result<Option<CacheHit>> {
+        let slot = self.slots.get(&(scope, id));
         let now = Instant::now();
         Ok(slot.filter(|slot| slot.is_kept(now)).map(|slot| CacheHit::new(slot.entry, slot.until - now)))
     }
@@ -167,7 +173,7 @@ impl SessionCache for MokaCache {
             return Ok(false);
         }
         let mut stores = false;
-        self.slots.entry(entry.id).and_compute_with(|stored| {
+        self.slots.entry((entry.scope, entry.id)).and_compute_with(|stored| {
             let now = Instant::now();
             let stored = stored.map(moka::Entry::into_value).filter(|stored| stored.is_kept(now));
             stores = stored.is_none_or(|stored| entry.replaces(&stored.entry));
@@ -182,9 +188,9 @@ impl SessionCache for MokaCache {
         Ok(stores)
     }
 
-    async fn remove(&self, id: SessionId) -> Result<()> {
+    async fn remove(&self, scope: Scope, id: SessionId) -> Result<()> {
         // Not `invalidate`, which does not wait for the lock that puts are decided under.
-        self.slots.entry(id).and_compute_with(|_| Op::Remove);
+        self.slots.entry((scope, id)).and_compute_with(|_| Op::Remove);
         self.slots.run_pending_tasks();
         Ok(())
     }

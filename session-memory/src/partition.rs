@@ -59,7 +59,7 @@ impl Partition {
     ) -> Result<Vec<Arc<SessionRecord>>> {
         let counted = self.records_of(user).filter(|stored| limit.counts(stored, new)).cloned().collect();
         let ended = Ended::new(EndReason::LimitEvicted, limit.now, Actor::System);
-        let victims = limit.evict(NAME, counted)?;
+        let victims = limit.evict(NAME, new, counted)?;
         Ok(victims.iter().filter_map(|victim| self.end_one(victim.id, &ended)).collect())
     }
 
@@ -75,14 +75,20 @@ impl Partition {
         Ok(stored.revision)
     }
 
-    pub(crate) fn touch(&mut self, touch: &Touch) -> bool {
+    pub(crate) fn touch(&mut self, touch: &Touch, now: Timestamp) -> bool {
         match self.records.get_mut(&touch.id) {
-            Some(stored) if stored.accepts(touch) => Arc::make_mut(stored).touch(touch),
+            Some(stored) if stored.accepts(touch, now) => Arc::make_mut(stored).touch(touch, now),
             _ => false,
         }
     }
 
-    pub(crate) fn end(&mut self, scope: &EndScope, ended: &Ended) -> Vec<Arc<SessionRecord>> {
+    /// Ends the active sessions in the scope that were created no later than `created_until`.
+    pub(crate) fn end(
+        &mut self,
+        scope: &EndScope,
+        ended: &Ended,
+        created_until: Timestamp,
+    ) -> Vec<Arc<SessionRecord>> {
         let ids: Vec<_> = match scope {
             EndScope::Device { user, .. } | EndScope::User(user) | EndScope::UserExcept { user, .. } => self
                 .records_of(user)
@@ -92,6 +98,8 @@ impl Partition {
             EndScope::Ids(ids) => ids.clone(),
             _ => Vec::new(),
         };
+        let bounded = |id: &SessionId| self.get(*id).is_some_and(|record| record.created_at <= created_until);
+        let ids: Vec<_> = ids.into_iter().filter(bounded).collect();
         ids.into_iter().filter_map(|id| self.end_one(id, ended)).collect()
     }
 

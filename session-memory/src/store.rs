@@ -3,7 +3,9 @@
 use std::array;
 use std::cmp::Reverse;
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
+use std::process;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -40,7 +42,7 @@ const PARTITIONS: usize = 64;
 /// store.create(record.into(), None).await?;
 ///
 /// let end = Ended::new(EndReason::LoggedOut, now, Actor::System);
-/// store.end(&EndScope::id(id), &end).await?;
+/// store.end(&EndScope::id(id), &end, now).await?;
 /// assert!(!store.load(&[id]).await?[0].is_live(now));
 /// # Ok::<(), session_core::Error>(())
 /// # })?;
@@ -48,12 +50,14 @@ const PARTITIONS: usize = 64;
 /// ```
 #[derive(Debug)]
 pub struct MemoryStore {
+    /// Where the sessions are: in this instance, and in no other one of any process.
+    place: Arc<str>,
     partitions: [RwLock<Partition>; PARTITIONS],
 }
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self { partitions: array::from_fn(|_| RwLock::default()) }
+        Self { place: new_place(), partitions: array::from_fn(|_| RwLock::default()) }
     }
 }
 
@@ -83,7 +87,9 @@ impl MemoryStore {
 impl SessionStore for MemoryStore {
     fn capabilities(&self) -> Capabilities {
         let loads = NonZeroUsize::MIN.saturating_add(PARTITIONS - 1);
-        Capabilities::new(NAME, Durability::Process).with_concurrent_loads(loads)
+        Capabilities::new(NAME, Durability::Process)
+            .with_concurrent_loads(loads)
+            .with_place(Arc::clone(&self.place))
     }
 
     async fn create(
@@ -110,21 +116,28 @@ impl SessionStore for MemoryStore {
         self.of_session(record.id).write().update(&record, expected)
     }
 
-    async fn touch(&self, batch: &[Touch]) -> Result<u64> {
+    async fn touch(&self, batch: &[Touch], now: Timestamp) -> Result<u64> {
         check_touches(batch)?;
         let latest = Touch::latest_of_each(batch);
-        let moved = latest.iter().filter(|touch| self.of_session(touch.id).write().touch(touch));
+        let moved = latest.iter().filter(|touch| self.of_session(touch.id).write().touch(touch, now));
         Ok(moved.count() as u64)
     }
 
-    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
+    async fn end(
+        &self,
+        scope: &EndScope,
+        ended: &Ended,
+        created_until: Timestamp,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
         match scope {
             EndScope::Device { user, .. } | EndScope::User(user) | EndScope::UserExcept { user, .. } => {
-                Ok(self.of_user(user).write().end(scope, ended))
+                Ok(self.of_user(user).write().end(scope, ended, created_until))
             }
             EndScope::Ids(ids) => {
                 check_batch("end", ids.len())?;
-                let end = |id: &SessionId| self.of_session(*id).write().end(&EndScope::id(*id), ended);
+                let end = |id: &SessionId| {
+                    self.of_session(*id).write().end(&EndScope::id(*id), ended, created_until)
+                };
                 Ok(ids.iter().flat_map(end).collect())
             }
             _ => Err(session_core::Error::unsupported(NAME, "end")),
@@ -192,6 +205,13 @@ impl SessionStore for MemoryStore {
         stats.users = users.len() as u64;
         Ok(stats)
     }
+}
+
+/// Makes a place that no other instance has, in this process or another one.
+fn new_place() -> Arc<str> {
+    // The keys of a hasher are random, and differ from one hasher of a process to the next.
+    let random = || RandomState::new().hash_one(process::id());
+    format!("{NAME}-{:016x}{:016x}", random(), random()).into()
 }
 
 fn count(stats: &mut StoreStats, record: &SessionRecord, now: Timestamp) {

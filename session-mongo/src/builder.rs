@@ -201,7 +201,8 @@ impl MongoStoreBuilder {
             turns: database.collection_with_options(&format!("{name}_turns"), primary(&other)),
             capabilities: Capabilities::new(NAME, durability)
                 .with_concurrent_loads(self.concurrent_loads)
-                .with_max_payload(self.max_payload),
+                .with_max_payload(self.max_payload)
+                .with_place(format!("{}.{name}", database.name())),
             retention: self.retention,
             limit_method: Arc::new(self.limit_method.map_or_else(OnceLock::new, OnceLock::from)),
             local_turns: Turns::default(),

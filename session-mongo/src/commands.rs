@@ -67,16 +67,17 @@ pub(crate) fn save(record: &SessionRecord, next: Revision) -> Vec<Document> {
     changed(replaced, computed)
 }
 
-/// One statement of the command `update` that moves a sighting forward. Not of a document whose deadline cannot be computed: it would get
-/// one that no sweep finds, or fail, and keep the others of the batch waiting.
-pub(crate) fn touch(touch: &Touch) -> Document {
+/// One statement of the command `update` that moves a last-seen time forward. Not of a document
+/// whose deadline cannot be computed: it would get one that no sweep finds, or fail, and keep the
+/// others of the batch waiting.
+pub(crate) fn touch(touch: &Touch, now: Timestamp) -> Document {
     let Touch { id: session, last_seen_at, last_client, .. } = touch;
     let at = time(*last_seen_at);
     let accepts = doc! {
         "_id": id(*session),
         "state": ACTIVE,
         "lastSeenAt": { "$lt": at.clone() },
-        "deadlineAt": { "$gt": at.clone() },
+        "deadlineAt": { "$gt": time(now.max(*last_seen_at)) },
         "expiresAt": { "$type": "date" },
         "idleTimeout": { "$type": ["long", "null"] },
     };
@@ -101,6 +102,16 @@ pub(crate) fn of_user(scope: &EndScope) -> Option<Document> {
         }
         _ => return None,
     })
+}
+
+/// The sessions of a filter that were not created after a time, and those of which that cannot be
+/// read: an end must not leave them out. There is nothing after [`Timestamp::MAX`], which not every
+/// server can compare.
+pub(crate) fn created_until(until: Timestamp, mut filter: Document) -> Document {
+    if until < Timestamp::MAX {
+        filter.insert("createdAt", doc! { "$not": { "$gt": time(until) } });
+    }
+    filter
 }
 
 /// What is active.
@@ -209,6 +220,7 @@ pub(crate) fn listed(query: &ListQuery) -> Option<Document> {
         _ => return None,
     }
     add("kind", query.kind.map(SessionKind::as_str).map(Bson::from));
+    add("deviceId", query.device.map(|device| uuid(device.as_bytes())));
     add("createdAt", created(query).map(Bson::Document));
     add("$or", query.after.map(after));
     Some(filter)
@@ -303,7 +315,7 @@ mod tests {
         assert_eq!(all_bare(end(&ended, Duration::ZERO)), Vec::<String>::new());
 
         let mut found = Vec::new();
-        bare(&touch(&Touch::new(session, AT, client)).into(), &mut found);
+        bare(&touch(&Touch::new(session, AT, client), AT).into(), &mut found);
         assert_eq!(found, Vec::<String>::new());
     }
 

@@ -37,13 +37,16 @@ impl MongoStore {
         &self,
         scope: &EndScope,
         ended: &Ended,
+        created_until: Timestamp,
     ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
         let change = commands::end(ended, self.retention);
         if let EndScope::Ids(ids) = scope {
             let keys = ids.iter().copied().map(document::id).collect();
-            return self.change_each(keys, &commands::is_active(), &change).await;
+            let filter = commands::created_until(created_until, commands::is_active());
+            return self.change_each(keys, &filter, &change).await;
         }
         let filter = commands::of_user(scope).ok_or_else(|| Error::unsupported(NAME, "end"))?;
+        let filter = commands::created_until(created_until, filter);
         let mut all = Vec::new();
         loop {
             let batch = self.claim(&filter, doc! { "createdAt": 1 }, MAX_BATCH, &change).await?;

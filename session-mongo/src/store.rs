@@ -118,8 +118,8 @@ impl MongoStore {
         Ok(Error::conflict(NAME, "update", document::read_revision(&found)?).into())
     }
 
-    async fn move_sightings(&self, batch: Vec<&Touch>) -> Result<u64, Trouble> {
-        self.update_in_order(batch.into_iter().map(commands::touch), "touch").await
+    async fn move_sightings(&self, batch: Vec<&Touch>, now: Timestamp) -> Result<u64, Trouble> {
+        self.update_in_order(batch.into_iter().map(|touch| commands::touch(touch, now)), "touch").await
     }
 
     /// Sends several updates as one command, for which the driver has no method that servers before 8.0 understand. Those after one that
@@ -244,23 +244,28 @@ impl SessionStore for MongoStore {
         self.replace(&record, expected).await.map_err(|trouble| trouble.into_error("update"))
     }
 
-    async fn touch(&self, batch: &[Touch]) -> Result<u64> {
+    async fn touch(&self, batch: &[Touch], now: Timestamp) -> Result<u64> {
         check_touches(batch)?;
         let batch = Touch::latest_of_each(batch);
         if batch.is_empty() {
             return Ok(0);
         }
-        self.move_sightings(batch).await.map_err(|trouble| trouble.into_error("touch"))
+        self.move_sightings(batch, now).await.map_err(|trouble| trouble.into_error("touch"))
     }
 
-    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
+    async fn end(
+        &self,
+        scope: &EndScope,
+        ended: &Ended,
+        created_until: Timestamp,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
         if let EndScope::Ids(ids) = scope {
             check_batch("end", ids.len())?;
             if ids.is_empty() {
                 return Ok(Vec::new());
             }
         }
-        self.end_all(scope, ended).await.map_err(|trouble| trouble.into_error("end"))
+        self.end_all(scope, ended, created_until).await.map_err(|trouble| trouble.into_error("end"))
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {

@@ -124,7 +124,8 @@ impl RedisStoreBuilder {
         RedisStore {
             capabilities: Capabilities::new(NAME, Durability::Server)
                 .with_concurrent_loads(self.concurrent_loads)
-                .with_max_payload(self.max_payload),
+                .with_max_payload(self.max_payload)
+                .with_place(self.prefix.as_str()),
             writes: if self.replicas.is_some() {
                 self.connection.separate()
             } else {
@@ -135,5 +136,21 @@ impl RedisStoreBuilder {
             retention: self.retention,
             replicas: self.replicas.map(|(replicas, patience)| (replicas.get(), patience)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use session_core::SessionStore;
+
+    use super::*;
+
+    #[test]
+    fn the_place_is_the_prefix() {
+        let connection = Connection::open("redis://127.0.0.1:1/").unwrap();
+        let place = |store: RedisStore| store.capabilities().place;
+        assert_eq!(place(RedisStore::new(connection.clone())).as_deref(), Some("session-kit"));
+        let shop = RedisStore::builder(connection).prefix("shop:eu".parse().unwrap()).build().unwrap();
+        assert_eq!(place(shop).as_deref(), Some("shop:eu"));
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use redis::Value;
-use session_core::{CacheEntry, CacheHit, Error, ErrorKind, Result, SessionCache, SessionId, async_trait};
+use session_core::{
+    CacheEntry, CacheHit, Error, ErrorKind, Result, Scope, SessionCache, SessionId, async_trait,
+};
 
 use crate::connection::Connection;
 use crate::error::{NAME, Trouble};
@@ -28,8 +30,8 @@ const ENDLESS: i64 = -1;
 
 /// A cache in Redis that all nodes share.
 ///
-/// Every entry is one string under `{prefix}:{shard}:cache:<session id>`, with a time to live. It works on a single server, behind
-/// Sentinels and on a cluster.
+/// Every entry is one string under `{prefix}:{shard}:cache:<scope>:<session id>`, with a time to
+/// live. It works on a single server, behind Sentinels and on a cluster.
 ///
 /// | setting | default | range |
 /// |---|---|---|
@@ -43,7 +45,8 @@ const ENDLESS: i64 = -1;
 /// [`get`](SessionCache::get) answers [`Corrupt`](ErrorKind::Corrupt), and removes what is there, if
 ///
 /// - the value cannot be read, or is no string;
-/// - it names another session than its key. Because the replies of a connection may have come in disorder then, it is replaced;
+/// - it names another session or another [scope](Scope) than its key. Because the replies of a
+///   connection may have come in disorder then, it is replaced;
 /// - it has no time to live, or a longer one than it was given: who prolongs an entry must not prolong a session;
 /// - it was not authenticated by a key that is known, if keys are set.
 ///
@@ -147,8 +150,8 @@ impl SessionCache for RedisCache {
         NAME
     }
 
-    async fn get(&self, id: SessionId) -> Result<Option<CacheHit>> {
-        let key = self.prefix.cached(id);
+    async fn get(&self, scope: Scope, id: SessionId) -> Result<Option<CacheHit>> {
+        let key = self.prefix.cached(scope, id);
         let (mut pttl, mut get) = (redis::cmd("PTTL"), redis::cmd("GET"));
         pttl.arg(&key);
         get.arg(&key);
@@ -175,7 +178,7 @@ impl SessionCache for RedisCache {
             Ok(_) => return Err(self.confused(GET)),
             Err(trouble) => return Err(trouble.into_error(GET)),
         };
-        let stored = entry::read(&value, &key, id, self.keys.as_ref()).map_err(|refusal| {
+        let stored = entry::read(&value, &key, (scope, id), self.keys.as_ref()).map_err(|refusal| {
             if refusal == Refusal::Another {
                 self.connection.distrust();
             }
@@ -199,7 +202,8 @@ impl SessionCache for RedisCache {
         if ttl == 0 {
             return Ok(false);
         }
-        let key = self.prefix.cached(entry.id);
+        let key = self.prefix.cached(entry.scope, entry.id);
+        let scope_and_id = [*entry.scope.as_bytes(), *entry.id.as_bytes()].concat();
         let value = entry::write(&entry, ttl, &key, self.keys.as_ref(), PUT)?;
         let accepted = self.keys.as_ref().map_or(&[][..], MacKeys::names);
         let mut call = script::CACHE_PUT.call(&[key]);
@@ -207,16 +211,16 @@ impl SessionCache for RedisCache {
         let reply = self.connection.script(&script::CACHE_PUT, &call).await;
         match reply.map_err(|trouble| trouble.into_error(PUT))? {
             Value::Array(parts) => match &parts[..] {
-                [Value::BulkString(id), Value::Int(stored)] if id == entry.id.as_bytes() => Ok(*stored == 1),
+                [Value::BulkString(of), Value::Int(stored)] if *of == scope_and_id => Ok(*stored == 1),
                 _ => Err(self.confused(PUT)),
             },
             _ => Err(self.confused(PUT)),
         }
     }
 
-    async fn remove(&self, id: SessionId) -> Result<()> {
+    async fn remove(&self, scope: Scope, id: SessionId) -> Result<()> {
         let mut unlink = redis::cmd("UNLINK");
-        unlink.arg(self.prefix.cached(id));
+        unlink.arg(self.prefix.cached(scope, id));
         let reply = self.connection.run(&unlink).await;
         match reply.map_err(|trouble| trouble.into_error(REMOVE))? {
             Value::Int(_) => Ok(()),

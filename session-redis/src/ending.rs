@@ -16,31 +16,52 @@ use crate::script;
 use crate::shards::{Index, shares, side_by_side, side_by_side_until};
 use crate::store::RedisStore;
 
+/// Which sessions of a user do not end with the others.
+#[derive(Clone, Copy)]
+struct Spared {
+    id: Option<SessionId>,
+    other_devices_than: Option<DeviceId>,
+    created_after: Timestamp,
+}
+
 impl RedisStore {
     pub(crate) async fn end_all(
         &self,
         scope: &EndScope,
         ended: &Ended,
+        created_until: Timestamp,
     ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+        let none = Spared { id: None, other_devices_than: None, created_after: created_until };
         match scope {
-            EndScope::Device { user, device } => self.end_user(user, None, Some(*device), ended).await,
+            EndScope::Device { user, device } => {
+                let spared = Spared { other_devices_than: Some(*device), ..none };
+                self.end_user(user, spared, ended).await
+            }
             EndScope::Ids(ids) => {
                 let groups = self.groups(ids, |id| id).into_iter();
-                let ends = groups.map(|group| self.end_ids(group, ended).boxed()).collect();
+                let ends = groups.map(|group| self.end_ids(group, ended, created_until).boxed()).collect();
                 let ends = self.connection.within(async { side_by_side(ends).await.into_iter().collect() });
                 let ended: Vec<Vec<_>> = ends.await?;
                 Ok(ended.into_iter().flatten().collect())
             }
-            EndScope::User(user) => self.end_user(user, None, None, ended).await,
-            EndScope::UserExcept { user, keep } => self.end_user(user, Some(*keep), None, ended).await,
+            EndScope::User(user) => self.end_user(user, none, ended).await,
+            EndScope::UserExcept { user, keep } => {
+                self.end_user(user, Spared { id: Some(*keep), ..none }, ended).await
+            }
             _ => Err(Error::unsupported(crate::error::NAME, "end").into()),
         }
     }
 
-    async fn end_ids(&self, ids: Vec<SessionId>, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+    async fn end_ids(
+        &self,
+        ids: Vec<SessionId>,
+        ended: &Ended,
+        created_until: Timestamp,
+    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
         let keys: Vec<_> = ids.iter().map(|id| self.prefix.session(*id)).collect();
         let mut call = script::END.call(&keys);
         call.arg(record::write_end(ended)).arg(self.ended_ttl()).arg(self.index_ttl());
+        call.arg(created_until.as_millis());
         let reply = self.write(&script::END, &call).await?;
         self.ended(reply, "end", |record| ids.contains(&record.id))
     }
@@ -49,14 +70,14 @@ impl RedisStore {
     async fn end_user(
         &self,
         user: &UserId,
-        keep: Option<SessionId>,
-        device: Option<DeviceId>,
+        spared: Spared,
         ended: &Ended,
     ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
         let mut call = script::END_USER.call(&[self.prefix.user(user)]);
         call.arg(self.prefix.of_shard(user.shard())).arg(record::write_end(ended)).arg(self.ended_ttl());
-        call.arg(self.index_ttl()).arg(MAX_BATCH).arg(keep.map(|id| id.to_string()).unwrap_or_default());
-        call.arg(device.as_ref().map_or(&[][..], |device| device.as_bytes()));
+        call.arg(self.index_ttl()).arg(MAX_BATCH).arg(spared.id.map(|id| id.to_string()).unwrap_or_default());
+        call.arg(spared.other_devices_than.as_ref().map_or(&[][..], |device| device.as_bytes()));
+        call.arg(spared.created_after.as_millis());
         let mut all = Vec::new();
         loop {
             let reply = self.write(&script::END_USER, &call).await?;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::str::FromStr;
 
-use session_core::{Error, Result, SessionId, Shard, UserId};
+use session_core::{Error, Result, Scope, SessionId, Shard, UserId};
 
 /// What all keys of a store or cache begin with: 1 to 64 letters, digits, `_`, `-`, `.` and `:`; `session-kit` by default.
 ///
@@ -36,8 +36,8 @@ impl KeyPrefix {
         self.named(id.shard(), "session", &id)
     }
 
-    pub(crate) fn cached(&self, id: SessionId) -> String {
-        self.named(id.shard(), "cache", &id)
+    pub(crate) fn cached(&self, scope: Scope, id: SessionId) -> String {
+        self.named(id.shard(), "cache", &format_args!("{scope}:{id}"))
     }
 
     /// The active sessions of a user, by the time of their creation.
@@ -66,7 +66,7 @@ impl KeyPrefix {
     }
 
     fn named(&self, shard: Shard, space: &str, name: &impl std::fmt::Display) -> String {
-        let mut key = String::with_capacity(self.0.len() + space.len() + 64);
+        let mut key = String::with_capacity(self.0.len() + space.len() + 88);
         // Writing to a string does not fail.
         let _ = write!(key, "{}:{{{}}}:{space}:{name}", self.0, shard.index());
         key

@@ -44,7 +44,7 @@
 //! | `{prefix}:{shard}:user:<user>` | a user's active sessions by their creation |
 //! | `{prefix}:{shard}:history:<user>` | a user's ended sessions by their creation |
 //! | `{prefix}:{shard}:deadlines`, `:ended`, `:created` | the sessions of a shard: active ones by deadline, ended ones by their end, all by creation |
-//! | `{prefix}:{shard}:cache:<id>` | an entry of the cache |
+//! | `{prefix}:{shard}:cache:<scope>:<id>` | an entry of the cache |
 //! | `{prefix}:changes` | the channel of the bus |
 //!
 //! The shard is a number below 1,024 in braces, the same for all sessions of a user. [`KeyPrefix`] sets the prefix. Every key has a time to

@@ -160,6 +160,7 @@ struct Filter {
     now: i64,
     kind: Vec<u8>,
     username: String,
+    device: Vec<u8>,
 }
 
 impl Filter {
@@ -179,11 +180,12 @@ impl Filter {
             now,
             kind,
             username: query.username.clone().unwrap_or_default(),
+            device: query.device.map_or_else(Vec::new, |device| device.as_bytes().to_vec()),
         })
     }
 
     fn add_to(&self, call: &mut Cmd) {
-        call.arg(self.state).arg(self.now).arg(&self.kind).arg(&self.username);
+        call.arg(self.state).arg(self.now).arg(&self.kind).arg(&self.username).arg(&self.device);
     }
 }
 

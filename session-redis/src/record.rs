@@ -33,8 +33,8 @@ use session_core::{
 };
 
 use crate::error::NAME;
-pub(crate) use codes::{device_code, kind_filter};
-use codes::{device_of, kind_code, kind_of};
+pub(crate) use codes::kind_filter;
+use codes::{device_code, device_of, kind_code, kind_of};
 
 /// The format that is written. What an earlier version of this crate wrote must stay readable.
 const FORMAT: u8 = 1;

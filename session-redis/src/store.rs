@@ -103,11 +103,9 @@ impl RedisStore {
 
     fn add_limit(&self, call: &mut Cmd, limit: &SessionLimit, record: &SessionRecord) -> Result<()> {
         let unsupported = || Error::unsupported(NAME, "create").with_detail("a limit of a later version");
-        let device = match limit.scope {
-            LimitScope::User => Vec::new(),
-            LimitScope::UserAndDeviceKind => {
-                vec![record::device_code(record.client.device.kind).ok_or_else(unsupported)?]
-            }
+        let scope = match limit.scope {
+            LimitScope::User => "",
+            LimitScope::UserAndDeviceKind => "kind",
             _ => return Err(unsupported()),
         };
         let on_exceed = match limit.on_exceed {
@@ -118,7 +116,8 @@ impl RedisStore {
         };
         let ended = Ended::new(EndReason::LimitEvicted, limit.now, Actor::System);
         call.arg(self.prefix.of_shard(record.id.shard())).arg(limit.now.as_millis()).arg(limit.max.get());
-        call.arg(device).arg(on_exceed).arg(record::write_end(&ended)).arg(self.ended_ttl());
+        call.arg(scope).arg(on_exceed).arg(record::write_end(&ended)).arg(self.ended_ttl());
+        call.arg(limit.max_per_device_kind.map(|max| max.to_string()).unwrap_or_default());
         Ok(())
     }
 
@@ -218,11 +217,12 @@ impl RedisStore {
         known.unwrap_or_else(|detail| Error::corrupt(NAME, "update", detail)).into()
     }
 
-    async fn move_sightings(&self, touches: Vec<&Touch>) -> Result<u64, Trouble> {
+    async fn move_sightings(&self, touches: Vec<&Touch>, now: Timestamp) -> Result<u64, Trouble> {
         let mut keys: Vec<_> = touches.iter().map(|touch| self.prefix.session(touch.id)).collect();
         let shards: BTreeSet<_> = touches.iter().map(|touch| touch.id.shard()).collect();
         keys.extend(shards.into_iter().map(|shard| self.prefix.deadlines(shard)));
         let mut call = script::TOUCH.call(&keys);
+        call.arg(now.as_millis());
         for touch in touches {
             call.arg(&record::sighting(touch.last_seen_at, &touch.last_client));
         }
@@ -326,19 +326,24 @@ impl SessionStore for RedisStore {
         self.replace(&record, expected).await.map_err(|trouble| trouble.into_error("update"))
     }
 
-    async fn touch(&self, batch: &[Touch]) -> Result<u64> {
+    async fn touch(&self, batch: &[Touch], now: Timestamp) -> Result<u64> {
         check_touches(batch)?;
         let latest = Touch::latest_of_each(batch);
         let groups = self.groups(&latest, |touch| touch.id).into_iter();
-        let moved = side_by_side(groups.map(|group| self.move_sightings(group).boxed()).collect());
+        let moved = side_by_side(groups.map(|group| self.move_sightings(group, now).boxed()).collect());
         self.timed("touch", async { moved.await.into_iter().sum() }).await
     }
 
-    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
+    async fn end(
+        &self,
+        scope: &EndScope,
+        ended: &Ended,
+        created_until: Timestamp,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
         if let EndScope::Ids(ids) = scope {
             check_batch("end", ids.len())?;
         }
-        self.end_all(scope, ended).await.map_err(|trouble| trouble.into_error("end"))
+        self.end_all(scope, ended, created_until).await.map_err(|trouble| trouble.into_error("end"))
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {

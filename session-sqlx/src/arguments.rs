@@ -85,8 +85,8 @@ impl<D: Dialect> Arguments<D> {
         }
     }
 
-    pub(crate) fn touches(batch: &[&Touch]) -> Self {
-        Self::new().with(|values| D::bind_touches(values, batch))
+    pub(crate) fn touches(batch: &[&Touch], now: Timestamp) -> Self {
+        Self::new().with(|values| D::bind_touches(values, batch)).time(now)
     }
 
     pub(crate) fn record(record: &SessionRecord) -> Self {
@@ -146,6 +146,9 @@ impl<D: Dialect> Arguments<D> {
         }
         if let Some(kind) = query.kind {
             all = all.key(kind.as_str());
+        }
+        if let Some(device) = &query.device {
+            all = all.device(device);
         }
         if let Some(since) = query.created_since {
             all = all.time(since);

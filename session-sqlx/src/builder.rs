@@ -91,7 +91,8 @@ impl<D: Dialect> SqlStoreBuilder<D> {
         SqlStore {
             capabilities: Capabilities::new(D::SYNTAX.name, D::durability(&self.pool))
                 .with_concurrent_loads(loads)
-                .with_max_payload(self.max_payload),
+                .with_max_payload(self.max_payload)
+                .with_place(self.table.to_string()),
             statements: Statements::new(self.table, &D::SYNTAX),
             loads: Held::new(self.pool.clone(), self.held),
             ends: Held::new(self.pool.clone(), 1),

@@ -54,11 +54,16 @@ impl<D: Dialect, F: Fn(Arguments<D>) -> Arguments<D> + Send + Sync> Picked<D> fo
 
 impl<D: Dialect> SqlStore<D> {
     /// Ends a scope in batches, so that a user with many sessions holds no lock for long.
-    pub(crate) async fn end_all(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
+    pub(crate) async fn end_all(
+        &self,
+        scope: &EndScope,
+        ended: &Ended,
+        created_until: Timestamp,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
         let sql = self.statements.end(scope).ok_or_else(|| Error::unsupported(D::SYNTAX.name, "end"))?;
         let mut all = Vec::new();
         loop {
-            let batch = self.repeated("end", || self.end_batch(sql, scope, ended)).await?;
+            let batch = self.repeated("end", || self.end_batch(sql, scope, ended, created_until)).await?;
             all.extend(batch.records);
             if batch.rows < END_BATCH || matches!(scope, EndScope::Ids(_)) {
                 return Ok(all);
@@ -67,10 +72,16 @@ impl<D: Dialect> SqlStore<D> {
     }
 
     /// On a connection of its own, so that a revocation does not wait for sign-ins and saves that fill the pool.
-    async fn end_batch(&self, sql: &ClaimSql, scope: &EndScope, ended: &Ended) -> Result<Claimed, Trouble> {
+    async fn end_batch(
+        &self,
+        sql: &ClaimSql,
+        scope: &EndScope,
+        ended: &Ended,
+        created_until: Timestamp,
+    ) -> Result<Claimed, Trouble> {
         let mut connection = self.ends.tested().await?;
         let _turn = self.turn().await;
-        let picked = |arguments: Arguments<D>| arguments.scope(scope).count(END_BATCH);
+        let picked = |arguments: Arguments<D>| arguments.scope(scope).time(created_until).count(END_BATCH);
         let claimed = self.claim(&mut connection, sql, EndWith::Given(ended), picked).await;
         connection.settle(claimed)
     }
@@ -192,7 +203,7 @@ impl<D: Dialect> SqlStore<D> {
         let live = Arguments::<D>::new().user(user).time(limit.now).id(record.id).finish()?;
         let rows = D::rows(connection, self.statements.live_of_user.clone(), live).await?;
         let counted = read_history::<D>(&rows).filter(|stored| limit.counts(stored, record)).map(Arc::new);
-        let surplus = limit.evict(D::SYNTAX.name, counted.collect())?;
+        let surplus = limit.evict(D::SYNTAX.name, record, counted.collect())?;
         let ended = Ended::new(EndReason::LimitEvicted, limit.now, Actor::System);
         self.evict(connection, surplus.iter().map(|record| record.id).collect(), &ended).await
     }
@@ -207,7 +218,9 @@ impl<D: Dialect> SqlStore<D> {
         for ids in ids.chunks(END_BATCH) {
             let scope = EndScope::Ids(ids.to_vec());
             let Some(sql) = self.statements.end(&scope) else { continue };
-            let picked = |arguments: Arguments<D>| arguments.scope(&scope).count(END_BATCH);
+            // The count has decided, whenever they were created.
+            let picked =
+                |arguments: Arguments<D>| arguments.scope(&scope).time(Timestamp::MAX).count(END_BATCH);
             evicted.extend(self.claim_within(connection, sql, EndWith::Given(ended), picked).await?.records);
         }
         Ok(evicted)

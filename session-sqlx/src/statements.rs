@@ -130,6 +130,10 @@ const END_BY_DEADLINE: &str = "ended_reason = CASE WHEN deadline_at < expires_at
 /// PostgreSQL reads all of those while it has no statistics, and MariaDB locks the gap in that index into which new sessions go.
 const IS_ACTIVE: &str = "ended_at + 0 IS NULL";
 
+/// Whether a row that is found by its id was created by then: binds the time. `+ 0` as in
+/// [`IS_ACTIVE`], because there is an index of the creation too.
+const CREATED_UNTIL: &str = "created_at + 0 <= ?";
+
 /// Whether a row is live: binds now. An ended row has no deadline. `COALESCE` hides it from the planner of PostgreSQL, which would read
 /// the live sessions of everybody by the index of deadlines, and sort them, for a page or for those of a user with a long history.
 const LIVE: &str = "COALESCE(deadline_at > ?, FALSE)";
@@ -139,7 +143,7 @@ impl Statements {
         let template = Template { table, syntax };
         let ids = syntax.ids;
         let end_of_user = |condition: &str| {
-            let condition = format!("{condition} AND ended_at IS NULL");
+            let condition = format!("{condition} AND ended_at IS NULL AND created_at <= ?");
             template.claim(END, &condition, "created_at, id", syntax.lock_rows)
         };
         Self {
@@ -168,7 +172,8 @@ impl Statements {
             )),
             end_device: end_of_user("user_id = ? AND device_id = ?"),
             end_ids: BySize::new(|size| {
-                template.claim(END, &format!("{} AND {IS_ACTIVE}", ids(size)), "id", syntax.lock_rows)
+                let condition = format!("{} AND {IS_ACTIVE} AND {CREATED_UNTIL}", ids(size));
+                template.claim(END, &condition, "id", syntax.lock_rows)
             }),
             end_user: end_of_user("user_id = ?"),
             end_user_except: end_of_user("user_id = ? AND id <> ?"),
@@ -203,7 +208,8 @@ impl Statements {
         &self.template
     }
 
-    /// Ends what is in a scope. `None` for a scope of a later version.
+    /// Ends what is in a scope. Picks by the scope, then by the latest time of the creation. `None`
+    /// for a scope of a later version.
     pub(crate) fn end(&self, scope: &EndScope) -> Option<&ClaimSql> {
         match scope {
             EndScope::Device { .. } => Some(&self.end_device),
@@ -214,8 +220,8 @@ impl Statements {
         }
     }
 
-    /// A page of a listing. Binds, where the query has them: user, name, live at, kind, created since, cursor (time, time, id), and
-    /// one more than the page holds.
+    /// A page of a listing. Binds, where the query has them: user, name, live at, kind, device,
+    /// created since, cursor (time, time, id), and one more than the page holds.
     pub(crate) fn list(&self, query: &ListQuery) -> Option<SqlStr> {
         let state = match query.state {
             StateFilter::Any => None,
@@ -231,6 +237,7 @@ impl Statements {
             state,
             // As LIVE: without statistics a kind looks rare, and a page is read from the whole table.
             query.kind.map(|_| "COALESCE(kind = ?, FALSE)"),
+            query.device.map(|_| "COALESCE(device_id = ?, FALSE)"),
             query.created_since.map(|_| "created_at >= ?"),
             // Spelled out, because MySQL finds no index for `(created_at, id) < (?, ?)`.
             query.after.map(|_| "created_at <= ? AND (created_at < ? OR id < ?)"),

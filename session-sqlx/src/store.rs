@@ -300,23 +300,28 @@ impl<D: Dialect> SessionStore for SqlStore<D> {
         }
     }
 
-    async fn touch(&self, batch: &[Touch]) -> Result<u64> {
+    async fn touch(&self, batch: &[Touch], now: Timestamp) -> Result<u64> {
         check_touches(batch)?;
         let batch = Touch::latest_of_each(batch);
         if batch.is_empty() {
             return Ok(0);
         }
-        self.repeated("touch", || self.write(&self.statements.touch, Arguments::touches(&batch))).await
+        self.repeated("touch", || self.write(&self.statements.touch, Arguments::touches(&batch, now))).await
     }
 
-    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
+    async fn end(
+        &self,
+        scope: &EndScope,
+        ended: &Ended,
+        created_until: Timestamp,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
         if let EndScope::Ids(ids) = scope {
             check_batch("end", ids.len())?;
             if ids.is_empty() {
                 return Ok(Vec::new());
             }
         }
-        self.end_all(scope, ended).await
+        self.end_all(scope, ended, created_until).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {

@@ -65,6 +65,8 @@ pub fn manager(
 #[derive(Debug, Clone)]
 pub(crate) struct AppState {
     pub(crate) manager: SessionManager,
+    /// Whether anything is asked before the store.
+    pub(crate) has_tiers: bool,
     pub(crate) accounts: Accounts,
     /// How old a password may be for the account page.
     pub(crate) confirm_after: Duration,
@@ -100,7 +102,12 @@ pub fn app(manager: SessionManager, confirm_after: Duration) -> Router {
         .layer(from_fn(error_page::for_browsers))
         .merge(assets::router())
         .layer(map_response(harden))
-        .with_state(AppState { manager, accounts: Accounts::default(), confirm_after })
+        .with_state(AppState {
+            has_tiers: manager.scope().is_some(),
+            manager,
+            accounts: Accounts::default(),
+            confirm_after,
+        })
 }
 
 /// Everything comes from this host, nothing is framed, no script stands in a page.

@@ -33,7 +33,9 @@ const MOST: u32 = 99;
 
 /// How many of which product.
 #[derive(Debug, Default)]
-pub(crate) struct Cart(BTreeMap<String, u32>);
+pub(crate) struct Cart(Items);
+
+type Items = BTreeMap<String, u32>;
 
 impl Cart {
     /// Reads the cart of a session.
@@ -44,18 +46,25 @@ impl Cart {
 
     /// Puts one more into the cart. The first thing that a visitor picks begins their anonymous session.
     pub(crate) async fn add(context: &SessionContext, product: Product) -> Result<(), SessionError> {
-        let Self(mut items) = Self::of(context.session().await?.as_ref())?;
-        let count = items.entry(product.id.to_owned()).or_default();
-        *count = MOST.min(*count + 1);
-        context.insert(KEY, &items).await.map(drop)
+        // Computed from what is stored, so that of two windows at once none loses.
+        let add = move |items: Option<Items>| {
+            let mut items = items.unwrap_or_default();
+            let count = items.entry(product.id.to_owned()).or_default();
+            *count = MOST.min(*count + 1);
+            items
+        };
+        context.get_or_create().await?.update(KEY, add).await?;
+        Ok(())
     }
 
     /// Takes a product out.
-    pub(crate) fn remove(session: &Session, product: &str) -> Result<(), SessionError> {
-        let Self(mut items) = Self::of(Some(session))?;
-        if items.remove(product).is_some() {
-            session.insert(KEY, &items)?;
-        }
+    pub(crate) async fn remove(session: &Session, product: String) -> Result<(), SessionError> {
+        let remove = move |items: Option<Items>| {
+            let mut items = items.unwrap_or_default();
+            items.remove(&product);
+            items
+        };
+        session.update(KEY, remove).await?;
         Ok(())
     }
 

@@ -36,7 +36,7 @@ pub(crate) async fn add_to_cart(context: SessionContext, Form(picked): Form<Pick
 
 pub(crate) async fn remove_from_cart(session: Option<Session>, Form(picked): Form<Picked>) -> Done {
     if let Some(session) = session {
-        Cart::remove(&session, &picked.product)?;
+        Cart::remove(&session, picked.product).await?;
     }
     Ok(to("/", Notice::Removed))
 }

@@ -39,6 +39,9 @@ pub(super) struct EndedOthers {
     /// The new token of this session, for a program that has no cookie to receive it in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) token: Option<String>,
+    /// The refresh token that goes with it, if the session has one.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "refreshToken")]
+    pub(super) refresh_token: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

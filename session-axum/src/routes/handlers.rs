@@ -96,7 +96,9 @@ pub(super) async fn end_by_query(
             let ended = context.manager()?.revoke_others(&session).await?;
             tracing::debug!(%user, ended = ended.len(), "other sessions signed out");
             let token = context.token_in_hand().await?.map(|token| token.expose().to_string());
-            Ok(Json(EndedOthers { ended: ended.len(), token }).into_response())
+            let refresh = session.take_refresh_token().filter(|_| token.is_some());
+            let refresh_token = refresh.map(|refresh| refresh.expose().to_string());
+            Ok(Json(EndedOthers { ended: ended.len(), token, refresh_token }).into_response())
         }
         _ => Err(BAD_QUERY.into()),
     }
@@ -144,7 +146,7 @@ pub(super) async fn ensure(
     parts: Parts,
 ) -> Result<Uncached<Ensured>, SessionError> {
     let external = verifier.verify(parts).await?.with_client(context.client());
-    Ok(([NO_STORE], Json(context.manager()?.ensure(external).await?)))
+    Ok(([NO_STORE], Json(context.ensure(external).await?)))
 }
 
 async fn end_one(id: &str, session: &Session, context: &SessionContext) -> Result<StatusCode, RouteError> {

@@ -69,7 +69,7 @@ impl SessionRoute {
 /// | `GET /sessions/current` | 200 with one session |
 /// | `PATCH /sessions/{id}` | 200 with the session |
 /// | `DELETE /sessions/{id}`, `DELETE /sessions?sessionId=<id>` | 204; again 204 if it had ended before |
-/// | `DELETE /sessions?revokeAll=true` | 200 `{"ended": 2}`; this session gets a new token, in its cookie or as `"token"` for bearers |
+/// | `DELETE /sessions?revokeAll=true` | 200 `{"ended": 2}`; this session gets a new token, in its cookie or as `"token"` (with `"refreshToken"` for a pair) for bearers |
 /// | `DELETE /sessions/current` | 204, and the cookie is removed |
 /// | `POST /sessions/refresh` | 200 `{"token": "...", "refreshToken": "...", "expiresIn": 900}`, in seconds |
 /// | `POST /sessions/ensure`, [if set up](Self::with_ensure) | 200 `{"created": true}` or `{"exists": true}` |

@@ -36,6 +36,11 @@ async fn a_token_that_is_due_is_replaced_in_the_cookie() {
     let mut tab = Client::new(backend.app()).with_cookie(&old.clone().unwrap());
     assert_eq!(tab.get("/maybe").await.body, "ann");
     assert_eq!(tab.cookie, client.cookie);
+    // From when the new one was presented first.
+    assert_eq!(client.get("/maybe").await.body, "ann");
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
     backend.clock.advance(Duration::from_secs(31));
     let mut late = Client::new(backend.app()).with_cookie(&old.unwrap());
     assert_eq!(late.get("/maybe").await.body, "nobody");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use session_conformance::fixtures;
 use session_core::limits::MAX_BATCH;
-use session_core::{Actor, EndReason, EndScope, Ended, SessionStore, UserId};
+use session_core::{Actor, EndReason, EndScope, Ended, SessionStore, Timestamp, UserId};
 use session_sqlx::SqlStore;
 use sqlx::{Pool, Postgres};
 use tokio::task::JoinHandle;
@@ -110,7 +110,7 @@ pub fn end_many(scene: &SqlScene<Postgres>, sessions: u64) -> (Duration, Duratio
         insert(&raw).await;
         let ended = Ended::new(EndReason::RevokedByAdmin, fixtures::at(1), Actor::System);
         let started = Instant::now();
-        let count = scene.store().end(&EndScope::User(many), &ended).await.expect("an end").len();
+        let count = scene.store().end(&EndScope::User(many), &ended, Timestamp::MAX).await.expect("an end").len();
         let ours = started.elapsed();
         assert_eq!(count as u64, sessions);
         let started = Instant::now();

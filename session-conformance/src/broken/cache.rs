@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use session_core::{
-    Actor, CacheBody, CacheEntry, CacheHit, Error, Result, SessionCache, SessionId, Timestamp, async_trait,
+    Actor, CacheBody, CacheEntry, CacheHit, Error, Result, Scope, SessionCache, SessionId, Timestamp,
+    async_trait,
 };
 use tokio::time::Instant;
 
@@ -38,12 +39,18 @@ impl BrokenCache {
         Self { bug, slots: Mutex::default() }
     }
 
-    fn key(&self, id: SessionId) -> Vec<u8> {
-        match self.bug {
+    fn key(&self, scope: Scope, id: SessionId) -> Vec<u8> {
+        let id = match self.bug {
             CacheBug::ShardIsKey => id.shard().index().to_be_bytes().to_vec(),
             CacheBug::CaseInsensitiveId => id.as_bytes().to_ascii_lowercase(),
             _ => id.as_bytes().to_vec(),
-        }
+        };
+        let scope = match self.bug {
+            CacheBug::ScopeIgnored => &[],
+            CacheBug::ScopePrefix => &scope.as_bytes()[..8],
+            _ => &scope.as_bytes()[..],
+        };
+        [scope, &id].concat()
     }
 
     fn replaces(&self, new: &CacheEntry, old: &CacheEntry) -> bool {
@@ -80,6 +87,7 @@ impl BrokenCache {
     /// Returns the entry as this cache would keep it.
     fn spoil(&self, mut entry: CacheEntry) -> CacheEntry {
         match (self.bug, &mut entry.body) {
+            (CacheBug::ScopeForgotten, _) => entry.scope = Scope::from_bytes([0; 16]),
             (CacheBug::TombstoneForgetsActor, CacheBody::Tombstone(ended)) => ended.by = Actor::System,
             (CacheBug::DataEndsAtNul, CacheBody::Record(record)) => {
                 let end = record.data.iter().position(|byte| *byte == 0).unwrap_or(record.data.len());
@@ -92,12 +100,29 @@ impl BrokenCache {
 
     fn insert(&self, slots: &mut Slots, entry: CacheEntry, ttl: Duration) {
         let ttl = ttl.min(HOUR);
-        let slot = Slot { entry: self.spoil(entry), ttl, until: Instant::now() + ttl };
-        slots.insert(self.key(slot.entry.id), slot);
+        if self.bug == CacheBug::ScopeReplaced {
+            slots.retain(|_, slot| slot.entry.id != entry.id);
+        }
+        let key = self.key(entry.scope, entry.id);
+        slots.insert(key, Slot { entry: self.spoil(entry), ttl, until: Instant::now() + ttl });
+    }
+
+    /// Returns whether an entry of another scope keeps this one out.
+    fn keeps_out(&self, stored: &CacheEntry, entry: &CacheEntry) -> bool {
+        let of_other_scope = stored.id == entry.id && stored.scope != entry.scope;
+        of_other_scope
+            && match self.bug {
+                CacheBug::ScopeIgnoredByPut => !entry.is_tombstone() && !entry.replaces(stored),
+                CacheBug::ScopeIgnoredByTombstone => stored.is_tombstone(),
+                _ => false,
+            }
     }
 
     fn accepts(&self, slots: &Slots, entry: &CacheEntry) -> bool {
-        match slots.get(&self.key(entry.id)).filter(|slot| slot.until > Instant::now()) {
+        if slots.values().any(|slot| self.keeps_out(&slot.entry, entry)) {
+            return false;
+        }
+        match slots.get(&self.key(entry.scope, entry.id)).filter(|slot| slot.until > Instant::now()) {
             Some(slot) => self.replaces(entry, &slot.entry),
             None => self.bug != CacheBug::TombstoneNeedsRecord || !entry.is_tombstone(),
         }
@@ -126,9 +151,10 @@ impl SessionCache for BrokenCache {
         "broken"
     }
 
-    async fn get(&self, id: SessionId) -> Result<Option<CacheHit>> {
+    async fn get(&self, scope: Scope, id: SessionId) -> Result<Option<CacheHit>> {
         let mut slots = self.slots.lock();
-        let Some(slot) = slots.get_mut(&self.key(id)).filter(|slot| slot.until > Instant::now()) else {
+        let Some(slot) = slots.get_mut(&self.key(scope, id)).filter(|slot| slot.until > Instant::now())
+        else {
             return if self.bug == CacheBug::MissIsAnError {
                 Err(Error::not_found("broken", "get"))
             } else {
@@ -154,7 +180,7 @@ impl SessionCache for BrokenCache {
         let ttl = self.life(&entry, ttl);
         if ttl.is_zero() {
             if self.bug == CacheBug::ZeroTtlRemoves {
-                self.slots.lock().remove(&self.key(entry.id));
+                self.slots.lock().remove(&self.key(entry.scope, entry.id));
             }
             return Ok(false);
         }
@@ -174,13 +200,14 @@ impl SessionCache for BrokenCache {
         Ok(accepted || self.bug == CacheBug::AlwaysStored)
     }
 
-    async fn remove(&self, id: SessionId) -> Result<()> {
+    async fn remove(&self, scope: Scope, id: SessionId) -> Result<()> {
         let mut slots = self.slots.lock();
-        let key = self.key(id);
+        let key = self.key(scope, id);
         match self.bug {
             CacheBug::RemoveSparesTombstones
                 if slots.get(&key).is_some_and(|slot| slot.entry.is_tombstone()) => {}
             CacheBug::RemoveClears => slots.clear(),
+            CacheBug::ScopeIgnoredByRemove => slots.retain(|_, slot| slot.entry.id != id),
             _ => drop(slots.remove(&key)),
         }
         Ok(())

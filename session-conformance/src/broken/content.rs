@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use session_core::limits::MAX_DATA;
-use session_core::{SessionKind, SessionRecord, Timestamp};
+use session_core::{PreviousSecret, SecretState, SessionKind, SessionRecord, Successor, Timestamp};
 
 use super::{BrokenStore, Bug};
 
@@ -49,12 +49,33 @@ impl BrokenStore {
                 kept.credential_version = kept.credential_version.map(|version| version & 0xffff_ffff);
             }
             Bug::PreviousSecretForgotten => kept.secret.iter_mut().for_each(|secret| secret.previous = None),
+            Bug::SuccessorForgotten => {
+                kept.secret.iter_mut().for_each(|secret| present(secret, |_| Successor::Unpresented));
+            }
+            Bug::RefreshSuccessorForgotten => {
+                let secrets = kept.refresh.iter_mut().map(|refresh| &mut refresh.secret);
+                secrets.for_each(|secret| present(secret, |_| Successor::Unpresented));
+            }
+            Bug::PresentationAtRotation => {
+                let presented = |previous: &PreviousSecret| match previous.successor {
+                    Successor::Presented(_) => Successor::Presented(previous.rotated_at),
+                    other => other,
+                };
+                kept.secret.iter_mut().for_each(|secret| present(secret, presented));
+            }
             Bug::SecretDeadlineForgotten => {
                 kept.secret.iter_mut().for_each(|secret| secret.expires_at = None);
             }
             _ => return record,
         }
         Arc::new(kept)
+    }
+}
+
+/// Changes what is kept of the successor of a replaced secret.
+fn present(secret: &mut SecretState, successor: impl Fn(&PreviousSecret) -> Successor) {
+    if let Some(previous) = &mut secret.previous {
+        previous.successor = successor(previous);
     }
 }
 

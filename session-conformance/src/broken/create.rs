@@ -77,12 +77,12 @@ impl BrokenStore {
                 self.map.create(Arc::clone(&record), None).await?;
                 let mut wide = *limit;
                 wide.max = limit.max.saturating_add(1);
-                let surplus = wide.evict(NAME, self.rows_where(|row| limit.counts(row, &record)))?;
+                let surplus = wide.evict(NAME, &record, self.rows_where(|row| limit.counts(row, &record)))?;
                 self.evict(limit, &surplus).await
             }
             Bug::LimitEndsFirst if limit.on_exceed != OnExceed::Refuse => {
                 let counted = self.rows_where(|row| limit.counts(row, &record));
-                let ended = self.evict(limit, &limit.evict(NAME, counted)?).await?;
+                let ended = self.evict(limit, &limit.evict(NAME, &record, counted)?).await?;
                 self.map.create(record, None).await?;
                 Ok(ended)
             }
@@ -114,12 +114,15 @@ impl BrokenStore {
                 counted.drain(..counted.len().saturating_sub(limit.max.get() as usize));
                 self.make_room_and_create(record, limit, counted).await
             }
-            _ => self.create_limited_and_spoil(record, limit).await,
+            _ => match limit.max_per_device_kind {
+                Some(per_kind) => self.create_under_both_wrongly(record, limit, per_kind).await,
+                None => self.create_limited_and_spoil(record, limit).await,
+            },
         }
     }
 
     /// The mistakes that are made after the right thing was done.
-    async fn create_limited_and_spoil(
+    pub(super) async fn create_limited_and_spoil(
         &self,
         record: Arc<SessionRecord>,
         limit: &SessionLimit,
@@ -157,15 +160,19 @@ impl BrokenStore {
         if self.row(record.id).is_some() {
             return Err(Error::already_exists(NAME, "create"));
         }
-        let surplus = limit.evict(NAME, counted)?;
+        let surplus = limit.evict(NAME, &record, counted)?;
         let ended = self.evict(limit, &surplus).await?;
         self.map.create(record, None).await?;
         Ok(ended)
     }
 
-    async fn evict(&self, limit: &SessionLimit, surplus: &[Arc<SessionRecord>]) -> Result<Records> {
+    pub(super) async fn evict(
+        &self,
+        limit: &SessionLimit,
+        surplus: &[Arc<SessionRecord>],
+    ) -> Result<Records> {
         let ids = surplus.iter().map(|row| row.id).collect();
         let ended = Ended::new(EndReason::LimitEvicted, limit.now, Actor::System);
-        self.map.end(&EndScope::Ids(ids), &ended).await
+        self.map.end(&EndScope::Ids(ids), &ended, Timestamp::MAX).await
     }
 }

@@ -11,17 +11,33 @@ use super::{BrokenStore, Bug};
 use crate::reference::end_row;
 
 impl BrokenStore {
-    pub(super) async fn end_wrongly(&self, scope: &EndScope, ended: &Ended) -> Result<Records> {
+    pub(super) async fn end_wrongly(
+        &self,
+        scope: &EndScope,
+        ended: &Ended,
+        created_until: Timestamp,
+    ) -> Result<Records> {
         match scope {
             EndScope::Ids(ids) if self.bug != Bug::EndTakesAnyBatch => check_batch("end", ids.len())?,
             _ => {}
         }
-        let active = self.rows_where(|row| row.ended().is_none() && self.means(scope, row));
+        let meant = self.rows_where(|row| row.ended().is_none() && self.means(scope, row));
+        let (active, spared): (Records, Records) =
+            meant.into_iter().partition(|row| self.is_within(scope, row, created_until));
         let over = self.rows_where(|row| row.ended().is_some() && scope.contains(row));
         match self.bug {
             Bug::RacyEnd => {
                 let_others_run().await;
                 return Ok(active.iter().map(|row| self.end_row(row, ended)).collect());
+            }
+            Bug::EndRepeatIgnoresBound if active.is_empty() => return Ok(self.end_and_spoil(&spared, ended)),
+            Bug::EndWritesWhatItSpares => {
+                spared.iter().for_each(|row| self.alter(row.id, |row| row.revision = row.revision.next()));
+            }
+            Bug::EndChecksBoundFirst if spared.is_empty() => {
+                let_others_run().await;
+                let all = self.rows_where(|row| row.ended().is_none() && scope.contains(row));
+                return Ok(self.end_and_spoil(&all, ended));
             }
             Bug::EndOverwrites => over.iter().for_each(|row| drop(self.end_row(row, ended))),
             Bug::EndLeavesTombstones => {
@@ -105,6 +121,21 @@ impl BrokenStore {
         }
     }
 
+    /// Tells whether a session was created within the bound of an end, or is thought to be.
+    fn is_within(&self, scope: &EndScope, row: &SessionRecord, created_until: Timestamp) -> bool {
+        match (self.bug, scope) {
+            (Bug::EndOfDeviceIgnoresBound, EndScope::Device { .. })
+            | (Bug::EndOfIdsIgnoresBound, EndScope::Ids(_))
+            | (Bug::EndOfUserExceptIgnoresBound, EndScope::UserExcept { .. })
+            | (Bug::EndOfUserIgnoresBound, EndScope::User(_)) => true,
+            (Bug::EndBoundExcludes, _) => row.created_at < created_until,
+            (Bug::EndBoundById, _) => time_of(row.id) <= created_until,
+            (Bug::EndBoundByLastSeen, _) => row.last_seen_at <= created_until,
+            (Bug::EndBoundOverflows, _) => created_until != Timestamp::MAX && row.created_at <= created_until,
+            _ => row.created_at <= created_until,
+        }
+    }
+
     /// Compares users as this store's database does.
     pub(super) fn same_user(&self, one: &UserId, other: &UserId) -> bool {
         match self.bug {
@@ -123,4 +154,10 @@ impl BrokenStore {
         self.put(Arc::clone(&ended));
         ended
     }
+}
+
+/// Returns the time in an id of version 7: its first 48 bits.
+fn time_of(id: SessionId) -> Timestamp {
+    let millis = id.as_bytes()[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte));
+    Timestamp::from_millis(millis)
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use session_core::Cursor;
 use session_core::limits::MAX_PAGE;
 use session_core::prelude::*;
+use session_core::{Cursor, DeviceId};
 
 use super::store::NAME;
 use super::{BrokenStore, Bug};
@@ -16,6 +16,9 @@ impl BrokenStore {
         }
         if self.bug == Bug::OffsetPaging {
             return Ok(self.page_by_offset(query));
+        }
+        if self.bug == Bug::DeviceCutBeforeFilter {
+            return Ok(self.page_cut_before_filter(query));
         }
         let mut found = self.found(query);
         match self.bug {
@@ -79,9 +82,48 @@ impl BrokenStore {
                 rest.kind = None;
                 rest.matches(row)
             }
+            Bug::DeviceCutBeforeFilter
+            | Bug::DeviceIgnored
+            | Bug::DeviceIgnoresPosition
+            | Bug::DeviceIgnoresState
+            | Bug::DeviceNeedsUser
+            | Bug::DeviceOfAnybody
+            | Bug::DeviceOfNoneIsAny
+            | Bug::StaleDeviceIndex => match query.device {
+                Some(device) => self.lists_on_device(rest, device, row),
+                None => rest.matches(row),
+            },
             Bug::CreatedSinceExcludes => rest.matches(row) && rest.created_since != Some(row.created_at),
             _ => rest.matches(row),
         }
+    }
+
+    /// Tells which sessions belong to a list of a device, or are thought to.
+    fn lists_on_device(&self, mut query: ListQuery, device: DeviceId, row: &SessionRecord) -> bool {
+        match self.bug {
+            Bug::DeviceIgnored => query.device = None,
+            Bug::DeviceIgnoresPosition => query.after = None,
+            Bug::DeviceIgnoresState => query.state = StateFilter::Any,
+            Bug::DeviceNeedsUser if query.user.is_none() => return false,
+            Bug::DeviceOfAnybody => query.user = None,
+            Bug::DeviceOfNoneIsAny if row.device_id.is_none() => query.device = None,
+            Bug::StaleDeviceIndex => {
+                query.device = None;
+                let created = self.old_row(row.id).and_then(|created| created.device_id);
+                return query.matches(row) && created == Some(device);
+            }
+            _ => {}
+        }
+        query.matches(row)
+    }
+
+    /// A page of all devices, from which the other devices are then taken out.
+    fn page_cut_before_filter(&self, query: &ListQuery) -> Page {
+        let mut all = query.clone();
+        all.device = None;
+        let mut page = Page::cut(self.found(&all), query.limit);
+        page.records.retain(|row| query.device.is_none() || row.device_id == query.device);
+        page
     }
 
     /// A cursor whose time is a number of rows.

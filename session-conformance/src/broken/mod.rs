@@ -1,8 +1,10 @@
 //! Stores and caches that are wrong on purpose: the proof that the suites bite.
 //!
-//! Each [`Bug`] is one mistake in an otherwise right [`MapStore`](crate::reference::MapStore), each [`CacheBug`] one in a
-//! [`MapCache`](crate::reference::MapCache). Most of them were found in published session stores; the others are what a case was
-//! written against. Every bug names the case that is there to catch it, and the tests of this crate assert that the case does.
+//! Each [`Bug`] is one mistake in an otherwise right [`MapStore`](crate::reference::MapStore), each
+//! [`CacheBug`] one in a [`MapCache`](crate::reference::MapCache), and each [`TenantBug`] one in
+//! how two stores are kept apart. Most of them were found in published session stores; the others
+//! are what a case was written against. Every bug names the case that is there to catch it, and the
+//! tests of this crate assert that the case does.
 //!
 //! The module is public because it is useful to read before writing a backend, and for other tests that claim to find mistakes: an
 //! application's own, or a suite for a decorator.
@@ -21,15 +23,18 @@ mod bugs;
 mod cache;
 mod content;
 mod create;
+mod create_both;
 mod end;
 mod list;
 mod load;
 mod locks;
 mod store;
 mod sweep;
+mod tenants;
 mod touch;
 mod update;
 
-pub use bugs::{Bug, CacheBug};
+pub use bugs::{Bug, CacheBug, TenantBug};
 pub use cache::BrokenCache;
 pub use store::BrokenStore;
+pub use tenants::BrokenTenant;

@@ -78,7 +78,13 @@ impl BrokenStore {
     }
 
     fn after_create(&self, id: SessionId) {
-        if matches!(self.bug, Bug::ExpireByFirstDeadline | Bug::StaleNameIndex) {
+        if matches!(
+            self.bug,
+            Bug::ExpireByFirstDeadline
+                | Bug::StaleDeviceIndex
+                | Bug::StaleNameIndex
+                | Bug::TouchArrivalByFirstDeadline
+        ) {
             let created = self.row(id).map(|row| (id, row));
             self.old.lock().extend(created);
         }
@@ -132,14 +138,14 @@ impl SessionStore for BrokenStore {
         self.update_wrongly(self.spoil(record), expected).await
     }
 
-    async fn touch(&self, batch: &[Touch]) -> Result<u64> {
+    async fn touch(&self, batch: &[Touch], now: Timestamp) -> Result<u64> {
         self.before_write();
-        self.touch_wrongly(batch).await
+        self.touch_wrongly(batch, now).await
     }
 
-    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Records> {
+    async fn end(&self, scope: &EndScope, ended: &Ended, created_until: Timestamp) -> Result<Records> {
         self.before_write();
-        self.end_wrongly(scope, ended).await
+        self.end_wrongly(scope, ended, created_until).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {

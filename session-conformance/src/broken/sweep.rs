@@ -73,7 +73,7 @@ impl BrokenStore {
             }
             Bug::EraseOfActive => {
                 let ended = Ended::new(EndReason::UserInactive, Timestamp::EPOCH, Actor::System);
-                self.map.end(&EndScope::User(user.clone()), &ended).await?;
+                self.map.end(&EndScope::User(user.clone()), &ended, Timestamp::MAX).await?;
                 self.map.erase(user, limit).await
             }
             Bug::EraseKeepsTheName => {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use session_core::Revision;
 use session_core::prelude::*;
+use session_core::{Revision, SecretState};
 
 use super::store::{NAME, let_others_run};
 use super::{BrokenStore, Bug};
@@ -53,6 +53,15 @@ impl BrokenStore {
                 let mut merged = SessionRecord::clone(&record);
                 merged.label = merged.label.or_else(|| stored.label.clone());
                 self.map.update(merged.into(), expected).await
+            }
+            Bug::UpdateKeepsSuccessor => {
+                let mut stale = SessionRecord::clone(&record);
+                let known = stored.secret.as_ref().and_then(SecretState::successor);
+                let previous = stale.secret.iter_mut().find_map(|secret| secret.previous.as_mut());
+                if let (Some(previous), Some(known)) = (previous, known) {
+                    previous.successor = known;
+                }
+                self.map.update(stale.into(), expected).await
             }
             _ => self.update_and_spoil(record, expected).await,
         }

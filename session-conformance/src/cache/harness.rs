@@ -1,9 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use session_core::{CacheEntry, CacheHit, SessionCache, SessionId};
+use session_core::{CacheEntry, CacheHit, Scope, SessionCache, SessionId};
 
 use crate::Form;
+use crate::fixtures::SCOPE;
 
 /// How long the entries of most cases live.
 const LONG: Duration = Duration::from_secs(600);
@@ -58,25 +59,40 @@ impl CacheHarness {
         assert!(self.put(entry).await, "the cache did not store {entry:?}");
     }
 
-    /// Reads an entry.
+    /// Reads an entry of [`SCOPE`].
     pub async fn get(&self, id: SessionId) -> Option<CacheEntry> {
-        self.get_with_life(id).await.map(|found| found.entry)
+        self.get_in(SCOPE, id).await
     }
 
-    /// Reads an entry and the rest of its life.
+    /// Reads an entry of a scope.
+    pub async fn get_in(&self, scope: Scope, id: SessionId) -> Option<CacheEntry> {
+        self.read(scope, id).await.map(|found| found.entry)
+    }
+
+    /// Reads an entry of [`SCOPE`] and the rest of its life.
     pub async fn get_with_life(&self, id: SessionId) -> Option<CacheHit> {
-        let found = self.cache.get(id).await.expect("get")?;
+        self.read(SCOPE, id).await
+    }
+
+    async fn read(&self, scope: Scope, id: SessionId) -> Option<CacheHit> {
+        let found = self.cache.get(scope, id).await.expect("get")?;
         assert_eq!(found.entry.id, id, "the cache answered with another session");
+        assert_eq!(found.entry.scope, scope, "the cache answered with an entry of another scope");
         Some(found)
     }
 
     /// Asserts that the cache holds exactly this.
     pub async fn assert_holds(&self, entry: &CacheEntry) {
-        assert_eq!(self.get(entry.id).await.as_ref(), Some(entry));
+        assert_eq!(self.get_in(entry.scope, entry.id).await.as_ref(), Some(entry));
     }
 
-    /// Removes an entry.
+    /// Removes an entry of [`SCOPE`].
     pub async fn remove(&self, id: SessionId) {
-        self.cache.remove(id).await.expect("remove");
+        self.remove_in(SCOPE, id).await;
+    }
+
+    /// Removes an entry of a scope.
+    pub async fn remove_in(&self, scope: Scope, id: SessionId) {
+        self.cache.remove(scope, id).await.expect("remove");
     }
 }

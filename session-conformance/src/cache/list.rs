@@ -45,6 +45,12 @@ macro_rules! __for_each_cache_case {
             race_of_tombstones_stores_one,
             race_of_a_tombstone_against_puts_ends_in_the_tombstone,
             reads_among_writers_never_go_back,
+            get_under_another_scope_is_none,
+            scopes_hold_entries_of_one_id_side_by_side,
+            older_entry_of_another_scope_is_stored,
+            tombstone_of_another_scope_keeps_nothing_out,
+            remove_leaves_other_scopes_alone,
+            scopes_are_compared_byte_by_byte,
         }
     };
 }

@@ -78,12 +78,17 @@ impl<S: SessionStore> SessionStore for FaultyStore<S> {
         self.call("update", self.inner.update(record, expected)).await
     }
 
-    async fn touch(&self, batch: &[Touch]) -> Result<u64> {
-        self.call("touch", self.inner.touch(batch)).await
+    async fn touch(&self, batch: &[Touch], now: Timestamp) -> Result<u64> {
+        self.call("touch", self.inner.touch(batch, now)).await
     }
 
-    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
-        self.call("end", self.inner.end(scope, ended)).await
+    async fn end(
+        &self,
+        scope: &EndScope,
+        ended: &Ended,
+        created_until: Timestamp,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
+        self.call("end", self.inner.end(scope, ended, created_until)).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {

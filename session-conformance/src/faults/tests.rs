@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use session_core::{EndScope, ErrorKind, ListQuery, Result, SessionStore};
+use session_core::{EndScope, ErrorKind, ListQuery, Result, SessionStore, Timestamp};
 use tokio::time::{Instant, timeout};
 
 use super::{Fault, Faults, FaultyStore, OPERATIONS};
@@ -29,8 +29,8 @@ async fn call_all(store: &impl SessionStore) -> [Result<()>; 10] {
         store.create(Arc::clone(&record), None).await.map(drop),
         load(store).await,
         store.update(Arc::clone(&record), record.revision).await.map(drop),
-        store.touch(&[touch(record.id, 1)]).await.map(drop),
-        store.end(&EndScope::id(record.id), &logged_out(1)).await.map(drop),
+        store.touch(&[touch(record.id, 1)], NOW).await.map(drop),
+        store.end(&EndScope::id(record.id), &logged_out(1), Timestamp::MAX).await.map(drop),
         list(store).await,
         store.expire(NOW, 1).await.map(drop),
         store.purge(NOW, 1).await.map(drop),

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use session_core::{CacheEntry, CacheHit, Result, SessionCache, SessionId, async_trait};
+use session_core::{CacheEntry, CacheHit, Result, Scope, SessionCache, SessionId, async_trait};
 use tokio::time::Instant;
 
 /// A cache in a map behind one lock. It forgets what is past its time when it is asked for it, and nothing else.
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// let cache = MapCache::default();
-/// let entry = CacheEntry::of(fixtures::record("ann").into(), fixtures::NOW);
+/// let entry = CacheEntry::of(fixtures::SCOPE, fixtures::record("ann").into(), fixtures::NOW);
 /// assert!(cache.put_if_newer(entry.clone(), Duration::from_secs(60)).await?);
 /// assert!(!cache.put_if_newer(entry, Duration::from_secs(60)).await?, "nothing newer");
 /// # Ok::<(), session_core::Error>(())
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 /// ```
 #[derive(Debug, Default)]
 pub struct MapCache {
-    slots: Mutex<BTreeMap<SessionId, Slot>>,
+    slots: Mutex<BTreeMap<(Scope, SessionId), Slot>>,
 }
 
 #[derive(Debug)]
@@ -40,11 +40,11 @@ impl SessionCache for MapCache {
         "map"
     }
 
-    async fn get(&self, id: SessionId) -> Result<Option<CacheHit>> {
+    async fn get(&self, scope: Scope, id: SessionId) -> Result<Option<CacheHit>> {
         let now = Instant::now();
         let mut slots = self.slots.lock();
         slots.retain(|_, slot| slot.until > now);
-        Ok(slots.get(&id).map(|slot| CacheHit::new(slot.entry.clone(), slot.until - now)))
+        Ok(slots.get(&(scope, id)).map(|slot| CacheHit::new(slot.entry.clone(), slot.until - now)))
     }
 
     async fn put_if_newer(&self, entry: CacheEntry, ttl: Duration) -> Result<bool> {
@@ -53,18 +53,19 @@ impl SessionCache for MapCache {
         }
         let now = Instant::now();
         let mut slots = self.slots.lock();
-        let stored = slots.get(&entry.id).filter(|slot| slot.until > now);
+        let key = (entry.scope, entry.id);
+        let stored = slots.get(&key).filter(|slot| slot.until > now);
         if stored.is_some_and(|slot| !entry.replaces(&slot.entry)) {
             return Ok(false);
         }
         // A time to live beyond what the clock can count is none: 100 years.
         let until = now.checked_add(ttl).unwrap_or(now + Duration::from_secs(100 * 365 * 24 * 3600));
-        slots.insert(entry.id, Slot { entry, until });
+        slots.insert(key, Slot { entry, until });
         Ok(true)
     }
 
-    async fn remove(&self, id: SessionId) -> Result<()> {
-        self.slots.lock().remove(&id);
+    async fn remove(&self, scope: Scope, id: SessionId) -> Result<()> {
+        self.slots.lock().remove(&(scope, id));
         Ok(())
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use session_core::prelude::*;
-use session_core::{Actor, Cursor, EndReason, Expiry};
+use session_core::{Actor, Cursor, EndReason, Expiry, SecureRandom, SystemRandom};
 
 const NAME: &str = "map";
 
@@ -27,15 +27,26 @@ pub(crate) type Rows = BTreeMap<SessionId, Arc<SessionRecord>>;
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MapStore {
+    /// Where the sessions are: in this map, and in no other one of any process.
+    place: Arc<str>,
     pub(crate) rows: Mutex<Rows>,
+}
+
+impl Default for MapStore {
+    fn default() -> Self {
+        let mut number = [0; 16];
+        SystemRandom.fill(&mut number).expect("random bytes");
+        let place = format!("{NAME}-{:032x}", u128::from_ne_bytes(number)).into();
+        Self { place, rows: Mutex::default() }
+    }
 }
 
 #[async_trait]
 impl SessionStore for MapStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(NAME, Durability::Process)
+        Capabilities::new(NAME, Durability::Process).with_place(Arc::clone(&self.place))
     }
 
     async fn create(
@@ -77,24 +88,30 @@ impl SessionStore for MapStore {
         Ok(row.revision)
     }
 
-    async fn touch(&self, batch: &[Touch]) -> Result<u64> {
+    async fn touch(&self, batch: &[Touch], now: Timestamp) -> Result<u64> {
         check_touches(batch)?;
         let mut rows = self.rows.lock();
         let mut moved = 0;
         for touch in Touch::latest_of_each(batch) {
             if let Some(row) = rows.get_mut(&touch.id) {
-                moved += u64::from(Arc::make_mut(row).touch(touch));
+                moved += u64::from(Arc::make_mut(row).touch(touch, now));
             }
         }
         Ok(moved)
     }
 
-    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
+    async fn end(
+        &self,
+        scope: &EndScope,
+        ended: &Ended,
+        created_until: Timestamp,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
         if let EndScope::Ids(ids) = scope {
             check_batch("end", ids.len())?;
         }
         let mut rows = self.rows.lock();
-        let claimed = rows.values_mut().filter(|row| row.ended().is_none() && scope.contains(row));
+        let means = |row: &SessionRecord| scope.contains(row) && row.created_at <= created_until;
+        let claimed = rows.values_mut().filter(|row| row.ended().is_none() && means(row));
         Ok(claimed.map(|row| end_row(row, ended.clone())).collect())
     }
 
@@ -158,7 +175,7 @@ impl SessionStore for MapStore {
 /// Ends what must go so that the new session fits.
 fn make_room(rows: &mut Rows, new: &SessionRecord, limit: &SessionLimit) -> Result<Vec<Arc<SessionRecord>>> {
     let counted = rows.values().filter(|row| limit.counts(row, new)).cloned().collect();
-    let surplus: BTreeSet<_> = limit.evict(NAME, counted)?.iter().map(|row| row.id).collect();
+    let surplus: BTreeSet<_> = limit.evict(NAME, new, counted)?.iter().map(|row| row.id).collect();
     let ended = Ended::new(EndReason::LimitEvicted, limit.now, Actor::System);
     let claimed = rows.values_mut().filter(|row| surplus.contains(&row.id));
     Ok(claimed.map(|row| end_row(row, ended.clone())).collect())

@@ -8,7 +8,7 @@
 //! | which records may be written | [`Capabilities::check_new`], [`Capabilities::check_active`] |
 //! | how many ids, touches or rows one call may name | [`check_batch`], [`ListQuery::check`] |
 //! | what an update leaves of the stored record | [`SessionRecord::updated_by`] |
-//! | which sightings count | [`SessionRecord::touch`] |
+//! | which touches count, and until when they may arrive | [`SessionRecord::touch`] |
 //! | what remains of an ended session | [`SessionRecord::into_ended`] |
 //! | what remains of one that was erased | [`SessionRecord::into_erased`] |
 //! | which sessions a scope names | [`EndScope::contains`] |

@@ -14,7 +14,7 @@ use super::{
     Records, abandon, apply, assert_all_stored, assert_empty, assert_same, assert_stored, change, end,
     evicted, expire, expired, expiring, given_all, ids_of, live, load, load_all, page, purge, several,
 };
-use crate::fixtures::{at, full, limit, logged_out, record_at, touch, user};
+use crate::fixtures::{NOW, at, full, limit, logged_out, record_at, touch, user};
 use crate::harness::{Harness, ids};
 
 /// How often a call is dropped: more often than a pool has connections, and each time one await point later, from the
@@ -143,11 +143,11 @@ pub async fn cancelled_touch_moves_each_session_or_not(h: Harness) {
     given_all(&h, &sessions).await;
     for round in 0..ROUNDS {
         let batch: Vec<_> = sessions.iter().map(|session| touch(session.id, 100 + round as u64)).collect();
-        abandon(h.store().touch(&batch), polls(round)).await;
+        abandon(h.store().touch(&batch, NOW), polls(round)).await;
         let stored = load_all(&h, &ids_of(&sessions)).await;
         for ((session, touch), stored) in sessions.iter_mut().zip(&batch).zip(stored) {
             let before = session.clone();
-            assert!(session.touch(touch));
+            assert!(session.touch(touch, NOW));
             assert_same(&stored, if stored.last_seen_at == before.last_seen_at { &before } else { session });
         }
         apply(&h, &batch).await;
@@ -163,7 +163,7 @@ pub async fn cancelled_end_ends_each_session_or_not(h: Harness) {
         given_all(&h, &sessions).await;
         let scope =
             if round % 2 == 0 { EndScope::User(user("ann")) } else { EndScope::Ids(ids_of(&sessions)) };
-        abandon(h.store().end(&scope, &logged_out(1)), polls(round)).await;
+        abandon(h.store().end(&scope, &logged_out(1), Timestamp::MAX), polls(round)).await;
         let rest = async { drop(end(&h, &scope, &logged_out(1)).await) };
         assert_each_ends(&h, &sessions, &logged_out(1), rest).await;
     }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use session_core::limits::MAX_BATCH;
-use session_core::{Actor, EndReason, EndScope, Ended, ErrorKind, Revision, UserId};
+use session_core::{Actor, EndReason, EndScope, Ended, ErrorKind, Revision, Timestamp, UserId};
 
 use super::{
     ago, apply, assert_empty, assert_ended, assert_same, assert_still_ended, assert_stored, end, given_all,
     given_ended, ids_of, live, several, sign_out, stats,
 };
-use crate::fixtures::{at, full, id_at, logged_out, record, touch, user};
+use crate::fixtures::{NOW, at, full, id_at, logged_out, record, touch, user};
 use crate::harness::{Harness, assert_kind};
 
 /// An end clears data, session secret and refresh state and raises the revision; all else stays as the history of the
@@ -33,7 +33,7 @@ pub async fn end_returns_what_the_last_writes_left(h: Harness) {
     record.revision = h.update(&record, Revision::FIRST).await.expect("update");
     let seen = touch(record.id, 40);
     assert_eq!(apply(&h, std::slice::from_ref(&seen)).await, 1);
-    assert!(record.touch(&seen));
+    assert!(record.touch(&seen, NOW));
     let returned = end(&h, &EndScope::User(user("ann")), &logged_out(50)).await;
     assert_ended(&h, &returned, &record, &logged_out(50)).await;
 }
@@ -154,7 +154,7 @@ pub async fn end_of_501_ids_is_invalid_and_ends_nothing(h: Harness) {
     let record = full("ann");
     h.given(&record).await;
     let scope = EndScope::Ids(vec![record.id; MAX_BATCH + 1]);
-    assert_kind(h.store().end(&scope, &logged_out(1)).await, ErrorKind::Invalid);
+    assert_kind(h.store().end(&scope, &logged_out(1), Timestamp::MAX).await, ErrorKind::Invalid);
     assert_stored(&h, &record).await;
 }
 

@@ -1,20 +1,10 @@
 //! `end`: which sessions a scope holds.
 
-use session_core::{DeviceId, EndScope, SessionId, SessionRecord, SystemRandom};
+use session_core::{EndScope, SessionId};
 
-use super::{assert_all_stored, assert_stored, given_all, given_ended, ids_of, several};
-use crate::fixtures::{anonymous, full, id_at, logged_out, record, user};
+use super::{assert_all_stored, assert_stored, given_all, given_ended, ids_of, on_device, several};
+use crate::fixtures::{anonymous, device_id, full, id_at, logged_out, record, user};
 use crate::harness::Harness;
-
-fn device() -> DeviceId {
-    DeviceId::mint(&SystemRandom).expect("a device id")
-}
-
-fn on_device(name: &str, device: DeviceId) -> SessionRecord {
-    let mut record = full(name);
-    record.device_id = Some(device);
-    record
-}
 
 /// Ids end the sessions that they name, whosesoever they are, and no sibling.
 pub async fn end_of_ids_ends_those_and_no_others(h: Harness) {
@@ -39,7 +29,7 @@ pub async fn end_of_a_user_ends_theirs_and_no_others(h: Harness) {
 pub async fn end_of_a_user_leaves_anonymous_sessions_alone(h: Harness) {
     let mut named = record("ann");
     named.user_id = None;
-    named.device_id = Some(device());
+    named.device_id = Some(device_id());
     h.given(&named).await;
     let device = named.device_id.expect("a device");
     let keep = id_at(named.created_at, None);
@@ -85,7 +75,7 @@ pub async fn end_of_a_user_except_a_foreign_session_ends_all(h: Harness) {
 /// A device is the user's: their sessions on it end, those on other devices and on none stay, and so does another
 /// user's on the same.
 pub async fn end_of_a_device_ends_that_users_sessions_on_it(h: Harness) {
-    let (phone, tablet) = (device(), device());
+    let (phone, tablet) = (device_id(), device_id());
     let theirs = [on_device("ann", phone), on_device("ann", phone)];
     let others = [on_device("ann", tablet), on_device("bob", phone), record("ann"), anonymous()];
     given_all(&h, &theirs).await;

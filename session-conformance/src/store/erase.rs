@@ -47,13 +47,16 @@ pub async fn erase_leaves_other_users_alone(h: Harness) {
     assert_stored(&h, &bob.into_ended(logged_out(1))).await;
 }
 
-/// An erased session is found by neither the user nor the name any more, and still as one of all.
+/// An erased session is found by neither the user, the name nor the device any more, and still as
+/// one of all.
 pub async fn erase_takes_the_session_out_of_the_users_lists(h: Harness) {
-    let session = record("ann");
+    let session = full("ann");
     given_ended(&h, &session, &logged_out(1)).await;
     erase(&h, "ann", 10).await;
     assert!(found(&h, ListQuery::default().with_user(user("ann"))).await.is_empty());
     assert!(found(&h, ListQuery::default().with_username("name of ann")).await.is_empty());
+    let device = session.device_id.expect("a device");
+    assert!(found(&h, ListQuery::default().with_device(device)).await.is_empty());
     assert_eq!(found(&h, ListQuery::default()).await, [session.id]);
 }
 

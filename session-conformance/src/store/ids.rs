@@ -1,8 +1,8 @@
 //! Session and device ids: 16 bytes that are compared as bytes.
 
-use session_core::{DeviceId, EndScope, SessionId, SessionRecord};
+use session_core::{DeviceId, EndScope, ListQuery, SessionId, SessionRecord};
 
-use super::{apply, assert_all_stored, assert_stored, given_all};
+use super::{apply, assert_all_stored, assert_stored, found, given_all};
 use crate::fixtures::{NOW, anonymous, at, full, logged_out, record, touch, user};
 use crate::harness::Harness;
 
@@ -106,6 +106,9 @@ pub async fn device_ids_are_compared_in_full(h: Harness) {
     for record in &records {
         assert_stored(&h, record).await;
         let device = record.device_id.expect("a device");
+        let query = ListQuery::default().with_device(device);
+        assert_eq!(found(&h, query.clone().with_user(user("ann"))).await, [record.id]);
+        assert_eq!(found(&h, query).await, [record.id]);
         let scope = EndScope::Device { user: user("ann"), device };
         assert_eq!(h.end(&scope, &logged_out(1)).await, [record.id]);
     }

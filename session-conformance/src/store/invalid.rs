@@ -7,8 +7,8 @@ use session_core::limits::{
     MAX_AUTH_EVENTS, MAX_LABEL, MAX_LIFETIME, MAX_SPENT, MAX_TEXT, MAX_USER_AGENT, MAX_USER_ID,
 };
 use session_core::{
-    AuthEvent, AuthMethod, ClientInfo, ErrorKind, OnExceed, RefreshState, Revision, SessionKind,
-    SessionRecord, Timestamp,
+    AuthEvent, AuthMethod, ClientInfo, ErrorKind, OnExceed, PreviousSecret, RefreshState, Revision,
+    RotationSalt, SessionKind, SessionRecord, Successor, Timestamp,
 };
 
 use super::{ago, assert_empty, assert_stored, given_ended, roomy};
@@ -24,6 +24,9 @@ fn client(record: &mut SessionRecord) -> &mut ClientInfo {
 fn spend(record: &mut SessionRecord, count: usize) {
     let mut refresh = RefreshState::new(hash(1), at(9_000));
     refresh.spent = vec![hash(2); count];
+    let mut previous = PreviousSecret::new(hash(3), RotationSalt::from_bytes([7; 32]), at(1));
+    previous.successor = Successor::Presented(at(2));
+    refresh.secret.previous = Some(previous);
     record.refresh = Some(refresh);
 }
 

@@ -1,14 +1,13 @@
 //! `create` under a limit: which sessions count.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use session_core::{
-    ClientInfo, DeviceKind, EndReason, ErrorKind, LimitScope, OnExceed, Revision, SessionLimit, SessionRecord,
+    DeviceKind, EndReason, ErrorKind, LimitScope, OnExceed, Revision, SessionLimit, SessionRecord,
 };
 
 use super::{
-    apply, assert_all_stored, assert_stored, expire, given_all, given_ended, idle, ids_of, live, several,
+    apply, assert_all_stored, assert_stored, expire, given_all, given_ended, idle, ids_of, live, on, several,
     sign_out,
 };
 use crate::fixtures::{anonymous, at, full, limit, logged_out, record, record_at, touch};
@@ -26,14 +25,6 @@ async fn fits(h: &Harness, record: &SessionRecord, limit: &SessionLimit) -> bool
             false
         }
     }
-}
-
-fn on(kind: Option<DeviceKind>, millis: u64) -> SessionRecord {
-    let mut record = record_at("ann", millis);
-    let mut client = ClientInfo::default();
-    client.device.kind = kind;
-    record.client = Arc::new(client);
-    record
 }
 
 fn per_device_kind(max: u32, on_exceed: OnExceed) -> SessionLimit {

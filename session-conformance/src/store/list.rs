@@ -76,6 +76,14 @@ macro_rules! __for_each_store_case {
             touch_of_500_moves_all_of_them,
             touch_of_501_is_invalid_and_moves_nothing,
 
+            // touch: after a deadline
+            touch_that_arrives_after_the_idle_deadline_does_not_count,
+            touch_that_arrives_after_the_absolute_deadline_does_not_count,
+            touch_is_judged_by_the_deadline_as_it_is_now,
+            touch_that_arrives_before_the_use_is_judged_by_the_use,
+            touch_that_arrives_late_costs_only_itself,
+            touch_does_not_revive_what_a_limit_counted_out,
+
             // end
             end_clears_secrets_and_data_and_keeps_the_history,
             end_returns_what_the_last_writes_left,
@@ -101,6 +109,14 @@ macro_rules! __for_each_store_case {
             end_of_a_user_except_a_foreign_session_ends_all,
             end_of_a_device_ends_that_users_sessions_on_it,
             end_of_a_user_does_not_reach_later_sessions,
+
+            // end: bounds
+            end_of_ids_spares_what_was_created_after_its_bound,
+            end_of_a_user_spares_what_was_created_after_its_bound,
+            end_of_a_user_except_one_spares_what_was_created_after_its_bound,
+            end_of_a_device_spares_what_was_created_after_its_bound,
+            end_bound_goes_by_the_time_of_creation,
+            end_bound_may_be_any_time,
 
             // limits: who goes
             limit_that_is_not_reached_ends_nothing,
@@ -128,6 +144,14 @@ macro_rules! __for_each_store_case {
             limit_of_a_user_counts_all_device_kinds,
             limit_by_device_kind_follows_an_update,
 
+            // limits: two at once
+            limits_of_the_user_and_of_the_device_kind_both_hold,
+            limits_that_are_both_reached_end_one_session,
+            limits_that_were_both_lowered_end_what_either_asks_for,
+            limits_refuse_with_what_fills_the_one_that_was_reached,
+            limits_of_both_count_unknown_as_a_kind,
+            limits_that_are_both_for_the_device_kind_keep_the_smaller,
+
             // list: filters
             list_of_an_empty_store_is_empty,
             list_without_filters_shows_everything,
@@ -141,6 +165,13 @@ macro_rules! __for_each_store_case {
             list_shows_everything_but_secrets_and_data,
             list_shows_how_sessions_ended,
             list_of_zero_or_501_records_is_invalid,
+
+            // list: by device
+            list_by_device_shows_the_users_sessions_on_it,
+            list_by_device_without_a_user_shows_all_on_it,
+            list_by_device_works_with_other_filters,
+            pages_of_a_device_lead_to_older_sessions,
+            list_by_device_follows_every_write,
 
             // list: order and pages
             list_is_newest_first,
@@ -231,6 +262,10 @@ macro_rules! __for_each_store_case {
             coordinates_keep_every_digit,
             times_in_any_order_are_kept,
 
+            // secrets
+            every_successor_of_a_secret_is_kept,
+            a_secret_is_kept_in_every_step_of_its_life,
+
             // text
             user_ids_differ_by_case,
             user_ids_differ_by_spaces,
@@ -292,6 +327,7 @@ macro_rules! __for_each_store_case {
             parallel_ends_of_overlapping_scopes_return_each_session_once,
             parallel_ends_in_opposite_orders_do_not_deadlock,
             end_of_a_user_reaches_every_session_created_before_it,
+            repeated_ends_spare_every_later_sign_in,
 
             // races under a limit
             parallel_sign_ins_end_the_oldest_and_keep_the_limit,
@@ -303,6 +339,10 @@ macro_rules! __for_each_store_case {
             evictions_are_not_undone_by_updates_and_touches,
             evictions_and_ends_return_each_session_once,
             freed_places_are_given_away_once,
+
+            // races under two limits
+            parallel_sign_ins_keep_both_limits_of_a_user,
+            parallel_sign_ins_are_refused_beyond_both_limits_of_a_user,
 
             // erase
             erase_leaves_the_tombstone_and_nothing_of_the_user,

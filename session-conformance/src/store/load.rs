@@ -98,7 +98,7 @@ pub async fn load_sees_every_write_that_returned(h: Harness) {
         assert_stored(&h, &record).await;
         let seen = touch(record.id, round);
         assert_eq!(apply(&h, std::slice::from_ref(&seen)).await, 1);
-        assert!(record.touch(&seen));
+        assert!(record.touch(&seen, NOW));
         assert_stored(&h, &record).await;
         sign_out(&h, record.id, round).await;
         assert_stored(&h, &record.into_ended(logged_out(round))).await;

@@ -6,6 +6,7 @@
 mod cancel;
 mod create;
 mod end;
+mod end_bound;
 mod end_scopes;
 mod erase;
 mod errors;
@@ -13,22 +14,28 @@ mod expire;
 mod ids;
 mod invalid;
 mod limit;
+mod limit_both;
 mod limit_counts;
 mod list;
+mod list_device;
 mod listing;
 mod load;
 mod paging;
 mod payload;
 mod purge;
 mod races;
+mod races_both_limits;
 mod races_end;
 mod races_limit;
 mod races_sweep;
+mod secrets;
 mod shapes;
 mod stats;
+pub mod tenants;
 mod text;
 mod time;
 mod touch;
+mod touch_late;
 mod update;
 mod update_refused;
 
@@ -42,12 +49,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use session_core::limits::MAX_PAGE;
 use session_core::{
-    Actor, EndReason, EndScope, Ended, Error, ErrorKind, ListQuery, OnExceed, Page, Result, Revision,
-    SessionId, SessionLimit, SessionRecord, StateFilter, StoreStats, Timestamp, Touch, UserId,
+    Actor, ClientInfo, DeviceId, DeviceKind, EndReason, EndScope, Ended, Error, ErrorKind, ListQuery,
+    OnExceed, Page, Result, Revision, SessionId, SessionLimit, SessionRecord, StateFilter, StoreStats,
+    Timestamp, Touch, UserId,
 };
 use tokio::sync::Barrier;
 
-use crate::fixtures::{NOW, at, limit, logged_out, record_at, user};
+use crate::fixtures::{NOW, at, full, limit, logged_out, record_at, user};
 use crate::harness::{Harness, ids};
 
 /// Every case, by its name.
@@ -55,6 +63,7 @@ pub mod cases {
     pub use super::cancel::*;
     pub use super::create::*;
     pub use super::end::*;
+    pub use super::end_bound::*;
     pub use super::end_scopes::*;
     pub use super::erase::*;
     pub use super::errors::*;
@@ -62,21 +71,26 @@ pub mod cases {
     pub use super::ids::*;
     pub use super::invalid::*;
     pub use super::limit::*;
+    pub use super::limit_both::*;
     pub use super::limit_counts::*;
+    pub use super::list_device::*;
     pub use super::listing::*;
     pub use super::load::*;
     pub use super::paging::*;
     pub use super::payload::*;
     pub use super::purge::*;
     pub use super::races::*;
+    pub use super::races_both_limits::*;
     pub use super::races_end::*;
     pub use super::races_limit::*;
     pub use super::races_sweep::*;
+    pub use super::secrets::*;
     pub use super::shapes::*;
     pub use super::stats::*;
     pub use super::text::*;
     pub use super::time::*;
     pub use super::touch::*;
+    pub use super::touch_late::*;
     pub use super::update::*;
     pub use super::update_refused::*;
 }
@@ -107,6 +121,23 @@ fn expiring(name: &str, count: usize) -> Vec<SessionRecord> {
 fn idle(name: &str, millis: u64) -> SessionRecord {
     let mut record = record_at(name, 0);
     record.idle_timeout = Some(Duration::from_millis(millis));
+    record
+}
+
+/// Makes a session of Ann on a device of a kind, which begins that many milliseconds after the
+/// beginning.
+fn on(kind: Option<DeviceKind>, millis: u64) -> SessionRecord {
+    let mut record = record_at("ann", millis);
+    let mut client = ClientInfo::default();
+    client.device.kind = kind;
+    record.client = Arc::new(client);
+    record
+}
+
+/// Makes a session of a user on a device.
+fn on_device(name: &str, device: DeviceId) -> SessionRecord {
+    let mut record = full(name);
+    record.device_id = Some(device);
     record
 }
 
@@ -164,12 +195,19 @@ async fn load_all(h: &Harness, ids: &[SessionId]) -> Records {
     stored
 }
 
+/// Ends what is in the scope, whenever it was created.
 async fn end(h: &Harness, scope: &EndScope, ended: &Ended) -> Records {
-    h.store().end(scope, ended).await.expect("end")
+    h.store().end(scope, ended, Timestamp::MAX).await.expect("end")
 }
 
+/// Applies touches at the beginning, when no session of a case has expired.
 async fn apply(h: &Harness, batch: &[Touch]) -> u64 {
-    h.store().touch(batch).await.expect("touch")
+    apply_at(h, batch, NOW).await
+}
+
+/// Applies touches that arrive at a time.
+async fn apply_at(h: &Harness, batch: &[Touch], now: Timestamp) -> u64 {
+    h.store().touch(batch, now).await.expect("touch")
 }
 
 async fn page(h: &Harness, query: &ListQuery) -> Page {

@@ -12,14 +12,14 @@ fn all() -> ListQuery {
 }
 
 /// Returns the ids in the order of a listing: newest first, by id within a millisecond.
-fn in_order<'a>(records: impl IntoIterator<Item = &'a SessionRecord>) -> Vec<SessionId> {
+pub(super) fn in_order<'a>(records: impl IntoIterator<Item = &'a SessionRecord>) -> Vec<SessionId> {
     let mut positions: Vec<_> = records.into_iter().map(Cursor::of).collect();
     positions.sort_unstable_by(|one, other| other.cmp(one));
     positions.into_iter().map(|position| position.id).collect()
 }
 
 /// Reads page after page, passing the position on as text like a web page does, and checks what every page must be.
-async fn pages(h: &Harness, query: &ListQuery, size: usize) -> Vec<SessionId> {
+pub(super) async fn pages(h: &Harness, query: &ListQuery, size: usize) -> Vec<SessionId> {
     let mut query = query.clone().with_limit(size);
     let mut seen = Vec::new();
     loop {

@@ -9,7 +9,7 @@ use super::{
     Records, TASKS, apply, assert_all_stored, assert_same, change, end, given_all, ids_of, race, roomy,
     several,
 };
-use crate::fixtures::{at, full, logged_out, record_at, touch, user};
+use crate::fixtures::{at, full, full_at, id_at, logged_out, record_at, touch, user};
 use crate::harness::{Harness, ids};
 
 /// How many sessions a race goes on in, each with eight tasks.
@@ -226,4 +226,52 @@ pub async fn end_of_a_user_reaches_every_session_created_before_it(h: Harness) {
         assert_eq!(ended, over.contains(id), "a session ended without being returned");
     }
     assert_stored_as_returned(&h, &returned).await;
+}
+
+/// Signs Ann in again and again, each time later than the bound of the ends beside it.
+async fn sign_in_again(h: &Harness, number: usize) -> Vec<SessionRecord> {
+    let mut created = Vec::new();
+    for round in 0..4 {
+        let mut record = full_at("ann", 1_001 + 100 * round + number as u64);
+        record.device_id = Some(DEVICE);
+        // So that the first ends begin before.
+        tokio::task::yield_now().await;
+        h.given(&record).await;
+        created.push(record);
+    }
+    created
+}
+
+const DEVICE: DeviceId = DeviceId::from_bytes([0x5a; 16]);
+
+/// An end that is repeated with its bound, as a queue does that does not know whether it happened,
+/// runs against sign-ins. It ends what was created up to its bound, once, and nothing else.
+pub async fn repeated_ends_spare_every_later_sign_in(h: Harness) {
+    let mut early: Vec<_> = (0..20).map(|number| full_at("ann", 50 * number)).collect();
+    early.iter_mut().for_each(|record| record.device_id = Some(DEVICE));
+    given_all(&h, &early).await;
+    let answers = race(&h, TASKS, |number, h| async move {
+        if number % 4 != 3 {
+            return (Records::new(), sign_in_again(&h, number).await);
+        }
+        let scope = match number % 3 {
+            0 => EndScope::User(user("ann")),
+            1 => EndScope::UserExcept { user: user("ann"), keep: id_at(at(0), None) },
+            _ => EndScope::Device { user: user("ann"), device: DEVICE },
+        };
+        let mut returned = Records::new();
+        for _ in 0..4 {
+            returned.extend(h.store().end(&scope, &logged_out(2_000), at(1_000)).await.expect("end"));
+            tokio::task::yield_now().await;
+        }
+        (returned, Vec::new())
+    });
+    let (mut returned, mut later) = (Records::new(), Vec::new());
+    for (ended, created) in answers.await {
+        returned.extend(ended);
+        later.extend(created);
+    }
+    assert_eq!(ids(&returned), ids_of(&early));
+    assert_stored_as_returned(&h, &returned).await;
+    assert_all_stored(&h, &later).await;
 }

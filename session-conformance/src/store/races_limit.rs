@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use session_core::{
-    ClientInfo, DeviceKind, EndReason, EndScope, Error, ErrorKind, LimitScope, ListQuery, OnExceed,
-    SessionId, SessionLimit, SessionRecord, StateFilter,
+    DeviceKind, EndReason, EndScope, Error, ErrorKind, LimitScope, ListQuery, OnExceed, SessionId,
+    SessionLimit, SessionRecord, StateFilter,
 };
 
 use super::{
-    Records, TASKS, apply, assert_all_stored, change, end, found, given_all, ids_of, live, load, race,
+    Records, TASKS, apply, assert_all_stored, change, end, found, given_all, ids_of, live, load, on, race,
     several,
 };
 use crate::fixtures::{full, limit, logged_out, record_at, touch, user};
@@ -140,10 +140,7 @@ pub async fn parallel_sign_ins_keep_the_limit_of_each_device_kind(h: Harness) {
     let kinds = [Some(DeviceKind::Mobile), Some(DeviceKind::Desktop), None];
     let per_kind = limit(2, OnExceed::EndOldest, 1_000).with_scope(LimitScope::UserAndDeviceKind);
     let answers = race(&h, TASKS, |number, h| async move {
-        let mut record = record_at("ann", number as u64);
-        let mut client = ClientInfo::default();
-        client.device.kind = kinds[number % 3];
-        record.client = Arc::new(client);
+        let record = on(kinds[number % 3], number as u64);
         h.create(&record, &per_kind).await.expect("create")
     });
     let evicted: Records = answers.await.into_iter().flatten().collect();

@@ -9,8 +9,8 @@ use session_core::{
 };
 
 use super::{
-    apply, assert_ended, assert_stored, end, expire, expired, expiring, found, given_all, idle, ids_of, live,
-    page, purge, sign_out,
+    apply, apply_at, assert_ended, assert_stored, end, expire, expired, expiring, found, given_all, idle,
+    ids_of, live, page, purge, sign_out,
 };
 use crate::fixtures::{NOW, at, full, hash, id_at, logged_out, record, touch, user};
 use crate::harness::{Harness, ids};
@@ -37,9 +37,9 @@ async fn walk_through_life(h: &Harness, record: &SessionRecord) {
     assert!(h.store().expire(last, 10).await.expect("expire").is_empty());
 
     let seen = Touch::new(record.id, last, LastClient::default());
-    assert_eq!(apply(h, std::slice::from_ref(&seen)).await, 1);
+    assert_eq!(apply_at(h, std::slice::from_ref(&seen), last).await, 1);
     let mut used = record.clone();
-    assert!(used.touch(&seen));
+    assert!(used.touch(&seen, last));
     assert_stored(h, &used).await;
     let swept = h.store().expire(deadline, 10).await.expect("expire");
     assert_ended(h, &swept, &used, &expired(EndReason::AbsoluteTimeout, deadline)).await;

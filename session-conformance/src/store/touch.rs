@@ -1,4 +1,4 @@
-//! `touch`: sightings move forward, and nothing else moves.
+//! `touch`: last-seen times move forward, and nothing else moves.
 
 use session_core::limits::MAX_BATCH;
 use session_core::{EndReason, ErrorKind, LastClient, Revision, SessionRecord, Touch};
@@ -7,7 +7,7 @@ use super::{
     apply, assert_all_stored, assert_empty, assert_stored, expire, expired, given_all, given_ended, idle,
     ids_of, live, load, purge, several,
 };
-use crate::fixtures::{at, full, logged_out, record, touch};
+use crate::fixtures::{NOW, at, full, logged_out, record, touch};
 use crate::harness::{Harness, assert_kind};
 
 /// Only time and place of the sighting move: not the revision, not the data, not the deadlines.
@@ -192,6 +192,6 @@ pub async fn touch_of_501_is_invalid_and_moves_nothing(h: Harness) {
     let record = full("ann");
     h.given(&record).await;
     let batch = vec![touch(record.id, 5); MAX_BATCH + 1];
-    assert_kind(h.store().touch(&batch).await, ErrorKind::Invalid);
+    assert_kind(h.store().touch(&batch, NOW).await, ErrorKind::Invalid);
     assert_stored(&h, &record).await;
 }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use session_core::{
-    Actor, AuthEvent, AuthMethod, ClientInfo, DeviceId, EndReason, EndScope, Ended, LastClient, ListQuery,
+    Actor, AuthEvent, AuthMethod, ClientInfo, EndReason, EndScope, Ended, LastClient, ListQuery,
     PreviousSecret, RefreshState, Revision, RotationSalt, SecretState, SessionKind, SessionRecord,
-    StateFilter, SystemRandom,
+    StateFilter,
 };
 
 use super::{
     apply, assert_same, assert_stored, end, expire, found, given_all, ids_of, live, neighbour, page, sign_out,
 };
-use crate::fixtures::{anonymous, at, full, hash, logged_out, record, touch, user};
+use crate::fixtures::{anonymous, at, device_id, full, hash, logged_out, record, touch, user};
 use crate::harness::{Harness, ids};
 
 /// Changes every field that an update may change.
@@ -36,7 +36,7 @@ fn changed(before: &SessionRecord) -> SessionRecord {
     record.auth = vec![AuthEvent::new(AuthMethod::Passkey, at(27))];
     record.client = Arc::new(ClientInfo::new("203.0.113.9".parse().ok(), Some("Another/2.0")));
     record.last_client = LastClient::new("203.0.113.10".parse().ok(), Some("ES".into()));
-    record.device_id = Some(DeviceId::mint(&SystemRandom).expect("a device id"));
+    record.device_id = Some(device_id());
     record.label = Some("bedroom phone".to_owned());
     record.data = Arc::from(&b"\x01{\"cart\":[]}"[..]);
     record
@@ -237,7 +237,7 @@ pub async fn update_moves_the_session_to_its_new_device(h: Harness) {
     h.given(&record).await;
     let device = |record: &SessionRecord| record.device_id.expect("a device");
     let old = device(&record);
-    record.device_id = Some(DeviceId::mint(&SystemRandom).expect("a device id"));
+    record.device_id = Some(device_id());
     h.update(&record, Revision::FIRST).await.expect("update");
     let scope = |device| EndScope::Device { user: user("ann"), device };
     assert_eq!(h.end(&scope(old), &logged_out(1)).await, []);

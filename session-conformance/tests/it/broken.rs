@@ -7,9 +7,11 @@ use std::fmt::Debug;
 use std::io::Write;
 use std::time::Duration;
 
-use session_conformance::broken::{BrokenCache, BrokenStore, Bug, CacheBug};
+use session_conformance::broken::{BrokenCache, BrokenStore, BrokenTenant, Bug, CacheBug, TenantBug};
 use session_conformance::reference::{MapCache, MapStore};
-use session_conformance::{CASE_TIME_LIMIT, CacheHarness, Case, Form, Harness, cache_cases, store_cases};
+use session_conformance::{
+    CASE_TIME_LIMIT, CacheHarness, Case, Form, Harness, TenantHarness, cache_cases, store_cases, tenant_cases,
+};
 
 use crate::support::{be_quiet_about_checks, in_parallel};
 
@@ -34,11 +36,24 @@ fn every_broken_cache_is_caught_by_its_case() {
     assert_caught(&exhibits.collect::<Vec<_>>(), cache_cases(), open);
 }
 
+#[test]
+fn every_pair_of_broken_tenants_is_caught_by_its_case() {
+    let exhibits = TenantBug::ALL.iter().map(|bug| exhibit(bug, bug.what(), bug.caught_by()));
+    let open = |bug| {
+        let (first, second) = BrokenTenant::pair(bug);
+        TenantHarness::in_form(first, second, Form::Bare)
+    };
+    assert_caught(&exhibits.collect::<Vec<_>>(), tenant_cases(), open);
+}
+
 /// Otherwise a case that always fails would look like one that catches.
 #[test]
 fn what_is_not_broken_fails_no_case() {
     let open = || Harness::in_form(MapStore::default(), Form::Bare);
     let failed = store_cases().iter().filter(|case| fails(case, CASE_TIME_LIMIT, open)).map(Case::name);
+    assert_eq!(failed.collect::<Vec<_>>(), [""; 0]);
+    let open = || TenantHarness::in_form(MapStore::default(), MapStore::default(), Form::Bare);
+    let failed = tenant_cases().iter().filter(|case| fails(case, CASE_TIME_LIMIT, open)).map(Case::name);
     assert_eq!(failed.collect::<Vec<_>>(), [""; 0]);
     let open = || CacheHarness::in_form(MapCache::default(), Form::Bare);
     let failed = cache_cases().iter().filter(|case| fails(case, CASE_TIME_LIMIT, open)).map(Case::name);

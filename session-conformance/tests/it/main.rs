@@ -5,7 +5,6 @@ mod broken;
 mod decorated;
 mod environment;
 mod lists;
-mod namespaced;
 mod support;
 
 mod conformance {

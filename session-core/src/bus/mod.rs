@@ -25,8 +25,9 @@
 //! | 4 | 16 | node, random for each [`Publisher`] |
 //! | 20 | 8 | number of the node's latest changes, these included |
 //! | 28 | 8 | of a beat: milliseconds on a clock of the node |
-//! | 28 | 2 | of changes: how many, 1 to 500 |
-//! | 30 | 25 each | session id (16), revision (8), whether it ended (1): 0 or 1 |
+//! | 28 | 16 | of changes: the [scope](crate::Scope) of the sessions |
+//! | 44 | 2 | how many, 1 to 500 |
+//! | 46 | 25 each | session id (16), revision (8), whether it ended (1): 0 or 1 |
 //!
 //! A later version 1 may add kinds: whoever does not know one takes it for changes that it cannot read. A later version is not
 //! understood at all, so it may only be sent once every node reads it.
@@ -34,7 +35,7 @@
 //! # Bounds
 //! | bound | value | reason |
 //! |---|---|---|
-//! | [`Message::MAX_BYTES`] | 12,530 bytes | [`MAX_BATCH`](crate::limits::MAX_BATCH) changes |
+//! | [`Message::MAX_BYTES`] | 12,546 bytes | [`MAX_BATCH`](crate::limits::MAX_BATCH) changes |
 //! | [`Publisher::BEAT`] | 1 s | one small message per node and second; a loss is known a second later |
 //! | [`Senders::SILENCE`] | 3 s | two beats may be late; shorter than a process trusts its own copies |
 //! | [`Senders::MAX`] | 1,024 nodes | the longest unheard is forgotten, which is a resync |
@@ -49,12 +50,12 @@
 //! use std::time::Instant;
 //!
 //! use session_core::bus::{Message, Publisher, Senders};
-//! use session_core::{BusEvent, Invalidation, Revision, SessionId};
+//! use session_core::{BusEvent, Invalidation, Revision, Scope, SessionId};
 //!
-//! let publisher = Publisher::new();
+//! let (publisher, scope) = (Publisher::new(), Scope::new("shop-production", None)?);
 //! let ended = Invalidation::new(SessionId::derive("example", b"", None), Revision::FIRST, true);
-//! let sent = publisher.changes(&[ended])?.bytes().to_vec();
-//! drop(publisher.changes(&[ended])?); // its caller gave up, so nobody gets it
+//! let sent = publisher.changes(scope, &[ended])?.bytes().to_vec();
+//! drop(publisher.changes(scope, &[ended])?); // its caller gave up, so nobody gets it
 //! let beat = publisher.beat(1_000).bytes().to_vec();
 //!
 //! let (mut senders, mut events) = (Senders::new(), Vec::new());
@@ -62,9 +63,9 @@
 //!     let Some(message) = Message::decode(bytes) else { continue };
 //!     let heard = senders.hear(message, Instant::now());
 //!     events.extend(heard.is_gap.then_some(BusEvent::Resync));
-//!     events.extend(heard.changes.map(BusEvent::Changed));
+//!     events.extend(heard.changes.map(|(scope, changes)| BusEvent::Changed(scope, changes)));
 //! }
-//! assert_eq!(events, [BusEvent::Changed(vec![ended]), BusEvent::Resync]);
+//! assert_eq!(events, [BusEvent::Changed(scope, vec![ended]), BusEvent::Resync]);
 //! # Ok::<(), session_core::Error>(())
 //! ```
 

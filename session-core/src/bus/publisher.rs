@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::wire::{Body, NodeId, encode};
 use crate::error::{Error, Result};
 use crate::ports::Invalidation;
+use crate::scope::Scope;
 use crate::store::check_batch;
 
 /// Makes the messages of a node.
@@ -38,16 +39,16 @@ impl Publisher {
         self.node
     }
 
-    /// Says that sessions changed: 1 to 500 of them.
+    /// Says that sessions of a scope changed: 1 to 500 of them.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for none and for more than 500; no number is used.
-    pub fn changes(&self, changes: &[Invalidation]) -> Result<Outgoing<'_>> {
+    pub fn changes(&self, scope: Scope, changes: &[Invalidation]) -> Result<Outgoing<'_>> {
         check_batch("publish", changes.len())?;
         if changes.is_empty() {
             return Err(Error::invalid("publish", "nothing changed"));
         }
-        Ok(self.outgoing(Body::Changes(changes.to_vec())))
+        Ok(self.outgoing(Body::Changes(scope, changes.to_vec())))
     }
 
     /// Says that the node is there, and where its clock stands in milliseconds: any clock, because only the node itself reads it.
@@ -95,7 +96,7 @@ impl Outgoing<'_> {
     fn number(&self) -> u64 {
         let latest = &self.publisher.latest;
         match self.body {
-            Body::Changes(_) => latest.fetch_add(1, Ordering::Relaxed) + 1,
+            Body::Changes(..) => latest.fetch_add(1, Ordering::Relaxed) + 1,
             _ => latest.load(Ordering::Relaxed),
         }
     }
@@ -116,6 +117,8 @@ mod tests {
     use crate::limits::MAX_BATCH;
     use crate::record::Revision;
 
+    const SCOPE: Scope = Scope::from_bytes([7; 16]);
+
     fn changed(count: usize) -> Vec<Invalidation> {
         vec![Invalidation::new(SessionId::derive("test", b"", None), Revision::FIRST, false); count]
     }
@@ -129,9 +132,9 @@ mod tests {
         let publisher = Publisher::new();
         let numbers = [
             sent(&publisher.beat(0)),
-            sent(&publisher.changes(&changed(1)).unwrap()),
+            sent(&publisher.changes(SCOPE, &changed(1)).unwrap()),
             sent(&publisher.beat(0)),
-            sent(&publisher.changes(&changed(MAX_BATCH)).unwrap()),
+            sent(&publisher.changes(SCOPE, &changed(MAX_BATCH)).unwrap()),
             sent(&publisher.farewell()),
         ]
         .map(|message| message.number);
@@ -144,15 +147,15 @@ mod tests {
         let message = |body| Message { node: publisher.node(), number: 0, body };
         assert_eq!(sent(&publisher.beat(7)), message(Body::Beat(7)));
         assert_eq!(sent(&publisher.farewell()), message(Body::Farewell));
-        let changes = sent(&publisher.changes(&changed(2)).unwrap());
-        assert_eq!(changes, Message { number: 1, ..message(Body::Changes(changed(2))) });
+        let changes = sent(&publisher.changes(SCOPE, &changed(2)).unwrap());
+        assert_eq!(changes, Message { number: 1, ..message(Body::Changes(SCOPE, changed(2))) });
     }
 
     #[test]
     fn a_message_has_the_number_of_its_turn_and_keeps_it() {
         let publisher = Publisher::new();
         let (first, second) =
-            (publisher.changes(&changed(1)).unwrap(), publisher.changes(&changed(1)).unwrap());
+            (publisher.changes(SCOPE, &changed(1)).unwrap(), publisher.changes(SCOPE, &changed(1)).unwrap());
         let beat = publisher.beat(0);
         assert_eq!((sent(&second).number, sent(&beat).number, sent(&first).number), (1, 1, 2));
         assert_eq!((sent(&second).number, sent(&beat).number, sent(&first).number), (1, 1, 2));
@@ -161,9 +164,13 @@ mod tests {
     #[test]
     fn changes_that_are_not_sent_use_a_number_once() {
         let publisher = Publisher::new();
-        drop(publisher.changes(&changed(1)).unwrap());
+        drop(publisher.changes(SCOPE, &changed(1)).unwrap());
         assert_eq!(sent(&publisher.beat(0)).number, 1);
-        assert_eq!(sent(&publisher.changes(&changed(1)).unwrap()).number, 2, "dropped after it was sent");
+        assert_eq!(
+            sent(&publisher.changes(SCOPE, &changed(1)).unwrap()).number,
+            2,
+            "dropped after it was sent"
+        );
         drop((publisher.beat(0), publisher.farewell()));
         assert_eq!(sent(&publisher.beat(0)).number, 2);
     }
@@ -172,7 +179,7 @@ mod tests {
     fn what_is_refused_uses_no_number() {
         let publisher = Publisher::new();
         for count in [0, MAX_BATCH + 1] {
-            assert_eq!(publisher.changes(&changed(count)).unwrap_err().kind(), ErrorKind::Invalid);
+            assert_eq!(publisher.changes(SCOPE, &changed(count)).unwrap_err().kind(), ErrorKind::Invalid);
         }
         assert_eq!(sent(&publisher.beat(0)).number, 0);
     }

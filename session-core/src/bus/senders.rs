@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::wire::{Body, Message, NodeId};
 use crate::ports::Invalidation;
+use crate::scope::Scope;
 
 /// Remembers what was heard of the other nodes, and notices what is missing.
 ///
@@ -30,7 +31,7 @@ struct Sender {
 #[must_use = "a gap that is not told is a silent loss"]
 pub struct Heard {
     /// What has not been delivered yet.
-    pub changes: Option<Vec<Invalidation>>,
+    pub changes: Option<(Scope, Vec<Invalidation>)>,
     /// Whether changes may be missing, which is a [`Resync`](crate::BusEvent::Resync).
     pub is_gap: bool,
 }
@@ -61,8 +62,8 @@ impl Senders {
         let number = message.number;
         let (changes, is_gap, latest) = match message.body {
             // A copy, or out of order: what it says was committed before the gap was reported that its absence made.
-            Body::Changes(_) if number <= latest => (None, false, latest),
-            Body::Changes(changes) => (Some(changes), number - 1 != latest, number),
+            Body::Changes(..) if number <= latest => (None, false, latest),
+            Body::Changes(scope, changes) => (Some((scope, changes)), number - 1 != latest, number),
             // A lower number is as strange as a higher one: somebody has spoken in the node's name.
             Body::Beat(_) => (None, number != latest, number),
             Body::Farewell => {
@@ -132,7 +133,7 @@ mod tests {
     }
 
     fn changes(name: u8, number: u64) -> Message {
-        said(name, number, Body::Changes(vec![change(number)]))
+        said(name, number, Body::Changes(Scope::from_bytes([7; 16]), vec![change(number)]))
     }
 
     fn beat(name: u8, number: u64) -> Message {
@@ -148,7 +149,9 @@ mod tests {
         let (mut delivered, mut gaps) = (Vec::new(), Vec::new());
         for (place, message) in messages.into_iter().enumerate() {
             let heard = senders.hear(message, Instant::now());
-            delivered.extend(heard.changes.iter().flatten().map(|change| change.revision.get()));
+            delivered.extend(
+                heard.changes.iter().flat_map(|(_, changes)| changes).map(|change| change.revision.get()),
+            );
             gaps.extend(heard.is_gap.then_some(place));
         }
         (delivered, gaps)

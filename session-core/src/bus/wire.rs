@@ -4,6 +4,7 @@ use crate::id::SessionId;
 use crate::limits::MAX_BATCH;
 use crate::ports::Invalidation;
 use crate::record::Revision;
+use crate::scope::Scope;
 
 /// Names a node: a [`Publisher`](super::Publisher), as long as it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,6 +13,8 @@ pub struct NodeId(pub(super) [u8; 16]);
 const MAGIC: [u8; 3] = *b"SK\x01";
 
 const HEADER: usize = 28;
+
+const SCOPE: usize = 16;
 
 const CHANGE: usize = 25;
 
@@ -33,8 +36,8 @@ pub struct Message {
 pub enum Body {
     /// The node is there, and its clock stands at so many milliseconds.
     Beat(u64),
-    /// Sessions changed: 1 to 500 of them.
-    Changes(Vec<Invalidation>),
+    /// Sessions of a scope changed: 1 to 500 of them.
+    Changes(Scope, Vec<Invalidation>),
     /// The node leaves.
     Farewell,
     /// Something that a later release knows.
@@ -45,7 +48,7 @@ pub enum Body {
 pub(super) fn encode(node: NodeId, number: u64, body: &Body) -> Vec<u8> {
     let (kind, length) = match body {
         Body::Beat(_) => (b'B', 8),
-        Body::Changes(changes) => (b'C', 2 + changes.len() * CHANGE),
+        Body::Changes(_, changes) => (b'C', SCOPE + 2 + changes.len() * CHANGE),
         Body::Farewell => (b'F', 0),
         Body::Unknown => (b'?', 0),
     };
@@ -56,7 +59,8 @@ pub(super) fn encode(node: NodeId, number: u64, body: &Body) -> Vec<u8> {
     bytes.extend_from_slice(&number.to_be_bytes());
     match body {
         Body::Beat(clock) => bytes.extend_from_slice(&clock.to_be_bytes()),
-        Body::Changes(changes) => {
+        Body::Changes(scope, changes) => {
+            bytes.extend_from_slice(scope.as_bytes());
             // The publisher has checked that there are at most 500.
             bytes.extend_from_slice(&u16::try_from(changes.len()).unwrap_or(u16::MAX).to_be_bytes());
             for change in changes {
@@ -71,8 +75,8 @@ pub(super) fn encode(node: NodeId, number: u64, body: &Body) -> Vec<u8> {
 }
 
 impl Message {
-    /// The longest message, in bytes: 12,530. What is longer need not be received.
-    pub const MAX_BYTES: usize = HEADER + 2 + MAX_BATCH * CHANGE;
+    /// The longest message, in bytes: 12,546. What is longer need not be received.
+    pub const MAX_BYTES: usize = HEADER + SCOPE + 2 + MAX_BATCH * CHANGE;
 
     /// Reads a message. `None` for everything that no bus of this version has written.
     #[must_use]
@@ -86,7 +90,7 @@ impl Message {
         let number = u64::from_be_bytes(take(&mut rest)?);
         let body = match kind {
             b'B' => Body::Beat(u64::from_be_bytes(take(&mut rest)?)),
-            b'C' => Body::Changes(changes(&mut rest)?),
+            b'C' => Body::Changes(Scope::from_bytes(take(&mut rest)?), changes(&mut rest)?),
             b'F' => Body::Farewell,
             _ => return Some(Self { node, number, body: Body::Unknown }),
         };
@@ -127,6 +131,7 @@ mod tests {
     use super::*;
 
     const NODE: NodeId = NodeId(*b"sixteen bytes ok");
+    const SCOPE_OF: Scope = Scope::from_bytes(*b"sixteen more too");
 
     impl Message {
         fn encode(&self) -> Vec<u8> {
@@ -145,7 +150,7 @@ mod tests {
             let revision = Revision::new(n as u64 + 1).unwrap();
             Invalidation::new(id(n.to_be_bytes()[7]), revision, n % 2 == 1)
         };
-        said(7, Body::Changes((0..count).map(change).collect()))
+        said(7, Body::Changes(SCOPE_OF, (0..count).map(change).collect()))
     }
 
     fn said(number: u64, body: Body) -> Message {
@@ -158,8 +163,8 @@ mod tests {
         assert_eq!(beat.encode(), b"SK\x01Bsixteen bytes ok\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x0a");
         assert_eq!(said(1, Body::Farewell).encode(), b"SK\x01Fsixteen bytes ok\0\0\0\0\0\0\0\x01");
         let ended = Invalidation::new(id(9), Revision::new(5).unwrap(), true);
-        let ended = said(3, Body::Changes(vec![ended]));
-        let expected = b"SK\x01Csixteen bytes ok\0\0\0\0\0\0\0\x03\0\x01\
+        let ended = said(3, Body::Changes(SCOPE_OF, vec![ended]));
+        let expected = b"SK\x01Csixteen bytes ok\0\0\0\0\0\0\0\x03sixteen more too\0\x01\
             \0\0\0\0\0\0\x70\0\x80\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x05\x01";
         assert_eq!(ended.encode(), expected);
     }
@@ -167,7 +172,7 @@ mod tests {
     #[test]
     fn the_longest_message_is_as_long_as_it_may_be() {
         let longest = changes_of(MAX_BATCH);
-        assert_eq!((longest.encode().len(), Message::MAX_BYTES), (12_530, 12_530));
+        assert_eq!((longest.encode().len(), Message::MAX_BYTES), (12_546, 12_546));
         let mut bytes = longest.encode();
         assert_eq!(Message::decode(&bytes), Some(longest));
         bytes.push(0);
@@ -204,12 +209,12 @@ mod tests {
         for (offset, byte, what) in [
             (0, b'k', "a foreign message"),
             (2, 2, "another version"),
-            (29, 0, "no changes, and more bytes"),
-            (29, 2, "more changes than there are"),
-            (36, 0x40, "an id of another version"),
-            (53, 0, "revision zero"),
-            (46, 0xff, "a revision that databases cannot hold"),
-            (54, 2, "neither ended nor not"),
+            (45, 0, "no changes, and more bytes"),
+            (45, 2, "more changes than there are"),
+            (52, 0x40, "an id of another version"),
+            (69, 0, "revision zero"),
+            (62, 0xff, "a revision that databases cannot hold"),
+            (70, 2, "neither ended nor not"),
         ] {
             let mut bad = good.clone();
             bad[offset] = byte;
@@ -237,7 +242,8 @@ mod tests {
         let body = prop_oneof![
             any::<u64>().prop_map(Body::Beat),
             Just(Body::Farewell),
-            vec(any_change(), 1..8).prop_map(Body::Changes),
+            (any::<[u8; 16]>(), vec(any_change(), 1..8))
+                .prop_map(|(scope, changes)| Body::Changes(Scope::from_bytes(scope), changes)),
         ];
         (any::<[u8; 16]>(), any::<u64>(), body).prop_map(|(node, number, body)| Message {
             node: NodeId(node),

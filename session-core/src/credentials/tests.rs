@@ -12,9 +12,19 @@ fn time() -> impl Strategy<Value = Timestamp> {
     any::<i64>().prop_map(Timestamp::from_millis)
 }
 
+fn successor() -> impl Strategy<Value = Successor> {
+    prop_oneof![
+        Just(Successor::Unpresented),
+        Just(Successor::Unconfirmed),
+        time().prop_map(Successor::Presented)
+    ]
+}
+
 fn previous() -> impl Strategy<Value = PreviousSecret> {
-    (hash(), any::<[u8; 32]>(), time())
-        .prop_map(|(hash, salt, at)| PreviousSecret::new(hash, RotationSalt::from_bytes(salt), at))
+    (hash(), any::<[u8; 32]>(), time(), successor()).prop_map(|(hash, salt, at, successor)| PreviousSecret {
+        successor,
+        ..PreviousSecret::new(hash, RotationSalt::from_bytes(salt), at)
+    })
 }
 
 fn secret() -> impl Strategy<Value = SecretState> {
@@ -32,14 +42,14 @@ proptest! {
     #[test]
     fn a_stored_secret_reads_back(state in secret()) {
         let bytes = state.to_bytes();
-        prop_assert!(bytes.len() <= 122);
+        prop_assert!(bytes.len() <= 130);
         prop_assert_eq!(SecretState::from_bytes(&bytes).unwrap(), state);
     }
 
     #[test]
     fn a_stored_refresh_state_reads_back(state in refresh()) {
         let bytes = state.to_bytes();
-        prop_assert!(bytes.len() <= 426);
+        prop_assert!(bytes.len() <= 434);
         prop_assert_eq!(RefreshState::from_bytes(&bytes).unwrap(), state);
     }
 
@@ -67,6 +77,48 @@ fn another_layout_is_refused() {
     bytes[0] = 2;
     assert_eq!(SecretState::from_bytes(&bytes).unwrap_err().kind(), crate::ErrorKind::Invalid);
     bytes[0] = LAYOUT;
-    bytes[1] = 4;
-    assert!(SecretState::from_bytes(&bytes).is_err());
+    for flags in [4, 8, 12, 16, 32, 64, 128] {
+        bytes[1] = flags;
+        assert!(SecretState::from_bytes(&bytes).is_err(), "{flags}");
+    }
+}
+
+fn state_of(byte: u8) -> SecretState {
+    SecretState::new(SecretHash::from_bytes([byte; SecretHash::LEN]))
+}
+
+#[test]
+fn a_successor_is_confirmed_once() {
+    let (at, later) = (Timestamp::from_millis(5), Timestamp::from_millis(9));
+    let rotated = state_of(1).replaced(state_of(2).current, RotationSalt::from_bytes([3; 32]), at);
+    assert_eq!(rotated.successor(), Some(Successor::Unpresented));
+    let presented = rotated.confirmed(at);
+    assert_eq!(presented.successor(), Some(Successor::Presented(at)));
+    assert_eq!(presented.confirmed(later), presented);
+    assert_eq!(presented.restored(), presented);
+}
+
+#[test]
+fn an_unconfirmed_replacement_can_be_taken_back_until_it_is_confirmed() {
+    let at = Timestamp::from_millis(5);
+    let replaced = state_of(1).replaced_unconfirmed(state_of(2).current, at);
+    assert_eq!(replaced.successor(), Some(Successor::Unconfirmed));
+    assert_eq!(replaced.restored(), state_of(1));
+    let confirmed = replaced.confirmed(at);
+    assert_eq!(confirmed, state_of(2));
+    assert_eq!(confirmed.restored(), confirmed);
+}
+
+#[test]
+fn a_confirmed_refresh_token_spends_the_one_before() {
+    let at = Timestamp::from_millis(5);
+    let first = RefreshState::new(state_of(1).current, at);
+    let replaced = first.replaced_unconfirmed(state_of(2).current, at);
+    assert_eq!(replaced.restored(), first);
+    let confirmed = replaced.confirmed(at);
+    assert_eq!(
+        (confirmed.secret.current.clone(), confirmed.spent.clone()),
+        (state_of(2).current, vec![state_of(1).current])
+    );
+    assert_eq!(confirmed.confirmed(at), confirmed, "it is spent once");
 }

@@ -10,6 +10,7 @@ use crate::end::Ended;
 use crate::error::Result;
 use crate::id::{SessionId, UserId};
 use crate::record::{Revision, SessionRecord};
+use crate::scope::Scope;
 use crate::store::{Capabilities, EndScope, ListQuery, Page, SessionLimit, SessionStore, StoreStats, Touch};
 use crate::time::Timestamp;
 
@@ -38,12 +39,17 @@ macro_rules! forward {
                 (**self).update(record, expected).await
             }
 
-            async fn touch(&self, batch: &[Touch]) -> Result<u64> {
-                (**self).touch(batch).await
+            async fn touch(&self, batch: &[Touch], now: Timestamp) -> Result<u64> {
+                (**self).touch(batch, now).await
             }
 
-            async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
-                (**self).end(scope, ended).await
+            async fn end(
+                &self,
+                scope: &EndScope,
+                ended: &Ended,
+                created_until: Timestamp,
+            ) -> Result<Vec<Arc<SessionRecord>>> {
+                (**self).end(scope, ended, created_until).await
             }
 
             async fn list(&self, query: &ListQuery) -> Result<Page> {
@@ -74,16 +80,16 @@ macro_rules! forward {
                 (**self).name()
             }
 
-            async fn get(&self, id: SessionId) -> Result<Option<CacheHit>> {
-                (**self).get(id).await
+            async fn get(&self, scope: Scope, id: SessionId) -> Result<Option<CacheHit>> {
+                (**self).get(scope, id).await
             }
 
             async fn put_if_newer(&self, entry: CacheEntry, ttl: Duration) -> Result<bool> {
                 (**self).put_if_newer(entry, ttl).await
             }
 
-            async fn remove(&self, id: SessionId) -> Result<()> {
-                (**self).remove(id).await
+            async fn remove(&self, scope: Scope, id: SessionId) -> Result<()> {
+                (**self).remove(scope, id).await
             }
         }
     };

@@ -4,8 +4,6 @@
 //! gains.
 
 mod forward;
-mod namespaced;
 mod traced;
 
-pub use namespaced::NamespacedStore;
 pub use traced::TracedStore;

@@ -38,14 +38,6 @@ fn users_spread_over_all_shards() {
 }
 
 #[test]
-fn a_namespace_does_not_move_the_shard() {
-    let plain: UserId = "ann".parse().unwrap();
-    let inside: UserId = "tenant\u{1f}ann".parse().unwrap();
-    assert_eq!(plain.shard(), inside.shard());
-    assert_ne!(plain, inside);
-}
-
-#[test]
 fn ids_are_ordered_by_time() {
     assert!(mint(1, None) < mint(2, None));
     assert!(mint(0xffff, None) < mint(0x1_0000, None));

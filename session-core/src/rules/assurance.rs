@@ -36,7 +36,7 @@ impl ValidationRule for RequiredAssurance {
     }
 
     fn check(&self, facts: &Facts<'_>) -> Verdict {
-        if facts.record.assurance() < self.level {
+        if facts.assurance() < self.level {
             return self.outcome.verdict(Reason::AssuranceTooLow);
         }
         let age = facts.now.since(facts.record.authenticated_at);

@@ -26,11 +26,14 @@ mod tests;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use assurance::RequiredAssurance;
 pub use binding::{IpBinding, UserAgentBinding};
 pub use place::{Countries, Networks};
 
+use crate::auth::AssuranceLevel;
+use crate::client::CountryCode;
 use crate::end::wire_names;
 use crate::expiry::Expiry;
 use crate::record::SessionRecord;
@@ -48,8 +51,8 @@ pub struct RequestClient<'a> {
     pub ip: Option<IpAddr>,
     /// The user agent, as sent.
     pub user_agent: Option<&'a str>,
-    /// The country that the address is in, as two upper-case letters.
-    pub country_code: Option<&'a str>,
+    /// The country that the address is in, if it is known.
+    pub country_code: Option<CountryCode>,
 }
 
 impl<'a> RequestClient<'a> {
@@ -59,10 +62,10 @@ impl<'a> RequestClient<'a> {
         Self { ip: ip.map(|ip| ip.to_canonical()), user_agent, country_code: None }
     }
 
-    /// Adds the country.
+    /// Adds the country, as a proxy or a database names it. What names no country (`T1`, `XX`, `-`) is unknown.
     #[must_use]
-    pub const fn with_country(mut self, code: Option<&'a str>) -> Self {
-        self.country_code = code;
+    pub fn with_country(mut self, code: Option<&str>) -> Self {
+        self.country_code = code.and_then(CountryCode::parse);
         self
     }
 }
@@ -77,13 +80,28 @@ pub struct Facts<'a> {
     pub client: RequestClient<'a>,
     /// The time of this request.
     pub now: Timestamp,
+    /// How long a further factor counts, `None` for as long as the session.
+    pub step_up_lifetime: Option<Duration>,
 }
 
 impl<'a> Facts<'a> {
     /// Collects the facts.
     #[must_use]
     pub const fn new(record: &'a SessionRecord, client: RequestClient<'a>, now: Timestamp) -> Self {
-        Self { record, client, now }
+        Self { record, client, now, step_up_lifetime: None }
+    }
+
+    /// Sets how long a further factor counts.
+    #[must_use]
+    pub const fn with_step_up_lifetime(mut self, lifetime: Option<Duration>) -> Self {
+        self.step_up_lifetime = lifetime;
+        self
+    }
+
+    /// Returns the level that the session has at the time of the request, see [`SessionRecord::assurance_at`].
+    #[must_use]
+    pub fn assurance(&self) -> AssuranceLevel {
+        self.record.assurance_at(self.now, self.step_up_lifetime)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 use super::{Facts, Outcome, Reason, ValidationRule, Verdict};
+use crate::client::CountryCode;
 use crate::error::{Error, Result};
 
 /// Allows or denies networks.
@@ -72,8 +73,8 @@ impl ValidationRule for Networks {
 /// [`Outcome::Challenge`].
 #[derive(Debug, Clone)]
 pub struct Countries {
-    allowed: BTreeSet<String>,
-    denied: BTreeSet<String>,
+    allowed: BTreeSet<CountryCode>,
+    denied: BTreeSet<CountryCode>,
     outcome: Outcome,
 }
 
@@ -87,7 +88,7 @@ impl Countries {
     /// Allows a country.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) unless the code is two letters.
+    /// [`Invalid`](crate::ErrorKind::Invalid) unless the code is two letters that can name a country.
     pub fn allow(mut self, code: &str) -> Result<Self> {
         self.allowed.insert(country_code(code)?);
         Ok(self)
@@ -96,19 +97,15 @@ impl Countries {
     /// Denies a country.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) unless the code is two letters.
+    /// [`Invalid`](crate::ErrorKind::Invalid) unless the code is two letters that can name a country.
     pub fn deny(mut self, code: &str) -> Result<Self> {
         self.denied.insert(country_code(code)?);
         Ok(self)
     }
 }
 
-fn country_code(code: &str) -> Result<String> {
-    if code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_alphabetic()) {
-        Ok(code.to_ascii_uppercase())
-    } else {
-        Err(Error::invalid("countries", "a country code is two letters"))
-    }
+fn country_code(code: &str) -> Result<CountryCode> {
+    CountryCode::parse(code).ok_or_else(|| Error::invalid("countries", "a country code is two letters"))
 }
 
 impl ValidationRule for Countries {
@@ -117,8 +114,9 @@ impl ValidationRule for Countries {
     }
 
     fn check(&self, facts: &Facts<'_>) -> Verdict {
-        let within =
-            |codes: &BTreeSet<String>| facts.client.country_code.is_some_and(|code| codes.contains(code));
+        let within = |codes: &BTreeSet<CountryCode>| {
+            facts.client.country_code.is_some_and(|code| codes.contains(&code))
+        };
         let satisfied = (self.allowed.is_empty() || within(&self.allowed)) && !within(&self.denied);
         self.outcome.unless(satisfied, Reason::CountryRefused)
     }

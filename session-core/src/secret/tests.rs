@@ -97,3 +97,14 @@ fn the_plain_hash_is_sha256_of_the_documented_message() {
     let expected: [u8; 32] = Sha256::digest(&message).into();
     assert_eq!(SecretHasher::plain().hash(SecretPurpose::Session, id, &secret).digest, expected);
 }
+
+#[test]
+fn plain_hashes_open_nothing_once_they_are_retired() {
+    let id = SessionId::derive("test", b"", None);
+    let secret = Secret::mint(SecretFormat::Urlsafe256, &SystemRandom).unwrap();
+    let plain = SecretHasher::plain().hash(SecretPurpose::Session, id, &secret);
+    let ring = || PepperRing::new(PepperId::new(NonZeroU32::MIN), &[1; 32]).unwrap();
+    let verify = |ring| SecretHasher::peppered(ring).verify(SecretPurpose::Session, id, &secret, &plain);
+    assert_eq!(verify(ring()), SecretMatch::MatchOutdated);
+    assert_eq!(verify(ring().with_plain_retired()), SecretMatch::Mismatch);
+}

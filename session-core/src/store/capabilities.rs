@@ -1,6 +1,7 @@
 //! What a backend is, and what it refuses before any I/O.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use super::{SessionLimit, Touch};
 use crate::error::{Error, Result};
@@ -19,6 +20,12 @@ pub struct Capabilities {
     pub max_payload: usize,
     /// What survives a crash or a failover.
     pub durability: Durability,
+    /// Where the sessions are within their database: the table, the prefix or the collection.
+    ///
+    /// The same on every node. Two stores of one database that hold different sessions differ in
+    /// it, so that a shared cache keeps them apart. It does not name the database: two databases
+    /// that share a cache or a bus need two deployment names, see [`Scope`](crate::Scope).
+    pub place: Option<Arc<str>>,
 }
 
 impl Capabilities {
@@ -27,13 +34,20 @@ impl Capabilities {
     pub const fn new(name: &'static str, durability: Durability) -> Self {
         // Two is a constant above zero.
         let two = NonZeroUsize::MIN.saturating_add(1);
-        Self { name, concurrent_loads: two, max_payload: MAX_DATA, durability }
+        Self { name, concurrent_loads: two, max_payload: MAX_DATA, durability, place: None }
     }
 
     /// Sets how many loads run at once.
     #[must_use]
     pub const fn with_concurrent_loads(mut self, loads: NonZeroUsize) -> Self {
         self.concurrent_loads = loads;
+        self
+    }
+
+    /// Sets where the sessions are within their database.
+    #[must_use]
+    pub fn with_place(mut self, place: impl Into<Arc<str>>) -> Self {
+        self.place = Some(place.into());
         self
     }
 

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::id::SessionId;
 use crate::record::SessionRecord;
 use crate::time::Timestamp;
 
@@ -17,6 +18,9 @@ pub struct SessionLimit {
     pub on_exceed: OnExceed,
     /// Which of the user's sessions count.
     pub scope: LimitScope,
+    /// Most live sessions on devices of the new session's kind, besides `max` over what `scope` counts. `None` for no such limit. With
+    /// [`LimitScope::UserAndDeviceKind`] both count the same sessions, and the smaller one holds.
+    pub max_per_device_kind: Option<NonZeroU32>,
     /// The time at which "live" is judged.
     pub now: Timestamp,
 }
@@ -25,7 +29,7 @@ impl SessionLimit {
     /// Limits all sessions of the user.
     #[must_use]
     pub const fn new(max: NonZeroU32, on_exceed: OnExceed, now: Timestamp) -> Self {
-        Self { max, on_exceed, scope: LimitScope::User, now }
+        Self { max, on_exceed, scope: LimitScope::User, max_per_device_kind: None, now }
     }
 
     /// Sets which sessions count.
@@ -35,41 +39,80 @@ impl SessionLimit {
         self
     }
 
+    /// Adds a limit for devices of the new session's kind: at most 2 phones and 5 sessions altogether, say.
+    #[must_use]
+    pub const fn with_max_per_device_kind(mut self, max: NonZeroU32) -> Self {
+        self.max_per_device_kind = Some(max);
+        self
+    }
+
     /// Returns whether a stored record counts against this limit when `new` is created.
     #[must_use]
     pub fn counts(&self, stored: &SessionRecord, new: &SessionRecord) -> bool {
         let in_scope = match self.scope {
             LimitScope::User => true,
-            LimitScope::UserAndDeviceKind => stored.client.device.kind == new.client.device.kind,
+            LimitScope::UserAndDeviceKind => is_of_same_kind(stored, new),
         };
         in_scope && stored.user_id == new.user_id && stored.is_live(self.now)
     }
 
-    /// Picks the records that must end so that one more fits, given all that count.
+    /// Picks the records that must end so that `new` fits, given all that count.
+    ///
+    /// The limit per kind of device comes first; what ends for it makes room under the other one too.
     ///
     /// # Errors
-    /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded) if the limit refuses instead.
+    /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded) if the limit refuses instead, with the sessions that fill the limit that
+    /// was reached.
     pub fn evict(
         &self,
         backend: &'static str,
+        new: &SessionRecord,
         mut counted: Vec<Arc<SessionRecord>>,
     ) -> Result<Vec<Arc<SessionRecord>>> {
-        let allowed = usize::try_from(self.max.get() - 1).unwrap_or(usize::MAX);
-        let surplus = counted.len().saturating_sub(allowed);
-        if surplus == 0 {
-            return Ok(Vec::new());
+        counted.sort_by_key(|record| self.order(record));
+        let mut evicted = Vec::new();
+        if let Some(max) = self.max_per_device_kind {
+            let (alike, others) = counted.into_iter().partition(|stored| is_of_same_kind(stored, new));
+            let (gone, stay) = self.surplus(backend, max, alike)?;
+            (evicted, counted) = (gone, others);
+            counted.extend(stay);
+            counted.sort_by_key(|record| self.order(record));
         }
-        match self.on_exceed {
-            OnExceed::EndLeastRecentlySeen => counted.sort_by_key(|record| (record.last_seen_at, record.id)),
-            OnExceed::EndOldest => counted.sort_by_key(|record| (record.created_at, record.id)),
-            OnExceed::Refuse => {
-                let live = counted.iter().map(|record| Arc::new(record.redacted())).collect();
-                return Err(Error::limit_exceeded(backend, "create", live));
-            }
-        }
-        counted.truncate(surplus);
-        Ok(counted)
+        let (gone, _) = self.surplus(backend, self.max, counted)?;
+        evicted.extend(gone);
+        Ok(evicted)
     }
+
+    /// Splits sessions, in the order in which they go, into those that must go and those that stay.
+    fn surplus(
+        &self,
+        backend: &'static str,
+        max: NonZeroU32,
+        mut counted: Records,
+    ) -> Result<(Records, Records)> {
+        let allowed = usize::try_from(max.get() - 1).unwrap_or(usize::MAX);
+        let surplus = counted.len().saturating_sub(allowed);
+        if surplus > 0 && self.on_exceed == OnExceed::Refuse {
+            let live = counted.iter().map(|record| Arc::new(record.redacted())).collect();
+            return Err(Error::limit_exceeded(backend, "create", live));
+        }
+        let stay = counted.split_off(surplus);
+        Ok((counted, stay))
+    }
+
+    /// What goes first: by the last use or by the creation, then by the id.
+    fn order(&self, record: &SessionRecord) -> (Timestamp, SessionId) {
+        match self.on_exceed {
+            OnExceed::EndLeastRecentlySeen => (record.last_seen_at, record.id),
+            OnExceed::EndOldest | OnExceed::Refuse => (record.created_at, record.id),
+        }
+    }
+}
+
+type Records = Vec<Arc<SessionRecord>>;
+
+fn is_of_same_kind(stored: &SessionRecord, new: &SessionRecord) -> bool {
+    stored.client.device.kind == new.client.device.kind
 }
 
 /// What a limit does when it is reached.
@@ -92,4 +135,58 @@ pub enum LimitScope {
     User,
     /// Those of the user on the same kind of device.
     UserAndDeviceKind,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::client::{ClientInfo, DeviceKind};
+    use crate::id::UserId;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(1_767_225_600_000).saturating_add(Duration::from_millis(millis))
+    }
+
+    fn session(kind: DeviceKind, millis: u64) -> Arc<SessionRecord> {
+        let user = UserId::from(7_u64);
+        let id = SessionId::derive("test", &millis.to_be_bytes(), Some(&user));
+        let mut record = SessionRecord::new(id, at(millis), at(1_000_000));
+        record.user_id = Some(user);
+        let mut client = ClientInfo::default();
+        client.device.kind = Some(kind);
+        record.client = Arc::new(client);
+        Arc::new(record)
+    }
+
+    fn max(count: u32) -> NonZeroU32 {
+        NonZeroU32::new(count).unwrap()
+    }
+
+    #[test]
+    fn both_limits_hold_and_one_eviction_counts_for_both() {
+        let (phone, desktop) = (DeviceKind::Mobile, DeviceKind::Desktop);
+        let limit = SessionLimit::new(max(4), OnExceed::EndOldest, at(100)).with_max_per_device_kind(max(2));
+        let stored = vec![session(desktop, 1), session(phone, 2), session(phone, 3), session(desktop, 4)];
+        let new = session(phone, 5);
+        let ids = |records: &[Arc<SessionRecord>]| records.iter().map(|record| record.id).collect::<Vec<_>>();
+        let evicted = limit.evict("test", &new, stored.clone()).unwrap();
+        assert_eq!(
+            ids(&evicted),
+            [stored[1].id],
+            "the older phone makes room for the phone, and for one more session"
+        );
+        let new = session(DeviceKind::Tv, 6);
+        let evicted = limit.evict("test", &new, stored.clone()).unwrap();
+        assert_eq!(ids(&evicted), [stored[0].id], "no television before: only the limit of all counts");
+        let refusing = SessionLimit::new(max(9), OnExceed::Refuse, at(100)).with_max_per_device_kind(max(2));
+        let refused = refusing.evict("test", &session(phone, 7), stored.clone()).unwrap_err();
+        assert_eq!(
+            ids(refused.live_sessions()),
+            [stored[1].id, stored[2].id],
+            "what fills the limit that was reached"
+        );
+        assert!(refusing.evict("test", &session(DeviceKind::Tv, 8), stored).unwrap().is_empty());
+    }
 }

@@ -70,7 +70,9 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// # Contract
     /// - Insert only. If the id is stored, active or ended, nothing is written.
     /// - With a limit, counting the user's live sessions, ending the surplus (or refusing) and inserting are one atomic step: at
-    ///   no moment are more than `max` of them live, however many callers create at once.
+    ///   no moment are more than `max` of them live, nor more than
+    ///   [`max_per_device_kind`](SessionLimit::max_per_device_kind) on devices of the new session's kind, however many callers create at
+    ///   once.
     /// - Sessions past a deadline at [`SessionLimit::now`] do not count and are not ended here.
     /// - [`AlreadyExists`](crate::ErrorKind::AlreadyExists) comes before [`LimitExceeded`](crate::ErrorKind::LimitExceeded), and nobody is
     ///   evicted for an id that is taken. Of sessions that are equally old (or equally long unseen), the one with the smaller id goes first.
@@ -79,7 +81,7 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists); [`LimitExceeded`](crate::ErrorKind::LimitExceeded) with the live sessions
-    /// (redacted); [`Invalid`](crate::ErrorKind::Invalid) for a record that is ended, has a revision other than
+    /// (redacted) that fill the limit that was reached; [`Invalid`](crate::ErrorKind::Invalid) for a record that is ended, has a revision other than
     /// [`Revision::FIRST`], holds more data than [`Capabilities::max_payload`], or is anonymous under a limit.
     ///
     /// # Security
@@ -134,14 +136,15 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// The old record or the new one.
     async fn update(&self, record: Arc<SessionRecord>, expected: Revision) -> Result<Revision>;
 
-    /// Moves sightings forward and returns how many sessions moved.
+    /// Moves last-seen times forward and returns how many sessions moved.
     ///
     /// # Contract
     /// - One round trip for the batch.
-    /// - Only active rows, only forward, and only where the touch happened before the row's own deadline: a touch never revives.
+    /// - Only active rows, only forward, and only where the row's stored deadline lies after both the touch and `now`: a touch
+    ///   never revives a session that has expired by now, however early the use was. A limit may have counted it out already.
     ///   See [`SessionRecord::touch`].
     /// - `last_client` moves with it. Nothing else changes, the revision included.
-    /// - If an id is named several times, only its latest touch counts.
+    /// - If an id is named several times, only its latest touch counts, also where it comes too late.
     /// - Unknown and ended ids are skipped.
     ///
     /// # Errors
@@ -152,15 +155,18 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Cancellation
     /// Any part of the batch may have moved.
-    async fn touch(&self, batch: &[Touch]) -> Result<u64>;
+    async fn touch(&self, batch: &[Touch], now: Timestamp) -> Result<u64>;
 
     /// Ends every active session in the scope, and returns the records that *this* call ended, as they are now stored.
     ///
     /// # Contract
     /// - Wins over every other write and needs no revision. Sessions past a deadline but not ended yet are in the scope.
+    /// - Never a session created after `created_until`, whatever the scope names. So a repetition with the same bound is harmless:
+    ///   it cannot end a session of a user who signed in again meanwhile.
     /// - Data, secrets and refresh state are cleared; everything else stays as the history of the sign-in.
     /// - Idempotent: what was ended before keeps its first end and is not returned; unknown ids are skipped.
-    /// - For a user, every session whose `create` returned before this call began is ended.
+    /// - For a user, every session whose `create` returned before this call began, and whose `created_at` is not after
+    ///   `created_until`, is ended.
     /// - Two callers never both return the same session.
     ///
     /// # Errors
@@ -171,7 +177,12 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Cancellation
     /// Each session is ended or untouched.
-    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>>;
+    async fn end(
+        &self,
+        scope: &EndScope,
+        ended: &Ended,
+        created_until: Timestamp,
+    ) -> Result<Vec<Arc<SessionRecord>>>;
 
     /// Returns one page of records, newest first (by creation, then by id), without secrets, refresh state and data.
     ///

@@ -8,7 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 
 use crate::end::EndReason;
 use crate::error::{Error, Result};
-use crate::id::{SessionId, UserId};
+use crate::id::{DeviceId, SessionId, UserId};
 use crate::limits::MAX_PAGE;
 use crate::record::{SessionKind, SessionRecord};
 use crate::time::Timestamp;
@@ -36,6 +36,8 @@ pub struct ListQuery {
     pub state: StateFilter,
     /// Only those of this kind.
     pub kind: Option<SessionKind>,
+    /// Only those on this device.
+    pub device: Option<DeviceId>,
     /// Only those created then or later.
     pub created_since: Option<Timestamp>,
     /// Only those after this position.
@@ -51,6 +53,7 @@ impl Default for ListQuery {
             username: None,
             state: StateFilter::Any,
             kind: None,
+            device: None,
             created_since: None,
             after: None,
             limit: 100,
@@ -84,6 +87,13 @@ impl ListQuery {
     #[must_use]
     pub const fn with_kind(mut self, kind: SessionKind) -> Self {
         self.kind = Some(kind);
+        self
+    }
+
+    /// Lists one device. Meant for use with a user, whose sessions are looked through.
+    #[must_use]
+    pub const fn with_device(mut self, device: DeviceId) -> Self {
+        self.device = Some(device);
         self
     }
 
@@ -131,6 +141,7 @@ impl ListQuery {
             && self.user.as_ref().is_none_or(|user| record.user_id.as_ref() == Some(user))
             && self.username.as_ref().is_none_or(|name| record.username.as_ref() == Some(name))
             && self.kind.is_none_or(|kind| record.kind == kind)
+            && self.device.is_none_or(|device| record.device_id == Some(device))
             && self.created_since.is_none_or(|since| record.created_at >= since)
             && self.after.is_none_or(|after| Cursor::of(record) < after)
     }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::{DataLimits, ErrorKind, SessionData};
+use crate::{DataLimits, ErrorKind, SaveMark, SessionData};
 
 fn limits() -> DataLimits {
     DataLimits::default()
@@ -120,4 +120,37 @@ proptest! {
         let bytes = data.encode(&limits()).unwrap();
         prop_assert_eq!(SessionData::decode(&bytes, &limits()).unwrap().encode(&limits()).unwrap(), bytes);
     }
+}
+
+#[test]
+fn saves_are_remembered_by_their_marks() {
+    let mark = |n| SaveMark::new(n).unwrap();
+    let mut data = SessionData::default();
+    for n in 1..=5 {
+        data.note_save(mark(n));
+    }
+    let bytes = data.encode(&limits()).unwrap();
+    assert_eq!(bytes, b"\x02\0\0\0\x05\0\0\0\x04\0\0\0\x03\0\0\0\x02{}");
+    let read = SessionData::decode(&bytes, &limits()).unwrap();
+    assert!((2..=5).all(|n| read.holds_save(mark(n))), "the latest four");
+    assert!(!read.holds_save(mark(1)));
+    assert_eq!(read.encode(&limits()).unwrap(), bytes);
+    assert_eq!(read, SessionData::default(), "who saved does not count");
+}
+
+#[test]
+fn marks_that_are_cut_off_are_damage() {
+    for length in 1..17 {
+        let bytes = [&[2][..], &[7; 16]].concat();
+        let cut = SessionData::decode(&bytes[..length], &limits()).unwrap_err();
+        assert_eq!(cut.kind(), ErrorKind::Corrupt, "{length}");
+    }
+}
+
+#[test]
+fn debug_shows_no_key_and_no_value() {
+    let mut data = SessionData::default();
+    data.insert("card", "4111").unwrap();
+    let shown = format!("{data:?}");
+    assert!(!shown.contains("card") && !shown.contains("4111"), "{shown}");
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 use super::{NOW, after, record};
 use crate::limits::{MAX_AUTH_EVENTS, MAX_LIFETIME};
 use crate::{
-    Actor, AuthEvent, AuthMethod, Cursor, EndReason, Ended, LastClient, RefreshState, Revision, SecretHash,
-    SecretState, SessionId, SessionKind, SessionRecord, SessionStatus, SystemRandom, Touch,
+    Actor, AssuranceLevel, AuthEvent, AuthMethod, Cursor, EndReason, Ended, LastClient, RefreshState,
+    Revision, SecretHash, SecretState, SessionId, SessionKind, SessionRecord, SessionStatus, SystemRandom,
+    Touch,
 };
 
 type Change = fn(&mut SessionRecord);
@@ -89,7 +90,7 @@ fn an_update_keeps_what_never_changes_and_the_later_sighting() {
 #[test]
 fn a_touch_moves_forward_only_and_never_revives() {
     let touch = |record: &mut SessionRecord, at| {
-        record.touch(&Touch::new(record.id, after(at), LastClient::default()))
+        record.touch(&Touch::new(record.id, after(at), LastClient::default()), after(0))
     };
     let mut record = record();
     record.idle_timeout = Some(Duration::from_millis(100));
@@ -100,6 +101,42 @@ fn a_touch_moves_forward_only_and_never_revives() {
     assert!(!touch(&mut record, 259), "the deadline had passed");
     let mut over = record.into_ended(ended(EndReason::LoggedOut));
     assert!(!touch(&mut over, 160));
+}
+
+#[test]
+fn a_touch_that_arrives_after_the_deadline_does_not_count() {
+    let mut record = record();
+    record.idle_timeout = Some(Duration::from_millis(100));
+    let early = Touch::new(record.id, after(90), LastClient::default());
+    assert!(!record.accepts(&early, after(100)), "the session had expired when the touch arrived");
+    assert!(record.accepts(&early, after(99)));
+    assert!(record.touch(&early, after(99)));
+    let late = Touch::new(record.id, after(190), LastClient::default());
+    assert!(!record.touch(&late, after(0)), "a clock that is behind revives nothing");
+}
+
+#[test]
+fn repetitions_of_one_method_do_not_push_out_another() {
+    let mut record = record();
+    record.push_auth(AuthEvent::new(AuthMethod::Password, after(0)));
+    for n in 1..40 {
+        record.push_auth(AuthEvent::new(AuthMethod::Totp, after(n)));
+    }
+    assert_eq!(record.auth.len(), MAX_AUTH_EVENTS);
+    assert_eq!(record.auth[0], AuthEvent::new(AuthMethod::Password, after(0)));
+    assert_eq!(record.auth[MAX_AUTH_EVENTS - 1].at, after(39));
+    assert_eq!(record.assurance(), AssuranceLevel::Aal2);
+}
+
+#[test]
+fn a_step_up_decays_to_the_level_of_one_factor() {
+    let mut record = record();
+    record.push_auth(AuthEvent::new(AuthMethod::Password, after(0)));
+    record.push_auth(AuthEvent::new(AuthMethod::Totp, after(0)));
+    let minute = Some(Duration::from_millis(60));
+    assert_eq!(record.assurance_at(after(59), minute), AssuranceLevel::Aal2);
+    assert_eq!(record.assurance_at(after(60), minute), AssuranceLevel::Aal1);
+    assert_eq!(record.assurance_at(after(60), None), AssuranceLevel::Aal2);
 }
 
 #[test]

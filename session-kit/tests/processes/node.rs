@@ -75,7 +75,7 @@ async fn run(settings: Settings) {
         created: AtomicUsize::new(0),
         rests: AtomicBool::new(false),
     });
-    while node.manager.health().unwrap().bus_healthy != Some(true) {
+    while node.manager.health().bus_healthy != Some(true) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     say(&Said::Ready);
@@ -103,6 +103,7 @@ async fn manager(settings: Settings) -> SessionManager {
     let bus = RedisBus::new(Connection::open(settings.bus).unwrap());
     let prefix: session_redis::KeyPrefix = settings.prefix.parse().unwrap();
     let tiers = Tiers::memory()
+        .with_scope("processes")
         .with_cache(redis.with_prefix(prefix.clone()))
         .with_cache(cache.with_timeout(CACHE_TIMEOUT))
         .with_bus(bus.with_prefix(prefix))
@@ -196,7 +197,7 @@ impl Node {
                 outcome(self.manager.revoke(id, &Actor::System).await)
             }
         };
-        let told = self.manager.health().unwrap().tiers.iter().all(|tier| tier.healthy && tier.outbox == 0);
+        let told = self.manager.health().tiers.iter().all(|tier| tier.healthy && tier.outbox == 0);
         self.did(Op::End, &session, began, outcome, told);
         self.watch(session);
     }

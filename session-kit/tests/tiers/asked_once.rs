@@ -10,13 +10,17 @@ use session_core::{ManualClock, SessionStore};
 use session_manager::{Source, Tiers};
 use tokio::task::JoinSet;
 
-use crate::lab::{Lab, Node, ROOMY, held, until};
+use crate::lab::{DEPLOYMENT, Lab, Node, ROOMY, held, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_who_miss_the_same_session_read_the_store_once() {
     let Some(lab) = Lab::open().await else { return };
-    let (_, token) = lab.node(Tiers::none()).sign_in("ann").await;
-    for tiers in [Tiers::memory(), Tiers::none(), Tiers::none().with_cache(lab.cache())] {
+    let (_, token) = lab.node(Tiers::none().with_scope(DEPLOYMENT)).sign_in("ann").await;
+    for tiers in [
+        Tiers::memory().with_scope(DEPLOYMENT),
+        Tiers::none().with_scope(DEPLOYMENT),
+        Tiers::none().with_scope(DEPLOYMENT).with_cache(lab.cache()),
+    ] {
         while !thousand_ask(&Arc::new(lab.node(tiers.clone())), &token).await {
             lab.flush_redis();
         }
@@ -56,9 +60,9 @@ async fn a_thousand_requests_in_a_minute_are_one_write() {
     let Some(lab) = Lab::open().await else { return };
     let cache = lab.cache();
     for (tiers, is_shared) in [
-        (Tiers::memory(), false),
-        (Tiers::memory().with_cache(lab.cache()), true),
-        (Tiers::none().with_cache(lab.cache()), true),
+        (Tiers::memory().with_scope(DEPLOYMENT), false),
+        (Tiers::memory().with_scope(DEPLOYMENT).with_cache(lab.cache()), true),
+        (Tiers::none().with_scope(DEPLOYMENT).with_cache(lab.cache()), true),
     ] {
         let clock = Arc::new(ManualClock::default());
         let node = Node::on(Arc::clone(&lab.store), |builder| {
@@ -69,8 +73,9 @@ async fn a_thousand_requests_in_a_minute_are_one_write() {
         let (id, token) = node.sign_in("ann").await;
         let validate = async || {
             let seen = node.validate(&token).await.unwrap().provenance();
-            let is_kept =
-                async || held(&cache, id).await.is_some_and(|entry| entry.verified_at >= seen.verified_at);
+            let is_kept = async || {
+                held(lab.scope(), &cache, id).await.is_some_and(|entry| entry.verified_at >= seen.verified_at)
+            };
             if is_shared && seen.source == Source::Store {
                 // Nobody waits for the copy, and the next one may come before it.
                 until("it is kept", is_kept).await;
@@ -101,7 +106,7 @@ async fn a_session_says_where_it_comes_from_and_how_old_that_is() {
     let node = |tiers| {
         Node::on(Arc::clone(&lab.store), |builder| builder.with_clock(Arc::clone(&clock)).with_tiers(tiers))
     };
-    let both = || Tiers::memory().with_cache(lab.cache()).with_cache_timeout(ROOMY);
+    let both = || Tiers::memory().with_scope(DEPLOYMENT).with_cache(lab.cache()).with_cache_timeout(ROOMY);
     let (here, there) = (node(both()), node(both()));
     let signed_in = here.manager.now();
     let (_, token) = here.sign_in("ann").await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use session_conformance::faults::{Faults, FaultyStore};
 use session_core::rules::RequestClient;
-use session_core::{Actor, CacheEntry, Ended, SessionCache, SessionId, SessionStore};
+use session_core::{Actor, CacheEntry, Ended, Scope, SessionCache, SessionId, SessionStore};
 use session_manager::{
     NewSession, Rejection, Session, SessionManager, SessionManagerBuilder, Source, TierHealth, Tiers,
     ValidateError,
@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a cache is waited for, where it is not the test's point: on a busy machine one that works must not look as if it failed.
 pub(crate) const ROOMY: Duration = Duration::from_secs(5);
+
+/// What the nodes' deployment is called.
+pub(crate) const DEPLOYMENT: &str = "tests";
 
 /// A store of record that everybody shares, and a Redis that a test has for itself.
 pub(crate) struct Lab {
@@ -71,7 +74,12 @@ impl Lab {
 
     /// A node that waits for its caches as long as is configured.
     pub(crate) fn hasty_node(&self, tiers: Tiers) -> Node {
-        Node::on(Arc::clone(&self.store), |builder| builder.with_tiers(tiers))
+        Node::on(Arc::clone(&self.store), |builder| builder.with_tiers(tiers.with_scope(DEPLOYMENT)))
+    }
+
+    /// Whose sessions its nodes work on.
+    pub(crate) fn scope(&self) -> Scope {
+        Scope::of_store(DEPLOYMENT, &self.store.capabilities()).unwrap()
     }
 
     pub(crate) fn kill_redis(&mut self) {
@@ -143,17 +151,17 @@ impl Node {
     }
 
     pub(crate) fn tier(&self, name: &str) -> TierHealth {
-        let health = self.manager.health().unwrap();
+        let health = self.manager.health();
         *health.tiers.iter().find(|tier| tier.name == name).unwrap()
     }
 
     pub(crate) fn serving(&self) -> Source {
-        self.manager.health().unwrap().serving
+        self.manager.health().serving
     }
 
     /// Waits until messages of other nodes arrive.
     pub(crate) async fn listens(&self) {
-        until("the bus works", async || self.manager.health().unwrap().bus_healthy == Some(true)).await;
+        until("the bus works", async || self.manager.health().bus_healthy == Some(true)).await;
     }
 }
 
@@ -168,12 +176,12 @@ pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) -> Duration
 }
 
 /// What a cache holds, asked without a tier.
-pub(crate) async fn held(cache: &impl SessionCache, id: SessionId) -> Option<CacheEntry> {
-    cache.get(id).await.unwrap().map(|hit| hit.entry)
+pub(crate) async fn held(scope: Scope, cache: &impl SessionCache, id: SessionId) -> Option<CacheEntry> {
+    cache.get(scope, id).await.unwrap().map(|hit| hit.entry)
 }
 
-pub(crate) async fn holds_tombstone(cache: &impl SessionCache, id: SessionId) -> bool {
-    held(cache, id).await.is_some_and(|entry| entry.is_tombstone())
+pub(crate) async fn holds_tombstone(scope: Scope, cache: &impl SessionCache, id: SessionId) -> bool {
+    held(scope, cache, id).await.is_some_and(|entry| entry.is_tombstone())
 }
 
 #[track_caller]

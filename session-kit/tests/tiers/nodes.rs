@@ -6,14 +6,18 @@ use std::time::{Duration, Instant};
 use session_core::{EndReason, InvalidationBus, ManualClock};
 use session_manager::{Source, Tiers};
 
-use crate::lab::{Lab, Node, ROOMY, ended, holds_tombstone, until};
+use crate::lab::{DEPLOYMENT, Lab, Node, ROOMY, ended, holds_tombstone, until};
 use crate::storage;
 
 /// Far longer than the test, so that only a message can make a copy worthless.
 const LONG: Duration = Duration::from_secs(60);
 
 fn tiers(lab: &Lab, bus: impl InvalidationBus) -> Tiers {
-    let tiers = Tiers::memory().with_cache(lab.cache()).with_bus(bus).with_cache_timeout(ROOMY);
+    let tiers = Tiers::memory()
+        .with_scope(DEPLOYMENT)
+        .with_cache(lab.cache())
+        .with_bus(bus)
+        .with_cache_timeout(ROOMY);
     tiers.with_max_stale(LONG).with_l1_max_age(LONG)
 }
 
@@ -45,7 +49,7 @@ async fn an_end_is_known_at_once(lab: &Lab, here: &Node, there: &Node) {
 
         here.revoke(id).await;
         let told = Instant::now();
-        assert!(holds_tombstone(&cache, id).await, "the shared cache is told before the answer");
+        assert!(holds_tombstone(lab.scope(), &cache, id).await, "the shared cache is told before the answer");
         until("the end is known there", async || there.validate(&token).await.is_err()).await;
         lags.push(told.elapsed());
         assert_eq!(ended(there.validate(&token).await).reason, EndReason::RevokedByAdmin);
@@ -73,7 +77,7 @@ async fn what_the_sweep_ends_is_told_to_every_copy() {
 
     assert_eq!(here.manager.sweep().await.unwrap().ended, 1);
 
-    assert!(holds_tombstone(&lab.cache(), id).await);
+    assert!(holds_tombstone(lab.scope(), &lab.cache(), id).await);
     let before = there.faults.calls("load");
     until("the end is known there", async || {
         let outcome = there.validate(&token).await;

@@ -28,7 +28,7 @@ async fn a_redis_that_died_signs_nobody_out_and_hears_of_ends_before_it_is_read_
     })
     .await;
     assert_eq!(node.serving(), Source::Store);
-    assert!(!node.manager.health().unwrap().is_healthy());
+    assert!(!node.manager.health().is_healthy());
     node.revoke(gone).await;
     assert_eq!(node.tier("redis").outbox, 1);
     ended(node.validate(&gone_token).await);
@@ -36,7 +36,7 @@ async fn a_redis_that_died_signs_nobody_out_and_hears_of_ends_before_it_is_read_
     lab.start_redis();
     let cache = lab.cache();
     let told = until("it is asked again", async || node.tier("redis").healthy).await;
-    assert!(holds_tombstone(&cache, gone).await, "it serves without having been told");
+    assert!(holds_tombstone(lab.scope(), &cache, gone).await, "it serves without having been told");
     assert_eq!((node.tier("redis").outbox, node.serving()), (0, REDIS));
     until("it has a copy again", async || node.source(&token).await == REDIS).await;
     ended(node.validate(&gone_token).await);
@@ -142,13 +142,13 @@ async fn the_next_cache_takes_over_from_redis_and_gives_back() {
     let over = until("the next one serves", async || node.source(&token).await == POSTGRES).await;
     assert_eq!(node.serving(), POSTGRES);
     node.revoke(gone).await;
-    assert!(holds_tombstone(&second, gone).await);
+    assert!(holds_tombstone(lab.scope(), &second, gone).await);
     ended(node.validate(&gone_token).await);
 
     lab.start_redis();
     let back = until("the first one serves", async || node.source(&token).await == REDIS).await;
     assert_eq!(node.serving(), REDIS);
-    assert!(holds_tombstone(&lab.cache(), gone).await);
+    assert!(holds_tombstone(lab.scope(), &lab.cache(), gone).await);
     println!("PostgreSQL took over after {over:?}, and gave back {back:?} after Redis was there");
 }
 

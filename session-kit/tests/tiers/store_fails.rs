@@ -134,7 +134,10 @@ async fn a_write_that_is_dropped_midway_leaves_no_copy_from_before() {
     tiers.create(Arc::clone(&ended), None).await.unwrap();
     proxy.arm(Fault::Hush, ended.id.as_bytes());
     let (scope, end) = (EndScope::id(ended.id), session_conformance::fixtures::logged_out(1));
-    drop_after(tiers.end(&scope, &end), async || stored(&direct, ended.id).await.1).await;
+    drop_after(tiers.end(&scope, &end, session_core::Timestamp::MAX), async || {
+        stored(&direct, ended.id).await.1
+    })
+    .await;
     assert!(matches!(tiers.find(ended.id).await.unwrap(), Some(Found::Ended(found)) if found == end));
 }
 

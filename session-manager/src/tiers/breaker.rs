@@ -17,7 +17,7 @@ const LONGEST_TRIAL: Duration = Duration::from_secs(2);
 
 /// The latest outcomes of calls to one tier. Opens when half of them failed.
 #[derive(Debug, Default)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     /// One bit per call, the latest is the lowest; one is a failure.
     outcomes: u32,
     calls: u32,
@@ -25,20 +25,20 @@ pub(super) struct Breaker {
 
 impl Breaker {
     /// Takes note of a call. Returns true if the tier should not be asked any more.
-    pub(super) fn record(&mut self, failed: bool) -> bool {
+    pub(crate) fn record(&mut self, failed: bool) -> bool {
         self.outcomes = (self.outcomes << 1 | u32::from(failed)) & ((1 << WINDOW) - 1);
         self.calls = (self.calls + 1).min(WINDOW);
         self.calls >= FEWEST && self.outcomes.count_ones() * 2 >= self.calls
     }
 
     /// Forgets everything: the tier was tried and works.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }
 }
 
 /// How long to wait before the trial after that many failed ones: nodes must not all try at the same moment.
-pub(super) fn trial_delay(failed: u32) -> Duration {
+pub(crate) fn trial_delay(failed: u32) -> Duration {
     let longest = FIRST_TRIAL.saturating_mul(1 << failed.min(10)).min(LONGEST_TRIAL);
     longest.mul_f64(0.5 + 0.5 * fastrand::f64())
 }

@@ -159,7 +159,7 @@ impl TieredStore {
     fn inherits(&self, asked: Moment, verified_at: Timestamp, remaining: Duration) -> Option<Duration> {
         let max_stale = self.max_stale();
         let by_wall = max_stale.saturating_sub(asked.wall.since(verified_at));
-        let from_future = verified_at.since(asked.wall) > session_memory::MAX_SKEW;
+        let from_future = verified_at.since(asked.wall) > self.max_skew();
         let left = by_wall.min(remaining);
         (!left.is_zero() && remaining <= max_stale && !from_future).then(|| asked.mono.saturating_add(left))
     }

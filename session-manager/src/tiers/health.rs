@@ -59,7 +59,7 @@ pub struct TierHealth {
     pub outbox: usize,
 }
 
-/// The state of all tiers, as this node sees it. Serialises for a health page.
+/// The state of the store of record and of all tiers, as this node sees it. Serialises for a health page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Health {
@@ -75,13 +75,36 @@ pub struct Health {
     pub tiers: Vec<TierHealth>,
     /// Whether messages of other nodes arrive; `None` without a bus.
     pub bus_healthy: Option<bool>,
+    /// Whether the store of record answers loads. If not, it is tried again all the time.
+    pub store_healthy: bool,
+    /// Since when.
+    pub store_since: Timestamp,
 }
 
 impl Health {
-    /// Whether every tier and the bus work.
+    /// The state without tiers.
+    pub(crate) const fn of_store(started: Timestamp) -> Self {
+        Self {
+            serving: Source::Store,
+            since: started,
+            copies: 0,
+            copies_bytes: 0,
+            tiers: Vec::new(),
+            bus_healthy: None,
+            store_healthy: true,
+            store_since: started,
+        }
+    }
+
+    pub(crate) fn with_store(mut self, (healthy, since): (bool, Timestamp)) -> Self {
+        (self.store_healthy, self.store_since) = (healthy, since);
+        self
+    }
+
+    /// Whether the store, every tier and the bus work.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.bus_healthy != Some(false) && self.tiers.iter().all(|tier| tier.healthy)
+        self.store_healthy && self.bus_healthy != Some(false) && self.tiers.iter().all(|tier| tier.healthy)
     }
 }
 

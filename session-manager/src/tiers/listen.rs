@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use session_core::{BusEvent, InvalidationBus, Subscription};
+use session_core::{BusEvent, InvalidationBus, Scope, Subscription};
 use session_memory::L1;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +14,8 @@ use super::metrics::Metrics;
 pub(super) struct Listener {
     pub(super) bus: Arc<dyn InvalidationBus>,
     pub(super) l1: Weak<L1>,
+    /// Whose changes count here.
+    pub(super) scope: Scope,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -57,7 +59,9 @@ impl Listener {
     fn apply(&self, event: &BusEvent) -> bool {
         let Some(l1) = self.l1.upgrade() else { return false };
         match event {
-            BusEvent::Changed(changes) => {
+            // What belongs to others is nothing to this node.
+            BusEvent::Changed(scope, _) if *scope != self.scope => {}
+            BusEvent::Changed(_, changes) => {
                 self.metrics.heard.increment(changes.len() as u64);
                 for change in changes {
                     l1.changed(change.id, change.revision, change.ended);

@@ -85,6 +85,7 @@ mod tests {
     use std::sync::Arc;
 
     use session_conformance::fixtures;
+    use session_core::Scope;
 
     use super::*;
 
@@ -93,7 +94,7 @@ mod tests {
     fn tombstone() -> (SessionId, Owed) {
         let record = fixtures::record("ann");
         let ended = Arc::new(record.clone().into_ended(fixtures::logged_out(1)));
-        (record.id, Owed::Tombstone(CacheEntry::of(ended, fixtures::NOW)))
+        (record.id, Owed::Tombstone(CacheEntry::of(Scope::from_bytes([7; 16]), ended, fixtures::NOW)))
     }
 
     #[tokio::test(start_paused = true)]

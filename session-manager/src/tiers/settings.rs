@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use session_core::{Error, InvalidationBus, Result, SessionCache};
+use session_core::{Capabilities, Error, InvalidationBus, Result, Scope, SessionCache};
 
 /// Where validation looks before it asks the store of record: this process's memory, then shared caches in order.
 ///
@@ -12,12 +12,13 @@ use session_core::{Error, InvalidationBus, Result, SessionCache};
 /// # fn tiers(redis: impl SessionCache, postgres: impl SessionCache, bus: impl InvalidationBus) -> session_manager::Tiers {
 /// use session_manager::Tiers;
 ///
-/// Tiers::memory().with_cache(redis).with_cache(postgres).with_bus(bus)
+/// Tiers::memory().with_scope("shop-production").with_cache(redis).with_cache(postgres).with_bus(bus)
 /// # }
 /// ```
 ///
 /// | setting | default | range |
 /// |---|---|---|
+/// | [`with_scope`](Self::with_scope) | none: required with a shared cache or a bus | 1 to 64 bytes |
 /// | [`with_memory_bytes`](Self::with_memory_bytes) | 64 MiB, or none with [`Tiers::none`] | 0, or 1 MiB to 1 TiB |
 /// | [`with_max_stale`](Self::with_max_stale) | 30 s | 1 s to 5 min |
 /// | [`with_l1_max_age`](Self::with_l1_max_age) | 5 s | 1 ms to `max_stale` |
@@ -26,6 +27,7 @@ use session_core::{Error, InvalidationBus, Result, SessionCache};
 /// | [`with_outbox_capacity`](Self::with_outbox_capacity) | 10,000 sessions per shared cache | 1 to 1,000,000 |
 #[derive(Debug, Clone)]
 pub struct Tiers {
+    pub(super) scope: Option<String>,
     pub(super) memory_bytes: u64,
     pub(super) caches: Vec<Arc<dyn SessionCache>>,
     pub(super) bus: Option<Arc<dyn InvalidationBus>>,
@@ -52,6 +54,7 @@ impl Tiers {
     #[must_use]
     pub fn none() -> Self {
         Self {
+            scope: None,
             memory_bytes: 0,
             caches: Vec::new(),
             bus: None,
@@ -61,6 +64,18 @@ impl Tiers {
             stale_if_error: None,
             outbox_capacity: 10_000,
         }
+    }
+
+    /// Names the deployment whose sessions these are: `"shop-production"`. Every node of it uses the same name, and no other deployment does
+    /// that shares a cache or a bus with it, so that production and staging on one Redis never answer for each other.
+    ///
+    /// Required as soon as anything is shared. Together with the table, prefix or collection of the store of record
+    /// ([`Capabilities::place`](session_core::Capabilities)) it makes the [`Scope`](session_core::Scope) of every entry and message, so
+    /// tenants with a table of their own are apart even under one name.
+    #[must_use]
+    pub fn with_scope(mut self, name: impl Into<String>) -> Self {
+        self.scope = Some(name.into());
+        self
     }
 
     /// Sets how much memory the copies in this process may take, estimated; a session takes about 1 KiB plus its data. Zero keeps none.
@@ -124,6 +139,27 @@ impl Tiers {
     pub fn with_outbox_capacity(mut self, sessions: usize) -> Self {
         self.outbox_capacity = sessions;
         self
+    }
+
+    pub(crate) const fn max_stale(&self) -> Duration {
+        self.max_stale
+    }
+
+    pub(crate) const fn cache_timeout(&self) -> Duration {
+        self.cache_timeout
+    }
+
+    /// Makes the scope of what these tiers share.
+    pub(super) fn scope_of(&self, store: &Capabilities) -> Result<Scope> {
+        let shares = !self.caches.is_empty() || self.bus.is_some();
+        match &self.scope {
+            None if shares => Err(Error::invalid(
+                "build",
+                "shared caches and a bus need a scope, so that no other application's sessions are taken for this one's: call \
+                 `Tiers::with_scope` with the name of this deployment",
+            )),
+            name => Scope::of_store(name.as_deref().unwrap_or("process"), store),
+        }
     }
 
     pub(crate) fn check(&self) -> Result<()> {

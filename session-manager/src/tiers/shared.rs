@@ -11,7 +11,8 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use session_core::{
-    CacheEntry, CacheHit, Clock, Error, ErrorKind, Result, SessionCache, SessionId, SessionStore, Timestamp,
+    CacheEntry, CacheHit, Clock, Error, ErrorKind, Result, Scope, SessionCache, SessionId, SessionStore,
+    Timestamp,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -32,12 +33,16 @@ const FILLS_AT_ONCE: usize = 64;
 /// How many sessions of the outbox are told between two looks at it.
 const TOLD_AT_ONCE: usize = 256;
 
+/// After which part of the time limit a call that is dropped counts as failed: a fifth.
+const IMPATIENCE: u32 = 5;
+
 /// How long the store of record may take to say what a tier has to be told.
 const RELOAD_LIMIT: Duration = Duration::from_secs(2);
 
 /// Settings of every shared tier.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TierSettings {
+    pub(super) scope: Scope,
     pub(super) timeout: Duration,
     pub(super) max_stale: Duration,
     pub(super) outbox: usize,
@@ -128,10 +133,12 @@ impl SharedTier {
 
     /// Asks for a session. A failure is a miss.
     pub(super) async fn get(self: &Arc<Self>, id: SessionId) -> Option<CacheHit> {
-        let found = self.call("get", self.cache.get(id)).await;
-        self.judge(found.as_ref().err());
+        let scope = self.settings.scope;
+        let call = Call::begin(self);
+        let found = self.call("get", self.cache.get(scope, id)).await;
+        call.settle(found.as_ref().err());
         let hit = match found {
-            Ok(hit) => hit.filter(|hit| hit.entry.id == id),
+            Ok(hit) => hit.filter(|hit| hit.entry.id == id && hit.entry.scope == scope),
             Err(_) => {
                 self.metrics.failed.increment(1);
                 return None;
@@ -159,16 +166,23 @@ impl SharedTier {
         stream::iter(telling).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
     }
 
+    /// Remembers what the tier has to receive, because it cannot be told now.
+    pub(super) fn owe_all(self: &Arc<Self>, changes: &[(CacheEntry, Duration)]) {
+        for (entry, _) in changes {
+            self.owe(entry.id, owed(entry));
+        }
+    }
+
     async fn tell_one(self: &Arc<Self>, entry: &CacheEntry, ttl: Duration) {
         if self.is_serving() {
+            let call = Call::begin(self);
             let told = self.put(entry, ttl).await;
-            self.judge(told.as_ref().err());
+            call.settle(told.as_ref().err());
             if told.is_ok() {
                 return;
             }
         }
-        let owed = if entry.is_tombstone() { Owed::Tombstone(entry.clone()) } else { Owed::Refresh };
-        self.owe(entry.id, owed);
+        self.owe(entry.id, owed(entry));
     }
 
     async fn put(&self, entry: &CacheEntry, ttl: Duration) -> Result<()> {
@@ -235,7 +249,11 @@ impl SharedTier {
 
     /// The trial: one question, and then everything that waits. Stops at the first failure.
     async fn tell_what_is_owed(&self) -> Result<()> {
-        self.call("get", self.cache.get(SessionId::derive("session-kit", b"trial", None))).await?;
+        self.call(
+            "get",
+            self.cache.get(self.settings.scope, SessionId::derive("session-kit", b"trial", None)),
+        )
+        .await?;
         loop {
             let (asked, owed) = (Instant::now(), self.state.lock().outbox.some(TOLD_AT_ONCE));
             if owed.is_empty() {
@@ -271,7 +289,9 @@ impl SharedTier {
             let loaded = timeout(RELOAD_LIMIT, self.store.load(&outdated)).await;
             let ttl = || self.settings.max_stale.saturating_sub(asked.elapsed());
             let fresh = loaded.unwrap_or_else(|_| Err(late()))?;
-            entries.extend(fresh.into_iter().map(|record| (CacheEntry::of(record, now), ttl())));
+            entries.extend(
+                fresh.into_iter().map(|record| (CacheEntry::of(self.settings.scope, record, now), ttl())),
+            );
         }
         Ok(entries)
     }
@@ -289,6 +309,38 @@ impl SharedTier {
         self.serving.store(true, Ordering::Release);
         self.metrics.serving.set(1.0);
         true
+    }
+}
+
+fn owed(entry: &CacheEntry) -> Owed {
+    if entry.is_tombstone() { Owed::Tombstone(entry.clone()) } else { Owed::Refresh }
+}
+
+/// A call that is under way. One that its caller drops, because it takes too long, counts as a failure too: else a cache that hangs would
+/// never be given up where callers are impatient.
+struct Call<'a> {
+    tier: &'a Arc<SharedTier>,
+    began: Instant,
+    is_settled: bool,
+}
+
+impl<'a> Call<'a> {
+    fn begin(tier: &'a Arc<SharedTier>) -> Self {
+        Self { tier, began: Instant::now(), is_settled: false }
+    }
+
+    fn settle(mut self, error: Option<&Error>) {
+        self.is_settled = true;
+        self.tier.judge(error);
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        // A caller that left at once says nothing about the cache.
+        if !self.is_settled && self.began.elapsed() >= self.tier.settings.timeout / IMPATIENCE {
+            self.tier.judge(Some(&Error::timeout(self.tier.name(), "dropped")));
+        }
     }
 }
 

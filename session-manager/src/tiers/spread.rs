@@ -1,16 +1,24 @@
 //! Telling the shared caches and the other nodes what changed.
+//!
+//! The operation that changed something waits for it for at most the time limit of a cache, counted
+//! by itself: the store has answered, and what takes longer goes on in the background.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use session_core::limits::MAX_BATCH;
-use session_core::{CacheEntry, Invalidation, InvalidationBus};
+use session_core::{CacheEntry, Invalidation};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::metrics::Metrics;
+use super::bus_out::BusOut;
 use super::shared::SharedTier;
+
+/// Most operations whose changes are on their way at the same time. The changes of others go into
+/// the outboxes at once.
+pub(super) const TOLD_AT_ONCE: usize = 256;
 
 /// What all tiers and nodes have to know.
 #[derive(Debug, Default)]
@@ -27,41 +35,71 @@ impl Changes {
     }
 }
 
+/// Changes that are on their way.
+#[derive(Debug, Default)]
+#[must_use = "the copies may be updated after the answer otherwise"]
+pub(crate) struct Told {
+    telling: Vec<JoinHandle<()>>,
+    limit: Duration,
+}
+
+impl Told {
+    /// Waits until the caches and the bus have them, at most as long as one cache may take. They go
+    /// on by themselves after that.
+    pub(crate) async fn wait(self) {
+        if !self.telling.is_empty() {
+            // They can only fail if the runtime ends.
+            let _ = timeout(self.limit, join_all(self.telling)).await;
+        }
+    }
+
+    pub(super) fn of(telling: JoinHandle<()>, limit: Duration) -> Self {
+        Self { telling: vec![telling], limit }
+    }
+
+    /// Both.
+    pub(super) fn after(mut self, other: Self) -> Self {
+        self.telling.extend(other.telling);
+        self.limit = self.limit.max(other.limit);
+        self
+    }
+}
+
 /// Those who have to know.
 pub(super) struct Spread {
     pub(super) shared: Vec<Arc<SharedTier>>,
-    pub(super) bus: Option<Arc<dyn InvalidationBus>>,
-    pub(super) bus_timeout: Duration,
+    pub(super) bus: Option<BusOut>,
+    /// How long an operation waits.
+    pub(super) limit: Duration,
     pub(super) runtime: Handle,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) places: Arc<Semaphore>,
 }
 
 impl Spread {
-    /// Tells all of them, first the shared caches and then the nodes: who hears a message and looks, finds the news. Goes on if the caller
-    /// is dropped. Nothing that fails here fails the operation.
-    pub(super) async fn tell(self: &Arc<Self>, changes: Changes) {
+    /// Begins to tell all of them, first the shared caches and then the nodes: a node that receives
+    /// a message and looks, finds the news. Goes on if the caller is dropped. Nothing that fails
+    /// here fails the operation.
+    pub(super) fn tell(self: &Arc<Self>, changes: Changes) -> Told {
         if changes.entries.is_empty() || (self.shared.is_empty() && self.bus.is_none()) {
-            return;
+            return Told::default();
+        }
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        if place.is_err() {
+            // They are too slow for what happens. They catch up, and are not read before.
+            self.shared.iter().for_each(|tier| tier.owe_all(&changes.entries));
         }
         let spread = Arc::clone(self);
         let telling = self.runtime.spawn(async move {
-            let telling: Vec<_> = spread.shared.iter().map(|tier| tier.tell(&changes.entries)).collect();
-            join_all(telling).await;
-            spread.publish(&changes.invalidations).await;
-        });
-        // It can only fail if the runtime ends.
-        let _ = telling.await;
-    }
-
-    async fn publish(&self, changes: &[Invalidation]) {
-        let Some(bus) = &self.bus else { return };
-        for chunk in changes.chunks(MAX_BATCH) {
-            let published = timeout(self.bus_timeout, bus.publish(chunk)).await;
-            if !matches!(published, Ok(Ok(()))) {
-                self.metrics.unpublished.increment(chunk.len() as u64);
-                tracing::debug!(sessions = chunk.len(), "changes could not be published to the other nodes");
+            if place.is_ok() {
+                let telling: Vec<_> = spread.shared.iter().map(|tier| tier.tell(&changes.entries)).collect();
+                join_all(telling).await;
             }
-        }
+            if let Some(bus) = &spread.bus {
+                bus.publish(&changes.invalidations).await;
+            }
+            drop(place);
+        });
+        Told::of(telling, self.limit)
     }
 
     /// Keeps records that were read where the next reader looks. Nobody waits for it.

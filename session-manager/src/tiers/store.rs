@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use session_core::{
-    CacheEntry, Capabilities, Clock, EndScope, Ended, Error, ListQuery, Page, Result, Revision, SessionId,
-    SessionLimit, SessionRecord, SessionStore, StoreStats, Timestamp, Touch, UserId, async_trait,
+    CacheEntry, Capabilities, Clock, EndScope, Ended, Error, ListQuery, Page, Result, Revision, Scope,
+    SessionId, SessionLimit, SessionRecord, SessionStore, StoreStats, Timestamp, Touch, UserId, async_trait,
 };
 use session_memory::{Authority, L1, L1Settings, Moment, Ticket};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
+use super::bus_out::BusOut;
+use super::ends::Ends;
 use super::flights::Flights;
 use super::health::{Health, is_healthy, serving};
 use super::listen::Listener;
@@ -19,12 +22,15 @@ use super::metrics::Metrics;
 use super::serving::Serving;
 use super::settings::Tiers;
 use super::shared::{SharedTier, TierSettings};
-use super::spread::{Changes, Spread};
+use super::spread::{Changes, Spread, TOLD_AT_ONCE};
 use crate::workers::Workers;
 
 /// How long an id is remembered as unknown. A session that is created on another node under an id that was asked for before, is unknown
 /// here for at most this long.
 const UNKNOWN_FOR: Duration = Duration::from_secs(1);
+
+/// By how much the clocks of nodes may differ where no manager says otherwise.
+const DEFAULT_SKEW: Duration = Duration::from_secs(30);
 
 /// How long a read may take before others stop waiting for it and read by themselves.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -43,11 +49,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Writes are told to the caches even if the caller is dropped after the store of record answered. If it is dropped before, or the store
 /// fails, this process's own copies of what the write concerned are forgotten, because nobody knows what the store holds.
 pub struct TieredStore {
-    store: Arc<dyn SessionStore>,
+    pub(super) store: Arc<dyn SessionStore>,
     clock: Arc<dyn Clock>,
-    l1: Arc<L1>,
+    scope: Scope,
+    max_skew: Duration,
+    pub(super) l1: Arc<L1>,
     tiers: Tiers,
-    spread: Arc<Spread>,
+    pub(super) spread: Arc<Spread>,
     flights: Flights,
     metrics: Arc<Metrics>,
     serving: Arc<Serving>,
@@ -59,13 +67,20 @@ impl TieredStore {
     /// Puts tiers in front of a store of record, on the current tokio runtime.
     ///
     /// # Errors
-    /// [`Invalid`](session_core::ErrorKind::Invalid) for a setting out of its bounds, or outside of a tokio runtime.
+    /// [`Invalid`](session_core::ErrorKind::Invalid) for a setting out of its bounds, for shared tiers without a
+    /// [scope](Tiers::with_scope), or outside of a tokio runtime.
     pub fn new(store: impl SessionStore, tiers: Tiers, clock: impl Clock) -> Result<Self> {
-        Self::start(Arc::new(store), tiers, Arc::new(clock))
+        Self::start(Arc::new(store), tiers, Arc::new(clock), DEFAULT_SKEW)
     }
 
-    pub(crate) fn start(store: Arc<dyn SessionStore>, tiers: Tiers, clock: Arc<dyn Clock>) -> Result<Self> {
+    pub(crate) fn start(
+        store: Arc<dyn SessionStore>,
+        tiers: Tiers,
+        clock: Arc<dyn Clock>,
+        max_skew: Duration,
+    ) -> Result<Self> {
         tiers.check()?;
+        let scope = tiers.scope_of(&store.capabilities())?;
         let runtime = Handle::try_current()
             .map_err(|_| Error::invalid("build", "tiers are built inside of a tokio runtime"))?;
         let l1 = Arc::new(L1::new(L1Settings {
@@ -73,10 +88,12 @@ impl TieredStore {
             max_stale: tiers.max_stale,
             max_age: tiers.l1_max_age,
             unknown_for: UNKNOWN_FOR,
+            max_skew,
         }));
         let workers = Workers::default();
         let serving = Arc::new(Serving::default());
         let settings = TierSettings {
+            scope,
             timeout: tiers.cache_timeout,
             max_stale: tiers.max_stale,
             outbox: tiers.outbox_capacity,
@@ -94,19 +111,41 @@ impl TieredStore {
         serving.begin(shared.clone());
         let metrics = Arc::new(Metrics::new());
         if let Some(bus) = tiers.bus.clone() {
-            let listener = Listener { bus, l1: Arc::downgrade(&l1), metrics: Arc::clone(&metrics) };
+            let listener = Listener { bus, l1: Arc::downgrade(&l1), scope, metrics: Arc::clone(&metrics) };
             let listener = Arc::new(listener);
             workers.supervise("bus", move |stop| Arc::clone(&listener).run_until(stop));
         }
         let spread = Arc::new(Spread {
             shared,
-            bus: tiers.bus.clone(),
-            bus_timeout: tiers.cache_timeout,
+            bus: tiers
+                .bus
+                .clone()
+                .map(|bus| BusOut::new(bus, scope, tiers.cache_timeout, Arc::clone(&metrics))),
+            limit: tiers.cache_timeout,
             runtime,
-            metrics: Arc::clone(&metrics),
+            places: Arc::new(Semaphore::new(TOLD_AT_ONCE)),
         });
         let (flights, started) = (Flights::default(), clock.now());
-        Ok(Self { store, clock, l1, tiers, spread, flights, metrics, serving, started, workers })
+        Ok(Self {
+            store,
+            clock,
+            scope,
+            max_skew,
+            l1,
+            tiers,
+            spread,
+            flights,
+            metrics,
+            serving,
+            started,
+            workers,
+        })
+    }
+
+    /// Returns whose sessions these are, as caches and messages name them.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        self.scope
     }
 
     pub(super) fn l1(&self) -> &L1 {
@@ -123,6 +162,14 @@ impl TieredStore {
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    pub(super) fn max_skew(&self) -> Duration {
+        self.max_skew
+    }
+
+    pub(crate) fn l1_max_age(&self) -> Duration {
+        self.tiers.l1_max_age
     }
 
     pub(super) fn max_stale(&self) -> Duration {
@@ -159,36 +206,43 @@ impl TieredStore {
             copies_bytes: usage.bytes,
             tiers,
             bus_healthy: self.tiers.bus.as_ref().map(|bus| is_healthy(bus.health())),
+            store_healthy: true,
+            store_since: self.started,
         }
     }
 
-    /// Tells all tiers what the store of record ended.
+    /// Tells all tiers what the store of record ended, and waits as long as a cache may take.
     pub(crate) async fn ended(&self, records: &[Arc<SessionRecord>]) {
-        let now = self.moment();
-        let mut changes = Changes::default();
-        for record in records {
-            self.note_end(record, now.wall, &mut changes);
-        }
-        self.spread.tell(changes).await;
+        self.ends().tell(records).wait().await;
     }
 
-    fn note_end(&self, record: &Arc<SessionRecord>, verified_at: Timestamp, changes: &mut Changes) {
-        if let Some(ended) = record.ended() {
-            self.l1.end(record.id, ended);
-            changes.push(CacheEntry::of(Arc::clone(record), verified_at), Duration::ZERO);
+    pub(super) fn ends(&self) -> Ends {
+        Ends {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            scope: self.scope,
+            counts_for: self.tiers.max_stale + self.max_skew,
+            l1: Arc::clone(&self.l1),
+            spread: Arc::clone(&self.spread),
         }
     }
 
     /// Takes note of an active record that was written.
-    fn note_write(&self, ticket: &Ticket, record: &Arc<SessionRecord>, began: Moment, changes: &mut Changes) {
+    pub(super) fn note_write(
+        &self,
+        ticket: &Ticket,
+        record: &Arc<SessionRecord>,
+        began: Moment,
+        changes: &mut Changes,
+    ) {
         let (now, stale_at) = (self.moment(), self.stale_at(began));
         self.l1.wrote(ticket, record, began.wall, stale_at, now);
         let ttl = stale_at.saturating_sub(now.mono);
-        changes.push(CacheEntry::of(Arc::clone(record), began.wall), ttl);
+        changes.push(CacheEntry::of(self.scope, Arc::clone(record), began.wall), ttl);
     }
 
     /// A refused write says what the store of record holds.
-    fn note_refusal(&self, id: SessionId, error: &Error) {
+    pub(super) fn note_refusal(&self, id: SessionId, error: &Error) {
         if let Some(ended) = error.ended_session() {
             self.l1.end(id, ended);
         }
@@ -221,48 +275,9 @@ impl TieredStore {
                 Some(ended) => self.l1.end(record.id, ended),
                 None => drop(self.l1.fill(ticket, record, began.wall, stale_at, now, Authority::Store)),
             }
-            entries.push((CacheEntry::of(Arc::clone(record), began.wall), ttl));
+            entries.push((CacheEntry::of(self.scope, Arc::clone(record), began.wall), ttl));
         }
         entries
-    }
-}
-
-/// Forgets this process's copies of what a write concerned, unless the store of record answered it: nobody knows what it holds then.
-struct Unanswered<'a> {
-    l1: &'a L1,
-    concerns: Concerns,
-}
-
-enum Concerns {
-    /// Sessions of which nobody knows, so all of them.
-    Any,
-    Ids(Vec<SessionId>),
-    Nothing,
-}
-
-impl<'a> Unanswered<'a> {
-    fn new(l1: &'a L1, concerns: Concerns) -> Self {
-        Self { l1, concerns }
-    }
-
-    /// An answer says what happened; a failure of the store does not.
-    fn settle<T>(mut self, answer: Result<T>) -> Result<T> {
-        match (&answer, &self.concerns) {
-            (Ok(_), _) => self.concerns = Concerns::Nothing,
-            (Err(error), Concerns::Any) if !error.is_transient() => self.concerns = Concerns::Nothing,
-            (Err(_), _) => {}
-        }
-        answer
-    }
-}
-
-impl Drop for Unanswered<'_> {
-    fn drop(&mut self) {
-        match &self.concerns {
-            Concerns::Any => self.l1.resync(),
-            Concerns::Ids(ids) => ids.iter().for_each(|id| self.l1.distrust(*id)),
-            Concerns::Nothing => {}
-        }
     }
 }
 
@@ -278,15 +293,8 @@ impl SessionStore for TieredStore {
         record: Arc<SessionRecord>,
         limit: Option<&SessionLimit>,
     ) -> Result<Vec<Arc<SessionRecord>>> {
-        let (began, ticket) = (self.moment(), self.l1.ticket(record.id));
-        let own = Unanswered::new(&self.l1, Concerns::Ids(vec![record.id]));
-        let others = Unanswered::new(&self.l1, limit.map_or(Concerns::Nothing, |_| Concerns::Any));
-        let created = self.store.create(Arc::clone(&record), limit).await;
-        let evicted = own.settle(others.settle(created))?;
-        let mut changes = Changes::default();
-        self.note_write(&ticket, &record, began, &mut changes);
-        evicted.iter().for_each(|record| self.note_end(record, began.wall, &mut changes));
-        self.spread.tell(changes).await;
+        let (evicted, told) = self.create_told(record, limit).await?;
+        told.wait().await;
         Ok(evicted)
     }
 
@@ -299,31 +307,25 @@ impl SessionStore for TieredStore {
     }
 
     async fn update(&self, record: Arc<SessionRecord>, expected: Revision) -> Result<Revision> {
-        let (began, ticket) = (self.moment(), self.l1.ticket(record.id));
-        let unanswered = Unanswered::new(&self.l1, Concerns::Ids(vec![record.id]));
-        let updated = unanswered.settle(self.store.update(Arc::clone(&record), expected).await);
-        let revision = updated.inspect_err(|error| self.note_refusal(record.id, error))?;
-        let written = Arc::new(Arc::unwrap_or_clone(record).with_revision(revision));
-        let mut changes = Changes::default();
-        self.note_write(&ticket, &written, began, &mut changes);
-        self.spread.tell(changes).await;
+        let (revision, told) = self.update_told(record, expected).await?;
+        told.wait().await;
         Ok(revision)
     }
 
-    async fn touch(&self, batch: &[Touch]) -> Result<u64> {
-        let moved = self.store.touch(batch).await?;
-        batch.iter().for_each(|touch| self.l1.touched(touch));
+    async fn touch(&self, batch: &[Touch], now: Timestamp) -> Result<u64> {
+        let moved = self.store.touch(batch, now).await?;
+        batch.iter().for_each(|touch| self.l1.touched(touch, now));
         Ok(moved)
     }
 
-    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
-        let concerns = match scope {
-            EndScope::Ids(ids) => Concerns::Ids(ids.clone()),
-            _ => Concerns::Any,
-        };
-        let unanswered = Unanswered::new(&self.l1, concerns);
-        let records = unanswered.settle(self.store.end(scope, ended).await)?;
-        self.ended(&records).await;
+    async fn end(
+        &self,
+        scope: &EndScope,
+        ended: &Ended,
+        created_until: Timestamp,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
+        let (records, told) = self.end_told(scope, ended, created_until).await?;
+        told.wait().await;
         Ok(records)
     }
 
@@ -332,9 +334,8 @@ impl SessionStore for TieredStore {
     }
 
     async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<SessionRecord>>> {
-        let unanswered = Unanswered::new(&self.l1, Concerns::Any);
-        let records = unanswered.settle(self.store.expire(now, limit).await)?;
-        self.ended(&records).await;
+        let (records, told) = self.expire_told(now, limit).await?;
+        told.wait().await;
         Ok(records)
     }
 

@@ -65,7 +65,7 @@ const OPERATIONS: &[(&str, Start)] = &[
     ("ensure", |world, _| {
         Box::pin(async move {
             let external = ExternalSession::new("sid", user("bob")).unwrap();
-            drop(world.manager.ensure(external).await);
+            drop(world.manager.ensure(external, &RequestClient::default()).await);
         })
     }),
     ("transfer", |world, created| {

@@ -71,12 +71,25 @@ async fn a_disabled_user_is_refused_within_the_lag_and_comes_back_when_enabled()
 }
 
 #[tokio::test]
-async fn a_user_who_is_gone_is_refused() {
+async fn a_user_who_is_gone_is_signed_out_for_good() {
     let (world, users) = world();
     let token = world.manager.create(ann(1)).await.unwrap().token.expose();
+    let other = world.manager.create(ann(1)).await.unwrap().token.expose();
     users.0.users.lock().clear();
     world.manager.forget_user(&user("ann"));
-    assert_eq!(rejection(world.validate(&token).await), Rejection::UserInactive);
+    for token in [&token, &other] {
+        let Rejection::Ended(ended) = rejection(world.validate(token).await) else { panic!("not ended") };
+        assert_eq!(ended.reason, EndReason::UserInactive);
+    }
+    world.settle().await;
+    users.set("ann", true, 1);
+    world.manager.forget_user(&user("ann"));
+    assert_eq!(world.live().await, 0);
+    for token in [&token, &other] {
+        let answer = rejection(world.validate(token).await);
+        assert!(matches!(answer, Rejection::Ended(_)), "whoever registers under the name is somebody else");
+    }
+    assert!(world.manager.create(ann(1)).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

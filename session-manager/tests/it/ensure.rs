@@ -19,8 +19,8 @@ async fn validate(world: &World, name: &str) -> Result<session_manager::Session,
 #[tokio::test]
 async fn the_first_call_creates_and_the_others_find() {
     let world = World::new();
-    let first = world.manager.ensure(external("sid-1")).await.unwrap();
-    let second = world.manager.ensure(external("sid-1")).await.unwrap();
+    let first = world.manager.ensure(external("sid-1"), &RequestClient::default()).await.unwrap();
+    let second = world.manager.ensure(external("sid-1"), &RequestClient::default()).await.unwrap();
     assert_eq!(serde_json::to_string(&first).unwrap(), r#"{"created":true}"#);
     assert_eq!(serde_json::to_string(&second).unwrap(), r#"{"exists":true}"#);
     assert_eq!(first.session().id(), second.session().id());
@@ -34,7 +34,10 @@ async fn a_hundred_at_once_create_one() {
     let calls = (0..100).map(|_| {
         let world = Arc::clone(&world);
         tokio::spawn(async move {
-            matches!(world.manager.ensure(external("sid-1")).await.unwrap(), Ensured::Created(_))
+            matches!(
+                world.manager.ensure(external("sid-1"), &RequestClient::default()).await.unwrap(),
+                Ensured::Created(_)
+            )
         })
     });
     let created = join_all(calls).await.into_iter().filter(|created| *created.as_ref().unwrap()).count();
@@ -44,17 +47,20 @@ async fn a_hundred_at_once_create_one() {
 #[tokio::test]
 async fn other_names_and_other_users_are_other_sessions() {
     let world = World::new();
-    let id = world.manager.ensure(external("sid-1")).await.unwrap().session().id();
-    assert_ne!(world.manager.ensure(external("sid-2")).await.unwrap().session().id(), id);
+    let id = world.manager.ensure(external("sid-1"), &RequestClient::default()).await.unwrap().session().id();
+    assert_ne!(
+        world.manager.ensure(external("sid-2"), &RequestClient::default()).await.unwrap().session().id(),
+        id
+    );
     let bob = ExternalSession::new("sid-1", user("bob")).unwrap();
-    assert_ne!(world.manager.ensure(bob).await.unwrap().session().id(), id);
+    assert_ne!(world.manager.ensure(bob, &RequestClient::default()).await.unwrap().session().id(), id);
 }
 
 #[tokio::test]
 async fn an_external_session_is_validated_by_its_name_and_by_nothing_else() {
     let world = World::new();
     assert_eq!(rejection(validate(&world, "sid-1").await), Rejection::Unknown);
-    let id = world.manager.ensure(external("sid-1")).await.unwrap().session().id();
+    let id = world.manager.ensure(external("sid-1"), &RequestClient::default()).await.unwrap().session().id();
     assert_eq!(validate(&world, "sid-1").await.unwrap().user_id(), Some(user("ann")));
     let token = SessionToken::mint(id, SecretFormat::default(), &SystemRandom).unwrap();
     assert_eq!(
@@ -67,9 +73,9 @@ async fn an_external_session_is_validated_by_its_name_and_by_nothing_else() {
 #[tokio::test]
 async fn an_ended_session_is_not_made_again() {
     let world = World::new();
-    world.manager.ensure(external("sid-1")).await.unwrap();
+    world.manager.ensure(external("sid-1"), &RequestClient::default()).await.unwrap();
     world.manager.revoke_all(&user("ann"), &Actor::System).await.unwrap();
-    let again = world.manager.ensure(external("sid-1")).await;
+    let again = world.manager.ensure(external("sid-1"), &RequestClient::default()).await;
     assert!(matches!(again, Err(ValidateError::Rejected(Rejection::Ended(_)))), "{again:?}");
     assert!(matches!(rejection(validate(&world, "sid-1").await), Rejection::Ended(_)));
     assert_eq!(world.live().await, 0);
@@ -78,16 +84,16 @@ async fn an_ended_session_is_not_made_again() {
 #[tokio::test]
 async fn an_expired_session_is_not_made_again() {
     let world = World::new();
-    world.manager.ensure(external("sid-1")).await.unwrap();
+    world.manager.ensure(external("sid-1"), &RequestClient::default()).await.unwrap();
     world.pass(86_400);
-    let again = world.manager.ensure(external("sid-1")).await;
+    let again = world.manager.ensure(external("sid-1"), &RequestClient::default()).await;
     assert!(matches!(again, Err(ValidateError::Rejected(Rejection::Expired(_)))), "{again:?}");
 }
 
 #[tokio::test]
 async fn the_name_is_not_stored() {
     let world = World::new();
-    let session = world.manager.ensure(external("very-secret-sid")).await.unwrap();
+    let session = world.manager.ensure(external("very-secret-sid"), &RequestClient::default()).await.unwrap();
     let shown = format!("{:?} {:?}", session.session().record(), session.session().info());
     assert!(!shown.contains("very-secret-sid"));
 }
@@ -102,6 +108,12 @@ async fn names_out_of_bounds_are_refused() {
 async fn an_ensure_whose_reply_was_lost_finds_what_it_made() {
     let world = World::new();
     world.faults.arm(Fault::lost_reply(ErrorKind::Timeout).on("load").at_call(1));
-    assert!(matches!(world.manager.ensure(external("sid-1")).await, Err(ValidateError::Unavailable(_))));
-    assert!(matches!(world.manager.ensure(external("sid-1")).await, Ok(Ensured::Created(_))));
+    assert!(matches!(
+        world.manager.ensure(external("sid-1"), &RequestClient::default()).await,
+        Err(ValidateError::Unavailable(_))
+    ));
+    assert!(matches!(
+        world.manager.ensure(external("sid-1"), &RequestClient::default()).await,
+        Ok(Ensured::Created(_))
+    ));
 }

@@ -105,6 +105,7 @@ async fn the_first_session_on_a_device_is_told() {
     let world = recorder.world(|builder| builder);
     let device = DeviceId::mint(&SystemRandom).unwrap();
     for _ in 0..2 {
+        world.clock.advance(Duration::from_millis(1));
         world.manager.create(NewSession::for_user(user("ann")).with_device(device)).await.unwrap();
         world.settle().await;
     }
@@ -118,7 +119,8 @@ async fn reuse_is_told_before_the_end() {
     let created = world.manager.create(NewSession::for_user(user("ann")).with_refresh(true)).await.unwrap();
     let token = created.refresh.unwrap().expose();
     let client = session_core::rules::RequestClient::default();
-    world.manager.refresh(&token, &client).await.unwrap();
+    let refreshed = world.manager.refresh(&token, &client).await.unwrap();
+    world.present(&refreshed.token.expose()).await;
     world.pass(1);
     world.manager.refresh(&token, &client).await.unwrap_err();
     assert_eq!(recorder.names(&world).await, ["created", "refreshed", "reuse", "ended refresh_reuse system"]);

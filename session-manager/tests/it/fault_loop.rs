@@ -12,7 +12,7 @@ use session_core::{
     Actor, AuthMethod, ErrorKind, Event, EventKind, EventSink, ExpiryPolicy, Lifetime, OnExceed, Result,
     SessionId,
 };
-use session_manager::{Ensured, ExternalSession, NewSession, Session, UserLimit, ValidateError};
+use session_manager::{Ensured, ExternalSession, NewSession, Paging, Session, UserLimit, ValidateError};
 
 use crate::world::{World, user};
 
@@ -49,7 +49,12 @@ impl Run {
         let lifetime = Lifetime::new(Some(Duration::from_secs(1_000)), Duration::from_secs(5_000)).unwrap();
         let expiry = ExpiryPolicy::default().with_standard(lifetime);
         let world = World::with(|builder| {
-            builder.with_event_sink(sink).with_limit(limit).with_expiry(expiry).with_rotation(ROTATION)
+            builder
+                .with_event_sink(sink)
+                .with_limit(limit)
+                .with_expiry(expiry)
+                .with_rotation(ROTATION)
+                .with_grace(ROTATION)
         });
         Self { world, ends, live: Vec::new(), dead: Vec::new() }
     }
@@ -110,12 +115,16 @@ impl Run {
         }
 
         let external = ExternalSession::new("sid", user("bob")).unwrap();
-        let ensured = async { outage_only(manager.ensure(external.clone()).await) };
+        let ensured =
+            async { outage_only(manager.ensure(external.clone(), &RequestClient::default()).await) };
         if self.step("ensure", ensured).await.is_none() {
-            assert!(manager.ensure(external.clone()).await.is_ok(), "an ensure that failed can be repeated");
+            assert!(
+                manager.ensure(external.clone(), &RequestClient::default()).await.is_ok(),
+                "an ensure that failed can be repeated"
+            );
         }
         assert!(matches!(
-            manager.ensure(external).await,
+            manager.ensure(external, &RequestClient::default()).await,
             Ok(Ensured::Exists(_)) | Err(ValidateError::Unavailable(_))
         ));
 
@@ -193,13 +202,13 @@ impl Run {
     /// Lists, numbers, and what is kept about a user.
     async fn tell_of_users(&mut self) {
         let manager = self.world.manager.clone();
-        let paging = session_manager::Paging::default();
+        let paging = Paging::default();
         let (ann, gus) = (user("ann"), user("gus"));
         self.step("list", manager.list(&ann, paging)).await;
         self.step("history", manager.history(&ann, paging)).await;
         self.step("stats", manager.stats()).await;
         self.step("purge", manager.purge()).await;
-        self.step("export", manager.export_user(&ann)).await;
+        self.step("export", manager.export_user(&ann, Paging::default())).await;
         let gone = self.step("create", manager.create(NewSession::for_user(gus.clone()))).await;
         if let Some(gone) = gone
             && self.step("erase", manager.erase_user(&gus)).await.is_some()
@@ -224,7 +233,7 @@ impl Run {
                 "{fault}: {name} is live: {outcome:?}"
             );
         }
-        let page = world.manager.list(&user("ann"), session_manager::Paging::default()).await.unwrap();
+        let page = world.manager.list(&user("ann"), Paging::default()).await.unwrap();
         assert!(page.sessions.len() as u64 <= LIMIT, "{fault}: more sessions than the limit");
         tokio::time::resume();
         world.manager.shutdown().await;

@@ -5,6 +5,7 @@
 mod assurance;
 mod cancel;
 mod create;
+mod crossings;
 mod directory;
 mod ensure;
 mod events;

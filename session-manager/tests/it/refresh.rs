@@ -86,6 +86,7 @@ async fn a_spent_token_after_grace_ends_the_session() {
     let world = World::new();
     let first = sign_in(&world, None).await;
     let second = Pair::of(&refresh(&world, &first.refresh).await.unwrap());
+    world.present(&second.session).await;
     world.clock.advance(Duration::from_millis(30_001));
     reused(refresh(&world, &first.refresh).await);
     assert!(matches!(rejection(world.validate(&second.session).await), Rejection::Ended(_)));
@@ -179,7 +180,8 @@ async fn reuse_can_end_the_device_or_the_user() {
         let stolen = sign_in(&world, Some(device)).await;
         sign_in(&world, Some(device)).await;
         sign_in(&world, None).await;
-        refresh(&world, &stolen.refresh).await.unwrap();
+        let refreshed = Pair::of(&refresh(&world, &stolen.refresh).await.unwrap());
+        world.present(&refreshed.session).await;
         world.pass(31);
         reused(refresh(&world, &stolen.refresh).await);
         assert_eq!(world.live().await, live, "{ends:?}");

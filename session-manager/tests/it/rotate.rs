@@ -42,11 +42,15 @@ async fn a_rotation_is_one_write_and_the_session_stays_the_same() {
     let session = world.validate(&new).await.unwrap();
     assert!(session.take_token().is_none(), "the next one is due in an hour");
     assert_eq!(world.live().await, 1);
+    world.settle().await;
+    world.present(&new).await;
+    assert_eq!(world.faults.calls("update"), 2, "that it was presented is noted once");
 }
 
 #[tokio::test]
 async fn the_old_token_gives_the_same_successor_within_grace_and_writes_nothing() {
     let (world, old, new) = rotated(hourly).await;
+    world.present(&new).await;
     world.faults.reset_calls();
     for _ in 0..3 {
         world.pass(10);
@@ -58,7 +62,7 @@ async fn the_old_token_gives_the_same_successor_within_grace_and_writes_nothing(
     assert_eq!(
         rejection(world.validate(&old).await),
         Rejection::WrongSecret,
-        "30 s after the rotation, however often it was used"
+        "30 s after the successor was presented, however often it was used"
     );
     assert!(world.validate(&new).await.is_ok(), "and nothing was ended by it");
 }
@@ -77,7 +81,11 @@ async fn every_format_has_successors() {
 
 #[tokio::test]
 async fn two_rotations_on_the_first_token_is_unknown() {
-    let (world, old, new) = rotated(|builder| hourly(builder).with_rotation(Duration::from_secs(1))).await;
+    let (world, old, new) = rotated(|builder| {
+        hourly(builder).with_rotation(Duration::from_secs(1)).with_grace(Duration::from_secs(1))
+    })
+    .await;
+    world.present(&new).await;
     world.pass(2);
     let newest = world.validate(&new).await.unwrap().take_token().unwrap();
     assert_eq!(rejection(world.validate(&old).await), Rejection::WrongSecret, "at most two secrets count");
@@ -153,7 +161,7 @@ async fn an_authentication_is_recorded_and_rotates() {
         (AuthMethod::Totp, world.now())
     );
     assert!(world.validate(&created.token.expose()).await.is_err());
-    assert_eq!(world.faults.calls("update"), 1, "in one write");
+    assert_eq!(world.faults.calls("update"), 2, "one that replaces, one that confirms");
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ async fn an_export_holds_everything_and_no_secret() {
     let other = sign_in(&world).await;
     world.manager.logout(&other).await.unwrap();
     world.sign_in("bob").await;
-    let export = world.manager.export_user(&user("ann")).await.unwrap();
+    let export = world.manager.export_user(&user("ann"), Paging::default()).await.unwrap();
     let json = serde_json::to_value(&export).unwrap();
     assert_eq!(json["format"], "session-kit.user-export.1");
     assert_eq!(json["sessions"].as_array().unwrap().len(), 2);
@@ -77,7 +77,7 @@ async fn an_erased_user_leaves_no_trace_and_no_live_session() {
         assert!(!after.contains(trace), "{trace} is still in {after}");
     }
     assert!(after.contains("bob"));
-    assert!(world.manager.export_user(&user("ann")).await.unwrap().sessions.is_empty());
+    assert!(world.manager.export_user(&user("ann"), Paging::default()).await.unwrap().sessions.is_empty());
     assert!(world.manager.history(&user("ann"), Paging::default()).await.unwrap().sessions.is_empty());
     assert!(world.stored(old.id()).await.ended().is_some(), "the tombstone stays");
 }
@@ -108,7 +108,10 @@ async fn an_export_is_whole_or_fails() {
     sign_in(&world).await;
     for operation in ["list", "load"] {
         world.faults.arm(Fault::error(ErrorKind::Unavailable).on(operation));
-        assert_eq!(kind(world.manager.export_user(&user("ann")).await), ErrorKind::Unavailable);
+        assert_eq!(
+            kind(world.manager.export_user(&user("ann"), Paging::default()).await),
+            ErrorKind::Unavailable
+        );
         world.faults.disarm();
     }
 }

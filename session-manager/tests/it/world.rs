@@ -6,7 +6,8 @@ use std::time::Duration;
 use session_conformance::faults::{Faults, FaultyStore};
 use session_core::rules::RequestClient;
 use session_core::{
-    ErrorKind, ManualClock, Result, SessionId, SessionRecord, SessionStore, Timestamp, UserId,
+    DataLimits, ErrorKind, ManualClock, Result, SessionData, SessionId, SessionRecord, SessionStore,
+    Timestamp, UserId,
 };
 use session_manager::{
     Created, NewSession, Rejection, Session, SessionManager, SessionManagerBuilder, ValidateError,
@@ -56,6 +57,13 @@ impl World {
         self.store.load(&[id]).await.unwrap().pop().unwrap()
     }
 
+    /// The data of a session as the store holds it.
+    pub(crate) async fn data(&self, id: SessionId) -> serde_json::Value {
+        let stored = self.stored(id).await;
+        let data = SessionData::decode(&stored.data, &DataLimits::default()).unwrap();
+        data.keys().map(|key| (key.to_owned(), data.value(key).cloned().unwrap())).collect()
+    }
+
     pub(crate) async fn live(&self) -> u64 {
         self.store.stats(self.now()).await.unwrap().live
     }
@@ -68,7 +76,13 @@ impl World {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
-    /// Lets background tasks run until nothing is left to do. Needs paused time.
+    /// Presents a token, and lets the node take note of it.
+    pub(crate) async fn present(&self, token: &str) {
+        self.validate(token).await.unwrap();
+        self.settle().await;
+    }
+
+    /// Lets background tasks run until nothing is left to do. Needs a runtime of one thread.
     pub(crate) async fn settle(&self) {
         for _ in 0..100 {
             tokio::task::yield_now().await;

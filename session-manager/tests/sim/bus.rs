@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use session_core::{
-    BusEvent, BusHealth, Error, Invalidation, InvalidationBus, Result, Subscription, async_trait,
+    BusEvent, BusHealth, Error, Invalidation, InvalidationBus, Result, Scope, Subscription, async_trait,
 };
 use tokio::sync::mpsc;
 
@@ -62,7 +62,7 @@ impl Bus {
         }
     }
 
-    fn send(&self, sim: &Arc<Sim>, from: usize, changes: &[Invalidation]) {
+    fn send(&self, sim: &Arc<Sim>, from: usize, scope: Scope, changes: &[Invalidation]) {
         let mut state = self.state.lock();
         let listeners: Vec<_> = state.listeners.keys().copied().filter(|node| *node != from).collect();
         for node in listeners {
@@ -77,7 +77,7 @@ impl Bus {
             let at = soonest.max(sim.now() + delay);
             state.arrives.insert((from, node), at);
             let times = if sim.chance(state.duplicates) { 2 } else { 1 };
-            let (world, message) = (Arc::clone(sim), BusEvent::Changed(changes.to_vec()));
+            let (world, message) = (Arc::clone(sim), BusEvent::Changed(scope, changes.to_vec()));
             tokio::spawn(async move {
                 world.pass(at.saturating_sub(world.now())).await;
                 let mut state = world.bus.state.lock();
@@ -85,7 +85,7 @@ impl Bus {
                     state.lose(&world, node);
                 } else if let Some(listener) = state.listeners.get(&node) {
                     let heard = listener.sender.send(message.clone()).is_ok();
-                    if let (true, BusEvent::Changed(changes)) = (heard, &message) {
+                    if let (true, BusEvent::Changed(_, changes)) = (heard, &message) {
                         world.note_heard(node, listener.life, changes);
                     }
                     (1..times).for_each(|_| drop(listener.sender.send(message.clone())));
@@ -143,7 +143,7 @@ impl fmt::Debug for BusLink {
 
 #[async_trait]
 impl InvalidationBus for BusLink {
-    async fn publish(&self, changes: &[Invalidation]) -> Result<()> {
+    async fn publish(&self, scope: Scope, changes: &[Invalidation]) -> Result<()> {
         if self.process.dead.is_cancelled() {
             return std::future::pending().await;
         }
@@ -152,7 +152,7 @@ impl InvalidationBus for BusLink {
             self.sim.count("publish failed");
             return Err(Error::unavailable("bus", "publish"));
         }
-        self.sim.bus.send(&self.sim, self.process.node, changes);
+        self.sim.bus.send(&self.sim, self.process.node, scope, changes);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use session_core::{CacheEntry, CacheHit, Result, SessionCache, SessionId, async_trait};
+use session_core::{CacheEntry, CacheHit, Result, Scope, SessionCache, SessionId, async_trait};
 
 use crate::net::{Process, Server};
 use crate::world::{Sim, Time};
@@ -140,12 +140,12 @@ impl SessionCache for CacheLink {
         self.cache.server.name
     }
 
-    async fn get(&self, id: SessionId) -> Result<Option<CacheHit>> {
+    async fn get(&self, scope: Scope, id: SessionId) -> Result<Option<CacheHit>> {
         let (sim, cache) = (Arc::clone(&self.sim), Arc::clone(&self.cache));
         let look = move |_| {
             let mut state = cache.state.lock();
             state.forget_expired(sim.now());
-            let slot = state.slots.get(&id);
+            let slot = state.slots.get(&id).filter(|slot| slot.entry.scope == scope);
             Ok(slot.map(|slot| CacheHit::new(slot.entry.clone(), slot.until - sim.now())))
         };
         self.cache.server.call(&self.sim, &self.process, "get", look).await
@@ -172,7 +172,7 @@ impl SessionCache for CacheLink {
         put
     }
 
-    async fn remove(&self, id: SessionId) -> Result<()> {
+    async fn remove(&self, _: Scope, id: SessionId) -> Result<()> {
         let cache = Arc::clone(&self.cache);
         let remove = move |_| {
             let mut state = cache.state.lock();

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use session_core::{
-    ErrorKind, SecretHasher, SecretMatch, SecretPurpose, SessionId, SessionRecord, SessionToken, Timestamp,
+    ErrorKind, PreviousSecret, SecretHasher, SecretMatch, SecretPurpose, SessionId, SessionRecord,
+    SessionToken, Successor,
 };
 use session_manager::Source;
 
@@ -240,10 +241,13 @@ impl Checker<'_> {
         let matches = |hash| {
             hasher.verify(SecretPurpose::Session, record.id, token.secret(), hash) == SecretMatch::Match
         };
-        let in_grace = |rotated_at: Timestamp| event.wall.1 <= rotated_at.saturating_add(self.sim.plan.grace);
+        let grace = self.sim.plan.grace();
+        let counts = |old: &PreviousSecret| match old.successor {
+            Successor::Presented(at) => event.wall.1 <= at.saturating_add(grace),
+            _ => true,
+        };
         let previous = stored.previous.as_ref();
-        !matches(&stored.current)
-            && !previous.is_some_and(|old| in_grace(old.rotated_at) && matches(&old.hash))
+        !matches(&stored.current) && !previous.is_some_and(|old| counts(old) && matches(&old.hash))
     }
 
     /// Not stored when the call began; or nobody of this process knows, for a second, that somebody else stored it.
@@ -266,7 +270,8 @@ impl Checker<'_> {
         let id = event.session;
         let ended = id.and_then(|id| self.ended_at(id)).is_some_and(|at| at <= event.end);
         let legal = match kind {
-            ErrorKind::Timeout | ErrorKind::Unavailable => event.trouble,
+            ErrorKind::Timeout => event.trouble,
+            ErrorKind::Unavailable => event.trouble || id.is_some_and(|id| self.is_unconfirmed(event, id)),
             ErrorKind::Conflict => matches!(event.call, Call::Save | Call::Rotate | Call::RevokeOthers),
             ErrorKind::Ended => ended,
             // An external session has no secret of ours.
@@ -276,6 +281,17 @@ impl Checker<'_> {
         if !legal {
             self.wrong("cache-never-fatal", event, "the store was well");
         }
+    }
+
+    /// Whether a secret was being replaced at some moment of the call, or its writer died over it: an old token is asked to try again.
+    fn is_unconfirmed(&self, event: &Event, id: SessionId) -> bool {
+        let unconfirmed = |record: &&SessionRecord| {
+            let successor = record.secret.as_ref().and_then(session_core::SecretState::successor);
+            successor == Some(Successor::Unconfirmed)
+        };
+        // The call may have read at the very moment at which the writer confirmed.
+        let earlier = Event { start: event.start.saturating_sub(ms(1)), ..event.clone() };
+        event.token.is_some() && self.during(&earlier, id).iter().any(unconfirmed)
     }
 
     fn done(&mut self, event: &Event) {
@@ -326,7 +342,8 @@ impl Checker<'_> {
                             if higher > revision {
                                 self.wrong("monotonic", later, format!("after {earlier}"));
                             }
-                            if higher == revision && saw > seen && !forgot(events, later) {
+                            let forgot = forgot(events, later) || self.forgot_between(earlier, later);
+                            if higher == revision && saw > seen && !forgot {
                                 self.wrong("monotonic", later, format!("the sighting, after {earlier}"));
                             }
                         }
@@ -335,6 +352,16 @@ impl Checker<'_> {
                 }
             }
         }
+    }
+
+    /// Whether a write of the background was not answered, or messages were lost, between two calls: then the node forgot its copy.
+    fn forgot_between(&self, earlier: &Event, later: &Event) -> bool {
+        let concerns = |forgot: &Forgot| {
+            (forgot.node, forgot.life) == (later.node, later.life)
+                && forgot.id.is_none_or(|id| Some(id) == later.session)
+                && (earlier.start..=later.end).contains(&forgot.at)
+        };
+        self.sim.forgot.lock().iter().any(concerns)
     }
 
     fn touches_are_rare(&mut self) {

@@ -30,7 +30,7 @@ pub(crate) enum Call {
 impl Call {
     /// Whether it opens a session by what this node knows.
     pub(crate) const fn is_cached_read(self) -> bool {
-        matches!(self, Self::Validate | Self::External | Self::Probe)
+        matches!(self, Self::Validate | Self::External | Self::Probe | Self::Ensure)
     }
 
     /// Whether it opens a session and changes nothing; but a validation may rotate.

@@ -85,7 +85,7 @@ impl Node {
     /// Counts who serves now.
     pub(crate) fn watch(&self, sim: &Sim) {
         let mut state = self.state.lock();
-        let Some(health) = state.running.manager.health() else { return };
+        let health = state.running.manager.health();
         let before = std::mem::replace(&mut state.serving, health.serving);
         match (before, health.serving) {
             (Source::Shared("first"), Source::Shared("second")) => sim.count("failover to the second cache"),
@@ -130,6 +130,7 @@ impl Running {
         let process = Arc::new(Process { node, life, dead: CancellationToken::new() });
         let mut tiers =
             if plan.memory { Tiers::memory().with_memory_bytes(1024 * 1024) } else { Tiers::none() }
+                .with_scope("simulation")
                 .with_max_stale(plan.max_stale)
                 .with_l1_max_age(plan.l1_max_age)
                 .with_cache_timeout(plan.cache_timeout)
@@ -153,7 +154,8 @@ impl Running {
             .with_concurrent_loads(NonZeroUsize::MIN.saturating_add(999))
             .with_limit(limit)
             .with_rotation(plan.rotation)
-            .with_grace(plan.grace)
+            .with_grace(plan.grace())
+            .with_clock_skew(plan.skew)
             .with_touch_interval(plan.touch_interval)
             .with_touch_flush(crate::world::ms(100))
             .with_touch_capacity(100)

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use metrics::with_local_recorder;
+use session_core::Successor;
 
 use crate::history::{Answer, Call, Event, Report, Violation};
 use crate::node::Node;
@@ -99,7 +100,7 @@ async fn heal(sim: &Arc<Sim>, nodes: &[Arc<Node>]) {
     }
     for node in nodes {
         let running = node.running();
-        let health = running.manager.health().expect("there are tiers");
+        let health = running.manager.health();
         if !health.is_healthy() || health.tiers.iter().any(|tier| tier.outbox > 0) {
             wrong(sim, None, &format!("node {} is not healthy: {health:?}", node.number));
         }
@@ -110,13 +111,18 @@ async fn heal(sim: &Arc<Sim>, nodes: &[Arc<Node>]) {
             let stored = sim.store.stored(known.id).expect("it was created");
             let agrees = match event.answer {
                 Answer::Live { revision, .. } => {
-                    // It may have been rotated by this very call.
-                    stored.ended().is_none() && revision == stored.revision.get()
+                    // It may have been rotated by this very call, or noted that a new secret was presented.
+                    stored.ended().is_none() && (revision..=revision + 1).contains(&stored.revision.get())
                 }
                 Answer::Rejected("ended") => stored.ended().is_some(),
                 Answer::Rejected("expired") => stored.ended().is_none() && !stored.is_live(event.wall.1),
                 // Its owner lost the token when an answer was lost; the checker judges that.
                 Answer::Rejected("wrong secret") => stored.ended().is_none(),
+                // A node died while it replaced the secret: for as long as its clock may be off, nobody knows whether it will go on.
+                Answer::Unavailable(_) => {
+                    let secret = stored.secret.as_ref();
+                    secret.and_then(session_core::SecretState::successor) == Some(Successor::Unconfirmed)
+                }
                 _ => false,
             };
             if !agrees {

@@ -76,7 +76,7 @@ impl Store {
     pub(crate) fn end_silently(&self, sim: &Sim, id: SessionId) {
         let at = Timestamp::from_millis(BEGIN).saturating_add(sim.now());
         let ended = Ended::new(EndReason::LoggedOut, at, Actor::System);
-        drop(self.rows.end(&EndScope::Ids(vec![id]), &ended).now_or_never());
+        drop(self.rows.end(&EndScope::Ids(vec![id]), &ended, Timestamp::MAX).now_or_never());
         self.log(sim, None);
     }
 
@@ -194,14 +194,14 @@ impl SessionStore for StoreLink {
         updated
     }
 
-    async fn touch(&self, batch: &[Touch]) -> Result<u64> {
+    async fn touch(&self, batch: &[Touch], now: Timestamp) -> Result<u64> {
         let mut batch = batch.to_vec();
         batch.sort_by_key(|touch| touch.id);
         let written: Vec<_> =
             batch.iter().map(|touch| Written { id: touch.id, at: touch.last_seen_at }).collect();
         let touched = self
             .ask("touch", move |sim, store| {
-                let done = store.rows.touch(&batch).now_or_never();
+                let done = store.rows.touch(&batch, now).now_or_never();
                 store.log(sim, None);
                 done
             })
@@ -214,14 +214,19 @@ impl SessionStore for StoreLink {
         touched
     }
 
-    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
+    async fn end(
+        &self,
+        scope: &EndScope,
+        ended: &Ended,
+        created_until: Timestamp,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
         let (scope, ended) = (scope.clone(), ended.clone());
         let sent = self.sent(match &scope {
             EndScope::Ids(ids) => Some(ids.clone()),
             _ => None,
         });
         let end = self.ask("end", move |sim, store| {
-            let done = store.rows.end(&scope, &ended).now_or_never();
+            let done = store.rows.end(&scope, &ended, created_until).now_or_never();
             store.log(sim, None);
             done
         });

@@ -327,7 +327,7 @@ impl Client {
         let id = external.id();
         let ask = Ask { call: Call::Ensure, session: Some(id), token: None };
         let ensure = async {
-            let ensured = manager.ensure(external.clone()).await;
+            let ensured = manager.ensure(external.clone(), &RequestClient::default()).await;
             let (answer, session) = opened(ensured.map(|ensured| match ensured {
                 Ensured::Created(session) | Ensured::Exists(session) => session,
                 _ => unreachable!("there are two answers"),

@@ -99,6 +99,8 @@ pub(crate) struct Plan {
     /// How far each node's clock is off, in milliseconds.
     pub(crate) offsets: Vec<i64>,
     pub(crate) clocks_jump: bool,
+    /// By how much the nodes assume that their clocks may differ.
+    pub(crate) skew: Duration,
     pub(crate) clients: usize,
     pub(crate) length: Duration,
 }
@@ -129,10 +131,16 @@ impl Plan {
             touch_interval: ms(*choose(rng, &[400, 1_000, 60_000])),
             offsets: (0..nodes).map(|_| clock(rng)).collect(),
             clocks_jump: width > 0 && rng.u32(..3) == 0,
+            skew: ms(if width > 0 { 90_000 } else { 4_000 }),
             clients: if nodes == 2 { 2 } else { 1 },
             length: ms(rng.u64(1_300..2_900)),
         };
         if profile.is_focused() { plan.focused(rng) } else { plan }
+    }
+
+    /// The grace of the nodes: at most the interval of their rotation.
+    pub(crate) fn grace(&self) -> Duration {
+        self.rotation.map_or(self.grace, |rotation| rotation.min(self.grace))
     }
 
     /// What makes the purpose of the run likely.

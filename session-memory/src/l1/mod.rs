@@ -6,7 +6,7 @@ mod protocol;
 mod sync;
 
 pub use fences::Ticket;
-pub use protocol::{Authority, Filled, Held, L1, L1Settings, L1Usage, Lookup, MAX_SKEW, Moment};
+pub use protocol::{Authority, Filled, Held, L1, L1Settings, L1Usage, Lookup, Moment};
 
 #[cfg(test)]
 mod tests;

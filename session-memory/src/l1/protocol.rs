@@ -13,9 +13,6 @@ use super::fences::{Fences, Ticket};
 use super::maps::{Copies, Map, Mark, Marks, Unknowns};
 use super::sync::{AtomicU64, Ordering};
 
-/// How far wall clocks may disagree, 2 s: a copy that was verified further in "the future" is refused.
-pub const MAX_SKEW: Duration = Duration::from_secs(2);
-
 /// Most ended or outdated sessions that are remembered.
 const MAX_MARKS: u32 = 65_536;
 
@@ -43,6 +40,9 @@ pub struct L1Settings {
     pub max_stale: Duration,
     /// How long a copy counts after this process took it.
     pub max_age: Duration,
+    /// How far wall clocks may disagree. A copy that was verified further in the future than that
+    /// does not count.
+    pub max_skew: Duration,
     /// How long an id is remembered as unknown.
     pub unknown_for: Duration,
 }
@@ -174,7 +174,7 @@ impl L1 {
         self.held(id).filter(|held| {
             since_verified(held) < limit
                 && now.wall < held.verified_at.saturating_add(limit)
-                && held.verified_at <= now.wall.saturating_add(MAX_SKEW)
+                && held.verified_at <= now.wall.saturating_add(self.settings.max_skew)
         })
     }
 
@@ -237,8 +237,13 @@ impl L1 {
     /// Remembers that the store of record has no such session, if nothing happened meanwhile.
     pub fn absent(&self, ticket: &Ticket, now: Moment) {
         let stripe = self.fences.of(ticket.id).lock();
-        if stripe.is_current(ticket) {
-            self.forget_copy(ticket.id);
+        if !stripe.is_current(ticket) {
+            return;
+        }
+        // Another reader saw it meanwhile, and this answer may be the older one: only the next read decides.
+        let was_seen = self.held(ticket.id).is_some();
+        self.forget_copy(ticket.id);
+        if !was_seen {
             self.unknown.insert(ticket.id, now.mono.saturating_add(self.settings.unknown_for));
         }
     }
@@ -292,12 +297,13 @@ impl L1 {
         self.unknown.remove(id);
     }
 
-    /// Moves the sighting of a copy forward, as the store of record did.
-    pub fn touched(&self, touch: &Touch) {
+    /// Moves the last-seen time of a copy forward, as the store of record did when the touch
+    /// arrived there at `now`.
+    pub fn touched(&self, touch: &Touch, now: Timestamp) {
         let _stripe = self.fences.of(touch.id).lock();
         let Some(mut held) = self.held(touch.id) else { return };
-        if held.record.accepts(touch) {
-            Arc::make_mut(&mut held.record).touch(touch);
+        if held.record.accepts(touch, now) {
+            Arc::make_mut(&mut held.record).touch(touch, now);
             self.put(touch.id, held);
         }
     }
@@ -319,7 +325,7 @@ impl L1 {
         held.epoch == self.epoch.load(Ordering::Acquire)
             && tick(now.mono) < held.counts_until
             && now.wall < held.verified_at.saturating_add(self.settings.max_stale)
-            && held.verified_at <= now.wall.saturating_add(MAX_SKEW)
+            && held.verified_at <= now.wall.saturating_add(self.settings.max_skew)
     }
 
     fn remembered(&self, id: SessionId, now: Moment) -> Lookup {

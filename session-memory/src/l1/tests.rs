@@ -9,6 +9,7 @@ use super::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_123);
 const MAX_STALE: Duration = Duration::from_secs(30);
+const MAX_SKEW: Duration = Duration::from_secs(2);
 const MAX_AGE: Duration = Duration::from_secs(5);
 
 struct Bench {
@@ -23,7 +24,13 @@ impl Bench {
 
     fn holding(bytes: u64) -> Self {
         let unknown_for = Duration::from_secs(1);
-        let l1 = L1::new(L1Settings { bytes, max_stale: MAX_STALE, max_age: MAX_AGE, unknown_for });
+        let l1 = L1::new(L1Settings {
+            bytes,
+            max_stale: MAX_STALE,
+            max_age: MAX_AGE,
+            max_skew: MAX_SKEW,
+            unknown_for,
+        });
         Self { l1, start: Moment { wall: NOW, mono: Duration::from_secs(1_000) } }
     }
 
@@ -269,11 +276,48 @@ fn sightings_move_forward_and_survive_an_older_copy() {
     let record = record(1);
     bench.read(&record);
     let seen = NOW.saturating_add(Duration::from_secs(60));
-    bench.l1.touched(&Touch::new(record.id, seen, LastClient::default()));
+    bench.l1.touched(&Touch::new(record.id, seen, LastClient::default()), seen);
     let last_seen = || bench.l1.last_known(record.id, MAX_STALE, bench.start).unwrap().record.last_seen_at;
     assert_eq!(last_seen(), seen);
     bench.read(&record);
     assert_eq!(last_seen(), seen);
+}
+
+#[test]
+fn a_touch_that_arrives_after_the_deadline_moves_no_copy() {
+    let bench = Bench::new();
+    let mut idle = SessionRecord::clone(&record(1));
+    idle.idle_timeout = Some(Duration::from_secs(10));
+    let idle = Arc::new(idle);
+    bench.read(&idle);
+    let at = |seconds| NOW.saturating_add(Duration::from_secs(seconds));
+    let last_seen = || bench.l1.last_known(idle.id, MAX_STALE, bench.start).unwrap().record.last_seen_at;
+    let touch = Touch::new(idle.id, at(4), LastClient::default());
+    bench.l1.touched(&touch, at(10));
+    assert_eq!(last_seen(), NOW);
+    bench.l1.touched(&touch, at(9));
+    assert_eq!(last_seen(), at(4));
+}
+
+#[test]
+fn how_far_clocks_may_disagree_is_a_setting() {
+    let live_with = |max_skew, behind| {
+        let settings = L1Settings {
+            bytes: 1024 * 1024,
+            max_stale: MAX_STALE,
+            max_age: MAX_AGE,
+            max_skew,
+            unknown_for: Duration::from_secs(1),
+        };
+        let bench = Bench { l1: L1::new(settings), ..Bench::new() };
+        let record = record(1);
+        bench.read(&record);
+        let now = Moment { wall: NOW.saturating_sub(behind), ..bench.start };
+        bench.l1.copy(record.id, now).is_some() && bench.l1.last_known(record.id, MAX_STALE, now).is_some()
+    };
+    let millis = Duration::from_millis;
+    assert!(live_with(Duration::ZERO, Duration::ZERO) && !live_with(Duration::ZERO, millis(1)));
+    assert!(live_with(millis(60_000), millis(60_000)) && !live_with(millis(60_000), millis(60_001)));
 }
 
 #[test]
@@ -319,4 +363,14 @@ fn the_newest_ends_are_remembered() {
     let remembered = |ids: &[SessionId]| ids.iter().filter(|id| bench.l1.ended(**id).is_some()).count();
     assert!(remembered(&ids[150_000..]) > 45_000, "{} of the newest 50,000", remembered(&ids[150_000..]));
     assert!(remembered(&ids) <= 65_536 + 64, "{} in all", remembered(&ids));
+}
+
+#[test]
+fn a_late_answer_that_there_is_no_session_does_not_hide_one_that_was_seen() {
+    let bench = Bench::new();
+    let record = record(1);
+    let slow = bench.l1.ticket(record.id);
+    bench.read(&record);
+    bench.l1.absent(&slow, bench.start);
+    assert!(matches!(bench.l1.get(record.id, bench.start), Lookup::Miss), "only the next read decides");
 }

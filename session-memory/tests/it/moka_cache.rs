@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use session_conformance::fixtures::{NOW, anonymous, at, record};
+use session_conformance::fixtures::{NOW, SCOPE, anonymous, at, record};
 use session_core::{
     Actor, CacheBody, CacheEntry, EndReason, Ended, Revision, SessionCache, SessionId, SessionRecord,
     SystemRandom,
@@ -35,11 +35,11 @@ fn put(cache: &MokaCache, entry: CacheEntry) -> bool {
 }
 
 fn get(cache: &MokaCache, id: SessionId) -> Option<CacheEntry> {
-    now(cache.get(id)).map(|hit| hit.entry)
+    now(cache.get(SCOPE, id)).map(|hit| hit.entry)
 }
 
 fn remove(cache: &MokaCache, id: SessionId) {
-    now(cache.remove(id));
+    now(cache.remove(SCOPE, id));
 }
 
 fn revision(number: u64) -> Revision {
@@ -49,12 +49,12 @@ fn revision(number: u64) -> Revision {
 fn live(record: &SessionRecord, number: u64) -> CacheEntry {
     let mut record = record.clone();
     record.revision = revision(number);
-    CacheEntry::of(record.into(), at(number))
+    CacheEntry::of(SCOPE, record.into(), at(number))
 }
 
 fn tombstone(record: &SessionRecord) -> CacheEntry {
     let ended = Ended::new(EndReason::LoggedOut, at(1), Actor::System);
-    CacheEntry::of(record.clone().into_ended(ended).into(), at(1))
+    CacheEntry::of(SCOPE, record.clone().into_ended(ended).into(), at(1))
 }
 
 /// Sessions of their own, with as many bytes of data as their place in a cycle of seven says.
@@ -69,7 +69,7 @@ fn strangers(count: usize) -> impl Iterator<Item = CacheEntry> {
     (0..count).map(move |number| {
         let mut record = records[number % 7].clone();
         record.id = SessionId::mint(NOW, None, &SystemRandom).expect("an id");
-        CacheEntry::of(record.into(), NOW)
+        CacheEntry::of(SCOPE, record.into(), NOW)
     })
 }
 

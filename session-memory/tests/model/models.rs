@@ -53,6 +53,7 @@ impl World {
             bytes: 1024 * 1024,
             max_stale: MAX_STALE,
             max_age: Duration::from_secs(5),
+            max_skew: Duration::from_secs(2),
             unknown_for,
         });
         Arc::new(Self { l1, store: AtomicU64::new(stored) })
@@ -218,7 +219,7 @@ fn a_sighting_never_brings_back_what_ended_or_was_replaced() {
     let read_and_sight: Step = |world| {
         world.read();
         let at = NOW.saturating_add(Duration::from_secs(1));
-        world.l1.touched(&Touch::new(*ID, at, LastClient::default()));
+        world.l1.touched(&Touch::new(*ID, at, LastClient::default()), at);
     };
     check(1, 3, &[read_and_sight, end], ended);
     check(1, 3, &[read_and_sight, |world| world.write(2)], |world| world.see_never_older_than(2));

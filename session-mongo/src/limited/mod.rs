@@ -88,7 +88,7 @@ impl SignIn {
         let counts =
             |stored: &Arc<SessionRecord>| stored.id != self.record.id && limit.counts(stored, &self.record);
         let counted = readable(live, Part::Redacted).into_iter().filter(counts);
-        Ok(limit.evict(NAME, counted.collect())?)
+        Ok(limit.evict(NAME, &self.record, counted.collect())?)
     }
 
     fn end(&self) -> Ended {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, Document, doc};
 use session_conformance::assert_kind;
-use session_conformance::fixtures::{at, full, limit, logged_out, record_at, touch, user};
+use session_conformance::fixtures::{NOW, at, full, limit, logged_out, record_at, touch, user};
 use session_core::prelude::*;
 use session_mongo::{LimitMethod, MongoStore};
 
@@ -31,7 +31,7 @@ async fn damaged_outside(lab: &Lab, store: &MongoStore) -> (Arc<SessionRecord>, 
 /// The same after its end.
 async fn damaged_ended(lab: &Lab, store: &MongoStore) -> (Arc<SessionRecord>, Vec<Damage>) {
     let bad = create(store, full("ann")).await;
-    store.end(&EndScope::id(bad.id), &logged_out(3)).await.unwrap();
+    store.end(&EndScope::id(bad.id), &logged_out(3), Timestamp::MAX).await.unwrap();
     let stored = lab.document(bad.id).await;
     (bad, damages(&stored))
 }
@@ -155,7 +155,7 @@ async fn a_touch_of_a_damaged_document_does_not_take_it_from_the_sweep() {
         let what = damage.name();
         lab.put(&damage.document).await;
         let good = create(&store, full("bob")).await;
-        let moved = store.touch(&[touch(bad.id, number), touch(good.id, number)]).await;
+        let moved = store.touch(&[touch(bad.id, number), touch(good.id, number)], NOW).await;
         assert!(moved.is_ok_and(|moved| (1..=2).contains(&moved)), "{what}");
         assert_eq!(store.load(&[good.id]).await.unwrap()[0].last_seen_at, at(number), "{what}");
         let after = lab.document(bad.id).await;
@@ -200,7 +200,7 @@ async fn a_damaged_document_ends_by_its_id_and_does_not_live_when_it_is_repaired
         lab.put(&damage.document).await;
         let other = create(&store, record_at("eve", 1)).await;
         let scope = EndScope::Ids(vec![bad.id, other.id]);
-        let ended = store.end(&scope, &logged_out(600)).await.unwrap();
+        let ended = store.end(&scope, &logged_out(600), at(600)).await.unwrap();
         assert_eq!(without(bad.id, &ended), [other.id], "{what}");
         let is_found = is_found(&damage, &["state"]);
         assert_state(&lab, &damage, bad.id, is_found).await;
@@ -228,7 +228,7 @@ async fn a_damaged_document_ends_with_the_others_of_its_user() {
         let what = damage.name();
         lab.put(&damage.document).await;
         let other = create(&store, record_at("ann", 1)).await;
-        let ended = store.end(&EndScope::User(user("ann")), &logged_out(600)).await.unwrap();
+        let ended = store.end(&EndScope::User(user("ann")), &logged_out(600), at(600)).await.unwrap();
         assert_eq!(without(bad.id, &ended), [other.id], "{what}");
         assert_state(&lab, &damage, bad.id, is_found(&damage, &["state", "userId"])).await;
     }
@@ -336,7 +336,7 @@ async fn a_document_whose_id_is_none_of_a_session_is_corrupt_where_it_is_met_and
         let listed = store.list(&ListQuery::default().with_user(user("ann"))).await;
         assert_eq!(listed.map_err(|error| error.kind()).unwrap_err(), ErrorKind::Corrupt, "{what}");
 
-        let ended = store.end(&EndScope::User(user("ann")), &logged_out(600)).await.unwrap();
+        let ended = store.end(&EndScope::User(user("ann")), &logged_out(600), Timestamp::MAX).await.unwrap();
         assert_eq!(ids(&ended), [other.id], "{what}");
         let active = lab.documents().count_documents(doc! { "state": "active" }).await.unwrap();
         assert_eq!(active, 0, "{what}");

@@ -227,10 +227,13 @@ async fn without_any_index_everything_is_as_valid() {
     let evicted = store.create(Arc::clone(&new), Some(&limit(1, OnExceed::EndOldest, 6))).await.unwrap();
     assert_eq!(ids(&evicted), [old.id]);
     assert_eq!(store.load(&[new.id]).await.unwrap(), [Arc::clone(&new)]);
-    assert_eq!(store.touch(&[touch(new.id, 10)]).await.unwrap(), 1);
+    assert_eq!(store.touch(&[touch(new.id, 10)], NOW).await.unwrap(), 1);
     let list = ListQuery::default().with_user(user("ann")).with_state(StateFilter::Live(at(11)));
     assert_eq!(ids(&store.list(&list).await.unwrap().records), [new.id]);
-    assert_eq!(ids(&store.end(&EndScope::User(user("ann")), &logged_out(12)).await.unwrap()), [new.id]);
+    assert_eq!(
+        ids(&store.end(&EndScope::User(user("ann")), &logged_out(12), Timestamp::MAX).await.unwrap()),
+        [new.id]
+    );
     create(&store, record_at("bob", 5)).await;
     assert_eq!(store.expire(at(4_000_000), 10).await.unwrap().len(), 1);
     assert_eq!(store.stats(NOW).await.unwrap().ended.values().sum::<u64>(), 3);

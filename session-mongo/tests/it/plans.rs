@@ -123,7 +123,7 @@ async fn filled() -> Option<(Plans, Lab, MongoStore, Vec<SessionId>, DeviceId)> 
         all.push(create(&store, session).await.id);
     }
     for ended in all.chunks(3) {
-        store.end(&EndScope::id(ended[0]), &logged_out(SESSIONS)).await.unwrap();
+        store.end(&EndScope::id(ended[0]), &logged_out(SESSIONS), Timestamp::MAX).await.unwrap();
     }
     let plans = Plans { database: lab.database.clone(), sent, wrong: Vec::new(), explained: 0 };
     Some((plans, lab, store, all, device.unwrap()))
@@ -131,22 +131,23 @@ async fn filled() -> Option<(Plans, Lab, MongoStore, Vec<SessionId>, DeviceId)> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_listing_is_served_by_its_index_and_in_its_order() {
-    let Some((mut plans, _, store, all, _)) = filled().await else { return };
+    let Some((mut plans, _, store, all, device)) = filled().await else { return };
     let ann = user("user-7");
     let cursor = Cursor::new(at(SESSIONS / 2), all[all.len() / 2]);
     for state in [StateFilter::Any, StateFilter::Ended, StateFilter::Live(NOW)] {
-        for parts in 0..32 {
+        for parts in 0..64 {
             let mut query = ListQuery::default().with_state(state);
             query.user = (parts & 1 != 0).then(|| ann.clone());
             query.username = (parts & 2 != 0).then(|| format!("name of {ann}"));
             query.kind = (parts & 4 != 0).then_some(SessionKind::Web);
             query.created_since = (parts & 8 != 0).then(|| at(30));
             query.after = (parts & 16 != 0).then_some(cursor);
+            query.device = (parts & 32 != 0).then_some(device);
             let rule = listing_rule(parts, state);
             plans.check(&format!("{query:?}"), &[("find", rule)], store.list(&query)).await;
         }
     }
-    plans.finish(96);
+    plans.finish(192);
 }
 
 fn listing_rule(parts: u32, state: StateFilter) -> Rule {
@@ -169,7 +170,7 @@ async fn every_other_command_is_served_by_its_index() {
     plans.check("load one", &[("find", Rule::Id)], store.load(&all[..1])).await;
     plans.check("load many", &[("find", Rule::Id)], store.load(&all[..300])).await;
     let touches: Vec<_> = all[1..20].iter().map(|id| touch(*id, 1_000)).collect();
-    plans.check("touch", &[("update", Rule::Id)], store.touch(&touches)).await;
+    plans.check("touch", &[("update", Rule::Id)], store.touch(&touches, NOW)).await;
     let loaded = store.load(&all[31..32]).await.unwrap().remove(0);
     plans.check("save", &[("update", Rule::Id)], store.update(Arc::clone(&loaded), loaded.revision)).await;
 
@@ -229,22 +230,22 @@ impl Plans {
     }
 
     async fn ends(&mut self, store: &MongoStore, all: &[SessionId], device: DeviceId) {
-        let id = Rule::Id;
+        let (id, until) = (Rule::Id, at(SESSIONS));
         let one = EndScope::id(all[100]);
-        self.check("end of one", &[("findAndModify", id)], store.end(&one, &logged_out(900))).await;
+        self.check("end of one", &[("findAndModify", id)], store.end(&one, &logged_out(900), until)).await;
         let many = EndScope::Ids(all[100..120].to_vec());
         self.check(
             "end of many",
             &[("findAndModify", Rule::Batch("_id_"))],
-            store.end(&many, &logged_out(900)),
+            store.end(&many, &logged_out(900), until),
         )
         .await;
         let rules = [("find", Rule::Ordered("session_user")), ("findAndModify", Rule::Batch("session_user"))];
         let last = user(&format!("user-{}", USERS - 2));
         let scope = EndScope::Device { user: last.clone(), device };
-        self.check("end of a device", &rules, store.end(&scope, &logged_out(900))).await;
+        self.check("end of a device", &rules, store.end(&scope, &logged_out(900), until)).await;
         let scope = EndScope::UserExcept { user: user("user-3"), keep: all[3] };
-        self.check("end of a user but one", &rules, store.end(&scope, &logged_out(900))).await;
-        self.check("end of a user", &rules, store.end(&EndScope::User(last), &logged_out(900))).await;
+        self.check("end of a user but one", &rules, store.end(&scope, &logged_out(900), until)).await;
+        self.check("end of a user", &rules, store.end(&EndScope::User(last), &logged_out(900), until)).await;
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mongodb::Client;
 use mongodb::options::{Acknowledgment, ReadConcern, ReadPreference, WriteConcern};
 use session_conformance::assert_kind;
-use session_conformance::fixtures::{at, full, limit, logged_out, record, record_at, touch, user};
+use session_conformance::fixtures::{NOW, at, full, limit, logged_out, record, record_at, touch, user};
 use session_core::prelude::*;
 use session_core::{Durability, limits};
 use session_mongo::{LimitMethod, MongoStore, MongoStoreBuilder};
@@ -27,6 +27,14 @@ fn loads(number: usize) -> NonZeroUsize {
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+#[tokio::test]
+async fn the_place_is_the_database_and_the_collection() {
+    let place = |store: MongoStore| store.capabilities().place.unwrap();
+    let shop = builder().await.collection("shop.sessions").build().unwrap();
+    assert_eq!(&*place(builder().await.build().unwrap()), "test.sessions");
+    assert_eq!(&*place(shop), "test.shop.sessions");
+}
 
 #[tokio::test]
 async fn a_setting_outside_its_range_is_invalid_before_any_connection() {
@@ -113,11 +121,14 @@ async fn assert_a_session_lives_and_ends(store: &MongoStore) {
     let new = Arc::new(record_at("ann", 1));
     let evicted = store.create(Arc::clone(&new), Some(&limit(1, OnExceed::EndOldest, 2))).await.unwrap();
     assert_eq!(ids(&evicted), [old.id]);
-    assert_eq!(store.touch(&[touch(new.id, 5)]).await.unwrap(), 1);
+    assert_eq!(store.touch(&[touch(new.id, 5)], NOW).await.unwrap(), 1);
     assert_eq!(store.load(&[new.id, old.id]).await.unwrap().len(), 2);
     let list = ListQuery::default().with_user(user("ann"));
     assert_eq!(store.list(&list).await.unwrap().records.len(), 2);
-    assert_eq!(store.end(&EndScope::User(user("ann")), &logged_out(6)).await.unwrap().len(), 1);
+    assert_eq!(
+        store.end(&EndScope::User(user("ann")), &logged_out(6), Timestamp::MAX).await.unwrap().len(),
+        1
+    );
     assert_eq!(store.stats(at(7)).await.unwrap().ended.values().sum::<u64>(), 2);
     assert_eq!(store.purge(at(8), 10).await.unwrap(), 2);
 }

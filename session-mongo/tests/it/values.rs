@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use mongodb::bson::doc;
 use session_conformance::assert_kind;
-use session_conformance::fixtures::{at, full, limit, logged_out, record_at, touch, user};
+use session_conformance::fixtures::{NOW, at, full, limit, logged_out, record_at, touch, user};
 use session_core::prelude::*;
 use session_core::{Actor, DataLimits, EndReason, Ended, LastClient, SessionData};
 use session_mongo::{LimitMethod, MongoStore};
@@ -98,7 +98,7 @@ async fn an_end_or_an_erasure_of_a_user_is_of_exactly_that_user() {
     let Some((_, store)) = Lab::start().await else { return };
     let mut left = sessions_of_all(&store).await;
     while let Some((text, id)) = left.pop_first() {
-        let ended = store.end(&EndScope::User(user(&text)), &logged_out(5)).await.unwrap();
+        let ended = store.end(&EndScope::User(user(&text)), &logged_out(5), Timestamp::MAX).await.unwrap();
         assert_eq!(ids(&ended), [id], "{text}");
         assert_eq!(store.erase(&user(&text), 10).await.unwrap(), 1, "{text}");
         let live = ListQuery::default().with_state(StateFilter::Live(at(6)));
@@ -161,7 +161,7 @@ async fn whoever_ended_a_session_is_kept_as_they_are_called() {
         let session = create(&store, full("ann")).await;
         let Ok(by) = format!("admin:{text}").parse::<Actor>() else { continue };
         let ended = Ended::new(EndReason::RevokedByAdmin, at(9), by);
-        let told = store.end(&EndScope::id(session.id), &ended).await.unwrap();
+        let told = store.end(&EndScope::id(session.id), &ended, Timestamp::MAX).await.unwrap();
         assert_eq!(told[0].ended(), Some(&ended), "{text}");
         assert_eq!(store.load(&[session.id]).await.unwrap()[0].ended(), Some(&ended), "{text}");
     }
@@ -173,7 +173,7 @@ async fn a_country_that_is_a_path_is_refused_before_the_server_sees_it() {
     let session = create(&store, full("ann")).await;
     let mut sighting = touch(session.id, 5);
     sighting.last_client = LastClient::new(None, Some("$userId".into()));
-    assert_kind(store.touch(&[sighting]).await, ErrorKind::Invalid);
+    assert_kind(store.touch(&[sighting], NOW).await, ErrorKind::Invalid);
     assert_eq!(lab.documents().count_documents(doc! { "lastClient.countryCode": "FR" }).await.unwrap(), 1);
 }
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use redis::Value;
 use session_core::bus::{Outgoing, Publisher, Senders};
 use session_core::{
-    BusEvent, BusHealth, Error, Invalidation, InvalidationBus, Result, Subscription, async_trait,
+    BusEvent, BusHealth, Error, Invalidation, InvalidationBus, Result, Scope, Subscription, async_trait,
 };
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
@@ -61,7 +61,7 @@ use crate::keys::KeyPrefix;
 ///
 /// | bound | value | reason |
 /// |---|---|---|
-/// | changes in one message | 500, 12,530 bytes | [`MAX_BATCH`](session_core::limits::MAX_BATCH) |
+/// | changes in one message | 500, 12,546 bytes | [`MAX_BATCH`](session_core::limits::MAX_BATCH) |
 /// | [`BEAT`](Self::BEAT) | 1 s | one small message per node and second; a loss is known a second later |
 /// | [`SILENCE`](Self::SILENCE) | 3 s | two beats may be late; shorter than a process trusts its own copies |
 /// | [`MAX_SENDERS`](Self::MAX_SENDERS) | 1,024 nodes | the longest unheard is forgotten, which is a resync |
@@ -78,14 +78,16 @@ use crate::keys::KeyPrefix;
 /// # Examples
 /// ```no_run
 /// # async fn start(id: session_core::SessionId) -> session_core::Result<()> {
-/// use session_core::{BusEvent, Invalidation, InvalidationBus, Revision};
+/// use session_core::{BusEvent, Invalidation, InvalidationBus, Revision, Scope};
 /// use session_redis::{Connection, RedisBus};
 ///
 /// let bus = RedisBus::new(Connection::open("redis://127.0.0.1/")?);
 /// let mut others = bus.subscribe().await?;
-/// bus.publish(&[Invalidation::new(id, Revision::FIRST.next(), true)]).await?;
+/// let scope = Scope::new("shop-production", Some("session-kit"))?;
+/// bus.publish(scope, &[Invalidation::new(id, Revision::FIRST.next(), true)]).await?;
 /// match others.next().await {
-///     BusEvent::Changed(changes) => println!("forget these copies: {changes:?}"),
+///     BusEvent::Changed(of, changes) if of == scope => println!("forget copies: {changes:?}"),
+///     BusEvent::Changed(..) => {} // sessions of another application
 ///     _ => println!("forget all copies"),
 /// }
 /// # Ok(())
@@ -194,7 +196,7 @@ impl RedisBus {
 
 #[async_trait]
 impl InvalidationBus for RedisBus {
-    /// Sends changes, at most 500 at once. None is nothing to send.
+    /// Sends changes of one scope, at most 500 at once. None is nothing to send.
     ///
     /// When it returns, the server has passed them to every node that listens.
     ///
@@ -203,11 +205,11 @@ impl InvalidationBus for RedisBus {
     /// - [`Unavailable`](session_core::ErrorKind::Unavailable) and [`Timeout`](session_core::ErrorKind::Timeout) when the server does
     ///   not answer. The message has used its number, so the others resync if they did not have it, a second after this node
     ///   can be heard again.
-    async fn publish(&self, changes: &[Invalidation]) -> Result<()> {
+    async fn publish(&self, scope: Scope, changes: &[Invalidation]) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
-        let message = self.shared.publisher.changes(changes)?;
+        let message = self.shared.publisher.changes(scope, changes)?;
         self.start();
         self.shared.send(message).await.map_err(|trouble| trouble.into_error("publish"))
     }

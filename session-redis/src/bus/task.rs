@@ -192,8 +192,8 @@ impl<'s> Listener<'s> {
         if is_gap {
             self.resync();
         }
-        if let Some(changes) = changes {
-            self.tell(BusEvent::Changed(changes));
+        if let Some((scope, changes)) = changes {
+            self.tell(BusEvent::Changed(scope, changes));
         }
         false
     }

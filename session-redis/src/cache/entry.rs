@@ -4,12 +4,12 @@
 //!
 //! | bytes, from 0 | what |
 //! |---|---|
-//! | 0, 1 | format 1; `R`ecord or `T`ombstone |
+//! | 0, 1 | format 2; `R`ecord or `T`ombstone |
 //! | 2, 10 | revision, time of verification; 8 bytes like all numbers but the key's name |
 //! | 18 | the time to live that the entry was given, in milliseconds |
-//! | 26 | session id |
-//! | 42 | name of the key that authenticates it, 4 bytes; 0 for none |
-//! | 46 | the record as in `record.rs`, or the end |
+//! | 26, 42 | scope, session id; 16 bytes each |
+//! | 58 | name of the key that authenticates it, 4 bytes; 0 for none |
+//! | 62 | the record as in `record.rs`, or the end |
 //! | then | the MAC, if there is a key, over the name of the entry's key and all that stands before |
 //!
 //! All numbers are big-endian.
@@ -17,17 +17,17 @@
 use std::sync::Arc;
 
 use session_core::{
-    CacheBody, CacheEntry, Error, Result, Revision, SessionId, SessionRecord, SessionState, Timestamp,
+    CacheBody, CacheEntry, Error, Result, Revision, Scope, SessionId, SessionRecord, SessionState, Timestamp,
 };
 
 use super::keys::{MAC, MacKeys};
 use crate::record::{self, Part, Unreadable};
 
 /// The format that is written. Entries of another one are misses.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// The fields at fixed places.
-const HEAD: usize = 46;
+const HEAD: usize = 62;
 
 const RECORD: u8 = b'R';
 const TOMBSTONE: u8 = b'T';
@@ -43,7 +43,7 @@ pub(super) struct Stored {
 /// Why a value is not the entry that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It is of another session.
+    /// It is of another session, or of another scope.
     Another,
     Unreadable(Unreadable),
 }
@@ -51,7 +51,7 @@ pub(super) enum Refusal {
 impl Refusal {
     pub(super) fn into_error(self, operation: &'static str) -> Error {
         match self {
-            Self::Another => Unreadable("an entry of another session"),
+            Self::Another => Unreadable("an entry of another session or scope"),
             Self::Unreadable(unreadable) => unreadable,
         }
         .into_error(operation)
@@ -95,6 +95,7 @@ pub(super) fn write(
     bytes.extend(entry.revision.get().to_be_bytes());
     bytes.extend(entry.verified_at.as_millis().to_be_bytes());
     bytes.extend(ttl.to_be_bytes());
+    bytes.extend(entry.scope.as_bytes());
     bytes.extend(entry.id.as_bytes());
     bytes.extend(keys.map_or(0, MacKeys::active).to_be_bytes());
     bytes.extend(body);
@@ -105,21 +106,22 @@ pub(super) fn write(
     Ok(bytes)
 }
 
-/// Reads what is stored under a key. With keys it must be authenticated by one of them; without, everybody is believed.
+/// Reads what is stored under the key of a scope and an id. With MAC keys, one of them must have
+/// authenticated it; without, every writer is believed.
 pub(super) fn read(
     bytes: &[u8],
     key: &str,
-    id: SessionId,
+    (scope, id): (Scope, SessionId),
     keys: Option<&MacKeys>,
 ) -> Result<Stored, Refusal> {
     let head = bytes.first_chunk::<HEAD>().ok_or(Unreadable("the stored entry is too short"))?;
     if head[0] != FORMAT {
         return Err(Unreadable("the stored entry has another format").into());
     }
-    if &head[26..42] != id.as_bytes() {
+    if &head[26..42] != scope.as_bytes() || &head[42..58] != id.as_bytes() {
         return Err(Refusal::Another);
     }
-    let body = &authenticated(bytes, u32::from_be_bytes(array(head, 42)), key, keys)?[HEAD..];
+    let body = &authenticated(bytes, u32::from_be_bytes(array(head, 58)), key, keys)?[HEAD..];
     let revision = Revision::new(u64::from_be_bytes(array(head, 2))).map_err(Unreadable::from)?;
     let verified_at = Timestamp::from_millis(i64::from_be_bytes(array(head, 10)));
     let entry = match head[1] {
@@ -128,12 +130,12 @@ pub(super) fn read(
             if !is_consistent(&record, id, revision) {
                 return Err(Unreadable("the stored entry says something else than its record").into());
             }
-            CacheEntry::of(Arc::new(record), verified_at)
+            CacheEntry::of(scope, Arc::new(record), verified_at)
         }
         TOMBSTONE => {
             let mut record = SessionRecord::new(id, verified_at, verified_at).with_revision(revision);
             record.state = SessionState::Ended(record::read_end(body)?);
-            CacheEntry::of(Arc::new(record), verified_at)
+            CacheEntry::of(scope, Arc::new(record), verified_at)
         }
         _ => return Err(Unreadable("the stored entry is of an unknown kind").into()),
     };

@@ -1,7 +1,7 @@
 use std::num::NonZeroU32;
 
 use proptest::prelude::*;
-use session_conformance::fixtures::{at, full, logged_out, record};
+use session_conformance::fixtures::{SCOPE, at, full, logged_out, record};
 use session_core::{CacheBody, Revision, SessionRecord, Timestamp};
 
 use super::entry::{Stored, read, write};
@@ -19,11 +19,11 @@ fn ring(names: &[u32]) -> MacKeys {
 }
 
 fn active() -> CacheEntry {
-    CacheEntry::of(full("ann").into(), at(7))
+    CacheEntry::of(SCOPE, full("ann").into(), at(7))
 }
 
 fn ended() -> CacheEntry {
-    CacheEntry::of(full("ann").into_ended(logged_out(9)).into(), at(7))
+    CacheEntry::of(SCOPE, full("ann").into_ended(logged_out(9)).into(), at(7))
 }
 
 fn written(entry: &CacheEntry, keys: Option<&MacKeys>) -> Vec<u8> {
@@ -31,14 +31,14 @@ fn written(entry: &CacheEntry, keys: Option<&MacKeys>) -> Vec<u8> {
 }
 
 fn is_refused(bytes: &[u8], key: &str, entry: &CacheEntry, keys: Option<&MacKeys>) -> bool {
-    read(bytes, key, entry.id, keys).is_err_and(|refusal| refusal != Refusal::Another)
+    read(bytes, key, (entry.scope, entry.id), keys).is_err_and(|refusal| refusal != Refusal::Another)
 }
 
 #[test]
 fn entries_come_back_whole_with_and_without_a_mac() {
     for keys in [None, Some(ring(&[1]))] {
         for entry in [active(), ended()] {
-            let stored = read(&written(&entry, keys.as_ref()), KEY, entry.id, keys.as_ref());
+            let stored = read(&written(&entry, keys.as_ref()), KEY, (SCOPE, entry.id), keys.as_ref());
             assert_eq!(stored, Ok(Stored { entry, ttl: 30_000 }));
         }
     }
@@ -49,8 +49,9 @@ fn numbers_come_back_at_the_ends_of_their_ranges() {
     let (lowest, highest) = (Revision::FIRST, Revision::new(i64::MAX.unsigned_abs()).unwrap());
     for (revision, time) in [(lowest, i64::MIN), (highest, i64::MAX), (highest, -1)] {
         for entry in [record("ann"), record("ann").into_ended(logged_out(9))] {
-            let entry = CacheEntry::of(entry.with_revision(revision).into(), Timestamp::from_millis(time));
-            assert_eq!(read(&written(&entry, None), KEY, entry.id, None).unwrap().entry, entry);
+            let entry =
+                CacheEntry::of(SCOPE, entry.with_revision(revision).into(), Timestamp::from_millis(time));
+            assert_eq!(read(&written(&entry, None), KEY, (SCOPE, entry.id), None).unwrap().entry, entry);
         }
     }
 }
@@ -59,19 +60,23 @@ fn numbers_come_back_at_the_ends_of_their_ranges() {
 fn the_places_that_scripts_read_hold_what_they_expect() {
     let entry = ended();
     let bytes = written(&entry, Some(&ring(&[0x01_02])));
-    assert_eq!(bytes[..2], [1, b'T']);
-    assert_eq!(written(&active(), None)[..2], [1, b'R']);
+    assert_eq!(bytes[..2], [2, b'T']);
+    assert_eq!(written(&active(), None)[..2], [2, b'R']);
     assert_eq!(bytes[2..10], entry.revision.get().to_be_bytes());
     assert_eq!(bytes[10..18], entry.verified_at.as_millis().to_be_bytes());
     assert_eq!(bytes[18..26], 30_000_u64.to_be_bytes());
-    assert_eq!(&bytes[26..42], entry.id.as_bytes());
-    assert_eq!(bytes[42..46], [0, 0, 1, 2]);
+    assert_eq!(&bytes[26..42], entry.scope.as_bytes());
+    assert_eq!(&bytes[42..58], entry.id.as_bytes());
+    assert_eq!(bytes[58..62], [0, 0, 1, 2]);
 }
 
 #[test]
-fn an_entry_of_another_session_is_told_from_a_damaged_one() {
+fn an_entry_of_another_session_or_scope_is_told_from_a_damaged_one() {
     let (entry, other) = (active(), record("ann").id);
-    assert_eq!(read(&written(&entry, None), KEY, other, None), Err(Refusal::Another));
+    let bytes = written(&entry, None);
+    for key in [(SCOPE, other), (Scope::from_bytes([9; 16]), entry.id)] {
+        assert_eq!(read(&bytes, KEY, key, None), Err(Refusal::Another));
+    }
 }
 
 #[test]
@@ -90,13 +95,13 @@ fn with_keys_only_what_one_of_them_authenticated_is_read() {
     let entry = active();
     let (old, both, new) = (ring(&[1]), ring(&[2, 1]), ring(&[2]));
     let by_old = written(&entry, Some(&old));
-    assert!(read(&by_old, KEY, entry.id, Some(&both)).is_ok(), "a previous key");
+    assert!(read(&by_old, KEY, (SCOPE, entry.id), Some(&both)).is_ok(), "a previous key");
     assert!(is_refused(&by_old, KEY, &entry, Some(&new)), "a key that was left out");
     assert_eq!(written(&entry, Some(&both)), written(&entry, Some(&new)), "the active key authenticates");
     assert!(is_refused(&written(&entry, None), KEY, &entry, Some(&both)), "no MAC");
-    assert!(read(&by_old, KEY, entry.id, None).is_ok(), "without keys everybody is believed");
+    assert!(read(&by_old, KEY, (SCOPE, entry.id), None).is_ok(), "without keys everybody is believed");
     let mut renamed = by_old;
-    renamed[45] = 2;
+    renamed[61] = 2;
     assert!(is_refused(&renamed, KEY, &entry, Some(&both)), "the MAC of another key");
 }
 
@@ -122,7 +127,7 @@ fn a_record_that_contradicts_its_entry_is_neither_written_nor_read() {
 fn a_record_that_no_store_keeps_is_not_written() {
     let mut record = full("ann");
     record.username = Some("x".repeat(256));
-    let entry = CacheEntry::of(record.into(), at(0));
+    let entry = CacheEntry::of(SCOPE, record.into(), at(0));
     assert_eq!(write(&entry, 1, KEY, None, PUT).unwrap_err().kind(), ErrorKind::Invalid);
 }
 
@@ -155,11 +160,11 @@ proptest! {
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), is_entry in any::<bool>()) {
         let (entry, keys) = (active(), ring(&[1]));
         let mut bytes = bytes;
-        if is_entry && bytes.len() > 45 {
-            bytes[..46].copy_from_slice(&written(&entry, Some(&keys))[..46]);
+        if is_entry && bytes.len() > 61 {
+            bytes[..62].copy_from_slice(&written(&entry, Some(&keys))[..62]);
         }
-        let _ = read(&bytes, KEY, entry.id, None);
-        prop_assert!(read(&bytes, KEY, entry.id, Some(&keys)).is_err());
+        let _ = read(&bytes, KEY, (SCOPE, entry.id), None);
+        prop_assert!(read(&bytes, KEY, (SCOPE, entry.id), Some(&keys)).is_err());
     }
 
     #[test]
@@ -169,7 +174,7 @@ proptest! {
             let at = at % bytes.len();
             bytes[at] = byte;
             bytes.truncate(cut);
-            let _ = read(&bytes, KEY, entry.id, None);
+            let _ = read(&bytes, KEY, (SCOPE, entry.id), None);
         }
     }
 
@@ -181,9 +186,9 @@ proptest! {
             let mut bytes = authentic.clone();
             let at = at % bytes.len();
             bytes[at] ^= flip;
-            prop_assert!(read(&bytes, KEY, entry.id, Some(&keys)).is_err(), "byte {at}");
+            prop_assert!(read(&bytes, KEY, (SCOPE, entry.id), Some(&keys)).is_err(), "byte {at}");
             let cut = cut % authentic.len();
-            prop_assert!(read(&authentic[..cut], KEY, entry.id, Some(&keys)).is_err(), "cut at {cut}");
+            prop_assert!(read(&authentic[..cut], KEY, (SCOPE, entry.id), Some(&keys)).is_err(), "cut at {cut}");
         }
     }
 }

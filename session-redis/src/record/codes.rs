@@ -20,7 +20,7 @@ pub(super) fn kind_of(code: u8) -> Result<SessionKind, Unreadable> {
 }
 
 /// The code by which scripts filter.
-pub(crate) const fn device_code(kind: Option<DeviceKind>) -> Option<u8> {
+pub(super) const fn device_code(kind: Option<DeviceKind>) -> Option<u8> {
     Some(match kind {
         None => b'-',
         Some(DeviceKind::Bot) => b'b',

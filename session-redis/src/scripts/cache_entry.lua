@@ -1,11 +1,13 @@
 -- What the scripts of the cache know of an entry's value; src/cache/entry.rs writes it. They all begin with this text.
 --
---   1 format   2 'R'ecord or 'T'ombstone   3 revision   11 verified_at   19 time to live in ms (8 bytes each)   27 id (16)
---   43 name of the MAC's key, 0 for none (4)   47 record, or end; then the MAC
+--   1 format   2 'R'ecord or 'T'ombstone
+--   3 revision   11 verified_at   19 time to live in ms (8 bytes each)
+--   27 scope   43 id (16 bytes each)
+--   59 name of the MAC's key, 0 for none (4)   63 record, or end; then the MAC
 --
 -- Numbers are big-endian. Lua counts in doubles, exact to 2^53; revisions and times need more and are compared in halves. Text is not
 -- compared by order, because that is the order of the server's language.
-local HEAD = 46
+local HEAD = 62
 
 -- Whether an entry has no end, or a later one than it was given.
 local function is_prolonged(head)

@@ -1,8 +1,9 @@
--- Stores an entry unless what is there is newer. Returns its id, and 1 if it was stored.
+-- Stores an entry unless what is there is newer. Returns its scope and id as one text, and 1 if it
+-- was stored.
 -- KEYS: entry
 -- ARGV: value, time to live in ms, names of the MAC keys that readers accept, 4 bytes each; '' if they ask for none
 local value = ARGV[1]
-local id = value:sub(27, 42)
+local scope_and_id = value:sub(27, 58)
 
 local function is_tombstone(head)
   return head:byte(2) == 84
@@ -19,9 +20,9 @@ end
 
 -- What no reader would take keeps nothing out.
 local function is_readable(head)
-  return #head == HEAD and head:byte(1) == 1 and (head:byte(2) == 82 or is_tombstone(head))
+  return #head == HEAD and head:byte(1) == 2 and (head:byte(2) == 82 or is_tombstone(head))
     and head:byte(3) < 128 and head:sub(3, 10) ~= ('\0'):rep(8)
-    and head:sub(27, 42) == id and is_accepted(head:sub(43, 46)) and not is_prolonged(head)
+    and head:sub(27, 58) == scope_and_id and is_accepted(head:sub(59, 62)) and not is_prolonged(head)
 end
 
 local function replaces(new, old)
@@ -43,7 +44,7 @@ end
 local head = redis.pcall('GETRANGE', KEYS[1], 0, HEAD - 1)
 if type(head) == 'string' then
   if is_readable(head) and not replaces(value, head) then
-    return {id, 0}
+    return {scope_and_id, 0}
   end
 elseif not is_of_another_type(head) then
   return head
@@ -64,4 +65,4 @@ if reply.err then
     return reply
   end
 end
-return {id, 1}
+return {scope_and_id, 1}

@@ -1,9 +1,12 @@
 -- Ends sessions by their ids. Returns the values of those that this call ended.
--- KEYS: sessions; ARGV: the end, ttl of ended ones, ttl of indexes
+-- KEYS: sessions
+-- ARGV: 1 the end, 2 ttl of ended ones, 3 ttl of indexes,
+--       4 the latest time of the creation of those that end
+local created_until = tonumber(ARGV[4])
 local active = {}
 for _, key in ipairs(KEYS) do
   local value = read('GET', key)
-  if is_whole(value) and is_active(value) then
+  if is_whole(value) and is_active(value) and number(value, 13) <= created_until then
     settle(key:sub(1, -46), user_of(value))
     active[key] = value
   end

@@ -1,12 +1,9 @@
 -- Ends sessions of a user, at most so many. Returns the values of those that this call ended.
 -- KEYS: the user's sessions
--- ARGV: 1 base, 2 the end, 3 ttl of ended ones, 4 ttl of indexes, 5 most, 6 the id that stays or '', 7 the device or ''
-local function is_on(head, device)
-  local more = HEAD + head:byte(4)
-  return #head >= more + MORE and head:byte(more + 1) >= 2 and head:sub(more + 11, more + 26) == device
-end
-
-local active, gone = {}, {}
+-- ARGV: 1 base, 2 the end, 3 ttl of ended ones, 4 ttl of indexes, 5 most,
+--       6 the id that stays or '', 7 the device or '',
+--       8 the latest time of the creation of those that end
+local created_until, active, gone = tonumber(ARGV[8]), {}, {}
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   if #active == tonumber(ARGV[5]) then
     break
@@ -16,7 +13,8 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
     local head = read('GETRANGE', key, 0, LONGEST - 1)
     if head == '' then
       gone[#gone + 1] = id
-    elseif is_record(head) and is_active(head) and (ARGV[7] == '' or is_on(head, ARGV[7])) then
+    elseif is_record(head) and is_active(head) and number(head, 13) <= created_until
+        and (ARGV[7] == '' or is_on(head, ARGV[7])) then
       local value = redis.call('GET', key)
       if is_whole(value) then
         active[#active + 1] = {id = id, value = value}

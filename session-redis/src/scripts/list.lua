@@ -1,7 +1,7 @@
 -- Reads one stretch of a listing, newest first. Returns {score, id, values}: where the next stretch begins, '' if this was the last.
 -- KEYS: the sorted sets to walk together, of one shard
 -- ARGV: 1 base, 2 score and 3 id of the position to begin after, '' for the newest, 4 the least score, 5 how many to look at,
---       6 'live', 'ended' or '', 7 now, 8 kind or '', 9 username or ''
+--       6 'live', 'ended' or '', 7 now, 8 kind or '', 9 username or '', 10 device or ''
 local most = tonumber(ARGV[5])
 
 -- The next entries of a set: one more than needed, which tells whether it goes on, and all of the position's own score.
@@ -51,6 +51,7 @@ for i, entry in ipairs(found) do
     local fits = (ARGV[6] == '' or (ARGV[6] == 'live') == is_active(value))
       and (ARGV[6] ~= 'live' or deadline(value) > tonumber(ARGV[7]))
       and (ARGV[8] == '' or value:sub(3, 3) == ARGV[8])
+      and (ARGV[10] == '' or is_on(value, ARGV[10]))
     if fits and ARGV[9] ~= '' then
       local more = HEAD + value:byte(4)
       fits = value:sub(more + MORE + 1, more + MORE + value:byte(more + 27)) == ARGV[9]

@@ -1,12 +1,13 @@
--- Moves sightings forward. Returns how many moved.
--- KEYS: sessions, then the deadlines of their shards; ARGV: the sighting of each session, 27 bytes
-local moved = 0
-for i, sighting in ipairs(ARGV) do
-  local key = KEYS[i]
+-- Moves last-seen times forward. Returns how many moved.
+-- KEYS: sessions, then the deadlines of their shards
+-- ARGV: now, then when each session was seen and by whom, 27 bytes
+local now, moved = tonumber(ARGV[1]), 0
+for i = 2, #ARGV do
+  local key, sighting = KEYS[i - 1], ARGV[i]
   local value = redis.pcall('GETRANGE', key, 0, HEAD - 1)
   if is_record(value) and is_active(value) then
     local seen = number(sighting, 1)
-    if seen > number(value, 37) and seen < deadline(value) then
+    if seen > number(value, 37) and math.max(seen, now) < deadline(value) then
       redis.call('SETRANGE', key, 36, sighting)
       moved = moved + 1
       if number(value, 29) >= 0 then

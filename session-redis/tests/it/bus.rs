@@ -5,7 +5,8 @@ mod lab;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use session_core::{BusEvent, BusHealth, ErrorKind, InvalidationBus};
+use session_conformance::fixtures::SCOPE;
+use session_core::{BusEvent, BusHealth, ErrorKind, InvalidationBus, Scope};
 use session_redis::{Connection, RedisBus, redis};
 use tokio::time::{Instant, timeout};
 
@@ -15,19 +16,38 @@ use lab::*;
 async fn a_change_is_heard_elsewhere_and_not_where_it_was_made() {
     let Some(server) = server() else { return };
     let ((a, mut at_a), (b, mut at_b)) = (node(&server.url()).await, node(&server.url()).await);
-    a.publish(&[change(1), change(2)]).await.unwrap();
-    assert_eq!(next(&mut at_b).await, BusEvent::Changed(vec![change(1), change(2)]));
-    b.publish(&[change(3)]).await.unwrap();
+    a.publish(SCOPE, &[change(1), change(2)]).await.unwrap();
+    assert_eq!(next(&mut at_b).await, BusEvent::Changed(SCOPE, vec![change(1), change(2)]));
+    b.publish(SCOPE, &[change(3)]).await.unwrap();
     assert_eq!(changed(&mut at_a).await, [3], "the first that it hears");
     tokio::join!(assert_quiet(&mut at_a, GAP_IS_TOLD), assert_quiet(&mut at_b, GAP_IS_TOLD));
+}
+
+/// Publications of two scopes at once: none of them says the changes of the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_change_comes_under_its_scope() {
+    let Some(server) = server() else { return };
+    let ((a, _at_a), (_b, mut at_b)) = (node(&server.url()).await, node(&server.url()).await);
+    let scope = |number: u64| if number.is_multiple_of(2) { SCOPE } else { Scope::from_bytes([9; 16]) };
+    let published = (1..=40).map(|number| {
+        let a = a.clone();
+        async move { a.publish(scope(number), &[change(number), change(number + 100)]).await }
+    });
+    for result in join_all(published).await {
+        result.unwrap();
+    }
+    for number in 1..=40 {
+        let expected = vec![change(number), change(number + 100)];
+        assert_eq!(next(&mut at_b).await, BusEvent::Changed(scope(number), expected));
+    }
 }
 
 #[tokio::test]
 async fn a_clone_is_the_same_node() {
     let Some(server) = server() else { return };
     let ((a, mut at_a), (b, _at_b)) = (node(&server.url()).await, node(&server.url()).await);
-    a.clone().publish(&[change(1)]).await.unwrap();
-    b.publish(&[change(2)]).await.unwrap();
+    a.clone().publish(SCOPE, &[change(1)]).await.unwrap();
+    b.publish(SCOPE, &[change(2)]).await.unwrap();
     assert_eq!(changed(&mut at_a).await, [2]);
 }
 
@@ -37,12 +57,12 @@ async fn buses_with_other_prefixes_hear_nothing() {
     let shop = publisher(&server.url()).await.with_prefix("shop".parse().unwrap());
     let (a, mut at_a) = node(&server.url()).await;
     let mut at_shop = subscribed(&shop).await;
-    shop.publish(&[change(1)]).await.unwrap();
-    a.publish(&[change(2)]).await.unwrap();
+    shop.publish(SCOPE, &[change(1)]).await.unwrap();
+    a.publish(SCOPE, &[change(2)]).await.unwrap();
     let other = publisher(&server.url()).await;
     let other_shop = other.clone().with_prefix("shop".parse().unwrap());
-    other.publish(&[change(3)]).await.unwrap();
-    other_shop.publish(&[change(4)]).await.unwrap();
+    other.publish(SCOPE, &[change(3)]).await.unwrap();
+    other_shop.publish(SCOPE, &[change(4)]).await.unwrap();
     assert_eq!((changed(&mut at_a).await, changed(&mut at_shop).await), (vec![3], vec![4]));
 }
 
@@ -52,7 +72,7 @@ async fn messages_of_one_sender_keep_their_order() {
     let ((a, _at_a), (_b, mut at_b)) = (node(&server.url()).await, node(&server.url()).await);
     let messages: Vec<_> = (1..=500).map(|number| [change(number)]).collect();
     // All at once: none waits for the answer to the one before.
-    for result in join_all(messages.iter().map(|message| a.publish(message))).await {
+    for result in join_all(messages.iter().map(|message| a.publish(SCOPE, message))).await {
         result.unwrap();
     }
     for number in 1..=500 {
@@ -69,7 +89,7 @@ async fn what_many_tasks_publish_arrives_without_a_gap() {
         let a = a.clone();
         tokio::spawn(async move {
             for number in first..first + 200 {
-                a.publish(&[change(number)]).await.unwrap();
+                a.publish(SCOPE, &[change(number)]).await.unwrap();
             }
         })
     };
@@ -93,10 +113,10 @@ async fn subscriptions_of_a_node_share_a_connection() {
     let ((a, _at_a), (b, mut first)) = (node(&server.url()).await, node(&server.url()).await);
     let mut second = b.subscribe().await.unwrap();
     until(SOON, "one of each node", async || stranger.subscribed().await == 2).await;
-    a.publish(&[change(1)]).await.unwrap();
+    a.publish(SCOPE, &[change(1)]).await.unwrap();
     assert_eq!((changed(&mut first).await, changed(&mut second).await), (vec![1], vec![1]));
     drop(first);
-    a.publish(&[change(2)]).await.unwrap();
+    a.publish(SCOPE, &[change(2)]).await.unwrap();
     assert_eq!(changed(&mut second).await, [2]);
 }
 
@@ -105,17 +125,17 @@ async fn five_hundred_changes_are_one_message() {
     let Some(server) = server() else { return };
     let ((a, _at_a), (_b, mut at_b)) = (node(&server.url()).await, node(&server.url()).await);
     let many: Vec<_> = (1..=500).map(change).collect();
-    a.publish(&many).await.unwrap();
-    assert_eq!(next(&mut at_b).await, BusEvent::Changed(many));
+    a.publish(SCOPE, &many).await.unwrap();
+    assert_eq!(next(&mut at_b).await, BusEvent::Changed(SCOPE, many));
 }
 
 #[tokio::test]
 async fn too_many_changes_are_invalid_and_none_are_nothing_both_without_a_server() {
     let nowhere = bus("redis://127.0.0.1:1/");
     let many: Vec<_> = (1..=501).map(change).collect();
-    assert_eq!(nowhere.publish(&many).await.unwrap_err().kind(), ErrorKind::Invalid);
-    nowhere.publish(&[]).await.unwrap();
-    assert_eq!(nowhere.publish(&many[..1]).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(nowhere.publish(SCOPE, &many).await.unwrap_err().kind(), ErrorKind::Invalid);
+    nowhere.publish(SCOPE, &[]).await.unwrap();
+    assert_eq!(nowhere.publish(SCOPE, &many[..1]).await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test]
@@ -123,9 +143,9 @@ async fn what_is_refused_uses_no_number() {
     let Some(server) = server() else { return };
     let ((a, _at_a), (_b, mut at_b)) = (node(&server.url()).await, node(&server.url()).await);
     let many: Vec<_> = (1..=501).map(change).collect();
-    a.publish(&many).await.unwrap_err();
-    a.publish(&[]).await.unwrap();
-    a.publish(&[change(1)]).await.unwrap();
+    a.publish(SCOPE, &many).await.unwrap_err();
+    a.publish(SCOPE, &[]).await.unwrap();
+    a.publish(SCOPE, &[change(1)]).await.unwrap();
     assert_eq!(changed(&mut at_b).await, [1]);
     assert_quiet(&mut at_b, GAP_IS_TOLD).await;
 }
@@ -214,9 +234,9 @@ async fn a_publication_that_was_given_up_is_a_resync_elsewhere() {
     let Some(server) = server() else { return };
     let ((a, _at_a), (_b, mut at_b)) = (node(&server.url()).await, node(&server.url()).await);
     // The connection's task has not run when the caller gives up.
-    assert!(a.publish(&[change(1)]).now_or_never().is_none());
+    assert!(a.publish(SCOPE, &[change(1)]).now_or_never().is_none());
     assert!(until_resync(&mut at_b, RedisBus::BEAT * 4).await.is_empty());
-    a.publish(&[change(2)]).await.unwrap();
+    a.publish(SCOPE, &[change(2)]).await.unwrap();
     assert_eq!(changed(&mut at_b).await, [2]);
 }
 
@@ -224,7 +244,7 @@ async fn a_publication_that_was_given_up_is_a_resync_elsewhere() {
 async fn a_publication_that_was_given_up_before_there_was_a_connection_is_a_resync_elsewhere() {
     let Some(server) = server() else { return };
     let (a, (_b, mut at_b)) = (bus(&server.url()), node(&server.url()).await);
-    assert!(a.publish(&[change(1)]).now_or_never().is_none());
+    assert!(a.publish(SCOPE, &[change(1)]).now_or_never().is_none());
     assert!(until_resync(&mut at_b, RedisBus::BEAT * 4).await.is_empty());
 }
 
@@ -235,11 +255,11 @@ async fn a_slow_subscriber_resyncs_and_goes_on() {
     let mut fast = b.subscribe().await.unwrap();
     let count = RedisBus::BUFFER as u64 + 1;
     for number in 1..=count {
-        a.publish(&[change(number)]).await.unwrap();
+        a.publish(SCOPE, &[change(number)]).await.unwrap();
         assert_eq!(changed(&mut fast).await, [number]);
     }
     assert_eq!(next(&mut slow).await, BusEvent::Resync);
-    a.publish(&[change(count + 1)]).await.unwrap();
+    a.publish(SCOPE, &[change(count + 1)]).await.unwrap();
     assert_eq!(changed(&mut slow).await, [count + 1], "what came before the resync is not told again");
     assert_eq!(changed(&mut fast).await, [count + 1], "the other one was not disturbed");
 }
@@ -267,7 +287,7 @@ async fn next_can_be_given_up_without_losing_anything() {
     let ((a, _at_a), (_b, mut at_b)) = (node(&server.url()).await, node(&server.url()).await);
     let publish = async {
         for number in 1..=300 {
-            a.publish(&[change(number)]).await.unwrap();
+            a.publish(SCOPE, &[change(number)]).await.unwrap();
         }
     };
     let mut given_up = 0;
@@ -276,7 +296,7 @@ async fn next_can_be_given_up_without_losing_anything() {
         while heard.len() < 300 {
             // One poll.
             match at_b.next().now_or_never() {
-                Some(BusEvent::Changed(changes)) => heard.push(changes[0].revision.get()),
+                Some(BusEvent::Changed(SCOPE, changes)) => heard.push(changes[0].revision.get()),
                 Some(other) => panic!("{other:?}"),
                 None => given_up += 1,
             }
@@ -293,7 +313,7 @@ async fn next_can_be_given_up_without_losing_anything() {
 async fn whoever_joins_late_resyncs_because_it_does_not_know_what_was_said() {
     let Some(server) = server() else { return };
     let (a, _at_a) = node(&server.url()).await;
-    a.publish(&[change(1)]).await.unwrap();
+    a.publish(SCOPE, &[change(1)]).await.unwrap();
     let (_b, mut at_b) = node(&server.url()).await;
     assert!(until_resync(&mut at_b, RedisBus::BEAT * 4).await.is_empty());
 }
@@ -304,7 +324,7 @@ async fn a_bus_is_degraded_while_nobody_listens() {
     let mut stranger = Stranger::at(&server).await;
     let bus = publisher(&server.url()).await;
     assert_eq!(bus.health(), BusHealth::Degraded);
-    bus.publish(&[change(1)]).await.unwrap();
+    bus.publish(SCOPE, &[change(1)]).await.unwrap();
     assert_eq!(bus.health(), BusHealth::Degraded);
     let subscription = subscribed(&bus).await;
     until(SOON, "subscribed", async || stranger.subscribed().await == 1).await;
@@ -351,7 +371,7 @@ async fn neither_a_farewell_nor_a_node_that_only_publishes_is_a_resync() {
     let (_b, mut at_b) = node(&server.url()).await;
     let (leaves, publishes) = (publisher(&server.url()).await, publisher(&server.url()).await);
     for bus in [&leaves, &publishes] {
-        bus.publish(&[change(1)]).await.unwrap();
+        bus.publish(SCOPE, &[change(1)]).await.unwrap();
         assert_eq!(changed(&mut at_b).await, [1]);
     }
     drop(leaves);
@@ -376,6 +396,6 @@ async fn a_connection_of_the_application_can_publish_but_not_subscribe() {
     let (a, (_b, mut at_b)) = (RedisBus::new(Connection::from(given)), node(&server.url()).await);
     let refused = a.subscribe().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unsupported);
-    a.publish(&[change(1)]).await.unwrap();
+    a.publish(SCOPE, &[change(1)]).await.unwrap();
     assert_eq!(changed(&mut at_b).await, [1]);
 }

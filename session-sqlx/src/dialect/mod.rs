@@ -136,7 +136,7 @@ pub struct Syntax {
     pub skip_locked: &'static str,
     /// `UPDATE` or `DELETE` of the first so many rows that meet a condition, in an order: what stands after `WHERE`.
     pub first: fn(condition: &str, order: &str, skip_locked: &str) -> String,
-    /// Moves the sightings of a batch.
+    /// Moves the last-seen times of a batch. Binds the batch, then now.
     pub touch: &'static str,
     /// Whether one connection at a time can write.
     pub one_writer: bool,

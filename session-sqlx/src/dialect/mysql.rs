@@ -35,7 +35,8 @@ impl Dialect for MySql {
         lock_rows: " FOR UPDATE",
         skip_locked: " FOR UPDATE SKIP LOCKED",
         first: |condition, order, _| format!("{condition} ORDER BY {order} LIMIT ?"),
-        touch: "UPDATE {table} AS t
+        touch:
+            "UPDATE {table} AS t
             JOIN JSON_TABLE(?, '$[*]' COLUMNS (
                 id CHAR(32) PATH '$[0]',
                 at BIGINT PATH '$[1]',
@@ -43,7 +44,7 @@ impl Dialect for MySql {
                 country VARCHAR(2) PATH '$[3]'
             )) AS seen ON t.id = UNHEX(seen.id)
             SET t.last_ip_address = seen.ip, t.last_country_code = seen.country, t.last_seen_at = seen.at
-            WHERE seen.at > t.last_seen_at AND seen.at < t.deadline_at",
+            WHERE seen.at > t.last_seen_at AND seen.at < t.deadline_at AND COALESCE(t.deadline_at > ?, FALSE)",
         one_writer: false,
         survives_cancellation: false,
         schema: SchemaSyntax {

@@ -32,14 +32,19 @@ impl Dialect for Postgres {
         skip_locked: " FOR UPDATE SKIP LOCKED",
         // ARRAY makes the sub-select run once. In an `IN` it may run for each row, and then it locks more than its limit.
         first: |condition, order, lock| {
-            format!("id = ANY(ARRAY(SELECT id FROM {{table}} WHERE {condition} ORDER BY {order} LIMIT ?{lock}))")
+            format!(
+                "id = ANY(ARRAY(SELECT id FROM {{table}} WHERE {condition} ORDER BY {order} LIMIT ?{lock}))"
+            )
         },
-        // The setting holds until this statement's own transaction ends. What a crash may lose is a sighting.
+        // The setting holds until this statement's own transaction ends. A crash may lose a
+        // last-seen time and nothing else. `GREATEST` makes the deadline a condition of the join: a
+        // condition on now alone leads the planner to the index of all live sessions.
         touch: "UPDATE {table} AS t
             SET last_ip_address = seen.ip, last_country_code = seen.country, last_seen_at = seen.at
             FROM (SELECT set_config('synchronous_commit', 'off', true) AS is_off) AS commits,
                 UNNEST(?::uuid[], ?::bigint[], ?::text[], ?::text[]) AS seen (id, at, ip, country)
-            WHERE commits.is_off = 'off' AND t.id = seen.id AND seen.at > t.last_seen_at AND seen.at < t.deadline_at",
+            WHERE commits.is_off = 'off' AND t.id = seen.id AND seen.at > t.last_seen_at
+                AND GREATEST(seen.at, ?) < t.deadline_at",
         one_writer: false,
         survives_cancellation: false,
         schema: SchemaSyntax {

@@ -33,7 +33,8 @@ impl Dialect for Sqlite {
                 SELECT unhex(value ->> 0) AS id, value ->> 1 AS at, value ->> 2 AS ip, value ->> 3 AS country
                 FROM json_each(?)
             ) AS seen
-            WHERE t.id = seen.id AND seen.at > t.last_seen_at AND seen.at < t.deadline_at",
+            WHERE t.id = seen.id AND seen.at > t.last_seen_at AND seen.at < t.deadline_at
+                AND COALESCE(t.deadline_at > ?, FALSE)",
         one_writer: true,
         // The driver's thread ends the statement by itself; and closing the last connection would lose a database in memory.
         survives_cancellation: true,

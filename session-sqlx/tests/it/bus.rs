@@ -3,11 +3,12 @@
 mod failures;
 mod lab;
 
+use session_conformance::fixtures::SCOPE;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use session_core::{BusEvent, BusHealth, ErrorKind, InvalidationBus};
+use session_core::{BusEvent, BusHealth, ErrorKind, InvalidationBus, Scope};
 use session_sqlx::PostgresBus;
 use sqlx::PgPool;
 use tokio::time::{Instant, timeout};
@@ -23,22 +24,41 @@ async fn a_change_is_heard_elsewhere_and_not_where_it_was_made() {
     let ((a, mut at_a), (b, mut at_b)) = (lab.node().await, lab.node().await);
     let began = Instant::now();
     for number in 1..=10 {
-        a.publish(&[change(number), change(number + 1)]).await.unwrap();
-        assert_eq!(next(&mut at_b).await, BusEvent::Changed(vec![change(number), change(number + 1)]));
+        a.publish(SCOPE, &[change(number), change(number + 1)]).await.unwrap();
+        assert_eq!(next(&mut at_b).await, BusEvent::Changed(SCOPE, vec![change(number), change(number + 1)]));
     }
     // Else each comes with the next beat.
     assert!(began.elapsed() < PostgresBus::BEAT * 7, "{:?}: it was not woken", began.elapsed());
-    b.publish(&[change(3)]).await.unwrap();
+    b.publish(SCOPE, &[change(3)]).await.unwrap();
     assert_eq!(changed(&mut at_a).await, [3], "the first that it hears");
     tokio::join!(assert_quiet(&mut at_a, GAP_IS_TOLD), assert_quiet(&mut at_b, GAP_IS_TOLD));
+}
+
+/// Publications of two scopes at once: none of them says the changes of the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_change_comes_under_its_scope() {
+    let Some(lab) = Lab::shared().await else { return };
+    let ((a, _at_a), (_b, mut at_b)) = (lab.node().await, lab.node().await);
+    let scope = |number: u64| if number.is_multiple_of(2) { SCOPE } else { Scope::from_bytes([9; 16]) };
+    let published = (1..=40).map(|number| {
+        let a = a.clone();
+        async move { a.publish(scope(number), &[change(number), change(number + 100)]).await }
+    });
+    for result in join_all(published).await {
+        result.unwrap();
+    }
+    for number in 1..=40 {
+        let expected = vec![change(number), change(number + 100)];
+        assert_eq!(next(&mut at_b).await, BusEvent::Changed(scope(number), expected));
+    }
 }
 
 #[tokio::test]
 async fn a_clone_is_the_same_node() {
     let Some(lab) = Lab::shared().await else { return };
     let ((a, mut at_a), (b, _at_b)) = (lab.node().await, lab.node().await);
-    a.clone().publish(&[change(1)]).await.unwrap();
-    b.publish(&[change(2)]).await.unwrap();
+    a.clone().publish(SCOPE, &[change(1)]).await.unwrap();
+    b.publish(SCOPE, &[change(2)]).await.unwrap();
     assert_eq!(changed(&mut at_a).await, [2]);
 }
 
@@ -46,8 +66,8 @@ async fn a_clone_is_the_same_node() {
 async fn buses_with_other_tables_hear_nothing() {
     let Some((lab, shop)) = Lab::shared().await.zip(Lab::shared().await) else { return };
     let ((_a, mut at_a), (_b, mut at_shop)) = (lab.node().await, shop.node().await);
-    lab.bus().publish(&[change(1)]).await.unwrap();
-    shop.bus().publish(&[change(2)]).await.unwrap();
+    lab.bus().publish(SCOPE, &[change(1)]).await.unwrap();
+    shop.bus().publish(SCOPE, &[change(2)]).await.unwrap();
     assert_eq!((changed(&mut at_a).await, changed(&mut at_shop).await), (vec![1], vec![2]));
 }
 
@@ -57,7 +77,7 @@ async fn messages_of_one_sender_keep_their_order() {
     let ((a, _at_a), (_b, mut at_b)) = (lab.node().await, lab.node().await);
     let messages: Vec<_> = (1..=200).map(|number| [change(number)]).collect();
     // All at once: none waits for the answer to the one before.
-    for result in join_all(messages.iter().map(|message| a.publish(message))).await {
+    for result in join_all(messages.iter().map(|message| a.publish(SCOPE, message))).await {
         result.unwrap();
     }
     for number in 1..=200 {
@@ -77,7 +97,7 @@ async fn what_many_nodes_publish_at_once_arrives_without_a_gap() {
         let bus = lab.bus();
         tokio::spawn(async move {
             for number in 1..=EACH {
-                bus.publish(&[change(node * EACH + number)]).await.unwrap();
+                bus.publish(SCOPE, &[change(node * EACH + number)]).await.unwrap();
             }
             bus
         })
@@ -102,7 +122,7 @@ async fn a_message_that_is_not_committed_yet_is_not_passed_by() {
     slow.ask("BEGIN").await;
     slow.say(&changes(1)).await;
     let second = [change(2)];
-    let (published, ()) = tokio::join!(a.publish(&second), async {
+    let (published, ()) = tokio::join!(a.publish(SCOPE, &second), async {
         until(SOON, "behind it", async || watcher.waiting().await > 0).await;
         slow.ask("COMMIT").await;
     });
@@ -117,10 +137,10 @@ async fn subscriptions_of_a_node_share_a_connection() {
     let ((a, _at_a), (b, mut first)) = (lab.node().await, lab.node().await);
     let mut second = subscribed(&b).await;
     until(SOON, "one of each node", async || stranger.listening().await == 2).await;
-    a.publish(&[change(1)]).await.unwrap();
+    a.publish(SCOPE, &[change(1)]).await.unwrap();
     assert_eq!((changed(&mut first).await, changed(&mut second).await), (vec![1], vec![1]));
     drop(first);
-    a.publish(&[change(2)]).await.unwrap();
+    a.publish(SCOPE, &[change(2)]).await.unwrap();
     assert_eq!(changed(&mut second).await, [2]);
 }
 
@@ -129,16 +149,16 @@ async fn five_hundred_changes_are_one_message() {
     let Some(lab) = Lab::shared().await else { return };
     let ((a, _at_a), (_b, mut at_b)) = (lab.node().await, lab.node().await);
     let many: Vec<_> = (1..=500).map(change).collect();
-    a.publish(&many).await.unwrap();
-    assert_eq!(next(&mut at_b).await, BusEvent::Changed(many));
+    a.publish(SCOPE, &many).await.unwrap();
+    assert_eq!(next(&mut at_b).await, BusEvent::Changed(SCOPE, many));
 }
 
 #[tokio::test]
 async fn too_many_changes_are_invalid_and_none_are_nothing_both_without_a_server() {
     let nowhere = PostgresBus::new(PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/none").unwrap());
     let many: Vec<_> = (1..=501).map(change).collect();
-    assert_eq!(nowhere.publish(&many).await.unwrap_err().kind(), ErrorKind::Invalid);
-    nowhere.publish(&[]).await.unwrap();
+    assert_eq!(nowhere.publish(SCOPE, &many).await.unwrap_err().kind(), ErrorKind::Invalid);
+    nowhere.publish(SCOPE, &[]).await.unwrap();
     fails_in_time(&nowhere).await;
 }
 
@@ -147,9 +167,9 @@ async fn what_is_refused_uses_no_number() {
     let Some(lab) = Lab::shared().await else { return };
     let ((a, _at_a), (_b, mut at_b)) = (lab.node().await, lab.node().await);
     let many: Vec<_> = (1..=501).map(change).collect();
-    a.publish(&many).await.unwrap_err();
-    a.publish(&[]).await.unwrap();
-    a.publish(&[change(1)]).await.unwrap();
+    a.publish(SCOPE, &many).await.unwrap_err();
+    a.publish(SCOPE, &[]).await.unwrap();
+    a.publish(SCOPE, &[change(1)]).await.unwrap();
     assert_eq!(changed(&mut at_b).await, [1]);
     assert_quiet(&mut at_b, GAP_IS_TOLD).await;
 }
@@ -197,16 +217,16 @@ async fn a_publication_that_was_given_up_is_a_resync_elsewhere() {
     // It is not even its turn when the caller gives up.
     let mut held = lab.stranger().await;
     held.ask("BEGIN; SELECT seq FROM {t}_head FOR UPDATE").await;
-    let _ = timeout(Duration::from_millis(100), a.publish(&[change(1)])).await.unwrap_err();
+    let _ = timeout(Duration::from_millis(100), a.publish(SCOPE, &[change(1)])).await.unwrap_err();
     held.ask("ROLLBACK").await;
-    a.publish(&[change(2)]).await.unwrap();
+    a.publish(SCOPE, &[change(2)]).await.unwrap();
     // The server may have gone on with the first one, and then nothing is missing.
     let mut events = vec![next(&mut at_b).await];
-    while events.last() != Some(&BusEvent::Changed(vec![change(2)])) {
+    while events.last() != Some(&BusEvent::Changed(SCOPE, vec![change(2)])) {
         events.push(next(&mut at_b).await);
     }
     let is_told = timeout(GAP_IS_TOLD, at_b.next()).await.is_ok_and(|event| event == BusEvent::Resync);
-    let is_first = events[0] == BusEvent::Changed(vec![change(1)]);
+    let is_first = events[0] == BusEvent::Changed(SCOPE, vec![change(1)]);
     assert!(is_told || is_first || events.contains(&BusEvent::Resync), "{events:?}");
 }
 
@@ -214,7 +234,7 @@ async fn a_publication_that_was_given_up_is_a_resync_elsewhere() {
 async fn a_publication_that_was_given_up_before_there_was_a_connection_is_a_resync_elsewhere() {
     let Some(lab) = Lab::shared().await else { return };
     let (a, (_b, mut at_b)) = (lab.bus(), lab.node().await);
-    assert!(a.publish(&[change(1)]).now_or_never().is_none());
+    assert!(a.publish(SCOPE, &[change(1)]).now_or_never().is_none());
     assert!(until_resync(&mut at_b, SOON).await.is_empty());
 }
 
@@ -225,11 +245,11 @@ async fn a_slow_subscriber_resyncs_and_goes_on() {
     let mut fast = subscribed(&b).await;
     let count = PostgresBus::BUFFER as u64 + 1;
     for number in 1..=count {
-        a.publish(&[change(number)]).await.unwrap();
+        a.publish(SCOPE, &[change(number)]).await.unwrap();
         assert_eq!(changed(&mut fast).await, [number]);
     }
     assert_eq!(next(&mut slow).await, BusEvent::Resync);
-    a.publish(&[change(count + 1)]).await.unwrap();
+    a.publish(SCOPE, &[change(count + 1)]).await.unwrap();
     assert_eq!(changed(&mut slow).await, [count + 1], "what came before the resync is not told again");
     assert_eq!(changed(&mut fast).await, [count + 1], "the other one was not disturbed");
 }
@@ -240,7 +260,7 @@ async fn next_can_be_given_up_without_losing_anything() {
     let ((a, _at_a), (_b, mut at_b)) = (lab.node().await, lab.node().await);
     let publish = async {
         for number in 1..=300 {
-            a.publish(&[change(number)]).await.unwrap();
+            a.publish(SCOPE, &[change(number)]).await.unwrap();
         }
     };
     let mut given_up = 0;
@@ -249,7 +269,7 @@ async fn next_can_be_given_up_without_losing_anything() {
         while heard.len() < 300 {
             // One poll.
             match at_b.next().now_or_never() {
-                Some(BusEvent::Changed(changes)) => heard.push(changes[0].revision.get()),
+                Some(BusEvent::Changed(SCOPE, changes)) => heard.push(changes[0].revision.get()),
                 Some(other) => panic!("{other:?}"),
                 None => given_up += 1,
             }
@@ -266,7 +286,7 @@ async fn next_can_be_given_up_without_losing_anything() {
 async fn whoever_joins_late_resyncs_because_it_does_not_know_what_was_said() {
     let Some(lab) = Lab::shared().await else { return };
     let (a, _at_a) = lab.node().await;
-    a.publish(&[change(1)]).await.unwrap();
+    a.publish(SCOPE, &[change(1)]).await.unwrap();
     let (_b, mut at_b) = lab.node().await;
     assert!(until_resync(&mut at_b, SOON).await.is_empty());
 }
@@ -276,7 +296,7 @@ async fn a_bus_is_degraded_while_nobody_listens() {
     let Some(lab) = Lab::shared().await else { return };
     let (mut stranger, bus) = (lab.stranger().await, lab.bus());
     assert_eq!(bus.health(), BusHealth::Degraded);
-    bus.publish(&[change(1)]).await.unwrap();
+    bus.publish(SCOPE, &[change(1)]).await.unwrap();
     assert_eq!(bus.health(), BusHealth::Degraded);
     let (bus, subscription) = listening(bus).await;
     until(SOON, "one connection", async || stranger.listening().await == 1).await;
@@ -308,7 +328,7 @@ async fn neither_a_farewell_nor_a_node_that_only_publishes_is_a_resync() {
     let (_b, mut at_b) = lab.node().await;
     let (leaves, publishes) = (lab.bus(), lab.bus());
     for bus in [&leaves, &publishes] {
-        bus.publish(&[change(1)]).await.unwrap();
+        bus.publish(SCOPE, &[change(1)]).await.unwrap();
         assert_eq!(changed(&mut at_b).await, [1]);
     }
     drop(leaves);
@@ -332,7 +352,7 @@ async fn old_messages_are_removed_and_young_ones_are_not() {
     let Some(lab) = Lab::shared().await else { return };
     let mut stranger = lab.stranger().await;
     let bus = lab.bus();
-    bus.publish(&[change(1)]).await.unwrap();
+    bus.publish(SCOPE, &[change(1)]).await.unwrap();
     stranger
         .ask(&format!(
             "WITH head AS (UPDATE {{t}}_head SET seq = seq + {OLD} RETURNING seq)

@@ -7,7 +7,7 @@ mod upgrade;
 mod verify;
 
 use session_conformance::fixtures::{at, full, logged_out};
-use session_core::{EndScope, ListQuery, SessionStore};
+use session_core::{EndScope, ListQuery, SessionStore, Timestamp};
 use session_sqlx::{SqlStore, Step};
 
 use crate::support::Tested;
@@ -35,7 +35,7 @@ async fn use_store<D: Tested>(store: &SqlStore<D>) {
     assert_eq!(*store.load(&[id]).await.unwrap()[0], record);
     let listed = store.list(&ListQuery::default().with_user(user.clone())).await.unwrap().records;
     assert_eq!(listed.len(), 1);
-    assert_eq!(store.end(&EndScope::id(id), &logged_out(1)).await.unwrap().len(), 1);
+    assert_eq!(store.end(&EndScope::id(id), &logged_out(1), Timestamp::MAX).await.unwrap().len(), 1);
     assert_eq!(store.erase(&user, 10).await.unwrap(), 1);
     assert_eq!(store.purge(at(2), 10).await.unwrap(), 1);
     assert_eq!(store.load(&[id]).await.unwrap(), []);

@@ -9,7 +9,9 @@ use std::fmt::Debug;
 use std::future::Future;
 
 use session_conformance::fixtures::{NOW, limit, logged_out, record, touch};
-use session_core::{Cursor, EndScope, ListQuery, OnExceed, Revision, SessionKind, SessionStore, StateFilter};
+use session_core::{
+    Cursor, EndScope, ListQuery, OnExceed, Revision, SessionKind, SessionStore, StateFilter, Timestamp,
+};
 use session_sqlx::SqlStore;
 
 use self::explain::{Access, Explained, Plan, Values};
@@ -150,13 +152,14 @@ impl Calls {
                 (None, true, _) => (&["_username_idx"], Rule::Search),
                 (None, false, _) => (&["_created_idx"], Rule::Walk),
             };
-            for parts in 0..8 {
+            for parts in 0..16 {
                 let mut query = ListQuery::default().with_state(state);
                 query.user = user.cloned();
                 query.username = is_named.then(|| name.clone());
                 query.kind = (parts & 1 != 0).then_some(SessionKind::Web);
                 query.created_since = (parts & 2 != 0).then(|| days_ago(80));
                 query.after = (parts & 4 != 0).then_some(cursor);
+                query.device = (parts & 8 != 0).then_some(sample.device);
                 let mut asked = vec![match state {
                     StateFilter::Any => "list any",
                     StateFilter::Ended => "list ended",
@@ -167,6 +170,7 @@ impl Calls {
                 asked.extend(query.kind.map(|_| "kind"));
                 asked.extend(query.created_since.map(|_| "since"));
                 asked.extend(query.after.map(|_| "after"));
+                asked.extend(query.device.map(|_| "device"));
                 self.add(asked.join(", "), 1, rule, store.list(&query)).await;
             }
         }
@@ -180,7 +184,7 @@ impl Calls {
         self.add("load 500", 1, (&[primary], Rule::Search), store.load(&ids[..500])).await;
 
         let touches: Vec<_> = ids[..500].iter().map(|id| touch(*id, 1)).collect();
-        self.add("touch 500", 1, (&[primary], Rule::Few), store.touch(&touches)).await;
+        self.add("touch 500", 1, (&[primary], Rule::Few), store.touch(&touches, NOW)).await;
 
         let loaded = store.load(&ids[600..601]).await.unwrap().remove(0);
         let save = || store.update(loaded.clone(), Revision::FIRST);
@@ -198,11 +202,17 @@ impl Calls {
             ("end of user but one", EndScope::UserExcept { user: user.clone(), keep: ids[0] }),
             ("end of device", EndScope::Device { user: user.clone(), device }),
         ] {
-            self.add(name, 1, (&[primary, "_active_idx"], Rule::Search), store.end(&scope, &end)).await;
+            self.add(
+                name,
+                1,
+                (&[primary, "_active_idx"], Rule::Search),
+                store.end(&scope, &end, Timestamp::MAX),
+            )
+            .await;
         }
         for (name, last) in [("end of one", 1002), ("end of 500", 1501)] {
             let scope = EndScope::Ids(ids[1001..last].to_vec());
-            self.add(name, 1, (&[primary], Rule::Few), store.end(&scope, &end)).await;
+            self.add(name, 1, (&[primary], Rule::Few), store.end(&scope, &end, Timestamp::MAX)).await;
         }
         self.add("sweep", 1, (&[primary, "_deadline_idx"], Rule::Search), store.expire(NOW, 10)).await;
         self.add("purge", 1, (&[primary, "_ended_idx"], Rule::Search), store.purge(days_ago(89), 10)).await;

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use session_conformance::fixtures::{NOW, at, full, logged_out, record, touch, user};
-use session_core::{EndScope, ErrorKind, ListQuery, Revision, SessionStore};
+use session_core::{EndScope, ErrorKind, ListQuery, Revision, SessionStore, Timestamp};
 use session_sqlx::SqlStore;
 use sqlx::Sqlite;
 
@@ -30,7 +30,7 @@ async fn connections_are_held_as_the_settings_say<D: Tested>(database: EmptyData
         let (one, two, three) = tokio::join!(store.load(&ids), store.load(&ids), store.load(&ids));
         assert_eq!([one, two, three].map(|loaded| loaded.unwrap().len()), [1, 1, 1]);
     }
-    store.end(&EndScope::id(record.id), &logged_out(1)).await.unwrap();
+    store.end(&EndScope::id(record.id), &logged_out(1), Timestamp::MAX).await.unwrap();
     let held = store.held_connections();
     assert_eq!((held.opened_for_loads, held.opened_for_ends), (3, 1), "opened once and kept");
 }
@@ -63,10 +63,10 @@ async fn listings_and_statistics_come_from_the_replica_and_nothing_else_does<D: 
     assert_eq!(store.stats(NOW).await.unwrap().live, 0);
 
     assert_eq!(store.load(&[ann.id]).await.unwrap().len(), 1);
-    assert_eq!(store.touch(&[touch(ann.id, 10)]).await.unwrap(), 1);
+    assert_eq!(store.touch(&[touch(ann.id, 10)], NOW).await.unwrap(), 1);
     let revision = store.update(Arc::new(ann.clone()), Revision::FIRST).await.unwrap();
     assert_eq!(revision, Revision::FIRST.next());
-    let ended = store.end(&EndScope::User(user("ann")), &logged_out(20)).await.unwrap();
+    let ended = store.end(&EndScope::User(user("ann")), &logged_out(20), Timestamp::MAX).await.unwrap();
     assert_eq!(ended.len(), 1);
     assert_eq!(store.erase(&user("ann"), 10).await.unwrap(), 1);
     assert_eq!(store.purge(at(21), 10).await.unwrap(), 1);
@@ -88,9 +88,9 @@ async fn only_sightings_are_committed_without_waiting_for_the_disk() {
         .await;
     let ann = record("ann");
     store.create(Arc::new(ann.clone()), None).await.unwrap();
-    store.touch(&[touch(ann.id, 10)]).await.unwrap();
+    store.touch(&[touch(ann.id, 10)], NOW).await.unwrap();
     store.update(Arc::new(ann.clone()), Revision::FIRST).await.unwrap();
-    store.end(&EndScope::id(ann.id), &logged_out(20)).await.unwrap();
+    store.end(&EndScope::id(ann.id), &logged_out(20), Timestamp::MAX).await.unwrap();
     let how = texts(&database.pool, "SELECT how FROM commits ORDER BY n").await;
     assert_eq!(how, ["on", "off", "on", "on"]);
 }
@@ -107,4 +107,13 @@ async fn settings_outside_their_range_are_refused() {
         assert_eq!(built.unwrap_err().kind(), ErrorKind::Invalid);
     }
     assert_eq!(store.capabilities().durability, session_core::Durability::Process);
+}
+
+#[tokio::test]
+async fn the_place_is_the_table_with_its_schema() {
+    let pool = || sqlx::Pool::<Sqlite>::connect_lazy("sqlite::memory:").unwrap();
+    let place = |store: SqlStore<Sqlite>| store.capabilities().place.unwrap();
+    assert_eq!(&*place(SqlStore::new(pool())), "sessions");
+    let elsewhere = SqlStore::builder(pool()).table("auth.web_sessions".parse().unwrap());
+    assert_eq!(&*place(elsewhere.build().unwrap()), "auth.web_sessions");
 }

@@ -2,6 +2,7 @@
 //!
 //! A test that never failed has not been tested.
 
+mod crossings;
 mod table;
 
 use std::collections::BTreeSet;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::process::Cmd;
 use crate::table::with_columns;
+use crossings::CROSSINGS;
 use table::{SABOTEURS, Saboteur};
 
 /// Where the copy stands and is built. Below `target`, so that `cargo clean` removes it.
@@ -22,9 +24,9 @@ const DATABASES: &str = "session-sqlx";
 const DATABASE_FEATURES: &str = "session-sqlx/mysql,session-sqlx/postgres,session-sqlx/sqlite";
 
 pub(crate) fn run(names: &[String]) -> Result<()> {
-    let wanted: Vec<_> = SABOTEURS.iter().filter(|saboteur| is_wanted(saboteur, names)).collect();
+    let wanted: Vec<_> = all().filter(|saboteur| is_wanted(saboteur, names)).collect();
     if wanted.is_empty() {
-        let all: Vec<_> = SABOTEURS.iter().map(|saboteur| saboteur.name).collect();
+        let all: Vec<_> = all().map(|saboteur| saboteur.name).collect();
         return Err(Error::NoSaboteur { asked: names.join(" or "), all: all.join("\n  ") });
     }
     copy_workspace()?;
@@ -44,6 +46,10 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
     }
     println!("\n{table}");
     if survivors.is_empty() { Ok(()) } else { Err(Error::Saboteurs { names: survivors.join(", ") }) }
+}
+
+fn all() -> impl Iterator<Item = &'static Saboteur> {
+    SABOTEURS.iter().chain(CROSSINGS)
 }
 
 fn is_wanted(saboteur: &Saboteur, names: &[String]) -> bool {
@@ -161,7 +167,7 @@ mod tests {
     #[test]
     fn every_saboteur_finds_its_line_once() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        for saboteur in SABOTEURS {
+        for saboteur in all() {
             let original = fs::read_to_string(root.join(saboteur.file)).unwrap();
             assert_ne!(mutated(saboteur, &original).unwrap(), original, "{}", saboteur.name);
         }
@@ -169,7 +175,7 @@ mod tests {
 
     #[test]
     fn there_are_at_least_twelve_with_names_of_their_own() {
-        let names: BTreeSet<_> = SABOTEURS.iter().map(|saboteur| saboteur.name).collect();
-        assert!(names.len() >= 12 && names.len() == SABOTEURS.len());
+        let names: BTreeSet<_> = all().map(|saboteur| saboteur.name).collect();
+        assert!(names.len() >= 12 && names.len() == all().count());
     }
 }

@@ -44,7 +44,7 @@ pub(crate) async fn show(State(state): State<AppState>, view: View) -> Result<Ma
         }
         (transfer::start())
         (history(&ended, view.now))
-        @if let Some(health) = state.manager.health() { (known_by(session.provenance(), &health, view.now)) }
+        @if state.has_tiers { (known_by(session.provenance(), &state.manager.health(), view.now)) }
     };
     Ok(page("Your devices", "/devices", &view, &content))
 }

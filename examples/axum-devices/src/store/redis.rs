@@ -29,7 +29,7 @@ pub(super) async fn tiers(url: &str, prefix: &KeyPrefix) -> Result<Tiers, Failur
     let (connection, _) = connect(url).await?;
     let cache = RedisCache::new(connection.clone()).with_prefix(prefix.clone());
     let bus = RedisBus::new(connection).with_prefix(prefix.clone());
-    Ok(Tiers::memory().with_cache(cache).with_bus(bus))
+    Ok(Tiers::memory().with_scope("axum-devices").with_cache(cache).with_bus(bus))
 }
 
 async fn connect(url: &str) -> Result<(Connection, String), Failure> {

@@ -8,7 +8,7 @@ mod sql;
 
 use std::process::ExitCode;
 
-use session_bench::{Counted, Figure, Scene, alternate};
+use session_bench::{Counted, Figure, Savers, Scene, alternate};
 
 /// Users of the scene: hot enough to measure the code and not the machine's caches.
 const USERS: u64 = 256;
@@ -21,6 +21,7 @@ const FIGURES: &[(&str, Measure)] = &[
     ("validate_allocations", validate_allocations),
     ("rotate_writes", || count("rotate_writes", Counted::rotate, 1.0)),
     ("refresh_writes", || count("refresh_writes", Counted::refresh, 1.0)),
+    ("save_32_at_once", save_at_once),
     ("save_unchanged_calls", || count("save_unchanged_calls", Counted::save_unchanged, 0.0)),
 ];
 
@@ -34,6 +35,13 @@ fn validate() -> Figure {
     let floor = scene.floor();
     let times = alternate(20_000, |times| scene.validate(times), |times| floor.run(times));
     Figure::ratio("validate", times, 3.0)
+}
+
+/// 32 requests that change one session at once, beside a single one: in four times its time they have eight times its throughput.
+fn save_at_once() -> Figure {
+    let savers = Savers::new();
+    let times = alternate(20, |times| savers.run(32, times), |times| savers.run(1, times));
+    Figure::ratio("save_32_at_once", times, 4.0)
 }
 
 fn validate_allocations() -> Figure {

@@ -15,6 +15,7 @@ use moka::policy::EvictionPolicy;
 use parking_lot::{Mutex, RwLock};
 use quick_cache::sync::DefaultLifecycle;
 use quick_cache::{OptionsBuilder, Weighter};
+use session_conformance::fixtures;
 use session_core::{CacheEntry, SessionCache, SessionId, Timestamp};
 use session_memory::MokaCache;
 
@@ -241,12 +242,12 @@ fn at_once<T>(answer: impl Future<Output = session_core::Result<T>>) -> T {
 
 impl Candidate for Tier {
     fn get(&self, id: SessionId) -> bool {
-        black_box(at_once(self.cache.get(id))).is_some()
+        black_box(at_once(self.cache.get(fixtures::SCOPE, id))).is_some()
     }
 
     fn put(&self, id: SessionId, copy: Copy) {
         let read = Timestamp::from_millis(self.reads.fetch_add(1, Ordering::Relaxed));
-        let mut entry = CacheEntry::of(copy, read);
+        let mut entry = CacheEntry::of(fixtures::SCOPE, copy, read);
         entry.id = id;
         at_once(self.cache.put_if_newer(entry, Duration::from_secs(3_600)));
     }

@@ -7,10 +7,10 @@ use session_core::{Actor, CacheBody, CacheEntry, EndReason, Ended, SessionKind, 
 
 use super::{entry, tombstone};
 use crate::CacheHarness;
-use crate::fixtures::{anonymous, at, full, id_at, record, user};
+use crate::fixtures::{SCOPE, anonymous, at, full, id_at, record, user};
 
 async fn round_trip(h: &CacheHarness, record: SessionRecord) {
-    let put = CacheEntry::of(Arc::new(record), at(7));
+    let put = CacheEntry::of(SCOPE, Arc::new(record), at(7));
     h.given(&put).await;
     h.assert_holds(&put).await;
 }
@@ -58,7 +58,7 @@ pub async fn tombstone_keeps_reason_time_and_actor(h: CacheHarness) {
     for (number, reason) in EndReason::ALL.iter().enumerate() {
         let ended = Ended::new(*reason, at(number as u64), actors[number % actors.len()].clone());
         let record = full("ann").into_ended(ended.clone());
-        let put = CacheEntry::of(record.into(), at(77));
+        let put = CacheEntry::of(SCOPE, record.into(), at(77));
         assert_eq!(put.body, CacheBody::Tombstone(ended));
         h.given(&put).await;
         h.assert_holds(&put).await;

@@ -131,12 +131,17 @@ impl SessionStore for CachedReads {
         self.tiers.update(record, expected).await
     }
 
-    async fn touch(&self, batch: &[Touch]) -> Result<u64> {
-        self.tiers.touch(batch).await
+    async fn touch(&self, batch: &[Touch], now: Timestamp) -> Result<u64> {
+        self.tiers.touch(batch, now).await
     }
 
-    async fn end(&self, scope: &EndScope, ended: &Ended) -> Result<Vec<Arc<SessionRecord>>> {
-        self.tiers.end(scope, ended).await
+    async fn end(
+        &self,
+        scope: &EndScope,
+        ended: &Ended,
+        created_until: Timestamp,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
+        self.tiers.end(scope, ended, created_until).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {

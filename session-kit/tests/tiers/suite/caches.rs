@@ -48,6 +48,6 @@ impl Caches {
         if let Some(postgres) = &self.postgres {
             tiers = tiers.with_cache(Arc::clone(postgres));
         }
-        tiers.with_cache_timeout(PATIENCE)
+        tiers.with_scope("suite").with_cache_timeout(PATIENCE)
     }
 }

@@ -1,5 +1,6 @@
 //! Nodes with tiers over one store of record: caches that fail when they are told to, a bus that loses messages when it is told to.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use parking_lot::Mutex;
 use session_conformance::reference::MapCache;
 use session_core::{
     BusEvent, BusHealth, CacheBody, CacheEntry, CacheHit, Error, ErrorKind, Invalidation, InvalidationBus,
-    Result, SessionCache, SessionId, Subscription, async_trait,
+    Result, Scope, SessionCache, SessionId, SessionStore, Subscription, async_trait,
 };
 use session_manager::{Session, SessionManagerBuilder, Tiers, ValidateError};
 use session_memory::MemoryStore;
@@ -16,53 +17,83 @@ use tokio::sync::broadcast;
 
 use crate::world::World;
 
-pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// What the nodes' deployment is called.
+pub(crate) const DEPLOYMENT: &str = "test";
 
 /// A cache that all nodes share. Clones are the same cache.
 #[derive(Debug, Clone)]
-pub(super) struct Cache {
+pub(crate) struct Cache {
     name: &'static str,
     map: Arc<MapCache>,
     mood: Arc<Mutex<Mood>>,
-    pub(super) gets: Arc<AtomicU64>,
-    pub(super) puts: Arc<AtomicU64>,
+    /// Whose sessions it was given.
+    scopes: Arc<Mutex<BTreeSet<Scope>>>,
+    pub(crate) gets: Arc<AtomicU64>,
+    pub(crate) puts: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Mood {
+pub(crate) enum Mood {
     Fine,
     Down,
     Hangs,
     /// It takes nothing new, and answers questions.
     Full,
+    /// Every call takes that long.
+    Slow(Duration),
 }
 
 impl Cache {
-    pub(super) fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str) -> Self {
         let mood = Arc::new(Mutex::new(Mood::Fine));
-        Self { name, map: Arc::default(), mood, gets: Arc::default(), puts: Arc::default() }
+        Self {
+            name,
+            map: Arc::default(),
+            mood,
+            scopes: Arc::default(),
+            gets: Arc::default(),
+            puts: Arc::default(),
+        }
     }
 
-    pub(super) fn is(&self, mood: Mood) {
+    pub(crate) fn is(&self, mood: Mood) {
         *self.mood.lock() = mood;
     }
 
-    /// What it holds, however it feels.
-    pub(super) async fn holds(&self, id: SessionId) -> Option<CacheBody> {
-        self.map.get(id).await.unwrap().map(|hit| hit.entry.body)
+    pub(crate) fn takes(&self, by: Duration) {
+        self.is(Mood::Slow(by));
     }
 
-    pub(super) async fn holds_tombstone(&self, id: SessionId) -> bool {
+    /// What it holds, however it feels.
+    pub(crate) async fn holds(&self, id: SessionId) -> Option<CacheBody> {
+        for scope in self.scopes() {
+            if let Some(hit) = self.map.get(scope, id).await.unwrap() {
+                return Some(hit.entry.body);
+            }
+        }
+        None
+    }
+
+    fn scopes(&self) -> BTreeSet<Scope> {
+        self.scopes.lock().clone()
+    }
+
+    pub(crate) async fn holds_tombstone(&self, id: SessionId) -> bool {
         matches!(self.holds(id).await, Some(CacheBody::Tombstone(_)))
     }
 
     /// Forgets a session, as a full or a restarted cache does.
-    pub(super) async fn forget(&self, id: SessionId) {
-        self.map.remove(id).await.unwrap();
+    pub(crate) async fn forget(&self, id: SessionId) {
+        for scope in self.scopes() {
+            self.map.remove(scope, id).await.unwrap();
+        }
     }
 
     /// Puts something behind the manager's back.
-    pub(super) async fn smuggle(&self, entry: CacheEntry, ttl: Duration) {
+    pub(crate) async fn smuggle(&self, entry: CacheEntry, ttl: Duration) {
+        self.scopes.lock().insert(entry.scope);
         assert!(self.map.put_if_newer(entry, ttl).await.unwrap());
     }
 
@@ -72,6 +103,10 @@ impl Cache {
             Mood::Down => Err(Error::unavailable(self.name, "ask")),
             Mood::Full if writes => Err(Error::unavailable(self.name, "put")),
             Mood::Hangs => std::future::pending().await,
+            Mood::Slow(by) => {
+                tokio::time::sleep(by).await;
+                Ok(())
+            }
             Mood::Fine | Mood::Full => Ok(()),
         }
     }
@@ -83,61 +118,76 @@ impl SessionCache for Cache {
         self.name
     }
 
-    async fn get(&self, id: SessionId) -> Result<Option<CacheHit>> {
+    async fn get(&self, scope: Scope, id: SessionId) -> Result<Option<CacheHit>> {
         self.gets.fetch_add(1, Ordering::SeqCst);
         self.answer(false).await?;
-        self.map.get(id).await
+        self.map.get(scope, id).await
     }
 
     async fn put_if_newer(&self, entry: CacheEntry, ttl: Duration) -> Result<bool> {
         self.puts.fetch_add(1, Ordering::SeqCst);
+        self.scopes.lock().insert(entry.scope);
         self.answer(true).await?;
         self.map.put_if_newer(entry, ttl).await
     }
 
-    async fn remove(&self, id: SessionId) -> Result<()> {
+    async fn remove(&self, scope: Scope, id: SessionId) -> Result<()> {
         self.answer(true).await?;
-        self.map.remove(id).await
+        self.map.remove(scope, id).await
     }
 }
 
 /// Joins the buses of the nodes.
 #[derive(Debug, Clone)]
-pub(super) struct Hub {
+pub(crate) struct Hub {
     messages: broadcast::Sender<(u64, BusEvent)>,
     nodes: Arc<AtomicU64>,
-    pub(super) deaf: Arc<AtomicBool>,
+    pub(crate) deaf: Arc<AtomicBool>,
+    hanging: Arc<AtomicBool>,
 }
 
 impl Hub {
-    pub(super) fn new() -> Self {
-        Self { messages: broadcast::channel(1_024).0, nodes: Arc::default(), deaf: Arc::default() }
+    pub(crate) fn new() -> Self {
+        Self {
+            messages: broadcast::channel(1_024).0,
+            nodes: Arc::default(),
+            deaf: Arc::default(),
+            hanging: Arc::default(),
+        }
     }
 
-    pub(super) fn bus(&self) -> Bus {
+    pub(crate) fn bus(&self) -> Bus {
         Bus { node: self.nodes.fetch_add(1, Ordering::SeqCst), hub: self.clone() }
     }
 
+    /// Whether it takes messages and never says so.
+    pub(crate) fn hangs(&self, hangs: bool) {
+        self.hanging.store(hangs, Ordering::SeqCst);
+    }
+
     /// Tells all nodes that they missed something.
-    pub(super) fn resync(&self) {
+    pub(crate) fn resync(&self) {
         self.messages.send((u64::MAX, BusEvent::Resync)).unwrap();
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Bus {
+pub(crate) struct Bus {
     node: u64,
     hub: Hub,
 }
 
 #[async_trait]
 impl InvalidationBus for Bus {
-    async fn publish(&self, changes: &[Invalidation]) -> Result<()> {
+    async fn publish(&self, scope: Scope, changes: &[Invalidation]) -> Result<()> {
+        if self.hub.hanging.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         if self.hub.deaf.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Unavailable, "hub", "publish"));
         }
         // Nobody may be listening yet.
-        let _ = self.hub.messages.send((self.node, BusEvent::Changed(changes.to_vec())));
+        let _ = self.hub.messages.send((self.node, BusEvent::Changed(scope, changes.to_vec())));
         Ok(())
     }
 
@@ -173,21 +223,21 @@ impl Subscription for Ear {
 }
 
 /// A node whose two clocks go together. Needs paused time.
-pub(super) struct Node {
-    pub(super) world: World,
+pub(crate) struct Node {
+    pub(crate) world: World,
 }
 
 impl Node {
-    pub(super) async fn new(tiers: Tiers) -> Self {
+    pub(crate) async fn new(tiers: Tiers) -> Self {
         Self::on(Arc::default(), tiers).await
     }
 
     /// A node over a store of record that others use, too.
-    pub(super) async fn on(store: Arc<MemoryStore>, tiers: Tiers) -> Self {
-        Self::with(store, |builder| builder.with_tiers(tiers)).await
+    pub(crate) async fn on(store: Arc<MemoryStore>, tiers: Tiers) -> Self {
+        Self::with(store, |builder| builder.with_tiers(tiers.with_scope(DEPLOYMENT))).await
     }
 
-    pub(super) async fn with(
+    pub(crate) async fn with(
         store: Arc<MemoryStore>,
         configure: impl FnOnce(SessionManagerBuilder) -> SessionManagerBuilder,
     ) -> Self {
@@ -196,29 +246,34 @@ impl Node {
         node
     }
 
-    pub(super) async fn sign_in(&self) -> (SessionId, String) {
+    pub(crate) async fn sign_in(&self) -> (SessionId, String) {
         let created = self.world.sign_in("ann").await;
         self.world.settle().await;
         self.world.faults.reset_calls();
         (created.session.id(), created.token.expose().to_string())
     }
 
-    pub(super) async fn validate(&self, token: &str) -> Result<Session, ValidateError> {
+    pub(crate) async fn validate(&self, token: &str) -> Result<Session, ValidateError> {
         self.world.validate(token).await
     }
 
-    pub(super) fn loads(&self) -> u64 {
+    /// Whose sessions the node works on.
+    pub(crate) fn scope(&self) -> Scope {
+        Scope::of_store(DEPLOYMENT, &self.world.store.capabilities()).unwrap()
+    }
+
+    pub(crate) fn loads(&self) -> u64 {
         self.world.faults.calls("load")
     }
 
     /// Moves both clocks of this node, and that of everything that measures durations.
-    pub(super) async fn pass(&self, by: Duration) {
+    pub(crate) async fn pass(&self, by: Duration) {
         pass(&[self], by).await;
     }
 }
 
 /// Moves the wall clocks of nodes and the clock that all share.
-pub(super) async fn pass(nodes: &[&Node], by: Duration) {
+pub(crate) async fn pass(nodes: &[&Node], by: Duration) {
     nodes.iter().for_each(|node| node.world.clock.advance(by));
     tokio::time::sleep(by).await;
 }

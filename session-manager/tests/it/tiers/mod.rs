@@ -2,7 +2,7 @@
 
 mod bus;
 mod health;
-mod lab;
+pub(crate) mod lab;
 mod reads;
 mod stale;
 mod writes;

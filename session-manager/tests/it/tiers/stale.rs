@@ -90,14 +90,14 @@ async fn both_clocks_must_agree_that_an_entry_is_young() {
         let now = node.world.now();
         let by = Duration::from_secs(seconds.unsigned_abs());
         let at = if seconds < 0 { now.saturating_sub(by) } else { now.saturating_add(by) };
-        CacheEntry::of(Arc::clone(&stored), at)
+        CacheEntry::of(node.scope(), Arc::clone(&stored), at)
     };
     for (entry, ttl, served) in [
         (verified(0), 30, true),
         (verified(-29), 30, true),
         (verified(-30), 30, false),
-        (verified(2), 30, true),
-        (verified(3), 30, false),
+        (verified(30), 30, true),
+        (verified(31), 30, false),
         (verified(0), 31, false),
     ] {
         redis.forget(id).await;

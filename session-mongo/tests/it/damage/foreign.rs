@@ -3,7 +3,7 @@
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use session_conformance::assert_kind;
-use session_conformance::fixtures::{at, full, limit, logged_out, record, record_at, touch, user};
+use session_conformance::fixtures::{NOW, at, full, limit, logged_out, record, record_at, touch, user};
 use session_core::prelude::*;
 use session_mongo::LimitMethod;
 
@@ -34,10 +34,10 @@ async fn an_id_that_is_only_reserved_is_no_session() {
     for query in [ListQuery::default(), ListQuery::default().with_user(user("ann"))] {
         assert_eq!(ids(&store.list(&query).await.unwrap().records), [good.id]);
     }
-    assert_eq!(store.touch(&[touch(session.id, 5), touch(good.id, 5)]).await.unwrap(), 1);
+    assert_eq!(store.touch(&[touch(session.id, 5), touch(good.id, 5)], NOW).await.unwrap(), 1);
     assert_kind(store.update(Arc::clone(&session), Revision::FIRST).await, ErrorKind::NotFound);
     let scope = EndScope::Ids(vec![session.id, good.id]);
-    assert_eq!(ids(&store.end(&scope, &logged_out(9)).await.unwrap()), [good.id]);
+    assert_eq!(ids(&store.end(&scope, &logged_out(9), Timestamp::MAX).await.unwrap()), [good.id]);
     assert!(store.expire(at(9_000_000), 10).await.unwrap().is_empty());
     let stats = store.stats(at(1)).await.unwrap();
     assert_eq!((stats.live, stats.expired, stats.ended.values().sum::<u64>()), (0, 0, 1));
@@ -86,9 +86,9 @@ async fn fields_of_the_application_outlive_every_change() {
     assert_eq!(ids(&store.list(&list).await.unwrap().records), [session.id]);
     store.update(Arc::clone(&session), session.revision).await.unwrap();
     assert_eq!(lab.document(session.id).await.get_document("theirs").unwrap(), &theirs, "update");
-    assert_eq!(store.touch(&[touch(session.id, 9)]).await.unwrap(), 1);
+    assert_eq!(store.touch(&[touch(session.id, 9)], NOW).await.unwrap(), 1);
     assert_eq!(lab.document(session.id).await.get_document("theirs").unwrap(), &theirs, "touch");
-    assert_eq!(store.end(&EndScope::id(session.id), &logged_out(20)).await.unwrap().len(), 1);
+    assert_eq!(store.end(&EndScope::id(session.id), &logged_out(20), Timestamp::MAX).await.unwrap().len(), 1);
     assert_eq!(lab.document(session.id).await.get_document("theirs").unwrap(), &theirs, "end");
     assert_eq!(store.erase(&user("ann"), 10).await.unwrap(), 1);
     assert_eq!(lab.document(session.id).await.get_document("theirs").unwrap(), &theirs, "erase");

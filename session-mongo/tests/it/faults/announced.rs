@@ -97,7 +97,7 @@ async fn an_author_who_died_before_announcing_has_done_nothing() {
         assert_eq!(live(next, &name).await, [oldest.id, old.id]);
         // Nobody sees what it reserved.
         assert!(paths.stored(new.id).await.is_none());
-        assert_eq!(next.end(&EndScope::id(new.id), &logged_out(4)).await.unwrap(), []);
+        assert_eq!(next.end(&EndScope::id(new.id), &logged_out(4), Timestamp::MAX).await.unwrap(), []);
         assert_eq!(sign_in(next, &last).await.unwrap(), [oldest.id]);
         assert_eq!(live(next, &name).await, [old.id, last.id]);
         paths.proxy.disarm();
@@ -120,7 +120,7 @@ async fn an_author_who_comes_back_late_changes_nothing() {
         paths.proxy.until_met().await;
         assert_eq!(sign_in(next, &last).await.unwrap(), [old.id], "{name}");
         assert_eq!(live(next, &name).await, [new.id, last.id], "{name}");
-        assert_eq!(next.end(&EndScope::id(new.id), &logged_out(4)).await.unwrap().len(), 1);
+        assert_eq!(next.end(&EndScope::id(new.id), &logged_out(4), Timestamp::MAX).await.unwrap().len(), 1);
         next.purge(at(1_000), 500).await.unwrap();
         for gone in [&oldest, &old, &new] {
             assert!(paths.stored(gone.id).await.is_none(), "{name}");

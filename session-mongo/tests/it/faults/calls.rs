@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use session_conformance::fixtures::{at, full, limit, logged_out, record, record_at, touch, user};
+use session_conformance::fixtures::{NOW, at, full, limit, logged_out, record, record_at, touch, user};
 use session_core::prelude::*;
 use session_mongo::MongoStore;
 use session_servers::Proxy;
@@ -42,10 +42,12 @@ pub(super) async fn call(stores: &Stores, name: &str, session: &Arc<SessionRecor
             changed.label = Some("changed".to_owned());
             store.update(Arc::new(changed), session.revision).await.map(drop)
         }
-        "touch" => store.touch(&[touch(session.id, 5)]).await.map(drop),
+        "touch" => store.touch(&[touch(session.id, 5)], NOW).await.map(drop),
         // One that is not there: the session is for the others.
-        "end by id" => store.end(&EndScope::id(record("ann").id), &logged_out(6)).await.map(drop),
-        "end of a user" => store.end(&EndScope::User(ann), &logged_out(6)).await.map(drop),
+        "end by id" => {
+            store.end(&EndScope::id(record("ann").id), &logged_out(6), Timestamp::MAX).await.map(drop)
+        }
+        "end of a user" => store.end(&EndScope::User(ann), &logged_out(6), Timestamp::MAX).await.map(drop),
         "list" => found(store.list(&ListQuery::default()).await?.records.len()),
         "expire" => store.expire(at(4_000_000), 10).await.map(drop),
         "purge" => store.purge(at(7), 10).await.map(drop),

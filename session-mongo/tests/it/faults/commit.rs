@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use session_conformance::fixtures::{at, full, limit, logged_out, record_at, touch, user};
+use session_conformance::fixtures::{NOW, at, full, limit, logged_out, record_at, touch, user};
 use session_core::prelude::*;
 use session_mongo::{LimitMethod, MongoStore};
 use session_servers::{Fault, Kind, Options, Proxy};
@@ -99,19 +99,21 @@ async fn a_replica_set_answers_again_what_it_did_when_its_answer_was_lost() {
 
     // The driver does not repeat a command of ours.
     let sighting = [touch(session.id, 9)];
-    assert_fails("touch", ErrorKind::Unavailable, paths.lose(false, id, store.touch(&sighting)).await);
+    assert_fails("touch", ErrorKind::Unavailable, paths.lose(false, id, store.touch(&sighting, NOW)).await);
     assert_eq!(paths.stored(session.id).await.unwrap().last_seen_at, at(9));
 
     let scope = EndScope::id(session.id);
-    let records = paths.lose(false, b"findAndModify", store.end(&scope, &logged_out(1))).await.unwrap();
+    let records =
+        paths.lose(false, b"findAndModify", store.end(&scope, &logged_out(1), Timestamp::MAX)).await.unwrap();
     assert_eq!(ids(&records), [session.id]);
-    assert_eq!(store.end(&scope, &logged_out(2)).await.unwrap(), []);
+    assert_eq!(store.end(&scope, &logged_out(2), Timestamp::MAX).await.unwrap(), []);
     let emil = given(store, "emil").await;
     let scope = EndScope::User(user("emil"));
-    let records = paths.lose(false, b"findAndModify", store.end(&scope, &logged_out(1))).await.unwrap();
+    let records =
+        paths.lose(false, b"findAndModify", store.end(&scope, &logged_out(1), Timestamp::MAX)).await.unwrap();
     assert_eq!(ids(&records), [emil.id]);
     assert_eq!(records[0].ended(), Some(&logged_out(1)));
-    assert_eq!(store.end(&scope, &logged_out(2)).await.unwrap(), []);
+    assert_eq!(store.end(&scope, &logged_out(2), Timestamp::MAX).await.unwrap(), []);
     let due = given(store, "frida").await;
     let expired = paths.lose(false, b"findAndModify", store.expire(due.expires_at, 10)).await.unwrap();
     assert_eq!(ids(&expired).iter().filter(|id| **id == due.id).count(), 1);
@@ -148,14 +150,14 @@ async fn assert_writes_are_lost(paths: &Paths, is_each: bool) {
     assert_fails("update", ErrorKind::Conflict, update().await);
 
     let sighting = [touch(session.id, 9)];
-    assert_fails("touch", ErrorKind::Unavailable, paths.lose(is_each, id, store.touch(&sighting)).await);
-    assert_eq!(store.touch(&sighting).await.unwrap(), 0);
+    assert_fails("touch", ErrorKind::Unavailable, paths.lose(is_each, id, store.touch(&sighting, NOW)).await);
+    assert_eq!(store.touch(&sighting, NOW).await.unwrap(), 0);
 
     let scope = EndScope::id(session.id);
-    let end = paths.lose(is_each, id, store.end(&scope, &logged_out(1))).await;
+    let end = paths.lose(is_each, id, store.end(&scope, &logged_out(1), Timestamp::MAX)).await;
     assert_fails("end", ErrorKind::Unavailable, end);
     assert_eq!(paths.stored(session.id).await.unwrap().ended(), Some(&logged_out(1)));
-    assert_eq!(store.end(&scope, &logged_out(2)).await.unwrap(), []);
+    assert_eq!(store.end(&scope, &logged_out(2), Timestamp::MAX).await.unwrap(), []);
     assert_eq!(paths.stored(session.id).await.unwrap().ended(), Some(&logged_out(1)));
 
     store.expire(at(9_000_000), 500).await.unwrap();
@@ -171,7 +173,7 @@ async fn assert_writes_are_lost(paths: &Paths, is_each: bool) {
 async fn assert_cleaning_is_lost(paths: &Paths, is_each: bool) {
     let store = &paths.stores.store;
     let session = given(store, "gina").await;
-    store.end(&EndScope::id(session.id), &logged_out(1)).await.unwrap();
+    store.end(&EndScope::id(session.id), &logged_out(1), Timestamp::MAX).await.unwrap();
     let gina = user("gina");
     let erase = paths.lose(is_each, b"update\0", store.erase(&gina, 10)).await;
     assert_fails("erase", ErrorKind::Unavailable, erase);

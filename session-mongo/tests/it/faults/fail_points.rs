@@ -81,7 +81,7 @@ impl Failing {
     async fn prepare(&self) -> Arc<SessionRecord> {
         let store = &self.other.store;
         let ended = given(store, "ann").await;
-        store.end(&EndScope::id(ended.id), &logged_out(6)).await.unwrap();
+        store.end(&EndScope::id(ended.id), &logged_out(6), Timestamp::MAX).await.unwrap();
         given(store, "ann").await;
         given(store, "dora").await
     }
@@ -155,7 +155,7 @@ async fn a_write_that_too_few_members_confirmed_is_never_a_success() {
         }
         failing.fail_always("findAndModify", unconfirmed(code)).await;
         let scope = EndScope::id(session.id);
-        assert_fails("end", kind, store.end(&scope, &logged_out(6)).await);
+        assert_fails("end", kind, store.end(&scope, &logged_out(6), Timestamp::MAX).await);
         assert!(stored(store, session.id).await.unwrap().ended().is_some());
         failing.heal().await;
         failing.prepare().await;

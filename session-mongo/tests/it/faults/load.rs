@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use session_conformance::fixtures::{at, limit, logged_out, record_at, touch, user};
+use session_conformance::fixtures::{NOW, at, limit, logged_out, record_at, touch, user};
 use session_core::prelude::*;
 use session_mongo::MongoStore;
 use tokio::task::JoinSet;
@@ -149,12 +149,14 @@ async fn round(store: &MongoStore, promised: &Promised, name: &str, round: u64) 
     let mut changed = SessionRecord::clone(&session);
     changed.label = Some(format!("{name} {round}"));
     expected(in_time(DEADLINE, "update", store.update(Arc::new(changed), session.revision)).await)?;
-    expected(in_time(DEADLINE, "touch", store.touch(&[touch(session.id, round + 1)])).await)?;
+    expected(in_time(DEADLINE, "touch", store.touch(&[touch(session.id, round + 1)], NOW)).await)?;
     let stored = expected(in_time(DEADLINE, "load", store.load(&[session.id])).await)?;
     assert_eq!(stored[0].label, Some(format!("{name} {round}")), "an update was lost");
     if !round.is_multiple_of(3) {
         let scope = if round % 3 == 1 { EndScope::id(session.id) } else { EndScope::User(user(name)) };
-        let ended = expected(in_time(DEADLINE, "end", store.end(&scope, &logged_out(round + 2))).await)?;
+        let ended = expected(
+            in_time(DEADLINE, "end", store.end(&scope, &logged_out(round + 2), Timestamp::MAX)).await,
+        )?;
         assert!(ended.iter().all(|record| record.user_id == session.user_id), "somebody else was signed out");
         promised.ended.lock().extend(ended.iter().map(|record| record.id).chain([session.id]));
     }

@@ -44,8 +44,12 @@ async fn an_answer_to_another_question_is_corrupt_and_never_somebody_elses_sessi
     loaded_again(&store, &bob).await;
 
     fall_behind(&proxy, ann.id.as_bytes());
-    assert_eq!(store.end(&EndScope::id(ann.id), &logged_out(1)).await.unwrap().len(), 1);
-    assert_fails("end", ErrorKind::Corrupt, store.end(&EndScope::id(bob.id), &logged_out(1)).await);
+    assert_eq!(store.end(&EndScope::id(ann.id), &logged_out(1), Timestamp::MAX).await.unwrap().len(), 1);
+    assert_fails(
+        "end",
+        ErrorKind::Corrupt,
+        store.end(&EndScope::id(bob.id), &logged_out(1), Timestamp::MAX).await,
+    );
     proxy.cut();
     loaded_again(&store, &bob).await;
     assert_works(&lab.stores().await).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mongodb::bson::{Bson, DateTime, doc};
-use session_conformance::fixtures::{at, full, limit, logged_out, record_at, touch};
+use session_conformance::fixtures::{NOW, at, full, limit, logged_out, record_at, touch};
 use session_core::prelude::*;
 use session_mongo::MongoStore;
 use tokio::time::{sleep, timeout};
@@ -45,10 +45,10 @@ async fn the_server_deletes_ended_sessions_only_and_by_its_own_clock() {
         assert_eq!(purge_at(&lab, session.id).await, None);
     }
     store.update(Arc::clone(&out), out.revision).await.unwrap();
-    store.touch(&[touch(out.id, 20)]).await.unwrap();
+    store.touch(&[touch(out.id, 20)], NOW).await.unwrap();
     assert_eq!(purge_at(&lab, out.id).await, None, "active");
 
-    store.end(&EndScope::id(out.id), &logged_out(1_000_000_000_000)).await.unwrap();
+    store.end(&EndScope::id(out.id), &logged_out(1_000_000_000_000), Timestamp::MAX).await.unwrap();
     assert_purged_by_the_server(&lab, out.id, "end").await;
     let new = Arc::new(record_at("ann", 1));
     store.create(Arc::clone(&new), Some(&limit(1, OnExceed::EndOldest, 2))).await.unwrap();
@@ -76,7 +76,7 @@ async fn what_is_due_is_deleted_by_the_server_and_no_active_session_with_it() {
     // Long past all of their deadlines.
     let (active, recent) = (create(&store, full("ann")).await, create(&store, full("bob")).await);
     let due = create(&store, full("eve")).await;
-    store.end(&EndScope::Ids(vec![recent.id, due.id]), &logged_out(3)).await.unwrap();
+    store.end(&EndScope::Ids(vec![recent.id, due.id]), &logged_out(3), Timestamp::MAX).await.unwrap();
     let past = doc! { "$set": { "purgeAt": DateTime::from_millis(server_time(&lab).await - 1_000) } };
     lab.documents().update_one(doc! { "_id": key(due.id) }, past).await.unwrap();
 

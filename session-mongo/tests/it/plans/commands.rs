@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::future::Future;
 
 use mongodb::bson::{Bson, Document, doc};
-use session_conformance::fixtures::{at, full, limit, logged_out, record, record_at, touch, user};
+use session_conformance::fixtures::{NOW, at, full, limit, logged_out, record, record_at, touch, user};
 use session_core::prelude::*;
 use session_mongo::{LimitMethod, MongoStore};
 
@@ -99,7 +99,7 @@ async fn a_write_of_a_request_is_one_command_of_one_statement() {
     assert_eq!(saved[0].get_array("updates").unwrap().len(), 1);
     assert_concerns(&saved);
 
-    let ended = sent_by(&sent, store.end(&EndScope::id(session.id), &logged_out(3))).await;
+    let ended = sent_by(&sent, store.end(&EndScope::id(session.id), &logged_out(3), Timestamp::MAX)).await;
     assert_eq!(names(&ended), ["findAndModify"]);
     assert_concerns(&ended);
 }
@@ -113,7 +113,7 @@ async fn a_batch_of_touches_is_one_command() {
     }
     // The later one of the same session stands.
     touches.push(touch(touches[0].id, 101));
-    let sent = sent_by(&sent, store.touch(&touches)).await;
+    let sent = sent_by(&sent, store.touch(&touches, NOW)).await;
     assert_eq!(names(&sent), ["update"]);
     assert_eq!(sent[0].get_array("updates").unwrap().len(), 40);
     assert_concerns(&sent);
@@ -133,7 +133,8 @@ async fn every_read_is_of_a_majority_and_every_write_waits_for_one() {
     let sent_now = sent_by(&sent, store.stats(at(9))).await;
     assert_eq!(names(&sent_now), ["aggregate", "aggregate"]);
     assert_concerns(&sent_now);
-    let sent_now = sent_by(&sent, store.end(&EndScope::User(user("ann")), &logged_out(9))).await;
+    let sent_now =
+        sent_by(&sent, store.end(&EndScope::User(user("ann")), &logged_out(9), Timestamp::MAX)).await;
     assert_eq!(
         names(&sent_now),
         ["find", "findAndModify", "findAndModify", "findAndModify", "findAndModify"]

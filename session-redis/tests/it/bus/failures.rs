@@ -1,5 +1,6 @@
 //! What the bus does when its server, or the way to it, fails.
 
+use session_conformance::fixtures::SCOPE;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,9 +21,9 @@ const FAILOVER: Duration = Duration::from_secs(75);
 
 async fn assert_works(a: &RedisBus, at_b: &mut Box<dyn Subscription>) {
     until_health(a, BusHealth::Healthy, SOON).await;
-    a.publish(&[change(77)]).await.unwrap();
+    a.publish(SCOPE, &[change(77)]).await.unwrap();
     // Beats of the time before may still be a resync.
-    let heard = async { while at_b.next().await != BusEvent::Changed(vec![change(77)]) {} };
+    let heard = async { while at_b.next().await != BusEvent::Changed(SCOPE, vec![change(77)]) {} };
     timeout(SOON, heard).await.expect("what was published");
 }
 
@@ -49,7 +50,7 @@ async fn what_was_said_while_the_subscription_was_lost_is_a_resync() {
     let ((a, _at_a), (_b, mut at_b)) = (node(&server.url()).await, node(&server.url()).await);
     for round in 1..=3 {
         let _killed: usize = stranger.ask("CLIENT KILL TYPE pubsub").await;
-        a.publish(&[change(round)]).await.unwrap();
+        a.publish(SCOPE, &[change(round)]).await.unwrap();
         let heard = until_resync(&mut at_b, SOON).await;
         assert!(heard.is_empty() || heard == [round], "{heard:?}");
     }
@@ -61,7 +62,7 @@ async fn a_dead_server_degrades_the_bus_until_it_is_back() {
     let ((a, _at_a), (b, mut at_b)) = (node(&server.url()).await, node(&server.url()).await);
     server.kill().unwrap();
     until_health(&b, BusHealth::Degraded, RedisBus::SILENCE + MARGIN).await;
-    assert_eq!(a.publish(&[change(1)]).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(a.publish(SCOPE, &[change(1)]).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(b.subscribe().await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(at_b.next().now_or_never().is_none(), "nothing to tell before it is back");
 
@@ -87,7 +88,7 @@ async fn a_paused_server_degrades_the_bus_until_it_goes_on() {
     let noticed = paused.elapsed();
     assert!(noticed > RedisBus::BEAT, "{noticed:?}: the connection was not closed");
     // Until the shared connection is known to be dead, nobody can tell what became of the message.
-    let unheard = a.publish(&[change(1)]).await.unwrap_err().kind();
+    let unheard = a.publish(SCOPE, &[change(1)]).await.unwrap_err().kind();
     assert!(matches!(unheard, ErrorKind::Timeout | ErrorKind::Unavailable), "{unheard:?}");
     server.resume().unwrap();
     until_resync(&mut at_b, SOON * 2).await;
@@ -105,13 +106,13 @@ async fn a_half_open_subscription_is_noticed_and_replaced() {
         if is_swallowed.load(Ordering::SeqCst) { Vec::new() } else { bytes.to_vec() }
     });
     let ((a, _at_a), (b, mut at_b)) = (node(&server.url()).await, node(&proxy.url(&server.url())).await);
-    a.publish(&[change(1)]).await.unwrap();
+    a.publish(SCOPE, &[change(1)]).await.unwrap();
     assert_eq!(changed(&mut at_b).await, [1]);
 
     let deaf = Instant::now();
     is_deaf.store(true, Ordering::SeqCst);
-    a.publish(&[change(2)]).await.unwrap();
-    b.publish(&[change(3)]).await.expect("only the subscription is dead");
+    a.publish(SCOPE, &[change(2)]).await.unwrap();
+    b.publish(SCOPE, &[change(3)]).await.expect("only the subscription is dead");
     until_health(&b, BusHealth::Degraded, RedisBus::SILENCE + MARGIN).await;
     let noticed = deaf.elapsed();
     assert!(noticed > RedisBus::BEAT, "{noticed:?}: the connection was not closed");
@@ -157,7 +158,7 @@ async fn a_node_that_may_not_publish_is_told_so_when_it_subscribes() {
     let mut stranger = Stranger::at(&server).await;
     let _: () = stranger.ask("ACL SETUSER reader on >secret allchannels allkeys +@all -publish").await;
     let bus = bus(&format!("redis://reader:secret@127.0.0.1:{}/", server.port()));
-    assert_eq!(bus.publish(&[change(1)]).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(bus.publish(SCOPE, &[change(1)]).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(bus.subscribe().await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(bus.health(), BusHealth::Degraded, "it cannot know what it does not hear");
 }
@@ -183,7 +184,7 @@ async fn after_a_failover_the_new_primary_is_heard() {
     until_health(&b, BusHealth::Degraded, RedisBus::SILENCE + MARGIN).await;
     until_resync(&mut at_b, FAILOVER).await;
     until_health(&b, BusHealth::Healthy, SOON).await;
-    until(SOON * 2, "published", async || a.publish(&[change(1)]).await.is_ok()).await;
+    until(SOON * 2, "published", async || a.publish(SCOPE, &[change(1)]).await.is_ok()).await;
     assert_works(&a, &mut at_b).await;
 }
 
@@ -209,10 +210,10 @@ mod cluster {
         let [first, _, third] = cluster.nodes() else { panic!("three nodes") };
         let ((a, mut at_a), (b, mut at_b)) = (node(&first.url()).await, node(&third.url()).await);
         for number in 1..=100 {
-            a.publish(&[change(number)]).await.unwrap();
+            a.publish(SCOPE, &[change(number)]).await.unwrap();
             assert_eq!(changed(&mut at_b).await, [number]);
         }
-        b.publish(&[change(101)]).await.unwrap();
+        b.publish(SCOPE, &[change(101)]).await.unwrap();
         assert_eq!(changed(&mut at_a).await, [101]);
         // To a node of the cluster where nobody is subscribed.
         for (number, server) in (1..).zip(cluster.nodes()) {
@@ -256,7 +257,7 @@ mod cluster {
         until_health(&b, BusHealth::Degraded, RedisBus::SILENCE + MARGIN).await;
         until_resync(&mut at_b, FAILOVER).await;
         until_health(&b, BusHealth::Healthy, SOON).await;
-        until(FAILOVER, "published", async || a.publish(&[change(1)]).await.is_ok()).await;
+        until(FAILOVER, "published", async || a.publish(SCOPE, &[change(1)]).await.is_ok()).await;
         assert_works(&a, &mut at_b).await;
     }
 }

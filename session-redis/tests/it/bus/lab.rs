@@ -1,5 +1,6 @@
 //! Nodes, what they hear, and somebody else on the channel.
 
+use session_conformance::fixtures::SCOPE;
 use std::time::Duration;
 
 use session_core::{BusEvent, BusHealth, Invalidation, InvalidationBus, Revision, SessionId, Subscription};
@@ -63,7 +64,7 @@ pub(super) async fn next(subscription: &mut Box<dyn Subscription>) -> BusEvent {
 /// The revisions of the next message, which must not be a resync.
 pub(super) async fn changed(subscription: &mut Box<dyn Subscription>) -> Vec<u64> {
     match next(subscription).await {
-        BusEvent::Changed(changes) => changes.iter().map(|change| change.revision.get()).collect(),
+        BusEvent::Changed(SCOPE, changes) => changes.iter().map(|change| change.revision.get()).collect(),
         other => panic!("{other:?}"),
     }
 }
@@ -72,7 +73,7 @@ pub(super) async fn changed(subscription: &mut Box<dyn Subscription>) -> Vec<u64
 pub(super) async fn until_resync(subscription: &mut Box<dyn Subscription>, limit: Duration) -> Vec<u64> {
     let mut revisions = Vec::new();
     let resync = async {
-        while let BusEvent::Changed(changes) = subscription.next().await {
+        while let BusEvent::Changed(_, changes) = subscription.next().await {
             revisions.extend(changes.iter().map(|change| change.revision.get()));
         }
     };
@@ -145,6 +146,7 @@ pub(super) fn header(kind: u8, number: u64) -> Vec<u8> {
 /// A message whose revision is its number.
 pub(super) fn changes(number: u64) -> Vec<u8> {
     let mut message = header(b'C', number);
+    message.extend(SCOPE.as_bytes());
     message.extend([0, 1]);
     message.extend(change(number).id.as_bytes());
     message.extend(number.to_be_bytes());

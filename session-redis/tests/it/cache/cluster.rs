@@ -2,7 +2,7 @@
 
 use redis::cluster::ClusterClientBuilder;
 use session_conformance::assert_kind;
-use session_conformance::fixtures::{at, full};
+use session_conformance::fixtures::{SCOPE, at, full};
 use session_core::{ErrorKind, SessionCache};
 use session_redis::Connection;
 use session_servers::{Options, RedisCluster};
@@ -31,10 +31,10 @@ async fn every_node_orders_refuses_and_removes() {
         given(&cache, &end).await;
         assert_holds(&cache, &end).await;
         let () = redis::cmd("PERSIST").arg(key(record.id)).query_async(&mut raw).await.unwrap();
-        assert_kind(cache.get(record.id).await, ErrorKind::Corrupt);
-        eventually("what was refused is removed", async || cache.get(record.id).await.is_ok()).await;
+        assert_kind(cache.get(SCOPE, record.id).await, ErrorKind::Corrupt);
+        eventually("what was refused is removed", async || cache.get(SCOPE, record.id).await.is_ok()).await;
         given(&cache, &first).await;
-        cache.remove(record.id).await.unwrap();
-        assert_eq!(cache.get(record.id).await.unwrap(), None);
+        cache.remove(SCOPE, record.id).await.unwrap();
+        assert_eq!(cache.get(SCOPE, record.id).await.unwrap(), None);
     }
 }

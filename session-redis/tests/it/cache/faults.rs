@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use session_conformance::assert_kind;
-use session_conformance::fixtures::{at, full, record};
+use session_conformance::fixtures::{SCOPE, at, full, record};
 use session_core::{ErrorKind, SessionCache};
 use session_redis::{Connection, RedisCache};
 use session_servers::Server;
@@ -19,9 +19,9 @@ async fn assert_all_fail(cache: &RedisCache, kind: ErrorKind, within: Duration) 
     let record = full("ann");
     // All at once: each has the whole time.
     let (got, put, removed) = tokio::join!(
-        in_time(within, "get", cache.get(record.id)),
+        in_time(within, "get", cache.get(SCOPE, record.id)),
         in_time(within, "put", cache.put_if_newer(tombstone(&record, 2, at(0)), LONG)),
-        in_time(within, "remove", cache.remove(record.id)),
+        in_time(within, "remove", cache.remove(SCOPE, record.id)),
     );
     assert_kind(got, kind);
     assert_kind(put, kind);
@@ -57,11 +57,11 @@ async fn a_server_that_stops_answering_is_a_timeout_until_it_goes_on() {
         assert_all_fail(&cache, ErrorKind::Timeout, TIMEOUT),
     );
     lab.server(Server::resume);
-    eventually("it answers again", async || cache.get(held.id).await.is_ok()).await;
+    eventually("it answers again", async || cache.get(SCOPE, held.id).await.is_ok()).await;
     // No late reply goes to a later question.
     for _ in 0..20 {
         assert_holds(&cache, &held).await;
-        assert_eq!(cache.get(record("ann").id).await.unwrap(), None);
+        assert_eq!(cache.get(SCOPE, record("ann").id).await.unwrap(), None);
     }
     lab.assert_refused(&cache, damaged.id).await;
 }
@@ -75,8 +75,8 @@ async fn a_crash_costs_the_entries_and_nothing_else() {
     lab.server(Server::kill);
     assert_all_fail(&cache, ErrorKind::Unavailable, Duration::from_millis(200)).await;
     lab.server(Server::start_again);
-    eventually("it works again", async || cache.get(held.id).await.is_ok()).await;
-    assert_eq!(cache.get(held.id).await.unwrap(), None);
+    eventually("it works again", async || cache.get(SCOPE, held.id).await.is_ok()).await;
+    assert_eq!(cache.get(SCOPE, held.id).await.unwrap(), None);
     given(&cache, &held).await;
 }
 
@@ -88,8 +88,8 @@ async fn a_flushed_server_has_nothing() {
     given(&cache, &held).await;
     given(&cache, &end).await;
     let () = lab.ask("FLUSHALL").await;
-    assert_eq!(cache.get(held.id).await.unwrap(), None);
-    assert_eq!(cache.get(end.id).await.unwrap(), None);
+    assert_eq!(cache.get(SCOPE, held.id).await.unwrap(), None);
+    assert_eq!(cache.get(SCOPE, end.id).await.unwrap(), None);
     given(&cache, &held).await;
 }
 
@@ -112,8 +112,8 @@ async fn entries_of_an_old_snapshot_are_no_younger_than_they_were() {
     tokio::time::sleep_until(expired).await;
     lab.server(Server::start_again);
 
-    eventually("it works again", async || cache.get(brief.id).await.is_ok()).await;
-    assert_eq!(cache.get(brief.id).await.unwrap(), None, "its time is over");
+    eventually("it works again", async || cache.get(SCOPE, brief.id).await.is_ok()).await;
+    assert_eq!(cache.get(SCOPE, brief.id).await.unwrap(), None, "its time is over");
     for record in [&ended, &updated] {
         assert_holds(&cache, &entry(record, 1, at(0))).await;
         let remaining: u64 = lab.ask(&format!("PTTL {}", key(record.id))).await;
@@ -146,7 +146,7 @@ async fn a_wrong_password_is_an_outage_that_says_so() {
     for (user, detail) in [("", "asks for a password"), (":wrong@", "the password is wrong")] {
         let address = lab.url().replace("redis://", &format!("redis://{user}"));
         let cache = cache_on(Connection::open(address).unwrap());
-        let error = assert_kind(cache.get(id).await, ErrorKind::Unavailable);
+        let error = assert_kind(cache.get(SCOPE, id).await, ErrorKind::Unavailable);
         assert!(error.to_string().contains(detail), "{error}");
         let error = assert_kind(put(&cache, &entry(&full("ann"), 1, at(0))).await, ErrorKind::Unavailable);
         assert!(!format!("{error:?}").contains("wrong@"), "{error:?}");
@@ -181,9 +181,9 @@ async fn a_dropped_call_leaves_one_of_two_entries() {
         let patience = Duration::from_micros(revision % 20 * 20);
         let putting = cache.put_if_newer(entry(&record, revision, at(0)), LONG);
         let is_done = tokio::time::timeout(patience, putting).await.is_ok();
-        let reading = cache.get(record.id);
+        let reading = cache.get(SCOPE, record.id);
         let _ = tokio::time::timeout(patience, reading).await;
-        let found = cache.get(record.id).await.unwrap().expect("an entry").entry.revision.get();
+        let found = cache.get(SCOPE, record.id).await.unwrap().expect("an entry").entry.revision.get();
         assert!(found == revision || (!is_done && found >= highest), "{found} after {revision}");
         highest = found;
     }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use session_conformance::assert_kind;
-use session_conformance::fixtures::{at, full, record};
-use session_core::{ErrorKind, SessionCache};
+use session_conformance::fixtures::{SCOPE, at, full, record};
+use session_core::{ErrorKind, Scope, SessionCache};
 use session_redis::{KeyPrefix, RedisCache};
 
-use super::lab::{Lab, assert_holds, entry, given, key, put, tombstone};
+use super::lab::{Lab, assert_holds, entry, eventually, given, key, key_in, put, tombstone};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_copied_to_another_key_is_refused() {
@@ -22,6 +22,42 @@ async fn an_entry_copied_to_another_key_is_refused() {
             assert!(error.to_string().contains("another session"), "{error}");
             assert_holds(&cache, &original).await;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_copied_to_another_scope_is_refused() {
+    let Some(lab) = Lab::start() else { return };
+    let other = Scope::from_bytes([9; 16]);
+    for cache in [lab.cache(), lab.cache_with_keys(&[1])] {
+        for original in [entry(&full("ann"), 1, at(0)), tombstone(&record("ann"), 2, at(0))] {
+            let (from, to) = (key(original.id), key_in(other, original.id));
+            given(&cache, &original).await;
+            let copied: bool = lab.ask(&format!("COPY {from} {to}")).await;
+            assert!(copied);
+            let error = assert_kind(cache.get(other, original.id).await, ErrorKind::Corrupt);
+            assert!(error.to_string().contains("another session or scope"), "{error}");
+            let is_gone = async || !lab.ask::<bool>(&format!("EXISTS {to}")).await;
+            eventually("what was refused is removed", is_gone).await;
+            assert_holds(&cache, &original).await;
+        }
+    }
+}
+
+/// Who can write to the server, but has no key, cannot rename an entry in its bytes either.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_keys_an_entry_renamed_to_another_scope_is_refused() {
+    let Some(lab) = Lab::start() else { return };
+    let other = Scope::from_bytes([9; 16]);
+    for original in [entry(&full("ann"), 1, at(0)), tombstone(&record("ann"), 2, at(0))] {
+        given(&lab.cache_with_keys(&[1]), &original).await;
+        let mut renamed = lab.stored(original.id).await;
+        renamed[26..42].copy_from_slice(other.as_bytes());
+        let to = key_in(other, original.id);
+        let () = lab.ask_with(&format!("SET {to}"), &[&renamed, b"PX", b"600000"]).await;
+        let believed = lab.cache().get(other, original.id).await.unwrap().map(|hit| hit.entry.scope);
+        assert_eq!(believed, Some(other));
+        assert_kind(lab.cache_with_keys(&[1]).get(other, original.id).await, ErrorKind::Corrupt);
     }
 }
 
@@ -73,7 +109,7 @@ async fn an_entry_that_somebody_prolonged_keeps_nothing_out() {
             let older = entry(&record, 1, at(0));
             given(&cache, &older).await;
             assert_holds(&cache, &older).await;
-            cache.remove(record.id).await.unwrap();
+            cache.remove(SCOPE, record.id).await.unwrap();
         }
     }
 }
@@ -85,7 +121,7 @@ async fn garbage_is_refused_and_keeps_nothing_out() {
     let record = full("ann");
     given(&plain, &tombstone(&record, 9, at(0))).await;
     let end = lab.stored(record.id).await;
-    plain.remove(record.id).await.unwrap();
+    plain.remove(SCOPE, record.id).await.unwrap();
     given(&plain, &entry(&record, 9, at(0))).await;
     let whole = lab.stored(record.id).await;
     let changed = |from: usize, bytes: &[u8]| {
@@ -97,8 +133,8 @@ async fn garbage_is_refused_and_keeps_nothing_out() {
         Vec::new(),
         b"x".to_vec(),
         vec![0xff; 500],
-        end[..45].to_vec(),
-        changed(0, &[2]),
+        end[..61].to_vec(),
+        changed(0, &[1]),
         changed(1, b"X"),
         changed(2, &[0; 8]),
         changed(2, &[0x80, 0, 0, 0, 0, 0, 0, 1]),
@@ -114,7 +150,7 @@ async fn garbage_is_refused_and_keeps_nothing_out() {
         }
     }
     // Bodies are for readers to judge.
-    for cut in [46, 46 + 20, 46 + 109, whole.len() - record.data.len() - 1] {
+    for cut in [62, 62 + 20, 62 + 109, whole.len() - record.data.len() - 1] {
         lab.store(record.id, &whole[..cut]).await;
         lab.assert_refused(&plain, record.id).await;
     }
@@ -135,7 +171,7 @@ async fn another_type_is_refused_and_keeps_nothing_out() {
         }
         let ttl: i64 = lab.ask(&format!("PTTL {}", key(record.id))).await;
         assert!(ttl > 0, "the list had none");
-        cache.remove(record.id).await.unwrap();
+        cache.remove(SCOPE, record.id).await.unwrap();
     }
 }
 
@@ -155,7 +191,7 @@ async fn forged_entries_are_believed_without_keys_and_refused_with_them() {
             let honest = entry(&record, 3, at(0));
             given(&cautious, &honest).await;
             assert_holds(&cautious, &honest).await;
-            cautious.remove(record.id).await.unwrap();
+            cautious.remove(SCOPE, record.id).await.unwrap();
         }
     }
 }
@@ -169,7 +205,7 @@ async fn what_is_not_authenticated_keeps_nothing_out() {
         let honest = entry(&record, 3, at(0));
         given(&cautious, &honest).await;
         assert_holds(&cautious, &honest).await;
-        cautious.remove(record.id).await.unwrap();
+        cautious.remove(SCOPE, record.id).await.unwrap();
     }
     given(&lab.cache_with_keys(&[1]), &entry(&record, 4, at(0))).await;
     assert!(!put(&cautious, &entry(&record, 3, at(0))).await.unwrap(), "a previous key's entry counts");
@@ -185,7 +221,7 @@ async fn keys_rotate_without_a_miss_and_a_retired_one_is_refused() {
             let put = entry(&record, 1, at(0));
             given(&neighbours[writer], &put).await;
             assert_holds(&neighbours[reader], &put).await;
-            neighbours[0].remove(record.id).await.unwrap();
+            neighbours[0].remove(SCOPE, record.id).await.unwrap();
         }
     }
     let by_new = entry(&other, 1, at(0));
@@ -210,7 +246,7 @@ async fn a_replayed_entry_still_says_when_it_was_verified() {
     let mut younger = recorded;
     younger[17] ^= 1;
     lab.store(record.id, &younger).await;
-    assert_kind(cache.get(record.id).await, ErrorKind::Corrupt);
+    assert_kind(cache.get(SCOPE, record.id).await, ErrorKind::Corrupt);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,9 +4,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use session_conformance::assert_kind;
-use session_conformance::fixtures::logged_out;
+use session_conformance::fixtures::{SCOPE, logged_out};
 use session_core::{
-    CacheEntry, Error, ErrorKind, Revision, SessionCache, SessionId, SessionRecord, Timestamp,
+    CacheEntry, Error, ErrorKind, Revision, Scope, SessionCache, SessionId, SessionRecord, Timestamp,
 };
 use session_redis::redis::{self, FromRedisValue};
 use session_redis::{Connection, MacKeyId, MacKeys, RedisCache};
@@ -105,9 +105,9 @@ impl Lab {
     /// Asserts that the cache refuses what is stored, and that it is gone then.
     pub(super) async fn assert_refused(&self, cache: &RedisCache, id: SessionId) -> Error {
         assert!(self.exists(id).await, "there is nothing to refuse");
-        let error = assert_kind(cache.get(id).await, ErrorKind::Corrupt);
+        let error = assert_kind(cache.get(SCOPE, id).await, ErrorKind::Corrupt);
         eventually("what was refused is removed", async || !self.exists(id).await).await;
-        assert_eq!(cache.get(id).await.unwrap(), None);
+        assert_eq!(cache.get(SCOPE, id).await.unwrap(), None);
         error
     }
 
@@ -128,9 +128,15 @@ pub(super) fn cache_on(connection: Connection) -> RedisCache {
     RedisCache::new(connection).with_prefix(PREFIX.parse().unwrap())
 }
 
-/// The key of an entry, spelled out because operators and other versions rely on it.
+/// The key of an entry of the lab's scope.
 pub(super) fn key(id: SessionId) -> String {
-    format!("{PREFIX}:{{{}}}:cache:{id}", id.shard().index())
+    key_in(SCOPE, id)
+}
+
+/// The key of an entry, spelled out because operators and other versions rely on it.
+pub(super) fn key_in(scope: Scope, id: SessionId) -> String {
+    let scope: String = scope.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{PREFIX}:{{{}}}:cache:{scope}:{id}", id.shard().index())
 }
 
 pub(super) fn ring(names: &[u32]) -> MacKeys {
@@ -144,12 +150,12 @@ pub(super) fn ring(names: &[u32]) -> MacKeys {
 
 pub(super) fn entry(record: &SessionRecord, revision: u64, verified_at: Timestamp) -> CacheEntry {
     let record = record.clone().with_revision(Revision::new(revision).unwrap());
-    CacheEntry::of(record.into(), verified_at)
+    CacheEntry::of(SCOPE, record.into(), verified_at)
 }
 
 pub(super) fn tombstone(record: &SessionRecord, revision: u64, verified_at: Timestamp) -> CacheEntry {
     let record = record.clone().into_ended(logged_out(5)).with_revision(Revision::new(revision).unwrap());
-    CacheEntry::of(record.into(), verified_at)
+    CacheEntry::of(SCOPE, record.into(), verified_at)
 }
 
 pub(super) async fn put(cache: &RedisCache, entry: &CacheEntry) -> session_core::Result<bool> {
@@ -161,7 +167,7 @@ pub(super) async fn given(cache: &RedisCache, entry: &CacheEntry) {
 }
 
 pub(super) async fn assert_holds(cache: &RedisCache, entry: &CacheEntry) {
-    assert_eq!(cache.get(entry.id).await.unwrap().map(|hit| hit.entry).as_ref(), Some(entry));
+    assert_eq!(cache.get(entry.scope, entry.id).await.unwrap().map(|hit| hit.entry).as_ref(), Some(entry));
 }
 
 /// Waits for something that happens in another process.

@@ -1,7 +1,7 @@
 //! What happens when the server takes no writes.
 
 use session_conformance::assert_kind;
-use session_conformance::fixtures::{at, full};
+use session_conformance::fixtures::{SCOPE, at, full};
 use session_core::{ErrorKind, SessionCache};
 use session_redis::Connection;
 
@@ -32,14 +32,14 @@ async fn a_new_record_is_refused_while_the_memory_is_full() {
     let () = lab.ask(FULL).await;
     let error = assert_kind(put(&cache, &entry(&unknown, 1, at(0))).await, ErrorKind::Unavailable);
     assert!(error.to_string().contains("memory is full"), "{error}");
-    assert_eq!(cache.get(unknown.id).await.unwrap(), None);
+    assert_eq!(cache.get(SCOPE, unknown.id).await.unwrap(), None);
     assert_holds(&cache, &held).await;
     assert!(!put(&cache, &entry(&known, 1, at(9))).await.unwrap(), "an older one stays out");
     let newer = entry(&known, 3, at(0));
     given(&cache, &newer).await;
     assert_holds(&cache, &newer).await;
-    cache.remove(known.id).await.unwrap();
-    assert_eq!(cache.get(known.id).await.unwrap(), None);
+    cache.remove(SCOPE, known.id).await.unwrap();
+    assert_eq!(cache.get(SCOPE, known.id).await.unwrap(), None);
 
     let () = lab.ask("CONFIG SET maxmemory 0").await;
     given(&cache, &entry(&unknown, 1, at(0))).await;
@@ -65,7 +65,7 @@ async fn what_is_outdated_goes_although_the_new_entry_cannot_be_kept() {
     for new in [tombstone(&record, 2, at(1)), entry(&record, 2, at(1))] {
         given(&free, &entry(&record, 1, at(0))).await;
         put(&limited, &new).await.unwrap_err();
-        assert_eq!(free.get(record.id).await.unwrap(), None, "the outdated entry is still there");
+        assert_eq!(free.get(SCOPE, record.id).await.unwrap(), None, "the outdated entry is still there");
     }
     given(&free, &entry(&record, 3, at(0))).await;
     put(&limited, &entry(&record, 2, at(0))).await.expect("nothing is stored, and nothing removed");
@@ -84,7 +84,7 @@ async fn a_server_without_its_replicas_is_read_and_takes_nothing() {
         assert!(error.to_string().contains("replicas"), "{error}");
         assert_holds(&cache, &held).await;
     }
-    assert_kind(cache.remove(record.id).await, ErrorKind::Unavailable);
+    assert_kind(cache.remove(SCOPE, record.id).await, ErrorKind::Unavailable);
 }
 
 /// It may forget what it likes, and says nothing else than what it was told last.
@@ -106,7 +106,7 @@ async fn a_server_that_evicts_forgets_and_never_errs() {
     }
     let mut lost = 0;
     for old in &puts {
-        match cache.get(old.id).await.unwrap() {
+        match cache.get(SCOPE, old.id).await.unwrap() {
             Some(found) => assert_eq!(found.entry, *old),
             None => lost += 1,
         }

@@ -1,7 +1,7 @@
 //! Replies that come late or to others.
 
 use session_conformance::assert_kind;
-use session_conformance::fixtures::{at, full, record};
+use session_conformance::fixtures::{SCOPE, at, full, record};
 use session_core::{ErrorKind, SessionCache};
 use session_servers::{Fault, Proxy};
 
@@ -20,7 +20,7 @@ async fn a_swapped_reply_is_refused_and_its_connection_replaced() {
     let accepted = proxy.accepted();
 
     swap(&proxy, key(ann.id), key(bob.id));
-    let error = assert_kind(cache.get(ann.id).await, ErrorKind::Corrupt);
+    let error = assert_kind(cache.get(SCOPE, ann.id).await, ErrorKind::Corrupt);
     assert!(error.to_string().contains("another session"), "{error}");
     // The replies of the new connection fit.
     assert_holds(&cache, &of_ann).await;
@@ -54,7 +54,7 @@ async fn a_good_entry_that_was_put_meanwhile_is_not_removed() {
     let cache = lab.cache_behind(&proxy);
     lab.store(record.id, garbage).await;
     proxy.arm(Fault::Hold, garbage);
-    assert_kind(cache.get(record.id).await, ErrorKind::Corrupt);
+    assert_kind(cache.get(SCOPE, record.id).await, ErrorKind::Corrupt);
     proxy.until_met().await;
     let good = entry(&record, 1, at(0));
     given(&lab.cache(), &good).await;
@@ -79,7 +79,7 @@ async fn an_entry_whose_time_was_put_right_meanwhile_is_not_removed() {
     let bytes = lab.stored(record.id).await;
     let () = lab.ask(&format!("PERSIST {}", key(record.id))).await;
     proxy.arm(Fault::Hold, &bytes);
-    assert_kind(cache.get(record.id).await, ErrorKind::Corrupt);
+    assert_kind(cache.get(SCOPE, record.id).await, ErrorKind::Corrupt);
     proxy.until_met().await;
     given(&lab.cache(), &good).await;
     assert_eq!(lab.stored(record.id).await, bytes);
@@ -106,14 +106,14 @@ async fn an_entry_that_is_stored_while_it_is_read_is_no_damage() {
         let proxy = lab.proxy().await;
         let reader = lab.cache_behind(&proxy);
         proxy.arm(Fault::Hold, b"*2\r\n$3\r\nGET\r\n");
-        let reading = tokio::spawn(async move { reader.get(record.id).await });
+        let reading = tokio::spawn(async move { reader.get(SCOPE, record.id).await });
         proxy.until_met().await;
         eventually("the time is asked for", async || lab.calls("pttl").await > 0).await;
         given(&cache, &lasting).await;
         proxy.disarm();
         let found = reading.await.unwrap().unwrap().map(|hit| hit.entry);
         assert_eq!(found, is_there.then(|| lasting.clone()));
-        cache.remove(lasting.id).await.unwrap();
+        cache.remove(SCOPE, lasting.id).await.unwrap();
     }
 }
 

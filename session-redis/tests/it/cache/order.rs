@@ -1,9 +1,9 @@
 //! Which entry stays, where Lua's numbers end.
 
-use session_conformance::fixtures::{at, full};
-use session_core::{CacheEntry, SessionCache, SessionRecord, Timestamp};
+use session_conformance::fixtures::{SCOPE, at, full};
+use session_core::{CacheEntry, Scope, SessionCache, SessionRecord, Timestamp};
 
-use super::lab::{Lab, assert_holds, entry, given, put, tombstone};
+use super::lab::{Lab, assert_holds, entry, given, key, key_in, put, tombstone};
 
 const REVISIONS: [u64; 11] = [
     1,
@@ -50,7 +50,7 @@ async fn the_server_orders_as_the_rule_does() {
                 given(&cache, &there).await;
                 assert_eq!(put(&cache, &new).await.unwrap(), new.replaces(&there), "{first:?}, {second:?}");
                 assert_holds(&cache, if new.replaces(&there) { &new } else { &there }).await;
-                cache.remove(record.id).await.unwrap();
+                cache.remove(SCOPE, record.id).await.unwrap();
             }
         }
     }
@@ -69,6 +69,24 @@ fn pairs() -> Vec<((u64, i64), (u64, i64))> {
         .map(|(a, b)| ((a, i64::MAX), (b, i64::MIN)))
         .chain(times.map(|(a, b)| ((1 << 53, a), (1 << 53, b))))
         .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_of_another_scope_keeps_nothing_out() {
+    let Some(lab) = Lab::start() else { return };
+    let (cache, ann) = (lab.cache(), full("ann"));
+    given(&cache, &tombstone(&ann, 9, at(0))).await;
+    let mut elsewhere = entry(&ann, 1, at(0));
+    elsewhere.scope = Scope::from_bytes([9; 16]);
+    given(&cache, &elsewhere).await;
+    assert_holds(&cache, &elsewhere).await;
+    // A copy of the tombstone under that key is of another scope by its bytes.
+    let (from, to) = (key(ann.id), key_in(elsewhere.scope, ann.id));
+    let copied: bool = lab.ask(&format!("COPY {from} {to} REPLACE")).await;
+    assert!(copied);
+    given(&cache, &elsewhere).await;
+    assert_holds(&cache, &elsewhere).await;
+    assert_holds(&cache, &tombstone(&ann, 9, at(0))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_conformance::fixtures::{at, full};
+use session_conformance::fixtures::{SCOPE, at, full};
 use session_core::SessionCache;
 use session_redis::Connection;
 
@@ -37,7 +37,7 @@ async fn a_get_is_two_commands_and_a_put_one_script() {
         given(&cache, &entry(&record, 1, at(0))).await;
         let () = lab.ask("CONFIG RESETSTAT").await;
         for _ in 0..ROUNDS {
-            assert!(cache.get(record.id).await.unwrap().is_some());
+            assert!(cache.get(SCOPE, record.id).await.unwrap().is_some());
         }
         assert_eq!(ran(&lab).await, counted(&["get", "pttl"]));
 
@@ -55,7 +55,7 @@ async fn a_get_is_two_commands_and_a_put_one_script() {
 
         let () = lab.ask("CONFIG RESETSTAT").await;
         for _ in 0..ROUNDS {
-            cache.remove(record.id).await.unwrap();
+            cache.remove(SCOPE, record.id).await.unwrap();
         }
         assert_eq!(ran(&lab).await, counted(&["unlink"]));
     }
@@ -98,7 +98,7 @@ async fn a_time_to_live_is_cut_and_rounded_down() {
         assert!((longest - 5_000..=longest).contains(&remaining), "{remaining} ms");
         assert_eq!(lab.stored(record.id).await[18..26], longest.to_be_bytes());
         assert_holds(&cache, &put).await;
-        cache.remove(record.id).await.unwrap();
+        cache.remove(SCOPE, record.id).await.unwrap();
     }
     for end in [put, tombstone(&record, 2, at(0))] {
         assert!(!cache.put_if_newer(end, Duration::from_micros(999)).await.unwrap());
@@ -124,7 +124,7 @@ async fn the_documented_rights_are_enough() {
     let () = lab.ask(&format!("RPUSH {} a", key(record.id))).await;
     lab.assert_refused(&cache, record.id).await;
     given(&cache, &entry(&record, 1, at(0))).await;
-    cache.remove(record.id).await.unwrap();
+    cache.remove(SCOPE, record.id).await.unwrap();
     assert!(!lab.exists(record.id).await);
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use session_conformance::fixtures::{at, full, limit, logged_out, record, record_at, touch, user};
+use session_conformance::fixtures::{NOW, at, full, limit, logged_out, record, record_at, touch, user};
 use session_core::prelude::*;
 use session_redis::RedisStore;
 
@@ -47,8 +47,8 @@ pub(super) async fn call(store: &RedisStore, name: &str, session: &Arc<SessionRe
             changed.label = Some("changed".to_owned());
             store.update(Arc::new(changed), session.revision).await.map(drop)
         }
-        "touch" => store.touch(&[touch(session.id, 5)]).await.map(drop),
-        "end" => store.end(&EndScope::User(ann), &logged_out(6)).await.map(drop),
+        "touch" => store.touch(&[touch(session.id, 5)], NOW).await.map(drop),
+        "end" => store.end(&EndScope::User(ann), &logged_out(6), Timestamp::MAX).await.map(drop),
         "list" => found(store.list(&ListQuery::default()).await?.records.len()),
         "expire" => store.expire(at(4_000_000), 10).await.map(drop),
         "purge" => store.purge(at(7), 10).await.map(drop),
@@ -144,7 +144,9 @@ async fn try_all(store: &RedisStore) -> Result<()> {
     }
     let stored = store.load(&[session.id]).await?.pop().ok_or_else(|| Error::not_found("test", "load"))?;
     assert_eq!(stored.label.as_deref(), Some("changed"));
-    in_time(DEADLINE, "end", store.end(&EndScope::id(session.id), &logged_out(6))).await.map(drop)
+    in_time(DEADLINE, "end", store.end(&EndScope::id(session.id), &logged_out(6), Timestamp::MAX))
+        .await
+        .map(drop)
 }
 
 /// Asserts that all operations work.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use session_conformance::fixtures::{at, limit, logged_out, record_at, touch, user};
+use session_conformance::fixtures::{NOW, at, limit, logged_out, record_at, touch, user};
 use session_core::prelude::*;
 use session_redis::RedisStore;
 use tokio::task::JoinSet;
@@ -63,8 +63,8 @@ async fn drop_often(store: Arc<RedisStore>, name: &'static str, who: String) {
                 "create" => store.create(Arc::clone(&session), None).await.map(drop),
                 "create under a limit" => store.create(Arc::clone(&session), Some(&limit)).await.map(drop),
                 "update" => store.update(Arc::new(changed), session.revision).await.map(drop),
-                "touch" => store.touch(&sightings).await.map(drop),
-                "end" => store.end(&scope, &ended).await.map(drop),
+                "touch" => store.touch(&sightings, NOW).await.map(drop),
+                "end" => store.end(&scope, &ended, Timestamp::MAX).await.map(drop),
                 _ => store.expire(at(5_000 + round), 10).await.map(drop),
             }
         };

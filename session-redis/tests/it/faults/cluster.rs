@@ -144,7 +144,7 @@ async fn a_replica_takes_over_from_a_node_that_is_gone() {
     let mut names = nodes.users_of(0, 9).await;
     let name = names.remove(0);
     let (live, gone) = (given(&store, &name).await, given(&store, &name).await);
-    store.end(&EndScope::id(gone.id), &logged_out(1)).await.unwrap();
+    store.end(&EndScope::id(gone.id), &logged_out(1), Timestamp::MAX).await.unwrap();
     let mut raw = nodes.raw(0).await;
     // It waits for what its own connection has written, which is the latest then.
     raw.run(&format!("SET {{{}}}mark 1", user(&name).shard().index())).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use session_conformance::fixtures::{full, limit, logged_out, record, record_at, touch, user};
+use session_conformance::fixtures::{NOW, full, limit, logged_out, record, record_at, touch, user};
 use session_core::prelude::*;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -72,7 +72,7 @@ async fn each_call_of_the_request_path_is_one_command() {
     assert_eq!(monitor.sent().await, ["GET"], "load of what is not there");
     store.load(&[session.id, touches[3].id, record("nobody").id]).await.unwrap();
     assert_eq!(monitor.sent().await, ["GET", "GET", "GET"], "load of several, in one packet");
-    store.touch(&touches).await.unwrap();
+    store.touch(&touches, NOW).await.unwrap();
     assert_eq!(monitor.sent().await, ["EVALSHA"], "touch of several");
     let last = store.load(&[touches[3].id]).await.unwrap().remove(0);
     monitor.sent().await;
@@ -80,9 +80,12 @@ async fn each_call_of_the_request_path_is_one_command() {
     assert_eq!(monitor.sent().await, ["EVALSHA"], "update");
     store.update(Arc::clone(&last), last.revision).await.unwrap_err();
     assert_eq!(monitor.sent().await, ["EVALSHA"], "update that conflicts");
-    assert_eq!(store.end(&EndScope::id(last.id), &logged_out(10)).await.unwrap().len(), 1);
+    assert_eq!(store.end(&EndScope::id(last.id), &logged_out(10), Timestamp::MAX).await.unwrap().len(), 1);
     assert_eq!(monitor.sent().await, ["EVALSHA"], "end of one");
-    assert_eq!(store.end(&EndScope::User(user("dora")), &logged_out(10)).await.unwrap().len(), 2);
+    assert_eq!(
+        store.end(&EndScope::User(user("dora")), &logged_out(10), Timestamp::MAX).await.unwrap().len(),
+        2
+    );
     assert_eq!(monitor.sent().await, ["EVALSHA"], "end of a user");
     store.list(&ListQuery::default().with_user(user("dora"))).await.unwrap();
     assert_eq!(monitor.sent().await, ["EVALSHA"], "list of a user");

@@ -107,10 +107,10 @@ async fn a_write_whose_answer_is_lost_happened_whole_or_not_at_all() {
         assert_eq!(same.map_err(|error| error.kind()).err(), happened.then_some(ErrorKind::Conflict));
 
         let (scope, ended) = (EndScope::id(session.id), logged_out(1));
-        paths.lose(cut, "end", session.id, paths.store.end(&scope, &ended)).await;
+        paths.lose(cut, "end", session.id, paths.store.end(&scope, &ended, Timestamp::MAX)).await;
         let stored = paths.stored(session.id).await.unwrap();
         assert_eq!(stored.ended(), happened.then_some(&ended), "{cut:?}");
-        let again = paths.store.end(&scope, &logged_out(2)).await.unwrap();
+        let again = paths.store.end(&scope, &logged_out(2), Timestamp::MAX).await.unwrap();
         assert_eq!(again.is_empty(), happened);
         let stored = paths.stored(session.id).await.unwrap();
         assert_eq!(stored.ended(), Some(&logged_out(if happened { 1 } else { 2 })));
@@ -143,7 +143,7 @@ async fn an_answer_that_never_comes_is_a_timeout_and_the_connection_is_replaced(
     let session = given(&paths.direct, "dora").await;
     paths.proxy.arm(Fault::Hush, session.id.to_string().as_bytes());
     let (scope, ended) = (EndScope::id(session.id), logged_out(50));
-    let call = store.end(&scope, &ended);
+    let call = store.end(&scope, &ended, Timestamp::MAX);
     let error = assert_transient("end", in_time(patience, "end", call).await);
     assert_eq!(error.kind(), ErrorKind::Timeout);
     wait_until("it is ended", async || paths.stored(session.id).await.unwrap().ended().is_some()).await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use session_conformance::fixtures::{at, full, limit, logged_out, record_at, touch, user};
+use session_conformance::fixtures::{NOW, at, full, limit, logged_out, record_at, touch, user};
 use session_core::prelude::*;
 use session_redis::RedisStore;
 
@@ -60,7 +60,7 @@ async fn a_damaged_session_is_told_as_such_and_left_alone() {
             assert_fails(what, ErrorKind::Corrupt, store.load(&ids).await);
         }
         assert_eq!(ids(&store.load(&[good.id]).await.unwrap()), [good.id], "{what}");
-        store.touch(&[touch(good.id, 1)]).await.unwrap();
+        store.touch(&[touch(good.id, 1)], NOW).await.unwrap();
         let taken = store.create(Arc::clone(&bad), None).await;
         assert_fails(what, ErrorKind::AlreadyExists, taken);
         let by_bob = ListQuery::default().with_user(user("bob"));
@@ -95,7 +95,9 @@ async fn another_sessions_value_is_not_answered() {
     assert_eq!(ids(&store.load(&[eve.id]).await.unwrap()), [eve.id]);
     let update = store.update(Arc::clone(&ann), ann.revision).await;
     println!("update: {:?}", update.as_ref().map_err(Error::kind));
-    assert!(store.end(&EndScope::User(user("bob")), &logged_out(3)).await.unwrap().is_empty());
+    assert!(
+        store.end(&EndScope::User(user("bob")), &logged_out(3), Timestamp::MAX).await.unwrap().is_empty()
+    );
     // Whatever became of hers, his is as it was.
     let stored = store.load(&[eve.id]).await.unwrap();
     assert_eq!((&stored[0].data, stored[0].ended()), (&eve.data, None));
@@ -119,9 +121,12 @@ async fn a_damaged_session_does_not_keep_others_alive() {
         assert_eq!(without(bad.id, &evicted), [old.id], "{what}");
 
         let other = create(&store, record_at("ann", 3)).await;
-        let ended = store.end(&EndScope::Ids(vec![bad.id, other.id]), &logged_out(600)).await.unwrap();
+        let ended = store
+            .end(&EndScope::Ids(vec![bad.id, other.id]), &logged_out(600), Timestamp::MAX)
+            .await
+            .unwrap();
         assert_eq!(without(bad.id, &ended), [other.id], "{what}");
-        let ended = store.end(&EndScope::User(user("ann")), &logged_out(600)).await.unwrap();
+        let ended = store.end(&EndScope::User(user("ann")), &logged_out(600), Timestamp::MAX).await.unwrap();
         assert_eq!(without(bad.id, &ended), [new.id], "{what}");
         let live = store.load(&[bad.id]).await;
         assert!(

@@ -65,10 +65,10 @@ async fn a_session_ends_whatever_its_indexes_are() {
         println!("{what}");
         let (one, other) = (create(&store, record("ann")).await, create(&store, record_at("ann", 1)).await);
         raw.make_list(&index).await;
-        let ended = store.end(&EndScope::id(one.id), &logged_out(6)).await.unwrap();
+        let ended = store.end(&EndScope::id(one.id), &logged_out(6), Timestamp::MAX).await.unwrap();
         assert_eq!(ids(&ended), [one.id], "{what}");
         assert!(store.load(&[one.id]).await.unwrap()[0].ended().is_some());
-        let all = store.end(&EndScope::User(user("ann")), &logged_out(7)).await;
+        let all = store.end(&EndScope::User(user("ann")), &logged_out(7), Timestamp::MAX).await;
         if what == "user" {
             // Nobody knows which ones they are.
             assert_fails(what, ErrorKind::Corrupt, all);
@@ -129,7 +129,7 @@ async fn members_whose_sessions_are_gone_are_passed_by_and_removed() {
         println!("{what}");
         let gone = create(&store, record("ann")).await;
         let over = create(&store, record_at("ann", 1)).await;
-        store.end(&EndScope::id(over.id), &logged_out(2)).await.unwrap();
+        store.end(&EndScope::id(over.id), &logged_out(2), Timestamp::MAX).await.unwrap();
         let stays = create(&store, record_at("ann", 3)).await;
         for id in [gone.id, over.id] {
             remove(&mut raw, &lab.keys.session(id)).await;
@@ -141,7 +141,8 @@ async fn members_whose_sessions_are_gone_are_passed_by_and_removed() {
                 vec![lab.keys.user(&ann), lab.keys.history(&ann)]
             }
             "end" => {
-                let ended = store.end(&EndScope::User(ann.clone()), &logged_out(5)).await.unwrap();
+                let ended =
+                    store.end(&EndScope::User(ann.clone()), &logged_out(5), Timestamp::MAX).await.unwrap();
                 assert_eq!(ids(&ended), [stays.id]);
                 vec![lab.keys.user(&ann)]
             }
@@ -196,7 +197,10 @@ async fn a_session_that_is_missing_from_its_indexes_still_loads_and_ends() {
     for (_, index) in indexes(&lab.keys, "ann") {
         remove(&mut raw, &index).await;
     }
-    assert_eq!(ids(&store.end(&EndScope::id(another.id), &logged_out(5)).await.unwrap()), [another.id]);
+    assert_eq!(
+        ids(&store.end(&EndScope::id(another.id), &logged_out(5), Timestamp::MAX).await.unwrap()),
+        [another.id]
+    );
     assert!(store.load(&[another.id]).await.unwrap()[0].ended().is_some());
     raw.run("FLUSHALL").await;
     assert_eq!(assert_consistent(&store, &lab.keys, &mut [raw]).await, 0);

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use session_conformance::fixtures::{at, full, limit, logged_out, record, record_at, touch, user};
+use session_conformance::fixtures::{NOW, at, full, limit, logged_out, record, record_at, touch, user};
 use session_core::prelude::*;
 use session_core::{SecureRandom, SystemRandom};
 use session_redis::RedisStore;
@@ -56,7 +56,7 @@ async fn full_memory_refuses_sign_ins_and_lets_everybody_else_go_on() {
         assert_eq!(store.load(&[session.id]).await.unwrap()[0].data, session.data);
     }
     // What ends gives its memory back.
-    let all = store.end(&EndScope::User(user("eve")), &logged_out(1)).await.unwrap();
+    let all = store.end(&EndScope::User(user("eve")), &logged_out(1), Timestamp::MAX).await.unwrap();
     assert_eq!(all.len(), stored.len());
     assert_recovers(&store).await;
     store.create(refused, None).await.unwrap();
@@ -86,17 +86,17 @@ async fn sessions_end_however_full_the_memory_is() {
     let two = limit(2, OnExceed::EndOldest, 5);
     assert_full("create under a limit", store.create(Arc::new(record("ann")), Some(&two)).await);
     assert_full("update", store.update(Arc::clone(&stays), stays.revision).await);
-    assert_full("touch", store.touch(&[touch(stays.id, 5)]).await);
+    assert_full("touch", store.touch(&[touch(stays.id, 5)], NOW).await);
     assert_eq!(store.load(&[mine.id, stays.id]).await.unwrap().len(), 2);
     assert_eq!(store.list(&ListQuery::default()).await.unwrap().records.len(), 6);
     assert_eq!(store.stats(at(1)).await.unwrap().live, 6);
     assert_consistent(&store, &lab.keys, &mut [lab.raw().await]).await;
 
-    let ended = store.end(&EndScope::id(mine.id), &logged_out(2)).await.unwrap();
+    let ended = store.end(&EndScope::id(mine.id), &logged_out(2), Timestamp::MAX).await.unwrap();
     assert_eq!(ids(&ended), [mine.id]);
     let scope = EndScope::Device { user: user("bob"), device: device.device_id.unwrap() };
-    assert_eq!(ids(&store.end(&scope, &logged_out(2)).await.unwrap()), [device.id]);
-    let ended = store.end(&EndScope::User(user("carl")), &logged_out(2)).await.unwrap();
+    assert_eq!(ids(&store.end(&scope, &logged_out(2), Timestamp::MAX).await.unwrap()), [device.id]);
+    let ended = store.end(&EndScope::User(user("carl")), &logged_out(2), Timestamp::MAX).await.unwrap();
     assert_eq!(ids(&ended), ids(&all));
     let mut swept = ids(&store.expire(at(3_600_000), 10).await.unwrap());
     swept.sort_unstable();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use session_conformance::fixtures::{logged_out, record, touch};
+use session_conformance::fixtures::{NOW, logged_out, record, touch};
 use session_core::prelude::*;
 use session_redis::Connection;
 
@@ -66,7 +66,7 @@ async fn a_slow_network_is_slow_and_one_that_is_too_slow_a_timeout() {
     let loaded = in_time(patience, "load", store.load(&[session.id])).await.unwrap();
     assert!(loaded.len() == 1 && began.elapsed() >= slow);
     in_time(patience, "create", store.create(Arc::new(record("ann")), None)).await.unwrap();
-    in_time(patience, "touch", store.touch(&[touch(session.id, 3)])).await.unwrap();
+    in_time(patience, "touch", store.touch(&[touch(session.id, 3)], NOW)).await.unwrap();
 
     proxy.delay(2 * patience);
     let ended = logged_out(50);
@@ -74,7 +74,7 @@ async fn a_slow_network_is_slow_and_one_that_is_too_slow_a_timeout() {
     let ids = [session.id];
     let (load, end) = tokio::join!(
         in_time(patience, "load", store.load(&ids)),
-        in_time(patience, "end", store.end(&scope, &ended)),
+        in_time(patience, "end", store.end(&scope, &ended, Timestamp::MAX)),
     );
     assert_fails("load", ErrorKind::Timeout, load);
     assert_fails("end", ErrorKind::Timeout, end);

@@ -103,7 +103,10 @@ async fn swapped_ends_are_reported_for_nobody_else() {
     let Some(wire) = Wire::open().await else { return };
     let scopes = [EndScope::id(wire.amy.id), EndScope::id(wire.eve.id)];
     let ended = logged_out(1);
-    let ends = (wire.store.end(&scopes[0], &ended), wire.store.end(&scopes[1], &ended));
+    let ends = (
+        wire.store.end(&scopes[0], &ended, Timestamp::MAX),
+        wire.store.end(&scopes[1], &ended, Timestamp::MAX),
+    );
     let strange = wire.ask(SWAPPED, ends.0, ends.1, |asked, found| wire.is_hers(asked, found)).await;
     assert_eq!(strange, 2);
     for record in wire.store.load(&[wire.amy.id, wire.eve.id]).await.unwrap() {

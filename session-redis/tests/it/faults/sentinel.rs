@@ -95,7 +95,7 @@ async fn a_new_primary_is_found_and_what_was_replicated_holds() {
     let Some(mut servers) = Servers::start() else { return };
     let store = servers.store();
     let (kept, gone) = (given(&store, "dora").await, given(&store, "dora").await);
-    store.end(&EndScope::id(gone.id), &logged_out(50)).await.unwrap();
+    store.end(&EndScope::id(gone.id), &logged_out(50), Timestamp::MAX).await.unwrap();
     servers.replicate().await;
     let load = Load::start(&store);
     load.wait_for_rounds(100).await;
@@ -117,7 +117,7 @@ async fn a_write_that_a_replica_has_confirmed_survives_a_failover() {
     let Some(mut servers) = Servers::start() else { return };
     let (careful, careless) = (servers.careful_store(), servers.store());
     let (kept, gone) = (given(&careful, "dora").await, given(&careful, "dora").await);
-    careful.end(&EndScope::id(gone.id), &logged_out(50)).await.unwrap();
+    careful.end(&EndScope::id(gone.id), &logged_out(50), Timestamp::MAX).await.unwrap();
     servers.replicate().await;
 
     servers.each_replica(Server::pause);
@@ -126,7 +126,7 @@ async fn a_write_that_a_replica_has_confirmed_survives_a_failover() {
     let error = assert_fails("create", ErrorKind::Unavailable, created);
     assert!(error.to_string().contains("too few replicas confirmed it"), "{error}");
     let scope = EndScope::id(kept.id);
-    let ended = in_time(DEADLINE, "end", careful.end(&scope, &logged_out(52))).await;
+    let ended = in_time(DEADLINE, "end", careful.end(&scope, &logged_out(52), Timestamp::MAX)).await;
     assert_fails("end", ErrorKind::Unavailable, ended);
     // This is the documented loss: answered, and known to nobody but the primary.
     let acknowledged = create(&careless, record_at("bob", 1)).await;
@@ -142,7 +142,7 @@ async fn a_write_that_a_replica_has_confirmed_survives_a_failover() {
         println!("still there: {:?}", store.load(&[acknowledged.id, unconfirmed.id]).await.unwrap().len());
     }
     // The end that was not answered is repeated.
-    careful.end(&scope, &logged_out(53)).await.unwrap();
+    careful.end(&scope, &logged_out(53), Timestamp::MAX).await.unwrap();
     assert!(careless.load(&[kept.id]).await.unwrap()[0].ended().is_some());
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use session_conformance::fixtures::{at, limit, logged_out, record_at, user};
+use session_conformance::fixtures::{NOW, at, limit, logged_out, record_at, user};
 use session_core::prelude::*;
 use session_redis::Connection;
 use session_servers::{Options, Server};
@@ -173,11 +173,16 @@ async fn a_flushed_server_has_no_sessions_and_no_remains_of_them() {
     let store = lab.store();
     let mut raw = lab.raw().await;
     let sessions = [given(&store, "dora").await, given(&store, "dora").await];
-    store.end(&EndScope::id(sessions[1].id), &logged_out(1)).await.unwrap();
+    store.end(&EndScope::id(sessions[1].id), &logged_out(1), Timestamp::MAX).await.unwrap();
     raw.run("FLUSHALL").await;
     assert!(store.load(&[sessions[0].id, sessions[1].id]).await.unwrap().is_empty());
-    assert!(store.end(&EndScope::User(user("dora")), &logged_out(2)).await.unwrap().is_empty());
-    assert_eq!(store.touch(&[session_conformance::fixtures::touch(sessions[0].id, 4)]).await.unwrap(), 0);
+    assert!(
+        store.end(&EndScope::User(user("dora")), &logged_out(2), Timestamp::MAX).await.unwrap().is_empty()
+    );
+    assert_eq!(
+        store.touch(&[session_conformance::fixtures::touch(sessions[0].id, 4)], NOW).await.unwrap(),
+        0
+    );
     let update = store.update(Arc::clone(&sessions[0]), sessions[0].revision).await;
     assert_eq!(update.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(store.expire(at(9_000_000), 10).await.unwrap().is_empty());

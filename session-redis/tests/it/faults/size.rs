@@ -46,11 +46,11 @@ async fn very_many_sessions_of_one_user_hold_up_nobody_for_long() {
     assert_short(&mut raw, before, "create under a limit", 1).await;
     let scope = EndScope::Device { user: user("ann"), device };
     let before = raw.worked().await;
-    assert_eq!(store.end(&scope, &logged_out(MANY)).await.unwrap().len(), 20);
+    assert_eq!(store.end(&scope, &logged_out(MANY), Timestamp::MAX).await.unwrap().len(), 20);
     assert_short(&mut raw, before, "end of a device", 1).await;
 
     let (before, calls) = (raw.worked().await, raw.calls("evalsha").await);
-    let ended = store.end(&EndScope::User(user("ann")), &logged_out(MANY)).await.unwrap();
+    let ended = store.end(&EndScope::User(user("ann")), &logged_out(MANY), Timestamp::MAX).await.unwrap();
     assert_eq!(ended.len() as u64, MANY + 1 - 20);
     let batches = raw.calls("evalsha").await - calls;
     assert_eq!(batches, MANY / 500, "{batches} batches");

@@ -13,7 +13,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use session_core::bus::{Outgoing, Publisher, Senders};
 use session_core::{
-    BusEvent, BusHealth, Error, Invalidation, InvalidationBus, Result, Subscription, async_trait,
+    BusEvent, BusHealth, Error, Invalidation, InvalidationBus, Result, Scope, Subscription, async_trait,
 };
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions};
 use sqlx::{Arguments, PgPool, Postgres};
@@ -78,7 +78,7 @@ use subscriber::{Seat, Subscriber};
 ///
 /// | bound | value | reason |
 /// |---|---|---|
-/// | changes in one message | 500, 12,530 bytes | [`MAX_BATCH`](session_core::limits::MAX_BATCH) |
+/// | changes in one message | 500, 12,546 bytes | [`MAX_BATCH`](session_core::limits::MAX_BATCH) |
 /// | [`BEAT`](Self::BEAT) | 1 s | one small row per node and second; what could not be written is known a second later |
 /// | [`SILENCE`](Self::SILENCE) | 3 s | two beats may be late; shorter than a process trusts its own copies |
 /// | [`with_timeout`](Self::with_timeout) | 1 s; 1 ms to 1 minute | a publication, the wait for those before it included |
@@ -100,15 +100,17 @@ use subscriber::{Seat, Subscriber};
 /// # Examples
 /// ```no_run
 /// # async fn start(id: session_core::SessionId) -> Result<(), Box<dyn std::error::Error>> {
-/// use session_core::{BusEvent, Invalidation, InvalidationBus, Revision};
+/// use session_core::{BusEvent, Invalidation, InvalidationBus, Revision, Scope};
 /// use session_sqlx::PostgresBus;
 ///
 /// let bus = PostgresBus::connect("postgres://app@localhost/app").await?;
 /// bus.migrate().await?; // or `verify`, if migrations run elsewhere
 /// let mut others = bus.subscribe().await?;
-/// bus.publish(&[Invalidation::new(id, Revision::FIRST.next(), true)]).await?;
+/// let scope = Scope::new("shop-production", Some("sessions"))?;
+/// bus.publish(scope, &[Invalidation::new(id, Revision::FIRST.next(), true)]).await?;
 /// match others.next().await {
-///     BusEvent::Changed(changes) => println!("forget these copies: {changes:?}"),
+///     BusEvent::Changed(of, changes) if of == scope => println!("forget copies: {changes:?}"),
+///     BusEvent::Changed(..) => {} // sessions of another application
 ///     _ => println!("forget all copies"),
 /// }
 /// # Ok(())
@@ -299,7 +301,7 @@ fn random() -> u64 {
 
 #[async_trait]
 impl InvalidationBus for PostgresBus {
-    /// Sends changes, at most 500 at once. None is nothing to send.
+    /// Sends changes of one scope, at most 500 at once. None is nothing to send.
     ///
     /// When it returns, they are in the table, and every node that listens is being woken.
     ///
@@ -308,11 +310,11 @@ impl InvalidationBus for PostgresBus {
     /// - [`Unavailable`](session_core::ErrorKind::Unavailable) and [`Timeout`](session_core::ErrorKind::Timeout) when the server does
     ///   not answer, in [time](PostgresBus::with_timeout). The message has used its number, so the others resync if they did not have it,
     ///   a second after this node can be heard again.
-    async fn publish(&self, changes: &[Invalidation]) -> Result<()> {
+    async fn publish(&self, scope: Scope, changes: &[Invalidation]) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
-        let message = self.shared.publisher.changes(changes)?;
+        let message = self.shared.publisher.changes(scope, changes)?;
         self.start();
         self.shared.send(message, true, self.shared.timeout, "publish").await
     }

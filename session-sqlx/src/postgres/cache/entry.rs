@@ -2,9 +2,9 @@
 //!
 //! | bytes, from 0 | what |
 //! |---|---|
-//! | 0, 1 | format 1; `R`ecord or `T`ombstone |
-//! | 2 | session id |
-//! | 18 | the parts, each behind its length in 4 bytes, big-endian |
+//! | 0, 1 | format 2; `R`ecord or `T`ombstone |
+//! | 2, 18 | scope, session id |
+//! | 34 | the parts, each behind its length in 4 bytes, big-endian |
 //!
 //! A record's parts are its fields as JSON, the bytes of both secrets (empty for none), and its data. A tombstone's only part is the end,
 //! as JSON. The JSON is a list without names. It cannot keep every number with a point, so those are written as their bits.
@@ -16,14 +16,14 @@ use std::time::Duration;
 
 use session_core::{
     Actor, AuthEvent, CacheBody, CacheEntry, ClientInfo, Device, DeviceId, DeviceKind, Ended, Error,
-    GeoLocation, LastClient, RefreshState, Result, Revision, SecretState, SessionId, SessionRecord,
+    GeoLocation, LastClient, RefreshState, Result, Revision, Scope, SecretState, SessionId, SessionRecord,
     SessionState, Timestamp, UserId,
 };
 
 use super::super::NAME;
 
 /// The format that is written. Entries of another one are misses.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 const RECORD: u8 = b'R';
 const TOMBSTONE: u8 = b'T';
@@ -70,15 +70,14 @@ impl From<serde_json::Error> for Unreadable {
 /// # Errors
 /// `Invalid` for an entry that no reader would accept, `Unsupported` for one of a later version.
 pub(super) fn write(entry: &CacheEntry, operation: &'static str) -> Result<Vec<u8>> {
-    let mut bytes = vec![FORMAT];
+    let mut bytes = Vec::new();
     match &entry.body {
         CacheBody::Record(record) => {
             if !is_consistent(record, entry.id, entry.revision) {
                 return Err(Error::invalid(operation, "the entry says something else than its record"));
             }
             record.check()?;
-            bytes.push(RECORD);
-            bytes.extend(entry.id.as_bytes());
+            put_head(&mut bytes, RECORD, entry);
             put(&mut bytes, &fields(record, operation)?, operation)?;
             put(
                 &mut bytes,
@@ -93,14 +92,19 @@ pub(super) fn write(entry: &CacheEntry, operation: &'static str) -> Result<Vec<u
             put(&mut bytes, &record.data, operation)?;
         }
         CacheBody::Tombstone(ended) => {
-            bytes.push(TOMBSTONE);
-            bytes.extend(entry.id.as_bytes());
+            put_head(&mut bytes, TOMBSTONE, entry);
             let end = (ended.reason.as_str(), ended.at.as_millis(), ended.by.to_string());
             put(&mut bytes, &serde_json::to_vec(&end).map_err(unwritable(operation))?, operation)?;
         }
         _ => return Err(Error::unsupported(NAME, operation).with_detail("an entry of a later version")),
     }
     Ok(bytes)
+}
+
+fn put_head(bytes: &mut Vec<u8>, kind: u8, entry: &CacheEntry) {
+    bytes.extend([FORMAT, kind]);
+    bytes.extend(entry.scope.as_bytes());
+    bytes.extend(entry.id.as_bytes());
 }
 
 fn put(bytes: &mut Vec<u8>, part: &[u8], operation: &'static str) -> Result<()> {
@@ -155,20 +159,23 @@ fn unwritable(operation: &'static str) -> impl Fn(serde_json::Error) -> Error {
     move |error| Error::other(NAME, operation, error)
 }
 
-/// Reads the body of an entry.
+/// Reads the body of an entry that was asked for by its scope and id.
 pub(super) fn read(
     bytes: &[u8],
-    id: SessionId,
+    (scope, id): (Scope, SessionId),
     revision: Revision,
     verified_at: Timestamp,
     is_tombstone: bool,
 ) -> Result<CacheEntry, Unreadable> {
     let (head, mut rest) =
-        bytes.split_first_chunk::<18>().ok_or(Unreadable("the stored entry is too short"))?;
+        bytes.split_first_chunk::<34>().ok_or(Unreadable("the stored entry is too short"))?;
     if head[0] != FORMAT {
         return Err(Unreadable("the stored entry has another format"));
     }
-    if &head[2..] != id.as_bytes() {
+    if &head[2..18] != scope.as_bytes() {
+        return Err(Unreadable("an entry of another scope"));
+    }
+    if &head[18..] != id.as_bytes() {
         return Err(Unreadable("an entry of another session"));
     }
     let record = match (head[1], is_tombstone) {
@@ -192,7 +199,7 @@ pub(super) fn read(
     if !rest.is_empty() {
         return Err(Unreadable("something follows the stored entry"));
     }
-    Ok(CacheEntry::of(Arc::new(record), verified_at))
+    Ok(CacheEntry::of(scope, Arc::new(record), verified_at))
 }
 
 fn some(bytes: &[u8]) -> Option<&[u8]> {

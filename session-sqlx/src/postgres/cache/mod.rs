@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use session_core::{CacheEntry, CacheHit, Error, Result, SessionCache, SessionId, async_trait};
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions};
+use session_core::{CacheEntry, CacheHit, Error, Result, Scope, SessionCache, SessionId, async_trait};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{Arguments, PgPool, Postgres};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
@@ -39,9 +39,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// A cache in PostgreSQL 12 or later that all nodes share.
 ///
-/// Every entry is a row of one table, with a time to live. The table is `UNLOGGED`: nothing of it goes to the write-ahead log, and puts
-/// wait for no disk. So a crash of the server, or a failover, empties it, which is a cache's right. It may stand in another database than
-/// the store of record; [`migrate`](Self::migrate) needs nothing but itself.
+/// Every entry is a row of one table, under its [`Scope`] and session id, with a time to live. The
+/// table is `UNLOGGED`: nothing of it goes to the write-ahead log, and puts wait for no disk. So a
+/// crash of the server, or a failover, empties it, which is a cache's right. It may stand in
+/// another database than the store of record; [`migrate`](Self::migrate) needs nothing but itself.
 ///
 /// | setting | default | range |
 /// |---|---|---|
@@ -78,7 +79,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// [`get`](SessionCache::get) answers [`Corrupt`](session_core::ErrorKind::Corrupt), and removes what is there, if
 ///
 /// - the row cannot be read, or was written by a version with another format;
-/// - it names another session than its key;
+/// - it names another session or another scope than its key;
 /// - it would live longer than it was given: who prolongs an entry must not prolong a session.
 ///
 /// An answer to another question is refused too; the row is left alone then, and the connections are replaced.
@@ -205,6 +206,8 @@ impl PostgresCache {
 
     /// Makes the table if it is not there, and checks it. Any number of processes may call it at once.
     ///
+    /// Drops a table of the layout before there were scopes, with its entries, and makes it anew.
+    ///
     /// # Errors
     /// [`Missing`](MigrateError::Missing) if a table of that name exists that is not ours: nothing is changed then.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
@@ -245,13 +248,12 @@ impl PostgresCache {
     }
 
     /// Removes what was refused, unless it is something else by then. Nobody waits for that.
-    fn discard(&self, id: SessionId, row: &Row) {
+    fn discard(&self, scope: Scope, id: SessionId, row: &Row) {
         let (core, body) = (Arc::clone(&self.core), row.body.clone());
         let (expires_at, ttl) = (row.expires_at, row.ttl);
         tokio::spawn(timeout(super::OPENING, async move {
             let arguments = || {
-                let mut arguments = PgArguments::default();
-                arguments.add(uuid(id))?;
+                let mut arguments = with_key(scope, id)?;
                 arguments.add(expires_at)?;
                 arguments.add(ttl)?;
                 arguments.add(&body)?;
@@ -307,24 +309,28 @@ impl Core {
         Error::corrupt(NAME, operation, "an answer to another question").into()
     }
 
-    async fn find(&self, id: SessionId) -> Result<Option<Row>, Trouble> {
-        let rows = self.lines.rows(&self.statements.get, || with_id(id)).await?;
+    async fn find(&self, scope: Scope, id: SessionId) -> Result<Option<Row>, Trouble> {
+        let rows = self.lines.rows(&self.statements.get, || with_key(scope, id)).await?;
         let Some(row) = rows.first() else { return Ok(None) };
-        if Postgres::uuid(row, 0)?.as_ref() != Some(id.as_bytes()) {
+        if !has_key(row, scope, id)? {
             return Err(self.confused(GET));
         }
         Ok(Some(Row::read(row)?))
     }
 }
 
-fn uuid(id: SessionId) -> Uuid {
-    Uuid::from_bytes(*id.as_bytes())
+/// The first two arguments of every statement on one entry.
+fn with_key(scope: Scope, id: SessionId) -> Result<PgArguments, sqlx::error::BoxDynError> {
+    let mut arguments = PgArguments::default();
+    arguments.add(Uuid::from_bytes(*scope.as_bytes()))?;
+    arguments.add(Uuid::from_bytes(*id.as_bytes()))?;
+    Ok(arguments)
 }
 
-fn with_id(id: SessionId) -> Result<PgArguments, sqlx::error::BoxDynError> {
-    let mut arguments = PgArguments::default();
-    arguments.add(uuid(id))?;
-    Ok(arguments)
+/// Whether a row begins with this scope and id.
+fn has_key(row: &PgRow, scope: Scope, id: SessionId) -> Result<bool, sqlx::Error> {
+    let key = (Postgres::uuid(row, 0)?, Postgres::uuid(row, 1)?);
+    Ok(key == (Some(*scope.as_bytes()), Some(*id.as_bytes())))
 }
 
 #[async_trait]
@@ -333,10 +339,10 @@ impl SessionCache for PostgresCache {
         NAME
     }
 
-    async fn get(&self, id: SessionId) -> Result<Option<CacheHit>> {
-        let Some(row) = self.in_time(GET, self.core.find(id)).await? else { return Ok(None) };
-        row.hit(id).map_err(|entry::Unreadable(why)| {
-            self.discard(id, &row);
+    async fn get(&self, scope: Scope, id: SessionId) -> Result<Option<CacheHit>> {
+        let Some(row) = self.in_time(GET, self.core.find(scope, id)).await? else { return Ok(None) };
+        row.hit(scope, id).map_err(|entry::Unreadable(why)| {
+            self.discard(scope, id, &row);
             Error::corrupt(NAME, GET, why)
         })
     }
@@ -351,8 +357,7 @@ impl SessionCache for PostgresCache {
         let revision = i64::try_from(entry.revision.get())
             .map_err(|_| Error::invalid(PUT, "a revision is at most 2^63 - 1"))?;
         let arguments = || {
-            let mut arguments = PgArguments::default();
-            arguments.add(uuid(entry.id))?;
+            let mut arguments = with_key(entry.scope, entry.id)?;
             arguments.add(revision)?;
             arguments.add(entry.verified_at.as_millis())?;
             arguments.add(entry.is_tombstone())?;
@@ -362,10 +367,10 @@ impl SessionCache for PostgresCache {
         };
         let stored = async {
             let rows = self.core.lines.rows(&self.core.statements.put, arguments).await?;
-            match rows.first().map(|row| Postgres::uuid(row, 0)).transpose()? {
+            match rows.first().map(|row| has_key(row, entry.scope, entry.id)).transpose()? {
                 None => Ok(false),
-                Some(id) if id.as_ref() == Some(entry.id.as_bytes()) => Ok(true),
-                Some(_) => Err(self.core.confused(PUT)),
+                Some(true) => Ok(true),
+                Some(false) => Err(self.core.confused(PUT)),
             }
         };
         let stored = self.in_time(PUT, stored).await?;
@@ -373,8 +378,8 @@ impl SessionCache for PostgresCache {
         Ok(stored)
     }
 
-    async fn remove(&self, id: SessionId) -> Result<()> {
-        let removed = self.core.lines.rows(&self.core.statements.remove, || with_id(id));
+    async fn remove(&self, scope: Scope, id: SessionId) -> Result<()> {
+        let removed = self.core.lines.rows(&self.core.statements.remove, || with_key(scope, id));
         self.in_time(REMOVE, removed).await.map(drop)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_core::{CacheHit, Revision, SessionId, Timestamp};
+use session_core::{CacheHit, Revision, Scope, SessionId, Timestamp};
 use sqlx::Postgres;
 use sqlx::postgres::PgRow;
 
@@ -27,18 +27,18 @@ impl Row {
             Postgres::int(row, column)?.ok_or_else(|| sqlx::Error::Decode("a number is missing".into()))
         };
         Ok(Self {
-            revision: number(1)?,
-            verified_at: number(2)?,
-            is_tombstone: Postgres::flag(row, 3)?,
-            ttl: number(4)?,
-            expires_at: number(5)?,
-            remaining: number(6)?,
-            body: Postgres::bytes(row, 7)?.unwrap_or_default().to_vec(),
+            revision: number(2)?,
+            verified_at: number(3)?,
+            is_tombstone: Postgres::flag(row, 4)?,
+            ttl: number(5)?,
+            expires_at: number(6)?,
+            remaining: number(7)?,
+            body: Postgres::bytes(row, 8)?.unwrap_or_default().to_vec(),
         })
     }
 
     /// The entry and the rest of its life, `None` if that is over.
-    pub(super) fn hit(&self, id: SessionId) -> Result<Option<CacheHit>, Unreadable> {
+    pub(super) fn hit(&self, scope: Scope, id: SessionId) -> Result<Option<CacheHit>, Unreadable> {
         let remaining = u64::try_from(self.remaining).unwrap_or(0);
         if remaining == 0 {
             return Ok(None);
@@ -48,7 +48,7 @@ impl Row {
         }
         let revision = Revision::new(u64::try_from(self.revision).unwrap_or(0))?;
         let verified_at = Timestamp::from_millis(self.verified_at);
-        let entry = entry::read(&self.body, id, revision, verified_at, self.is_tombstone)?;
+        let entry = entry::read(&self.body, (scope, id), revision, verified_at, self.is_tombstone)?;
         Ok(Some(CacheHit::new(entry, Duration::from_millis(remaining))))
     }
 }

@@ -1,5 +1,6 @@
 //! What the bus does when its server, or the way to it, fails.
 
+use session_conformance::fixtures::SCOPE;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -20,13 +21,13 @@ use crate::support::fresh_table;
 const MARGIN: Duration = Duration::from_secs(10);
 
 async fn assert_works(a: &PostgresBus, at_b: &mut Box<dyn Subscription>) {
-    until(SOON, "published", async || a.publish(&[change(77)]).await.is_ok()).await;
+    until(SOON, "published", async || a.publish(SCOPE, &[change(77)]).await.is_ok()).await;
     // The time before may still be a resync, and that may stand for what was published.
     let heard = async {
         loop {
             match at_b.next().await {
-                BusEvent::Resync => drop(a.publish(&[change(77)]).await),
-                event if event == BusEvent::Changed(vec![change(77)]) => break,
+                BusEvent::Resync => drop(a.publish(SCOPE, &[change(77)]).await),
+                event if event == BusEvent::Changed(SCOPE, vec![change(77)]) => break,
                 _ => {}
             }
         }
@@ -53,7 +54,7 @@ async fn what_was_said_while_the_connection_was_lost_arrives_without_a_resync() 
         until(SOON, "listening", async || stranger.listening().await == 2).await;
         assert_eq!(stranger.kill_listening().await, 2);
         for number in 1..=20 {
-            a.publish(&[change(round * 20 + number)]).await.unwrap();
+            a.publish(SCOPE, &[change(round * 20 + number)]).await.unwrap();
         }
         for number in 1..=20 {
             assert_eq!(changed(&mut at_b).await, [round * 20 + number]);
@@ -73,7 +74,7 @@ async fn what_was_said_while_a_node_was_cut_off_arrives_without_a_resync() {
     let noticed = until_health(&b, BusHealth::Degraded, PostgresBus::SILENCE + MARGIN).await;
     println!("degraded after {noticed:?}");
     for number in 1..=300 {
-        a.publish(&[change(number)]).await.unwrap();
+        a.publish(SCOPE, &[change(number)]).await.unwrap();
     }
     assert!(at_b.next().now_or_never().is_none());
     proxy.pass_new();
@@ -92,7 +93,7 @@ async fn a_node_that_was_cut_off_for_longer_than_messages_are_kept_resyncs() {
     let (b, mut at_b) = listening(lab.bus_at(&proxy.url(&lab.url))).await;
     proxy.refuse();
     until_health(&b, BusHealth::Degraded, PostgresBus::SILENCE + MARGIN).await;
-    a.publish(&[change(1)]).await.unwrap();
+    a.publish(SCOPE, &[change(1)]).await.unwrap();
     let mut stranger = lab.stranger().await;
     let said = stranger.ask("SELECT MAX(seq) FROM {t}").await.unwrap();
     let oldest = "SELECT MIN(seq) FROM {t}";
@@ -111,7 +112,7 @@ async fn emptied_tables_are_a_resync() {
     for text in ["TRUNCATE {t}", "DELETE FROM {t}", "TRUNCATE {t}_head, {t}"] {
         stranger.ask(text).await;
         // What nobody had read yet is gone, or the log began anew.
-        a.publish(&[change(1)]).await.unwrap();
+        a.publish(SCOPE, &[change(1)]).await.unwrap();
         stranger.ask(text).await;
         until_health(&b, BusHealth::Healthy, SOON).await;
         assert_works(&a, &mut at_b).await;
@@ -125,8 +126,8 @@ async fn emptied_tables_are_a_resync() {
 async fn a_dead_server_degrades_the_bus_until_it_is_back() {
     let Some(mut lab) = Lab::start().await else { return };
     let ((a, _at_a), (b, mut at_b)) = (listening(impatient(&lab)).await, lab.node().await);
-    until(SOON, "published", async || a.publish(&[change(1)]).await.is_ok()).await;
-    while next(&mut at_b).await != BusEvent::Changed(vec![change(1)]) {}
+    until(SOON, "published", async || a.publish(SCOPE, &[change(1)]).await.is_ok()).await;
+    while next(&mut at_b).await != BusEvent::Changed(SCOPE, vec![change(1)]) {}
     lab.server.as_mut().unwrap().kill().unwrap();
     until_health(&b, BusHealth::Degraded, PostgresBus::SILENCE + MARGIN).await;
     fails_in_time(&a).await;
@@ -143,13 +144,13 @@ async fn a_dead_server_degrades_the_bus_until_it_is_back() {
 async fn a_server_that_is_restarted_in_order_loses_nothing() {
     let Some(mut lab) = Lab::start().await else { return };
     let ((a, _at_a), (b, mut at_b)) = (lab.node().await, lab.node().await);
-    a.publish(&[change(1)]).await.unwrap();
+    a.publish(SCOPE, &[change(1)]).await.unwrap();
     assert_eq!(changed(&mut at_b).await, [1]);
     tokio::task::block_in_place(|| lab.server.as_mut().unwrap().stop()).unwrap();
     start_again(lab.server.as_mut().unwrap());
     // As many attempts as it takes. Those that fail use a number, and are a resync; so is one that a beat has overtaken.
-    until(SOON, "published", async || a.publish(&[change(2)]).await.is_ok()).await;
-    let told = |event| event == BusEvent::Resync || event == BusEvent::Changed(vec![change(2)]);
+    until(SOON, "published", async || a.publish(SCOPE, &[change(2)]).await.is_ok()).await;
+    let told = |event| event == BusEvent::Resync || event == BusEvent::Changed(SCOPE, vec![change(2)]);
     timeout(SOON, async { while !told(at_b.next().await) {} }).await.unwrap();
     until_health(&b, BusHealth::Healthy, SOON).await;
     assert_works(&a, &mut at_b).await;
@@ -178,11 +179,11 @@ async fn a_half_open_connection_is_noticed_and_replaced() {
     let frozen = Instant::now();
     proxy.freeze();
     proxy.pass_new();
-    a.publish(&[change(1)]).await.unwrap();
+    a.publish(SCOPE, &[change(1)]).await.unwrap();
     until_health(&b, BusHealth::Degraded, PostgresBus::SILENCE + MARGIN).await;
     assert!(frozen.elapsed() > PostgresBus::BEAT, "{:?}: the connection was not closed", frozen.elapsed());
     let mut heard = Vec::new();
-    while !heard.contains(&BusEvent::Changed(vec![change(1)])) {
+    while !heard.contains(&BusEvent::Changed(SCOPE, vec![change(1)])) {
         heard.push(next(&mut at_b).await);
     }
     until_health(&b, BusHealth::Healthy, SOON).await;
@@ -196,10 +197,10 @@ async fn a_node_that_cannot_write_is_a_resync_elsewhere() {
     let Some(lab) = Lab::start().await else { return };
     let proxy = Proxy::to(lab.server.as_ref().unwrap().port()).await.unwrap();
     let ((a, _at_a), (_b, mut at_b)) = (listening(lab.bus_at(&proxy.url(&lab.url))).await, lab.node().await);
-    a.publish(&[change(1)]).await.unwrap();
+    a.publish(SCOPE, &[change(1)]).await.unwrap();
     assert_eq!(changed(&mut at_b).await, [1]);
     proxy.refuse();
-    assert!(a.publish(&[change(2)]).await.unwrap_err().is_transient());
+    assert!(a.publish(SCOPE, &[change(2)]).await.unwrap_err().is_transient());
     assert!(until_resync(&mut at_b, SOON).await.is_empty(), "it has fallen silent");
     proxy.pass_new();
     assert!(until_resync(&mut at_b, SOON).await.is_empty(), "it says how far it had counted");
@@ -227,7 +228,7 @@ async fn dropped_calls_leave_nothing_open() {
     let ((a, _at_a), (_b, mut at_b)) = (lab.node().await, lab.node().await);
     for round in 1..200 {
         let patience = Duration::from_micros(round % 40 * 25);
-        let _ = timeout(patience, a.publish(&[change(round)])).await;
+        let _ = timeout(patience, a.publish(SCOPE, &[change(round)])).await;
         let _ = timeout(patience, a.subscribe()).await;
     }
     let mut stranger = lab.stranger().await;
@@ -247,7 +248,7 @@ async fn tables_that_are_missing_are_told_when_subscribing_and_found_when_they_a
         error.kind() == ErrorKind::Unavailable && source.contains("`migrate` makes it")
     })
     .await;
-    assert_eq!(bus.publish(&[change(1)]).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(bus.publish(SCOPE, &[change(1)]).await.unwrap_err().kind(), ErrorKind::Unavailable);
     bus.migrate().await.unwrap();
     until(SOON, "subscribed", async || bus.subscribe().await.is_ok()).await;
 }
@@ -267,7 +268,7 @@ async fn behind_a_pooler_of_transactions_changes_are_late_and_not_lost() {
     let (b, mut at_b) = listening(PostgresBus::new(pool).with_table(lab.table.clone())).await;
     let mut least = Duration::MAX;
     for number in 1..=5 {
-        a.publish(&[change(number)]).await.unwrap();
+        a.publish(SCOPE, &[change(number)]).await.unwrap();
         let began = Instant::now();
         assert_eq!(changed(&mut at_b).await, [number]);
         least = least.min(began.elapsed());

@@ -1,5 +1,6 @@
 //! Nodes on a server, and what others do there.
 
+use session_conformance::fixtures::SCOPE;
 use std::time::Duration;
 
 use session_core::{
@@ -89,7 +90,7 @@ pub(super) async fn fails_in_time(bus: &PostgresBus) -> Vec<ErrorKind> {
     let (mut kinds, mut least) = (Vec::new(), Duration::MAX);
     for _ in 0..3 {
         let began = Instant::now();
-        let error = bus.publish(&[change(1)]).await.unwrap_err();
+        let error = bus.publish(SCOPE, &[change(1)]).await.unwrap_err();
         least = least.min(began.elapsed());
         assert!(error.is_transient(), "{error:?}");
         kinds.push(error.kind());
@@ -111,7 +112,7 @@ pub(super) async fn next(subscription: &mut Box<dyn Subscription>) -> BusEvent {
 /// The revisions of the next message, which must not be a resync.
 pub(super) async fn changed(subscription: &mut Box<dyn Subscription>) -> Vec<u64> {
     match next(subscription).await {
-        BusEvent::Changed(changes) => changes.iter().map(|change| change.revision.get()).collect(),
+        BusEvent::Changed(SCOPE, changes) => changes.iter().map(|change| change.revision.get()).collect(),
         other => panic!("{other:?}"),
     }
 }
@@ -120,7 +121,7 @@ pub(super) async fn changed(subscription: &mut Box<dyn Subscription>) -> Vec<u64
 pub(super) async fn until_resync(subscription: &mut Box<dyn Subscription>, limit: Duration) -> Vec<u64> {
     let mut revisions = Vec::new();
     let resync = async {
-        while let BusEvent::Changed(changes) = subscription.next().await {
+        while let BusEvent::Changed(_, changes) = subscription.next().await {
             revisions.extend(changes.iter().map(|change| change.revision.get()));
         }
     };
@@ -137,7 +138,7 @@ pub(super) async fn until_gap(
     let (mut revisions, began) = (Vec::new(), Instant::now());
     while began.elapsed() < SOON {
         match timeout(PostgresBus::BEAT, subscription.next()).await {
-            Ok(BusEvent::Changed(changes)) => {
+            Ok(BusEvent::Changed(_, changes)) => {
                 revisions.extend(changes.iter().map(|change| change.revision.get()));
             }
             Ok(_) => return revisions,
@@ -238,6 +239,7 @@ pub(super) fn header(kind: u8, number: u64) -> Vec<u8> {
 /// A message whose revision is its number.
 pub(super) fn changes(number: u64) -> Vec<u8> {
     let mut message = header(b'C', number);
+    message.extend(SCOPE.as_bytes());
     message.extend([0, 1]);
     message.extend(change(number).id.as_bytes());
     message.extend(number.to_be_bytes());

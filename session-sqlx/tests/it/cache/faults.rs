@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use session_conformance::assert_kind;
-use session_conformance::fixtures::{at, full, record};
+use session_conformance::fixtures::{SCOPE, at, full, record};
 use session_core::{ErrorKind, SessionCache};
 use session_servers::{Fault, Server};
 use session_sqlx::PostgresCache;
@@ -35,9 +35,9 @@ async fn fail_all(cache: &PostgresCache, kinds: &[ErrorKind]) -> Duration {
     let start = Instant::now();
     // All at once: each has the whole time.
     let (got, put, removed) = tokio::join!(
-        cache.get(record.id),
+        cache.get(SCOPE, record.id),
         cache.put_if_newer(tombstone(&record, 2, at(0)), LONG),
-        cache.remove(record.id),
+        cache.remove(SCOPE, record.id),
     );
     let took = start.elapsed();
     assert!(took < Duration::from_secs(10), "{took:?}");
@@ -69,12 +69,12 @@ async fn a_server_that_stops_answering_is_a_timeout_until_it_goes_on() {
     lab.server(Server::pause);
     assert_all_fail(&cache, &[ErrorKind::Timeout]).await;
     lab.server(Server::resume);
-    eventually("it answers again", async || cache.get(held.id).await.is_ok()).await;
+    eventually("it answers again", async || cache.get(SCOPE, held.id).await.is_ok()).await;
     let cache = cache.with_timeout(PATIENT);
     // No late reply goes to a later question.
     for _ in 0..20 {
         assert_holds(&cache, &held).await;
-        assert_eq!(cache.get(record("ann").id).await.unwrap(), None);
+        assert_eq!(cache.get(SCOPE, record("ann").id).await.unwrap(), None);
     }
 }
 
@@ -87,9 +87,9 @@ async fn a_crash_costs_the_entries_and_nothing_else() {
     lab.server(Server::kill);
     assert_all_fail(&cache, &[ErrorKind::Unavailable, ErrorKind::Timeout]).await;
     lab.server(Server::start_again);
-    eventually("it works again", async || cache.get(held.id).await.is_ok()).await;
+    eventually("it works again", async || cache.get(SCOPE, held.id).await.is_ok()).await;
     let cache = cache.with_timeout(PATIENT);
-    assert_eq!(cache.get(held.id).await.unwrap(), None);
+    assert_eq!(cache.get(SCOPE, held.id).await.unwrap(), None);
     given(&cache, &held).await;
 }
 
@@ -103,8 +103,8 @@ async fn after_a_restart_the_first_call_works() {
     lab.server(Server::stop);
     lab.server(Server::start_again);
     assert_holds(&cache, &held).await;
-    cache.remove(held.id).await.unwrap();
-    assert_eq!(cache.get(held.id).await.unwrap(), None);
+    cache.remove(SCOPE, held.id).await.unwrap();
+    assert_eq!(cache.get(SCOPE, held.id).await.unwrap(), None);
 }
 
 /// The server stored it, and nobody hears of it: then it is asked again and nothing is stored twice or turned back.
@@ -137,7 +137,7 @@ async fn a_good_entry_that_was_put_meanwhile_is_not_removed() {
     given(&lab.cache(), &entry(&record, 9, at(0))).await;
     lab.forge(record.id, &format!("body = '{garbage}'")).await;
     proxy.arm(Fault::Hold, garbage.as_bytes());
-    assert_kind(cache.get(record.id).await, ErrorKind::Corrupt);
+    assert_kind(cache.get(SCOPE, record.id).await, ErrorKind::Corrupt);
     proxy.until_met().await;
     let good = entry(&record, 10, at(0));
     given(&lab.cache(), &good).await;
@@ -158,9 +158,9 @@ async fn calls_too_short_for_a_connection_get_one_all_the_same() {
     let cache =
         lab.cache_at(&proxy.url(&lab.url)).with_connections(NonZeroUsize::MIN).with_timeout(SHORT * 2);
     let id = full("ann").id;
-    let first = cache.get(id).await;
+    let first = cache.get(SCOPE, id).await;
     println!("{first:?}");
-    eventually("a call comes through", async || cache.get(id).await.is_ok()).await;
+    eventually("a call comes through", async || cache.get(SCOPE, id).await.is_ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,7 +206,7 @@ async fn a_full_server_is_an_outage() {
     assert_all_fail(&cache, &[ErrorKind::Unavailable, ErrorKind::Timeout]).await;
     drop(others);
     let id = full("ann").id;
-    eventually("it is found", async || cache.get(id).await.is_ok()).await;
+    eventually("it is found", async || cache.get(SCOPE, id).await.is_ok()).await;
 }
 
 /// A dropped call leaves the old entry or the new one, and no transaction; the next call's reply is its own.
@@ -220,8 +220,8 @@ async fn a_dropped_call_leaves_one_of_two_entries_and_nothing_open() {
         let patience = Duration::from_micros(revision % 20 * 40);
         let putting = cache.put_if_newer(entry(&record, revision, at(0)), LONG);
         let is_done = tokio::time::timeout(patience, putting).await.is_ok();
-        let _ = tokio::time::timeout(patience, cache.get(record.id)).await;
-        let found = cache.get(record.id).await.unwrap().expect("an entry").entry.revision.get();
+        let _ = tokio::time::timeout(patience, cache.get(SCOPE, record.id)).await;
+        let found = cache.get(SCOPE, record.id).await.unwrap().expect("an entry").entry.revision.get();
         assert!(found == revision || (!is_done && found >= highest), "{found} after {revision}");
         highest = found;
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use session_conformance::assert_kind;
-use session_conformance::fixtures::logged_out;
+use session_conformance::fixtures::{SCOPE, logged_out};
 use session_core::{
     CacheEntry, Error, ErrorKind, Revision, SessionCache, SessionId, SessionRecord, Timestamp,
 };
@@ -108,9 +108,9 @@ impl Lab {
     /// Asserts that the cache refuses what is stored, and that it is gone then.
     pub(super) async fn assert_refused(&self, cache: &PostgresCache, id: SessionId) -> Error {
         assert!(self.exists(id).await, "there is nothing to refuse");
-        let error = assert_kind(cache.get(id).await, ErrorKind::Corrupt);
+        let error = assert_kind(cache.get(SCOPE, id).await, ErrorKind::Corrupt);
         eventually("what was refused is removed", async || !self.exists(id).await).await;
-        assert_eq!(cache.get(id).await.unwrap(), None);
+        assert_eq!(cache.get(SCOPE, id).await.unwrap(), None);
         error
     }
 
@@ -142,12 +142,12 @@ pub(super) async fn clients(connection: &mut PgConnection) -> i64 {
 
 pub(super) fn entry(record: &SessionRecord, revision: u64, verified_at: Timestamp) -> CacheEntry {
     let record = record.clone().with_revision(Revision::new(revision).unwrap());
-    CacheEntry::of(record.into(), verified_at)
+    CacheEntry::of(SCOPE, record.into(), verified_at)
 }
 
 pub(super) fn tombstone(record: &SessionRecord, revision: u64, verified_at: Timestamp) -> CacheEntry {
     let record = record.clone().into_ended(logged_out(5)).with_revision(Revision::new(revision).unwrap());
-    CacheEntry::of(record.into(), verified_at)
+    CacheEntry::of(SCOPE, record.into(), verified_at)
 }
 
 pub(super) async fn put(cache: &PostgresCache, entry: &CacheEntry) -> session_core::Result<bool> {
@@ -159,7 +159,7 @@ pub(super) async fn given(cache: &PostgresCache, entry: &CacheEntry) {
 }
 
 pub(super) async fn assert_holds(cache: &PostgresCache, entry: &CacheEntry) {
-    assert_eq!(cache.get(entry.id).await.unwrap().map(|hit| hit.entry).as_ref(), Some(entry));
+    assert_eq!(cache.get(entry.scope, entry.id).await.unwrap().map(|hit| hit.entry).as_ref(), Some(entry));
 }
 
 /// Waits for something that happens in another process.

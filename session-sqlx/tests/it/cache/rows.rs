@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use session_conformance::fixtures::{at, full, record};
-use session_core::{CacheEntry, DeviceKind, ErrorKind, SessionCache, SessionRecord, Timestamp};
+use session_conformance::assert_kind;
+use session_conformance::fixtures::{SCOPE, at, full, record};
+use session_core::{CacheEntry, DeviceKind, ErrorKind, Scope, SessionCache, SessionRecord, Timestamp};
 
 use super::lab::{LONG, Lab, assert_holds, entry, eventually, given, put, tombstone};
 
@@ -25,7 +26,7 @@ async fn the_server_orders_as_the_rule_does() {
                 given(&cache, &there).await;
                 assert_eq!(put(&cache, &new).await.unwrap(), new.replaces(&there), "{new:?} over {there:?}");
                 assert_holds(&cache, if new.replaces(&there) { &new } else { &there }).await;
-                cache.remove(record.id).await.unwrap();
+                cache.remove(SCOPE, record.id).await.unwrap();
             }
         }
     }
@@ -60,13 +61,13 @@ async fn time_is_counted_by_the_server() {
     let (cache, record) = (lab.cache(), full("ann"));
     let put = entry(&record, 1, at(0));
     given(&cache, &put).await;
-    let remaining = cache.get(record.id).await.unwrap().unwrap().remaining;
+    let remaining = cache.get(SCOPE, record.id).await.unwrap().unwrap().remaining;
     assert!(remaining <= LONG && remaining > LONG - Duration::from_secs(60), "{remaining:?}");
     lab.forge(record.id, "expires_at = expires_at - 540000").await;
-    let remaining = cache.get(record.id).await.unwrap().unwrap().remaining;
+    let remaining = cache.get(SCOPE, record.id).await.unwrap().unwrap().remaining;
     assert!(remaining <= Duration::from_secs(60), "{remaining:?}");
     lab.forge(record.id, "expires_at = expires_at - 60000").await;
-    assert_eq!(cache.get(record.id).await.unwrap(), None);
+    assert_eq!(cache.get(SCOPE, record.id).await.unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,7 +81,7 @@ async fn an_expired_entry_keeps_nothing_out() {
         lab.forge(record.id, "expires_at = expires_at - 600000").await;
         given(&cache, &older).await;
         assert_holds(&cache, &older).await;
-        cache.remove(record.id).await.unwrap();
+        cache.remove(SCOPE, record.id).await.unwrap();
     }
 }
 
@@ -99,7 +100,7 @@ async fn an_entry_that_somebody_prolonged_is_refused_and_keeps_nothing_out() {
         let older = entry(&record, 1, at(0));
         given(&cache, &older).await;
         assert_holds(&cache, &older).await;
-        cache.remove(record.id).await.unwrap();
+        cache.remove(SCOPE, record.id).await.unwrap();
     }
 }
 
@@ -112,11 +113,12 @@ async fn what_others_wrote_is_refused_and_removed() {
             "body = ''",
             "body = 'x'",
             r"body = decode(repeat('ff', 500), 'hex')",
-            "body = overlay(body PLACING decode('02', 'hex') FROM 1)",
+            "body = overlay(body PLACING decode('01', 'hex') FROM 1)",
             "body = overlay(body PLACING 'X'::bytea FROM 2)",
             "body = overlay(body PLACING decode('ff', 'hex') FROM 18)",
-            "body = overlay(body PLACING decode('ff', 'hex') FROM 19)",
-            "body = overlay(body PLACING decode('ff', 'hex') FROM 24)",
+            "body = overlay(body PLACING decode('ff', 'hex') FROM 34)",
+            "body = overlay(body PLACING decode('ff', 'hex') FROM 35)",
+            "body = overlay(body PLACING decode('ff', 'hex') FROM 40)",
             "body = substring(body FROM 1 FOR octet_length(body) - 1)",
             "body = body || decode('00', 'hex')",
             "revision = 0",
@@ -139,13 +141,35 @@ async fn an_entry_copied_to_another_key_is_refused() {
         let other = record("ann");
         given(&cache, &original).await;
         lab.run(&format!(
-            "INSERT INTO {{t}} SELECT '{}', revision, verified_at, tombstone, ttl_ms, expires_at, body FROM {{t}}
+            "INSERT INTO {{t}} SELECT scope, '{}', revision, verified_at, tombstone, ttl_ms, expires_at, body FROM {{t}}
                 WHERE id = '{}'",
             other.id, original.id,
         ))
         .await;
         let error = lab.assert_refused(&cache, other.id).await;
         assert!(error.to_string().contains("another session"), "{error}");
+        assert_holds(&cache, &original).await;
+    }
+}
+
+/// Or a row that was moved there: the bytes still name the scope that they were written for.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_copied_to_another_scope_is_refused() {
+    let Some(lab) = Lab::shared().await else { return };
+    let (cache, other) = (lab.cache(), Scope::from_bytes([9; 16]));
+    let other_uuid = format!("'{other}'::uuid");
+    for original in [entry(&full("ann"), 1, at(0)), tombstone(&record("ann"), 2, at(0))] {
+        given(&cache, &original).await;
+        lab.run(&format!(
+            "INSERT INTO {{t}} SELECT {other_uuid}, id, revision, verified_at, tombstone, ttl_ms, expires_at, body
+                FROM {{t}} WHERE id = '{}'",
+            original.id,
+        ))
+        .await;
+        let error = assert_kind(cache.get(other, original.id).await, ErrorKind::Corrupt);
+        assert!(error.to_string().contains("another scope"), "{error}");
+        let left = format!("SELECT COUNT(*) FROM {{t}} WHERE scope = {other_uuid}");
+        eventually("what was refused is removed", async || lab.number(&left).await == 0).await;
         assert_holds(&cache, &original).await;
     }
 }
@@ -171,7 +195,7 @@ async fn expired_rows_are_removed_by_puts() {
     let Some(lab) = Lab::shared().await else { return };
     let (cache, held) = (lab.cache(), entry(&full("ann"), 1, at(0)));
     lab.run(&format!(
-        "INSERT INTO {{t}} SELECT gen_random_uuid(), 1, 0, FALSE, 1000, number, '' FROM generate_series(1, {EXPIRED}) AS number"
+        "INSERT INTO {{t}} SELECT gen_random_uuid(), gen_random_uuid(), 1, 0, FALSE, 1000, number, '' FROM generate_series(1, {EXPIRED}) AS number"
     ))
     .await;
     // On a busy machine one put does not remove all of them.
@@ -188,20 +212,21 @@ async fn expired_rows_are_removed_by_puts() {
 async fn expired_rows_are_found_in_the_index() {
     let Some(lab) = Lab::shared().await else { return };
     lab.run(
-        "INSERT INTO {t} SELECT gen_random_uuid(), 1, 0, FALSE, 1000, 9000000000000 + number, ''
+        "INSERT INTO {t} SELECT gen_random_uuid(), gen_random_uuid(), 1, 0, FALSE, 1000, 9000000000000 + number, ''
             FROM generate_series(1, 5000) AS number; ANALYZE {t}",
     )
     .await;
     let plan = lab
         .run(
-            "EXPLAIN SELECT id FROM {t}
+            "EXPLAIN DELETE FROM {t} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {t}
                 WHERE expires_at <= (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint)
-                ORDER BY expires_at LIMIT 500 FOR UPDATE SKIP LOCKED",
+                ORDER BY expires_at LIMIT 500 FOR UPDATE SKIP LOCKED))",
         )
         .await;
     let plan: Vec<String> = plan.iter().map(|row| sqlx::Row::get(row, 0)).collect();
     let plan = plan.join("\n");
-    assert!(plan.contains("Index Cond: (expires_at <="), "{plan}");
+    assert!(plan.contains("Index Cond: (expires_at <=") && plan.contains("Tid Scan"), "{plan}");
+    assert!(!plan.contains("Seq Scan"), "{plan}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,5 +235,5 @@ async fn a_longer_life_is_cut_to_the_longest() {
     let longest = Duration::from_secs(60);
     let (cache, put) = (lab.cache().with_max_ttl(longest), entry(&full("ann"), 1, at(0)));
     assert!(cache.put_if_newer(put.clone(), Duration::MAX).await.unwrap());
-    assert!(cache.get(put.id).await.unwrap().unwrap().remaining <= longest);
+    assert!(cache.get(SCOPE, put.id).await.unwrap().unwrap().remaining <= longest);
 }

@@ -1,7 +1,7 @@
 //! The table is made, checked, and may stand anywhere.
 
 use futures_util::future::join_all;
-use session_conformance::fixtures::{at, full};
+use session_conformance::fixtures::{SCOPE, at, full};
 use session_core::{CacheEntry, ErrorKind, SessionCache};
 use session_sqlx::{MigrateError, Missing, PostgresBus, PostgresCache, TableName};
 use sqlx::{PgPool, Postgres};
@@ -25,10 +25,14 @@ async fn a_cache_and_a_bus_need_no_store_and_can_be_made_by_many_at_once() {
     }
     cache.verify().await.unwrap();
     bus.verify().await.unwrap();
-    let put = CacheEntry::of(full("ann").into(), at(0));
+    let put = CacheEntry::of(SCOPE, full("ann").into(), at(0));
     assert!(cache.put_if_newer(put.clone(), PATIENT).await.unwrap());
     cache.migrate().await.unwrap();
-    assert_eq!(cache.get(put.id).await.unwrap().map(|hit| hit.entry), Some(put), "nothing is lost by it");
+    assert_eq!(
+        cache.get(SCOPE, put.id).await.unwrap().map(|hit| hit.entry),
+        Some(put),
+        "nothing is lost by it"
+    );
 }
 
 #[tokio::test]
@@ -56,7 +60,7 @@ async fn what_is_missing_is_named() {
         |names: &[&str]| names.iter().map(|name| Missing::Table((*name).to_owned())).collect::<Vec<_>>();
     assert_eq!(missing(cache.verify().await)[..1], names(&["session_cache"]));
     assert_eq!(missing(bus.verify().await), names(&["session_changes_head", "session_changes"]));
-    let error = cache.get(full("ann").id).await.unwrap_err();
+    let error = cache.get(SCOPE, full("ann").id).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("`migrate` makes it"), "{error}");
 
@@ -69,6 +73,47 @@ async fn what_is_missing_is_named() {
     assert_eq!(missing(cache.verify().await), [Missing::Index("session_cache_expires_idx".to_owned())]);
 }
 
+/// The table as it was before an entry belonged to a scope.
+const WITHOUT_SCOPE: &str = "CREATE UNLOGGED TABLE session_cache (
+        id UUID NOT NULL PRIMARY KEY, revision BIGINT NOT NULL, verified_at BIGINT NOT NULL,
+        tombstone BOOLEAN NOT NULL, ttl_ms BIGINT NOT NULL, expires_at BIGINT NOT NULL, body BYTEA NOT NULL
+    );
+    CREATE INDEX session_cache_expires_idx ON session_cache (expires_at);
+    INSERT INTO session_cache VALUES (gen_random_uuid(), 1, 0, FALSE, 1000, 9000000000000, '')";
+
+fn lacks_the_scope(result: Result<(), MigrateError>) -> bool {
+    let column = Missing::Column("session_cache.scope".to_owned());
+    matches!(result, Err(MigrateError::Missing(missing)) if missing == [column])
+}
+
+#[tokio::test]
+async fn a_table_without_scopes_is_reported_and_made_anew() {
+    let Some(database) = EmptyDatabase::<Postgres>::new().await else { return };
+    let Some(new) = EmptyDatabase::<Postgres>::new().await else { return };
+    database.script(WITHOUT_SCOPE).await;
+    let cache = caches(&database);
+    assert!(lacks_the_scope(cache.verify().await));
+    for result in join_all((0..8).map(|_| cache.migrate())).await {
+        result.unwrap();
+    }
+    cache.verify().await.unwrap();
+    caches(&new).migrate().await.unwrap();
+    assert_eq!(database.catalogue().await, new.catalogue().await);
+    let put = CacheEntry::of(SCOPE, full("ann").into(), at(0));
+    assert!(cache.put_if_newer(put, PATIENT).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_table_that_is_not_ours_is_not_dropped() {
+    let Some(database) = EmptyDatabase::<Postgres>::new().await else { return };
+    database.script(WITHOUT_SCOPE).await;
+    database.script("ALTER TABLE session_cache ADD COLUMN note TEXT").await;
+    assert!(lacks_the_scope(caches(&database).migrate().await));
+    let rows: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM session_cache").fetch_one(&database.pool).await.unwrap();
+    assert_eq!(rows, 1);
+}
+
 #[tokio::test]
 async fn a_table_may_have_any_name_in_any_schema() {
     let Some(database) = EmptyDatabase::<Postgres>::new().await else { return };
@@ -78,9 +123,9 @@ async fn a_table_may_have_any_name_in_any_schema() {
         let table: TableName = name.parse().unwrap();
         let cache = PostgresCache::new(pool.clone()).with_table(table.clone()).with_timeout(PATIENT);
         cache.migrate().await.unwrap();
-        let put = CacheEntry::of(full("ann").into(), at(0));
+        let put = CacheEntry::of(SCOPE, full("ann").into(), at(0));
         assert!(cache.put_if_newer(put.clone(), PATIENT).await.unwrap());
-        assert_eq!(cache.get(put.id).await.unwrap().map(|hit| hit.entry), Some(put));
+        assert_eq!(cache.get(SCOPE, put.id).await.unwrap().map(|hit| hit.entry), Some(put));
     }
 }
 
@@ -99,7 +144,7 @@ async fn nothing_is_connected_before_it_is_needed() {
 async fn neither_says_the_password_of_its_database() {
     let pool = PgPool::connect_lazy("postgres://app:hunter2@127.0.0.1:1/none").unwrap();
     let (cache, bus) = (PostgresCache::new(pool.clone()), PostgresBus::new(pool));
-    let error = cache.get(full("ann").id).await.unwrap_err();
+    let error = cache.get(SCOPE, full("ann").id).await.unwrap_err();
     for text in [format!("{cache:?}"), format!("{bus:?}"), format!("{error:?}")] {
         assert!(!text.contains("hunter2"), "{text}");
     }

@@ -118,12 +118,12 @@ async fn a_write_whose_answer_is_lost_happened_whole_or_not_at_all<D: Target>() 
         let scope = EndScope::id(session.id);
         paths.proxy.arm(cut, &D::end_sends(session.id.as_bytes()));
         let ended = logged_out(1);
-        let call = paths.store.end(&scope, &ended);
+        let call = paths.store.end(&scope, &ended, Timestamp::MAX);
         assert_transient("end", in_time(GIVEN_UP, "end", call).await);
         paths.settle().await;
         let stored = paths.stored(session.id).await.unwrap();
         assert_eq!(stored.ended(), happened.then_some(&ended), "{cut:?}");
-        let again = paths.store.end(&scope, &logged_out(2)).await.unwrap();
+        let again = paths.store.end(&scope, &logged_out(2), Timestamp::MAX).await.unwrap();
         assert_eq!(again.is_empty(), happened);
         let query = ListQuery::default().with_user(session.user_id.clone().unwrap());
         let history = paths.direct.list(&query).await.unwrap().records;

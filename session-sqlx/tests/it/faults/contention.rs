@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use session_conformance::fixtures::{at, limit, logged_out, record_at, user};
+use session_conformance::fixtures::{NOW, at, limit, logged_out, record_at, user};
 use session_core::prelude::*;
 
 use super::calls::{assert_works, given, in_time};
@@ -35,7 +35,7 @@ async fn a_deadlock_is_tried_again<D: Target>() {
     let ending = Arc::clone(&store);
     let ending = tokio::spawn(async move {
         let scope = EndScope::User(user("ann"));
-        in_time(PATIENT, "end", ending.end(&scope, &logged_out(2))).await
+        in_time(PATIENT, "end", ending.end(&scope, &logged_out(2), Timestamp::MAX)).await
     });
     watcher.wait_for(D::WAITING, PATIENT, |waiting| waiting == 1).await;
     other.run(&format!("UPDATE {{t}} SET label = 'locked' WHERE id = {first}")).await;
@@ -66,7 +66,7 @@ async fn limits_are_exact_where_transactions_are_serializable<D: Target>() {
             let created = store.create(record, Some(&limit)).await.map(drop);
             let others = [
                 store.update(Arc::clone(&doomed), doomed.revision).await.map(drop),
-                store.touch(&[session_conformance::fixtures::touch(doomed.id, number)]).await.map(drop),
+                store.touch(&[session_conformance::fixtures::touch(doomed.id, number)], NOW).await.map(drop),
                 store.expire(at(1), 10).await.map(drop),
                 store.load(&[doomed.id]).await.map(drop),
                 store.stats(at(1)).await.map(drop),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use session_conformance::fixtures::{at, full, limit, logged_out, record_at, user};
+use session_conformance::fixtures::{NOW, at, full, limit, logged_out, record_at, user};
 use session_core::prelude::*;
 use session_sqlx::SqlStore;
 
@@ -100,7 +100,7 @@ async fn a_damaged_row_is_told_as_such_and_left_alone<D: Target>() {
         assert_eq!(found, expected, "{what}");
         assert_eq!(store.load(&[good.id]).await.unwrap().len(), 1);
         assert_eq!(store.stats(at(1)).await.map_err(|error| error.kind()).err(), is_counted(what));
-        store.touch(&[Touch::new(good.id, at(1), good.last_client.clone())]).await.unwrap();
+        store.touch(&[Touch::new(good.id, at(1), good.last_client.clone())], NOW).await.unwrap();
         assert_eq!(raw.content(&is::<D>(bad.id)).await, before, "{what}");
 
         // To save over it may repair it, and may be refused, but it is there.
@@ -135,7 +135,7 @@ async fn a_damaged_row_ends_with_the_others<D: Target>() {
         evicted.retain(|id| *id != bad.id);
         assert_eq!(evicted, [good.id], "{what}");
 
-        let ended = store.end(&EndScope::User(user("ann")), &logged_out(600)).await.unwrap();
+        let ended = store.end(&EndScope::User(user("ann")), &logged_out(600), at(600)).await.unwrap();
         let mut ended = ids(&ended);
         // One that is repaired by its end is among them.
         ended.retain(|id| *id != bad.id);

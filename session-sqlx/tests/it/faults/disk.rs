@@ -84,7 +84,11 @@ async fn sqlite_at_its_largest_size_refuses_writes_and_goes_on_later() {
     let larger = lab.store(pool_of(3));
     assert_works(&larger).await;
     larger
-        .end(&EndScope::Ids(stored.iter().map(|session| session.id).collect()), &logged_out(1))
+        .end(
+            &EndScope::Ids(stored.iter().map(|session| session.id).collect()),
+            &logged_out(1),
+            Timestamp::MAX,
+        )
         .await
         .unwrap();
     larger.purge(Timestamp::MAX, 500).await.unwrap();

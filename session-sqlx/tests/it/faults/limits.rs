@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use session_conformance::fixtures::logged_out;
-use session_core::{EndScope, ErrorKind, SessionStore};
+use session_core::{EndScope, ErrorKind, SessionStore, Timestamp};
 
 use super::calls::{CALLS, assert_fails, assert_recovers, assert_works, call, given, in_time};
 use super::lab::{Lab, on_connect, pool_of};
@@ -68,7 +68,7 @@ async fn a_lock_that_is_not_free_in_time_is_a_timeout<D: Target>() {
         in_time(PATIENT, name, call(&store, name, &session)).await.unwrap();
     }
     other.run("ROLLBACK").await;
-    let ended = store.end(&EndScope::id(session.id), &logged_out(3)).await.unwrap();
+    let ended = store.end(&EndScope::id(session.id), &logged_out(3), Timestamp::MAX).await.unwrap();
     assert_eq!(ended[0].label, None);
     assert_works(&store).await;
 }

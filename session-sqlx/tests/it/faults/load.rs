@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use session_conformance::fixtures::{limit, logged_out, record_at, touch, user};
+use session_conformance::fixtures::{NOW, limit, logged_out, record_at, touch, user};
 use session_core::prelude::*;
 use session_sqlx::SqlStore;
 use tokio::task::JoinSet;
@@ -117,10 +117,12 @@ async fn round<D: Target>(
     let mut changed = SessionRecord::clone(&session);
     changed.label = Some("seen".to_owned());
     expected(in_time(DEADLINE, "update", store.update(Arc::new(changed), session.revision)).await)?;
-    expected(in_time(DEADLINE, "touch", store.touch(&[touch(session.id, round + 1)])).await)?;
+    expected(in_time(DEADLINE, "touch", store.touch(&[touch(session.id, round + 1)], NOW)).await)?;
     if !round.is_multiple_of(3) {
         let scope = if round % 3 == 1 { EndScope::id(session.id) } else { EndScope::User(user(name)) };
-        let ended = expected(in_time(DEADLINE, "end", store.end(&scope, &logged_out(round + 2))).await)?;
+        let ended = expected(
+            in_time(DEADLINE, "end", store.end(&scope, &logged_out(round + 2), Timestamp::MAX)).await,
+        )?;
         promised.ended.lock().extend(ended.iter().map(|record| record.id).chain([session.id]));
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use session_conformance::fixtures::{logged_out, record};
-use session_core::{EndScope, ErrorKind, SessionStore};
+use session_core::{EndScope, ErrorKind, SessionStore, Timestamp};
 use tokio::task::JoinSet;
 
 use super::calls::{
@@ -37,7 +37,7 @@ async fn requests_and_revocations_get_through_while_the_pool_is_exhausted<D: Tar
     let create = in_time(PATIENT, "create", store.create(Arc::new(record("bob")), None));
     let requests = async {
         assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1);
-        let ended = store.end(&EndScope::id(session.id), &logged_out(2)).await.unwrap();
+        let ended = store.end(&EndScope::id(session.id), &logged_out(2), Timestamp::MAX).await.unwrap();
         assert_eq!(ended.len(), 1);
         assert!(store.load(&[session.id]).await.unwrap()[0].ended().is_some());
     };

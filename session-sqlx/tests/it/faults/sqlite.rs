@@ -149,7 +149,7 @@ async fn the_process_that_is_killed() {
         }
         println!("acknowledged create {}", session.id);
         if number % 5 == 0 {
-            store.end(&EndScope::id(session.id), &logged_out(number)).await.unwrap();
+            store.end(&EndScope::id(session.id), &logged_out(number), Timestamp::MAX).await.unwrap();
             println!("acknowledged end {}", session.id);
         }
     }

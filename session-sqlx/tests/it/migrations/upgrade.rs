@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use session_conformance::fixtures::{anonymous, full, limit, logged_out, record, record_at, touch};
-use session_core::{EndScope, ListQuery, OnExceed, Revision, SessionRecord, SessionStore};
+use session_conformance::fixtures::{NOW, anonymous, full, limit, logged_out, record, record_at, touch};
+use session_core::{EndScope, ListQuery, OnExceed, Revision, SessionRecord, SessionStore, Timestamp};
 use session_sqlx::SqlStore;
 
 use super::{down, taken, up};
@@ -62,8 +62,8 @@ async fn store_some<D: Tested>(store: &SqlStore<D>) -> Vec<SessionRecord> {
     }
 
     let sighting = touch(seen.id, 60_000);
-    assert_eq!(store.touch(std::slice::from_ref(&sighting)).await.unwrap(), 1);
-    assert!(seen.touch(&sighting));
+    assert_eq!(store.touch(std::slice::from_ref(&sighting), NOW).await.unwrap(), 1);
+    assert!(seen.touch(&sighting, NOW));
 
     let mut changed = saved.clone();
     changed.label = Some("a new label".to_owned());
@@ -71,7 +71,7 @@ async fn store_some<D: Tested>(store: &SqlStore<D>) -> Vec<SessionRecord> {
     store.update(Arc::new(changed.clone()), Revision::FIRST).await.unwrap();
 
     let end = logged_out(5);
-    assert_eq!(store.end(&EndScope::id(ended.id), &end).await.unwrap().len(), 1);
+    assert_eq!(store.end(&EndScope::id(ended.id), &end, Timestamp::MAX).await.unwrap().len(), 1);
 
     let mut all = untouched.to_vec();
     all.extend([seen, saved.updated_by(&changed), ended.into_ended(end)]);

@@ -90,7 +90,8 @@ pub(super) fn literals<D: Explained>(text: &str, sample: &Sample, values: Values
         "deadline_at" if operator == "<=" => days(0, -60),
         "deadline_at" => days(0, 0),
         "ended_at" => days(89, 30),
-        "last_seen_at" => NOW.as_millis().to_string(),
+        // "at" is the time of a touch, beside which there is now.
+        "at" | "last_seen_at" => NOW.as_millis().to_string(),
         "LIMIT" => "101".to_owned(),
         "revision" => "1".to_owned(),
         // What a touch unfolds.

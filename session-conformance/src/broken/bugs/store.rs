@@ -1,36 +1,7 @@
-//! The mistakes, and the case that is there for each.
-
-/// Makes an enum of mistakes: `Name: "what is wrong", case_that_catches_it;`.
-macro_rules! bugs {
-    ($(#[$attribute:meta])* $type:ident { $($bug:ident: $what:literal, $case:ident;)+ }) => {
-        $(#[$attribute])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        pub enum $type {
-            $(#[doc = concat!("In one sentence: ", $what, ".")] $bug,)+
-        }
-
-        impl $type {
-            /// Every mistake.
-            pub const ALL: &'static [Self] = &[$(Self::$bug),+];
-
-            /// Says what is wrong.
-            #[must_use]
-            pub const fn what(self) -> &'static str {
-                match self { $(Self::$bug => $what),+ }
-            }
-
-            /// Returns the name of the case that is there to catch it. Others may catch it too.
-            #[must_use]
-            pub const fn caught_by(self) -> &'static str {
-                match self { $(Self::$bug => stringify!($case)),+ }
-            }
-        }
-    };
-}
+//! The mistakes of a store.
 
 bugs! {
-    /// A mistake of a [`BrokenStore`](super::BrokenStore).
+    /// A mistake of a [`BrokenStore`](crate::broken::BrokenStore).
     Bug {
         UpsertingCreate: "create replaces a stored session",
             create_of_a_stored_id_is_already_exists_and_writes_nothing;
@@ -52,6 +23,24 @@ bugs! {
         LimitIgnoresDeviceKind: "a limit per kind of device counts all devices",
             limit_by_device_kind_counts_that_kind_only;
         LimitAllowsOneMore: "a limit allows one session too many", limit_ends_the_oldest;
+        LimitIgnoresSecond: "of two limits only the one for the user holds",
+            limits_of_the_user_and_of_the_device_kind_both_hold;
+        LimitTakesNarrower: "a limit for the kind of device replaces the one for the user",
+            limits_of_the_user_and_of_the_device_kind_both_hold;
+        LimitsEvictOneEach: "two limits that are reached end a session each",
+            limits_that_are_both_reached_end_one_session;
+        LimitsEndOneOnly: "two limits that were lowered end one session only",
+            limits_that_were_both_lowered_end_what_either_asks_for;
+        RefusalOfKindNamesAll: "a refusal for the kind of device shows all live sessions",
+            limits_refuse_with_what_fills_the_one_that_was_reached;
+        LimitSparesUnknownKind: "a limit for the kind of device does not hold for unknown kinds",
+            limits_of_both_count_unknown_as_a_kind;
+        LimitsOfOneKindKeepTheLarger: "of two limits for the kind of device the larger one holds",
+            limits_that_are_both_for_the_device_kind_keep_the_smaller;
+        RacySecondLimit: "the limit for the kind of device is counted before the insert",
+            parallel_sign_ins_keep_both_limits_of_a_user;
+        RacySecondRefusal: "the limit for the kind of device refuses by an earlier count",
+            parallel_sign_ins_are_refused_beyond_both_limits_of_a_user;
         LimitOverflows: "a large limit becomes a negative one", limit_of_the_largest_number_ends_nothing;
         LimitAlwaysEndsOldest: "a limit ends the oldest session instead of the least recently seen",
             limit_ends_the_least_recently_seen;
@@ -83,6 +72,14 @@ bugs! {
         NarrowNumbers: "numbers are cut to 32 bits", large_numbers_keep_every_digit;
         PreviousSecretForgotten: "the secret before the last rotation is not kept",
             every_shape_of_secrets_is_kept;
+        SuccessorForgotten: "what became of the successor of a secret is not kept",
+            every_successor_of_a_secret_is_kept;
+        RefreshSuccessorForgotten: "what became of the successor of a refresh token is not kept",
+            every_successor_of_a_secret_is_kept;
+        PresentationAtRotation: "a successor is presented when it was made",
+            every_successor_of_a_secret_is_kept;
+        UpdateKeepsSuccessor: "update does not write what became of a successor",
+            a_secret_is_kept_in_every_step_of_its_life;
         SecretDeadlineForgotten: "the time at which a secret stops to count is not kept", create_keeps_every_field;
         CaseInsensitiveId: "ids are compared without regard to case", session_ids_differ_by_case;
         CaseInsensitiveUser: "user ids are compared without regard to case", user_ids_differ_by_case;
@@ -165,6 +162,20 @@ bugs! {
         TouchDeadlocks: "touch locks rows in the order of the batch",
             batches_in_opposite_orders_do_not_deadlock;
         TouchForgetsClient: "touch does not write the client", touch_gives_each_session_its_own_sighting;
+        TouchIgnoresArrival: "touch looks at the time of the use only, and not at when it arrives",
+            touch_that_arrives_after_the_idle_deadline_does_not_count;
+        TouchForgivesDelay: "touch counts that arrives up to a second after the deadline",
+            touch_does_not_revive_what_a_limit_counted_out;
+        TouchArrivalInclusive: "touch counts that arrives at the very millisecond of the deadline",
+            touch_that_arrives_after_the_idle_deadline_does_not_count;
+        TouchArrivalIgnoresAbsolute: "a late touch is judged by the idle deadline only",
+            touch_that_arrives_after_the_absolute_deadline_does_not_count;
+        TouchArrivalByFirstDeadline: "a late touch is judged by the deadline at creation",
+            touch_is_judged_by_the_deadline_as_it_is_now;
+        TouchIgnoresUse: "touch looks at when it arrives only, and not at the time of the use",
+            touch_that_arrives_before_the_use_is_judged_by_the_use;
+        TouchLateRefusesBatch: "one late touch costs the whole batch",
+            touch_that_arrives_late_costs_only_itself;
 
         EndKeepsData: "end leaves the data", end_clears_secrets_and_data_and_keeps_the_history;
         EndKeepsSecrets: "end leaves the secret", end_clears_secrets_and_data_and_keeps_the_history;
@@ -191,6 +202,25 @@ bugs! {
             end_of_a_device_ends_that_users_sessions_on_it;
         EndSparesNobody: "end of all sessions but one ends that one", end_of_a_user_except_one_keeps_that_one;
         EndOfNoIdsEndsAll: "end of an empty list of ids ends everything", end_of_no_ids_ends_nothing;
+        EndOfIdsIgnoresBound: "end of ids does not look at when a session was created",
+            end_of_ids_spares_what_was_created_after_its_bound;
+        EndOfUserIgnoresBound: "end of a user does not look at when a session was created",
+            end_of_a_user_spares_what_was_created_after_its_bound;
+        EndOfUserExceptIgnoresBound: "end of all sessions but one does not look at when they were created",
+            end_of_a_user_except_one_spares_what_was_created_after_its_bound;
+        EndOfDeviceIgnoresBound: "end of a device does not look at when a session was created",
+            end_of_a_device_spares_what_was_created_after_its_bound;
+        EndBoundExcludes: "end spares a session of the very millisecond of its bound",
+            end_of_a_user_spares_what_was_created_after_its_bound;
+        EndRepeatIgnoresBound: "end that finds nothing within its bound looks beyond it",
+            end_of_ids_spares_what_was_created_after_its_bound;
+        EndWritesWhatItSpares: "end raises the revision of what it spares",
+            end_of_a_user_spares_what_was_created_after_its_bound;
+        EndBoundById: "end compares its bound with the time in the id", end_bound_goes_by_the_time_of_creation;
+        EndBoundByLastSeen: "end compares its bound with the last use", end_bound_goes_by_the_time_of_creation;
+        EndBoundOverflows: "the latest bound there is becomes a negative one", end_bound_may_be_any_time;
+        EndChecksBoundFirst: "end looks first whether all sessions are within its bound, and ends all later",
+            repeated_ends_spare_every_later_sign_in;
         RacyEnd: "end reads first and writes later", parallel_ends_of_one_session_have_one_winner;
 
         ListLeaksSecrets: "a list shows secrets and data", list_shows_everything_but_secrets_and_data;
@@ -199,6 +229,20 @@ bugs! {
             update_moves_the_session_to_its_new_name;
         LaggingIndex: "a list is one write behind", create_is_seen_at_once_by_every_query;
         KindIgnored: "a list by kind shows every kind", list_by_kind_shows_that_kind_only;
+        DeviceIgnored: "a list by device shows every device", list_by_device_shows_the_users_sessions_on_it;
+        DeviceOfNoneIsAny: "a session without a device is listed for every device",
+            list_by_device_shows_the_users_sessions_on_it;
+        DeviceOfAnybody: "a list of a user's device shows other users' sessions on it",
+            list_by_device_shows_the_users_sessions_on_it;
+        DeviceNeedsUser: "a list by device without a user is empty",
+            list_by_device_without_a_user_shows_all_on_it;
+        DeviceIgnoresState: "a list by device shows sessions of every state",
+            list_by_device_works_with_other_filters;
+        DeviceIgnoresPosition: "a page of a device begins at its newest session",
+            pages_of_a_device_lead_to_older_sessions;
+        DeviceCutBeforeFilter: "a page of a device is cut before the device is looked at",
+            pages_of_a_device_lead_to_older_sessions;
+        StaleDeviceIndex: "a list by device goes by the device at creation", list_by_device_follows_every_write;
         ListOldestFirst: "a list begins with the oldest session", list_is_newest_first;
         OffsetPaging: "pages begin at an offset", pages_are_stable_under_inserts;
         ListAlwaysHasNext: "the last page names a next one", next_is_absent_after_exactly_one_page;
@@ -245,41 +289,5 @@ bugs! {
             stats_of_an_empty_store_are_empty;
         StatsOfLiveOnly: "stats look for the oldest and newest session among the live ones",
             stats_show_the_oldest_and_newest_creation;
-    }
-}
-
-bugs! {
-    /// A mistake of a [`BrokenCache`](super::BrokenCache).
-    CacheBug {
-        BlindPut: "put replaces whatever is there", older_revision_never_replaces;
-        RacyPut: "put compares first and writes later", race_of_puts_keeps_the_highest_revision;
-        EqualReplaces: "an entry that is just as new replaces", same_entry_again_is_not_stored;
-        VerificationIgnored: "of one revision the first copy stays",
-            later_verified_copy_of_a_revision_replaces;
-        RevisionsAsText: "revisions are compared as text", revisions_compare_as_numbers;
-        RevisionsAsFloats: "revisions are compared as floating-point numbers", revisions_compare_as_numbers;
-        TombstoneNeedsRevision: "a tombstone does not replace a newer revision",
-            tombstone_replaces_a_record_of_any_revision;
-        TombstoneReplaced: "a newer revision replaces a tombstone", nothing_replaces_a_tombstone;
-        TombstoneReplacedByTombstone: "a later tombstone replaces the first", nothing_replaces_a_tombstone;
-        TombstoneNeedsRecord: "a tombstone is stored over a record only", tombstone_is_gone_after_its_ttl;
-        AlwaysStored: "put always says that it stored", put_says_whether_it_stored;
-        ZeroTtlLivesForEver: "a time to live of zero means for ever", ttl_of_zero_stores_nothing;
-        ZeroTtlRemoves: "a time to live of zero removes what is there", ttl_of_zero_leaves_what_is_there;
-        WholeSeconds: "the time to live is cut to whole seconds", entry_is_gone_after_its_ttl;
-        NothingExpires: "entries do not expire", entry_is_gone_after_its_ttl;
-        TombstonesStay: "tombstones do not expire", tombstone_is_gone_after_its_ttl;
-        MissIsAnError: "get of nothing is an error", get_of_nothing_is_none;
-        RemainingIsTtl: "the remaining time is the whole time to live", remaining_time_counts_down;
-        ReadingExtends: "reading an entry extends its life", reading_does_not_extend_the_ttl;
-        ReadingVerifies: "reading an entry makes it look verified", verified_at_keeps_its_millisecond;
-        TombstoneForgetsActor: "a tombstone does not keep who ended the session",
-            tombstone_keeps_reason_time_and_actor;
-        DataEndsAtNul: "data ends at its first NUL", every_byte_of_the_data_comes_back;
-        SmallPayloads: "records above 8 KiB are not kept", largest_payload_comes_back;
-        ShardIsKey: "the key is the shard and not the id", ids_are_independent;
-        CaseInsensitiveId: "ids are compared without regard to case", ids_are_compared_byte_by_byte;
-        RemoveSparesTombstones: "remove does not remove tombstones", remove_forgets_a_tombstone;
-        RemoveClears: "remove forgets everything", remove_of_nothing_is_fine;
     }
 }

@@ -1,0 +1,38 @@
+//! The mistakes, and the case that is there for each.
+
+/// Makes an enum of mistakes: `Name: "what is wrong", case_that_catches_it;`.
+macro_rules! bugs {
+    ($(#[$attribute:meta])* $type:ident { $($bug:ident: $what:literal, $case:ident;)+ }) => {
+        $(#[$attribute])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $type {
+            $(#[doc = concat!("In one sentence: ", $what, ".")] $bug,)+
+        }
+
+        impl $type {
+            /// Every mistake.
+            pub const ALL: &'static [Self] = &[$(Self::$bug),+];
+
+            /// Says what is wrong.
+            #[must_use]
+            pub const fn what(self) -> &'static str {
+                match self { $(Self::$bug => $what),+ }
+            }
+
+            /// Returns the name of the case that is there to catch it. Others may catch it too.
+            #[must_use]
+            pub const fn caught_by(self) -> &'static str {
+                match self { $(Self::$bug => stringify!($case)),+ }
+            }
+        }
+    };
+}
+
+mod cache;
+mod store;
+mod tenant;
+
+pub use cache::CacheBug;
+pub use store::Bug;
+pub use tenant::TenantBug;

@@ -1,0 +1,172 @@
+//! Sessions by their id: for administrators, and for sinks of events, which have no token.
+//!
+//! | meets | how |
+//! |---|---|
+//! | the session's own requests | the compare-and-set is repeated on the newer record; a save that changed the same key meanwhile is a conflict for that save |
+//! | an end | nothing is changed: `Ended` |
+//! | tenants | an id of another tenant is unknown |
+//! | history | an ended session is found until its retention is over |
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use session_core::{Actor, DataLimits, Error, Result, SaveMark, SessionData, SessionId, SessionRecord};
+
+use crate::info::SessionInfo;
+use crate::manager::SessionManager;
+use crate::save::reserved;
+use crate::session::RESERVED;
+
+impl SessionManager {
+    /// Returns one session by its id: live, expired or ended. `None` if there is none, or no more.
+    ///
+    /// # Errors
+    /// As the store answers.
+    pub async fn by_id(&self, id: SessionId) -> Result<Option<SessionInfo>> {
+        let record = self.backend().operation().load(id).await?;
+        Ok(record.map(|record| self.shared().info(&record, self.now())))
+    }
+
+    /// Changes another session by its id: its user name and its data.
+    ///
+    /// `change` runs again if the session was changed meanwhile, so it must work on what the
+    /// [`SessionEdit`] says and not on what was read before. It may be called several times.
+    ///
+    /// # Examples
+    /// ```
+    /// # use session_core::Actor;
+    /// # use session_manager::{NewSession, SessionManager};
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let manager = SessionManager::builder(session_memory::MemoryStore::default()).build()?;
+    /// # let id = manager.create(NewSession::for_user("ann".parse()?)).await?.session.id();
+    /// manager
+    ///     .edit(id, &Actor::System, |session| {
+    ///         session.set_username(Some("Ann B."));
+    ///         session.insert("plan", "pro")
+    ///     })
+    ///     .await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`NotFound`](session_core::ErrorKind::NotFound) for a session that is unknown, or that a
+    /// [user](Actor::User) does not own; [`Ended`](session_core::ErrorKind::Ended);
+    /// [`Invalid`](session_core::ErrorKind::Invalid) for a name or data out of bounds; what
+    /// `change` returns; else as the store answers.
+    ///
+    /// # Cancellation
+    /// The old session or the new one is stored, whole.
+    pub async fn edit(
+        &self,
+        id: SessionId,
+        by: &Actor,
+        mut change: impl FnMut(&mut SessionEdit) -> Result<()> + Send + 'static,
+    ) -> Result<SessionInfo> {
+        let limits = self.settings().data_limits;
+        let edited = self.change_by_id(id, by, move |next| {
+            let data = SessionData::decode(&next.data, &limits)?;
+            let mut edit = SessionEdit { username: next.username.take(), before: data.clone(), data };
+            let name = edit.username.clone();
+            change(&mut edit)?;
+            let moves = edit.username != name || edit.data != edit.before;
+            next.username = edit.username;
+            if edit.data != edit.before {
+                // Not a save of a handle, so no handle takes it for its own.
+                edit.data.note_save(SaveMark::new(fastrand::u32(1..)).unwrap_or(SaveMark::MIN));
+                next.data = encode(&edit.data, &limits)?;
+            }
+            Ok(moves)
+        });
+        Ok(self.shared().info(&*edited.await?, self.now()))
+    }
+
+    /// Changes the record of a session that its actor may change. `change` returns whether anything
+    /// moved.
+    pub(crate) async fn change_by_id(
+        &self,
+        id: SessionId,
+        by: &Actor,
+        change: impl FnMut(&mut SessionRecord) -> Result<bool> + Send + 'static,
+    ) -> Result<Arc<SessionRecord>> {
+        let mut operation = self.backend().operation();
+        let not_found = || Error::not_found("manager", "edit");
+        let current = operation.load(id).await?.ok_or_else(not_found)?;
+        if matches!(by, Actor::User(user) if current.user_id.as_ref() != Some(user)) {
+            return Err(not_found());
+        }
+        if let Some(ended) = current.ended() {
+            return Err(Error::ended("manager", "edit", ended.clone()));
+        }
+        let change = Mutex::new(change);
+        let changed = self.shared().modify(&mut operation, current, move |current| {
+            let mut next = current.clone();
+            if !(change.lock())(&mut next)? {
+                return Ok(None);
+            }
+            next.check()?;
+            Ok(Some(next))
+        });
+        changed.await
+    }
+}
+
+fn encode(data: &SessionData, limits: &DataLimits) -> Result<Arc<[u8]>> {
+    Ok(data.encode(limits)?.into())
+}
+
+/// A session as [`edit`](SessionManager::edit) may change it.
+pub struct SessionEdit {
+    username: Option<String>,
+    before: SessionData,
+    data: SessionData,
+}
+
+impl SessionEdit {
+    /// Returns the user's name.
+    #[must_use]
+    pub fn username(&self) -> Option<&str> {
+        self.username.as_deref()
+    }
+
+    /// Sets or clears the user's name, 1 to 255 bytes.
+    pub fn set_username(&mut self, username: Option<&str>) {
+        self.username = username.map(str::to_owned);
+    }
+
+    /// Returns the value of a key.
+    ///
+    /// # Errors
+    /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the value is of another type.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        self.data.get(key)
+    }
+
+    /// Sets a key.
+    ///
+    /// # Errors
+    /// [`Invalid`](session_core::ErrorKind::Invalid) if the value is not JSON, or the key belongs
+    /// to the library.
+    pub fn insert<T: Serialize + ?Sized>(&mut self, key: impl Into<String>, value: &T) -> Result<()> {
+        let key = key.into();
+        if key.starts_with(RESERVED) {
+            return Err(reserved("edit"));
+        }
+        self.data.insert(key, value)
+    }
+
+    /// Removes a key and tells whether it was there. Keys of the library stay.
+    pub fn remove(&mut self, key: &str) -> bool {
+        !key.starts_with(RESERVED) && self.data.remove(key)
+    }
+}
+
+impl fmt::Debug for SessionEdit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionEdit").field("keys", &self.data.len()).finish_non_exhaustive()
+    }
+}

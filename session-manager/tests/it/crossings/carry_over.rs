@@ -1,0 +1,121 @@
+//! A sign-in beside saves of other tabs, other users and failures.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_conformance::faults::Fault;
+use session_core::{EndReason, ErrorKind};
+use session_manager::{NewSession, Session};
+
+use crate::world::{World, kind, user};
+
+async fn visitor(world: &World) -> (Session, Session) {
+    let created = world.manager.create(NewSession::anonymous()).await.unwrap();
+    let token = created.token.expose();
+    (world.validate(&token).await.unwrap(), world.validate(&token).await.unwrap())
+}
+
+fn ann(session: &Session) -> NewSession {
+    NewSession::for_user(user("ann")).replacing(session)
+}
+
+#[tokio::test]
+async fn what_another_tab_saved_before_the_sign_in_is_carried_over() {
+    let world = World::new();
+    let (here, tab) = visitor(&world).await;
+    here.insert("theme", "dark").unwrap();
+    tab.insert("cart", &["apple"]).unwrap();
+    tab.save().await.unwrap();
+    let signed_in = world.manager.create(ann(&here)).await.unwrap().session;
+    let data = world.data(signed_in.id()).await;
+    assert_eq!(data, serde_json::json!({"cart": ["apple"], "theme": "dark"}));
+    assert_eq!(world.stored(here.id()).await.ended().unwrap().reason, EndReason::Superseded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_save_beside_a_sign_in_is_carried_over_or_refused() {
+    for delay in 0..12 {
+        let world = Arc::new(World::new());
+        let (here, tab) = visitor(&world).await;
+        for operation in ["update", "create", "end", "load"] {
+            world.faults.arm(Fault::delay(Duration::from_millis(2)).on(operation));
+        }
+        let manager = world.manager.clone();
+        let signing_in = tokio::spawn(async move { manager.create(ann(&here)).await });
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        tab.insert("cart", &["apple"]).unwrap();
+        let saved = tab.save().await;
+        let signed_in = signing_in.await.unwrap().unwrap().session;
+        let carried = world.data(signed_in.id()).await.get("cart").is_some();
+        match saved {
+            Ok(()) => assert!(carried, "saved after {delay} ms, and lost"),
+            Err(error) => assert_eq!((error.kind(), carried), (ErrorKind::Ended, false), "after {delay} ms"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_two_sign_ins_from_one_session_one_succeeds() {
+    let world = World::new();
+    let (one, two) = visitor(&world).await;
+    world.faults.arm(Fault::delay(Duration::from_millis(2)).on("create"));
+    let (first, second) = tokio::join!(world.manager.create(ann(&one)), world.manager.create(ann(&two)));
+    assert!(first.is_ok() != second.is_ok());
+    let lost = first.err().or(second.err()).unwrap();
+    assert_eq!(lost.kind(), ErrorKind::Ended);
+    assert_eq!(world.live().await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sign_in_that_fails_leaves_the_session_as_it_was() {
+    let world = World::new();
+    let (here, tab) = visitor(&world).await;
+    here.insert("cart", &["apple"]).unwrap();
+    here.save().await.unwrap();
+    world.faults.arm(Fault::error(ErrorKind::Unavailable).on("create").at_call(1));
+    assert_eq!(kind(world.manager.create(ann(&here)).await), ErrorKind::Unavailable);
+    world.settle().await;
+    assert_eq!(world.data(here.id()).await, serde_json::json!({"cart": ["apple"]}), "the mark is gone");
+    tab.insert("theme", "dark").unwrap();
+    tab.save().await.expect("and it can be saved");
+    let again = world.manager.create(ann(&here)).await.unwrap().session;
+    assert_eq!(world.data(again.id()).await, serde_json::json!({"cart": ["apple"], "theme": "dark"}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mark_whose_author_died_counts_for_a_moment_only() {
+    let world = World::new();
+    let (here, tab) = visitor(&world).await;
+    // The mark is written, and neither the sign-in nor its release reach the store.
+    world.faults.arm(Fault::error(ErrorKind::Unavailable).on("create"));
+    world.faults.arm(Fault::error(ErrorKind::Unavailable).on("update").at_call(2));
+    assert!(world.manager.create(ann(&here)).await.is_err());
+    world.settle().await;
+    world.faults.disarm();
+    tab.insert("theme", "dark").unwrap();
+    assert_eq!(kind(tab.save().await), ErrorKind::Ended, "it may still be under way");
+    world.pass(5);
+    tab.save().await.unwrap();
+    assert_eq!(world.data(here.id()).await, serde_json::json!({"theme": "dark"}));
+}
+
+#[tokio::test]
+async fn nothing_of_another_users_session_is_carried_over() {
+    let world = World::new();
+    let bob = world.sign_in("bob").await.session;
+    bob.insert("letters", "private").unwrap();
+    bob.save().await.unwrap();
+    bob.insert("draft", "private").unwrap();
+    let signed_in = world.manager.create(ann(&bob)).await.unwrap().session;
+    assert_eq!(world.data(signed_in.id()).await, serde_json::json!({}));
+    assert!(world.stored(bob.id()).await.ended().is_some(), "it gives way all the same");
+}
+
+#[tokio::test]
+async fn a_session_that_has_ended_is_no_obstacle() {
+    let world = World::new();
+    let (here, _) = visitor(&world).await;
+    world.manager.logout(&here).await.unwrap();
+    let signed_in = world.manager.create(ann(&here)).await.unwrap().session;
+    assert_eq!(world.data(signed_in.id()).await, serde_json::json!({}));
+}

@@ -1,0 +1,13 @@
+//! Where two features meet. The table of crossings in ARCHITECTURE.md names these tests.
+
+mod carry_over;
+mod clocks;
+mod deadlines;
+mod directory;
+mod ends;
+mod first_day;
+mod outages;
+mod savers;
+mod secrets;
+mod settings;
+mod tenants;

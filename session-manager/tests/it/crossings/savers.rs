@@ -1,0 +1,187 @@
+//! Many savers of one session, within a process and across processes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use session_conformance::faults::Fault;
+use session_core::{Actor, ErrorKind};
+use session_manager::{ConflictPolicy, Session};
+
+use crate::world::{World, kind};
+
+async fn handles(world: &World, count: usize) -> Vec<Session> {
+    let token = world.sign_in("ann").await.token.expose();
+    let mut handles = Vec::new();
+    for _ in 0..count {
+        handles.push(world.validate(&token).await.unwrap());
+    }
+    world.faults.reset_calls();
+    handles
+}
+
+#[tokio::test(start_paused = true)]
+async fn parallel_savers_of_different_keys_all_succeed_in_few_writes() {
+    let world = World::new();
+    let handles = handles(&world, 32).await;
+    world.faults.arm(Fault::delay(Duration::from_millis(3)).on("update"));
+    for (number, handle) in handles.iter().enumerate() {
+        handle.insert(format!("key {number}"), &number).unwrap();
+    }
+    let began = tokio::time::Instant::now();
+    let saved = join_all(handles.iter().map(Session::save)).await;
+    assert!(saved.iter().all(Result::is_ok), "{saved:?}");
+    assert!(began.elapsed() <= Duration::from_millis(20), "{:?}", began.elapsed());
+    assert!(world.faults.calls("update") <= 3, "{} writes", world.faults.calls("update"));
+    assert_eq!(world.data(handles[0].id()).await.as_object().unwrap().len(), 32);
+}
+
+#[tokio::test(start_paused = true)]
+async fn parallel_savers_of_several_processes_all_succeed() {
+    let world = World::new();
+    let token = world.sign_in("ann").await.token.expose();
+    let mut nodes = Vec::new();
+    for _ in 0..6 {
+        let node = World::on(Arc::clone(&world.store), |builder| builder);
+        for operation in ["update", "load"] {
+            node.faults.arm(Fault::delay(Duration::from_millis(3)).on(operation));
+        }
+        nodes.push(node);
+    }
+    let save = async |number: usize| {
+        let node = &nodes[number % nodes.len()];
+        let session = node.validate(&token).await.unwrap();
+        session.insert(format!("key {number}"), &number).unwrap();
+        session.save().await
+    };
+    let saved = join_all((0..24).map(save)).await;
+    assert!(saved.iter().all(Result::is_ok), "{saved:?}");
+    let id = world.validate(&token).await.unwrap().id();
+    assert_eq!(world.data(id).await.as_object().unwrap().len(), 24);
+}
+
+#[tokio::test]
+async fn a_counter_loses_nothing() {
+    let world = Arc::new(World::new());
+    let other = Arc::new(World::on(Arc::clone(&world.store), |builder| builder));
+    let token = world.sign_in("ann").await.token.expose().to_string();
+    let count = (0..100).map(|number| {
+        let (node, token) = (Arc::clone(if number % 2 == 0 { &world } else { &other }), token.clone());
+        tokio::spawn(async move {
+            let session = node.validate(&token).await.unwrap();
+            session.update("visits", |visits: Option<u32>| visits.unwrap_or_default() + 1).await.unwrap()
+        })
+    });
+    let mut seen: Vec<_> = join_all(count).await.into_iter().map(Result::unwrap).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (1..=100).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_update_works_on_top_of_what_is_not_saved_and_saves_it() {
+    let world = World::new();
+    let session = world.sign_in("ann").await.session;
+    session.insert("count", &5).unwrap();
+    session.insert("theme", "dark").unwrap();
+    assert_eq!(session.update("count", |count: Option<u32>| count.unwrap() + 1).await.unwrap(), 6);
+    assert!(!session.is_modified());
+    assert_eq!(world.data(session.id()).await, serde_json::json!({"count": 6, "theme": "dark"}));
+    let other = session.update("theme", |theme: Option<u32>| theme.unwrap()).await;
+    assert_eq!(kind(other), ErrorKind::Corrupt, "a value of another type");
+    assert_eq!(kind(session.update("session-kit.x", |_: Option<u32>| 1).await), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn a_taken_key_stays_exclusive_whatever_is_put_in_its_place() {
+    for policy in [ConflictPolicy::Fail, ConflictPolicy::Mine, ConflictPolicy::Theirs] {
+        let world = World::with(|builder| builder.with_conflict_policy(policy));
+        let token = world.sign_in("ann").await.token.expose();
+        let session = world.validate(&token).await.unwrap();
+        session.insert("voucher", "spring").unwrap();
+        session.save().await.unwrap();
+        let (one, two) = (world.validate(&token).await.unwrap(), world.validate(&token).await.unwrap());
+        for handle in [&one, &two] {
+            assert!(handle.take::<String>("voucher").unwrap().is_some());
+            handle.insert("voucher", "used").unwrap();
+        }
+        one.save().await.unwrap();
+        assert_eq!(kind(two.save().await), ErrorKind::Conflict, "{policy:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_save_is_no_conflict_with_itself() {
+    let world = World::new();
+    let handles = handles(&world, 2).await;
+    handles[0].insert("count", &1).unwrap();
+    world.faults.arm(Fault::lost_reply(ErrorKind::Timeout).on("update").at_call(1));
+    assert_eq!(kind(handles[0].save().await), ErrorKind::Timeout);
+    handles[1].insert("other", &1).unwrap();
+    handles[1].save().await.unwrap();
+    handles[0].save().await.expect("its own value is stored already");
+    assert_eq!(world.data(handles[0].id()).await, serde_json::json!({"count": 1, "other": 1}));
+}
+
+#[tokio::test]
+async fn a_lost_attempt_does_not_hide_somebody_elses_equal_value() {
+    let world = World::new();
+    let handles = handles(&world, 2).await;
+    handles.iter().for_each(|handle| handle.insert("count", &2).unwrap());
+    world.faults.arm(Fault::error(ErrorKind::Unavailable).on("update").at_call(1));
+    assert_eq!(kind(handles[0].save().await), ErrorKind::Unavailable, "it never reached the store");
+    handles[1].save().await.unwrap();
+    assert_eq!(kind(handles[0].save().await), ErrorKind::Conflict, "the value is the other's");
+}
+
+#[tokio::test]
+async fn one_refused_change_does_not_cost_the_others() {
+    let world = World::new();
+    let handles = handles(&world, 3).await;
+    handles[0].insert("a", &1).unwrap();
+    handles[1].insert("a", &2).unwrap();
+    handles[2].insert("b", &"x".repeat(70_000)).unwrap();
+    let [one, two, three] = &join_all(handles.iter().map(Session::save)).await[..] else { panic!() };
+    assert!(one.is_ok());
+    assert_eq!(two.as_ref().unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(three.as_ref().unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn clearing_removes_what_the_handle_sees() {
+    let world = World::new();
+    let handles = handles(&world, 2).await;
+    handles[0].insert("a", &1).unwrap();
+    handles[0].save().await.unwrap();
+    handles[0].insert("b", &2).unwrap();
+    handles[0].clear().unwrap();
+    handles[1].insert("c", &3).unwrap();
+    handles[1].save().await.unwrap();
+    handles[0].save().await.unwrap();
+    assert_eq!(world.data(handles[0].id()).await, serde_json::json!({"c": 3}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saver_that_leaves_does_not_stop_the_others() {
+    let world = Arc::new(World::new());
+    let handles = handles(&world, 3).await;
+    world.faults.arm(Fault::delay(Duration::from_millis(10)).on("update"));
+    let tasks: Vec<_> = handles
+        .iter()
+        .enumerate()
+        .map(|(number, handle)| {
+            handle.insert(format!("key {number}"), &number).unwrap();
+            let handle = handle.clone();
+            tokio::spawn(async move { handle.save().await })
+        })
+        .collect();
+    while world.faults.calls("update") == 0 {
+        tokio::task::yield_now().await;
+    }
+    tasks[0].abort();
+    for task in tasks.into_iter().skip(1) {
+        task.await.unwrap().unwrap();
+    }
+    world.manager.revoke(handles[0].id(), &Actor::System).await.unwrap();
+    handles[1].insert("late", &1).unwrap();
+    assert_eq!(kind(handles[1].save().await), ErrorKind::Ended);
+}
