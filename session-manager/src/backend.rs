@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use futures_util::poll;
 use session_core::{
-    Clock, EndScope, Ended, Error, ErrorKind, EventKind, Result, Revision, SessionId, SessionLimit,
-    SessionRecord, SessionStore, Timestamp, Touch,
+    Clock, EndScope, Ended, Error, ErrorKind, EventKind, ListQuery, Page, Result, Revision, SessionId,
+    SessionLimit, SessionRecord, SessionStore, Timestamp, Touch,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -156,6 +156,17 @@ impl Operation<'_> {
         }
     }
 
+    /// Writes a changed record and returns it as it is stored then.
+    pub(crate) async fn store(
+        &mut self,
+        next: SessionRecord,
+        expected: Revision,
+    ) -> Result<Arc<SessionRecord>> {
+        let next = Arc::new(next);
+        let revision = self.update(Arc::clone(&next), expected).await?;
+        Ok(Arc::new(Arc::unwrap_or_clone(next).with_revision(revision)))
+    }
+
     pub(crate) async fn end(
         &mut self,
         scope: &EndScope,
@@ -199,6 +210,10 @@ impl Operation<'_> {
             return Ok(found.into_iter().map(|record| (record.id, record)).collect());
         }
         Err(Error::corrupt(self.backend.name, "load", "the store answered with another session"))
+    }
+
+    pub(crate) async fn list(&mut self, query: &ListQuery) -> Result<Page> {
+        self.call(Op::List, self.backend.store.list(query)).await
     }
 
     /// Asks somebody else than the store, within the same deadline.

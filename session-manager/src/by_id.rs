@@ -10,15 +10,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use session_core::{Actor, DataLimits, Error, Result, SaveMark, SessionData, SessionId, SessionRecord};
+use session_core::{Actor, Error, Result, SessionData, SessionId, SessionRecord};
 
 use crate::info::SessionInfo;
 use crate::manager::SessionManager;
 use crate::save::reserved;
 use crate::session::RESERVED;
+use crate::writers::fresh_mark;
 
 impl SessionManager {
     /// Returns one session by its id: live, expired or ended. `None` if there is none, or no more.
@@ -77,8 +77,8 @@ impl SessionManager {
             next.username = edit.username;
             if edit.data != edit.before {
                 // Not a save of a handle, so no handle takes it for its own.
-                edit.data.note_save(SaveMark::new(fastrand::u32(1..)).unwrap_or(SaveMark::MIN));
-                next.data = encode(&edit.data, &limits)?;
+                edit.data.note_save(fresh_mark());
+                next.data = edit.data.encode(&limits)?.into();
             }
             Ok(moves)
         });
@@ -91,7 +91,7 @@ impl SessionManager {
         &self,
         id: SessionId,
         by: &Actor,
-        change: impl FnMut(&mut SessionRecord) -> Result<bool> + Send + 'static,
+        mut change: impl FnMut(&mut SessionRecord) -> Result<bool> + Send + 'static,
     ) -> Result<Arc<SessionRecord>> {
         let mut operation = self.backend().operation();
         let not_found = || Error::not_found("manager", "edit");
@@ -102,10 +102,9 @@ impl SessionManager {
         if let Some(ended) = current.ended() {
             return Err(Error::ended("manager", "edit", ended.clone()));
         }
-        let change = Mutex::new(change);
         let changed = self.shared().modify(&mut operation, current, move |current| {
             let mut next = current.clone();
-            if !(change.lock())(&mut next)? {
+            if !change(&mut next)? {
                 return Ok(None);
             }
             next.check()?;
@@ -113,10 +112,6 @@ impl SessionManager {
         });
         changed.await
     }
-}
-
-fn encode(data: &SessionData, limits: &DataLimits) -> Result<Arc<[u8]>> {
-    Ok(data.encode(limits)?.into())
 }
 
 /// A session as [`edit`](SessionManager::edit) may change it.

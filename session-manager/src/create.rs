@@ -18,7 +18,6 @@ use session_core::{
 use crate::backend::Operation;
 use crate::info::SessionInfo;
 use crate::manager::{SessionManager, Shared};
-use crate::metrics::Op;
 use crate::new_session::NewSession;
 use crate::replace::Replaced;
 use crate::session::Session;
@@ -202,15 +201,10 @@ impl Shared {
             ListQuery::default().with_user(user).with_state(StateFilter::Ended).with_limit(MAX_EVICTED);
         for pause in LOST_EVICTIONS {
             tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
-            let list = self.backend.store().list(&query);
-            let Ok(page) = self.backend.operation().call(Op::List, list).await else { continue };
+            let Ok(page) = self.backend.operation().list(&query).await else { continue };
             let ours = |record: &Arc<SessionRecord>| record.ended() == Some(&evicted);
             let ended: Vec<_> = page.records.into_iter().filter(ours).collect();
-            if let Some(tiers) = &self.tiers {
-                tiers.ended(&ended).await;
-            }
-            self.report_ended(&ended);
-            return;
+            return self.found_ended(&ended).await;
         }
     }
 }

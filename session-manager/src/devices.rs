@@ -9,7 +9,6 @@ use std::sync::Arc;
 use session_core::{Cursor, EventKind, ListQuery, SessionRecord};
 
 use crate::manager::Shared;
-use crate::metrics::Op;
 
 impl Shared {
     /// Looks in the background whether the user was seen on the device before, if anybody wants to
@@ -27,8 +26,7 @@ impl Shared {
         let older =
             ListQuery::default().with_user(user).with_device(device).with_after(Some(Cursor::of(record)));
         let query = older.with_limit(1);
-        let list = self.backend.store().list(&query);
-        let Ok(page) = self.backend.operation().call(Op::List, list).await else { return };
+        let Ok(page) = self.backend.operation().list(&query).await else { return };
         if page.records.is_empty() {
             self.emit(EventKind::NewDevice, record);
         }

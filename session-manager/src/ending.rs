@@ -79,15 +79,18 @@ impl Shared {
         for delay in delays {
             tokio::time::sleep(delay).await;
             if let Ok(records) = self.end_again(&scope, &ended).await {
-                // The copies do not know yet of those that the lost attempt had ended.
-                if let Some(tiers) = &self.tiers {
-                    tiers.ended(&records).await;
-                }
-                self.report_ended(&records);
-                return;
+                return self.found_ended(&records).await;
             }
         }
         tracing::warn!("sessions could not be ended: the store did not answer");
+    }
+
+    /// Tells the copies and reports what a lost attempt had ended: neither knows of it yet.
+    pub(crate) async fn found_ended(&self, records: &[Arc<SessionRecord>]) {
+        if let Some(tiers) = &self.tiers {
+            tiers.ended(records).await;
+        }
+        self.report_ended(records);
     }
 
     /// Ends what is still active and existed when the end was asked for, and finds what the lost
@@ -118,8 +121,7 @@ impl Shared {
             ListQuery::default().with_user(user.clone()).with_state(StateFilter::Ended).with_limit(500);
         let (mut records, mut seen) = (Vec::new(), 0);
         loop {
-            let list = self.backend.store().list(&query);
-            let page = self.backend.operation().call(Op::List, list).await?;
+            let page = self.backend.operation().list(&query).await?;
             seen += page.records.len();
             let recent = |record: &Arc<SessionRecord>| record.ended().is_some_and(|ended| ended.at >= since);
             records.extend(page.records.into_iter().filter(recent));

@@ -4,7 +4,6 @@ use session_core::{Actor, Cursor, ListQuery, Page, Result, SessionId, StateFilte
 
 use crate::info::SessionInfo;
 use crate::manager::SessionManager;
-use crate::metrics::Op;
 
 /// Which page of a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +76,7 @@ impl SessionManager {
     /// As [`list`](Self::list).
     pub async fn find(&self, query: ListQuery) -> Result<SessionPage> {
         query.check()?;
-        let list = self.backend().store().list(&query);
-        let Page { records, next, .. } = self.backend().operation().call(Op::List, list).await?;
+        let Page { records, next, .. } = self.backend().operation().list(&query).await?;
         let now = self.now();
         Ok(SessionPage {
             sessions: records.iter().map(|record| self.shared().info(record, now)).collect(),

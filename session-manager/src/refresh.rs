@@ -187,8 +187,7 @@ impl SessionManager {
             let presented = shared.recognise_refresh(&record, token, now)?;
             if let Presented::Restored = presented {
                 // Judged as if the replacement had not happened; one write takes it back and renews the pair.
-                let revision = record.revision;
-                record = Arc::new(restored(&record).with_revision(revision));
+                record = Arc::new(restored(&record));
             }
             let challenge = match presented {
                 Presented::Wrong => return Err(Rejection::WrongSecret.into()),
@@ -208,10 +207,9 @@ impl SessionManager {
             }
             let salt = RotationSalt::mint(&*shared.random)?;
             let next = shared.refreshed(&record, state, token, &salt, now);
-            match operation.update(Arc::new(next.clone()), record.revision).await {
-                Ok(revision) => {
+            match operation.store(next, record.revision).await {
+                Ok(record) => {
                     let (token, refresh) = pair(&record, &salt, token);
-                    let record = Arc::new(SessionRecord::with_revision(next, revision));
                     shared.emit(EventKind::Refreshed, &record);
                     return Ok(Exchanged { record, token, refresh, challenge });
                 }
@@ -236,8 +234,8 @@ impl SessionManager {
         let mut secret = secret.clone();
         secret.expires_at = Some(now.saturating_add(self.settings().refresh.access));
         next.secret = Some(secret);
-        match operation.update(Arc::new(next.clone()), record.revision).await {
-            Ok(revision) => Ok(Some(Arc::new(next.with_revision(revision)))),
+        match operation.store(next, record.revision).await {
+            Ok(record) => Ok(Some(record)),
             Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Ended) => Ok(None),
             Err(error) => Err(error.into()),
         }

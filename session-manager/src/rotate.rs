@@ -146,12 +146,17 @@ pub(crate) enum Fate {
     Spent,
 }
 
+/// The secrets of both halves of a pair, or the session's only one.
+#[inline]
+fn secrets(record: &SessionRecord) -> impl Iterator<Item = &session_core::SecretState> {
+    record.secret.iter().chain(record.refresh.as_ref().map(|refresh| &refresh.secret))
+}
+
 /// Whether nobody has presented the current secret since it replaced another one, or that of the
 /// pair's other half.
 #[inline]
 pub(crate) fn is_unsettled(record: &SessionRecord) -> bool {
-    let secrets = record.secret.iter().chain(record.refresh.as_ref().map(|refresh| &refresh.secret));
-    secrets
+    secrets(record)
         .filter_map(session_core::SecretState::successor)
         .any(|successor| matches!(successor, Successor::Unpresented | Successor::Unconfirmed))
 }
@@ -167,8 +172,7 @@ fn settled(record: &SessionRecord, now: Timestamp) -> SessionRecord {
 /// The record as it was before a replacement that nobody knows of.
 pub(crate) fn restored(record: &SessionRecord) -> SessionRecord {
     let mut next = record.clone();
-    let replaced_at = record.secret.iter().chain(record.refresh.as_ref().map(|refresh| &refresh.secret));
-    let replaced_at = replaced_at
+    let replaced_at = secrets(record)
         .filter_map(|secret| secret.previous.as_ref())
         .filter(|previous| previous.successor == Successor::Unconfirmed)
         .map(|previous| previous.rotated_at)

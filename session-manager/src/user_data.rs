@@ -132,7 +132,7 @@ impl SessionManager {
             ListQuery::default().with_user(user.clone()).with_after(paging.after).with_limit(paging.limit);
         query.check()?;
         let mut operation = self.backend().operation();
-        let listed = operation.call(Op::List, self.backend().store().list(&query)).await?;
+        let listed = operation.list(&query).await?;
         let mut ids: Vec<_> = listed.records.iter().map(|record| record.id).collect();
         ids.sort_unstable();
         let full = operation.load_many(&ids).await?;

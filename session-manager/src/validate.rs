@@ -187,10 +187,7 @@ impl SessionManager {
         let presented = self.shared().recognise(&record, token, now)?;
         let record = match presented {
             // An operation that failed did not happen: what it recorded does not count.
-            Presented::Restored => {
-                let revision = record.revision;
-                Arc::new(restored(&record).with_revision(revision))
-            }
+            Presented::Restored => Arc::new(restored(&record)),
             _ => record,
         };
         check(&record, &presented, now)?;

@@ -8,7 +8,6 @@
 //! | the directory | a user who is gone or disabled, or has other credentials, is refused as on a request |
 //! | idleness | watching is no use of the session |
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use session_core::Expiry;
@@ -43,7 +42,6 @@ impl Session {
         }
         // A copy may only confirm.
         let found = match found {
-            Some(Found::Ended(ended)) => return Err(Rejection::Ended(ended).into()),
             Some(Found::Active(_, provenance)) if provenance.is_cached() => {
                 shared.find_in_store(&mut operation, self.id()).await?
             }
@@ -53,7 +51,7 @@ impl Session {
         match found.ok_or(Rejection::Unknown)? {
             Found::Ended(ended) => Err(Rejection::Ended(ended).into()),
             Found::Active(record, provenance) => {
-                let record = shared.count_known_use(Arc::clone(&record), &mut operation).await?;
+                let record = shared.count_known_use(record, &mut operation).await?;
                 if let Expiry::Expired(deadline) = record.expiry(manager.now()) {
                     return Err(Rejection::Expired(deadline).into());
                 }

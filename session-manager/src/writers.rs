@@ -168,9 +168,8 @@ impl Shared {
             }
             let began = Instant::now();
             let mut operation = self.backend.operation();
-            match operation.update(Arc::new(next.clone()), current.revision).await {
-                Ok(revision) => {
-                    let written = Arc::new(next.with_revision(revision));
+            match operation.store(next, current.revision).await {
+                Ok(written) => {
                     answer_all(jobs, || Ok(Arc::clone(&written)));
                     return Some(written);
                 }
@@ -246,7 +245,8 @@ fn answer_all(jobs: Vec<Job>, answer: impl Fn() -> Answer) {
     jobs.into_iter().for_each(|job| drop(job.answer.send(answer())));
 }
 
-fn fresh_mark() -> SaveMark {
+/// A mark that no other write has.
+pub(crate) fn fresh_mark() -> SaveMark {
     SaveMark::new(fastrand::u32(1..)).unwrap_or(SaveMark::MIN)
 }
 

@@ -50,7 +50,7 @@ async fn logging_out_everywhere_in_a_hiccup_spares_who_signs_in_again() {
 }
 
 #[tokio::test]
-async fn logging_out_everywhere_reaches_a_session_of_a_node_whose_clock_is_ahead() {
+async fn logging_out_everywhere_reaches_a_node_whose_clock_is_ahead() {
     let world = World::new();
     let ahead = World::on(Arc::clone(&world.store), |builder| builder);
     ahead.pass(29);

@@ -55,7 +55,7 @@ async fn a_bearer_that_drops_the_successor_goes_on_with_its_token() {
 }
 
 #[tokio::test]
-async fn the_old_secret_is_worth_nothing_once_the_new_one_was_presented_and_the_grace_is_over() {
+async fn the_old_secret_is_worth_nothing_after_the_grace_of_its_successor() {
     let world = hourly();
     let old = world.sign_in("ann").await.token.expose();
     world.pass(HOUR);
