@@ -70,7 +70,7 @@ impl Tiers {
     /// that shares a cache or a bus with it, so that production and staging on one Redis never answer for each other.
     ///
     /// Required as soon as anything is shared. Together with the table, prefix or collection of the store of record
-    /// ([`Capabilities::place`](session_core::Capabilities)) it makes the [`Scope`](session_core::Scope) of every entry and message, so
+    /// ([`Capabilities::place`](session_core::Capabilities)) it makes the [`Scope`] of every entry and message, so
     /// tenants with a table of their own are apart even under one name.
     #[must_use]
     pub fn with_scope(mut self, name: impl Into<String>) -> Self {
