@@ -60,7 +60,7 @@
 //! | end of a user | one script for each 500 sessions |
 //! | sweep, purge | 1,024 `ZCOUNT` in one packet, then one script for each shard in which something is due |
 //! | list of a user | one script for each 500 sessions |
-//! | list of all, statistics | at least one script for each shard |
+//! | list of all, statistics | 1,024 `ZCOUNT` in one packet, then one script for each 500 sessions of each shard that has any |
 //!
 //! # Errors
 //! | what happens | kind |

@@ -9,6 +9,7 @@ use session_core::Shard;
 use session_core::prelude::*;
 
 use crate::error::{NAME, Trouble};
+use crate::keys::KeyPrefix;
 use crate::record::{self, Part};
 use crate::script;
 use crate::shards::side_by_side;
@@ -42,8 +43,8 @@ impl Walk {
 
 impl RedisStore {
     pub(crate) async fn page(&self, query: &ListQuery) -> Result<Page, Trouble> {
-        let mut walks = self.walks(query)?;
         let filter = Filter::of(query)?;
+        let mut walks = self.walks(query, &filter).await?;
         let mut found = Vec::new();
         // One more than the page tells whether there is a next one.
         while found.len() <= query.limit {
@@ -55,8 +56,8 @@ impl RedisStore {
         Ok(Page::cut(found, query.limit))
     }
 
-    /// One walk for a user, else one for each shard.
-    fn walks(&self, query: &ListQuery) -> Result<Vec<Walk>, Trouble> {
+    /// One walk for a user, else one for each shard that has sessions of the time in question.
+    async fn walks(&self, query: &ListQuery, filter: &Filter) -> Result<Vec<Walk>, Trouble> {
         let after = query.after.map(|after| {
             (after.created_at.as_millis().to_string().into_bytes(), after.id.to_string().into_bytes())
         });
@@ -69,8 +70,13 @@ impl RedisStore {
             is_over: false,
         };
         let Some(user) = &query.user else {
-            let few = 2 * query.limit / usize::from(Shard::COUNT) + 2;
-            return Ok(Shard::all()
+            let newest =
+                query.after.map_or("+inf".to_owned(), |after| after.created_at.as_millis().to_string());
+            let shards = self.all_filled(&filter.since, &newest).await?;
+            let few = 2 * query.limit / shards.len().max(1) + 2;
+            let few = few.min(STRETCH);
+            return Ok(shards
+                .into_iter()
                 .map(|shard| walk(shard, vec![self.prefix.created(shard)], few))
                 .collect());
         };
@@ -82,6 +88,12 @@ impl RedisStore {
             _ => return Err(Error::unsupported(NAME, "list").into()),
         };
         Ok(vec![walk(user.shard(), keys, (query.limit + 1).min(STRETCH))])
+    }
+
+    /// The shards that have sessions which were created between two times. All must have answered: a page has no gaps.
+    async fn all_filled(&self, from: &str, up_to: &str) -> Result<Vec<Shard>, Trouble> {
+        let (filled, failure) = self.filled(KeyPrefix::created, from, up_to).await?;
+        failure.map_or_else(|| Ok(filled.into_iter().map(|(shard, _)| shard).collect()), Err)
     }
 
     /// Lets those walks go on that have nothing to show.
@@ -126,7 +138,8 @@ impl RedisStore {
     }
 
     pub(crate) async fn count(&self, now: Timestamp) -> Result<StoreStats, Trouble> {
-        let steps = Shard::all().map(|shard| self.count_in(shard, now).boxed()).collect();
+        let shards = self.all_filled("-inf", "+inf").await?;
+        let steps = shards.into_iter().map(|shard| self.count_in(shard, now).boxed()).collect();
         let mut all = Counted::default();
         for counted in side_by_side(steps).await {
             all.add(counted?);

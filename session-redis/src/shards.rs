@@ -37,9 +37,21 @@ impl RedisStore {
         index: Index,
         up_to: &str,
     ) -> Result<(Vec<(Shard, usize)>, Option<Trouble>), Trouble> {
+        self.filled(index, "-inf", up_to).await
+    }
+
+    /// The shards that have members of an index between two scores, and how many; and why some could not be asked.
+    ///
+    /// Much cheaper than a script for each shard: a store with few sessions has them in few of its 1,024 shards.
+    pub(crate) async fn filled(
+        &self,
+        index: Index,
+        from: &str,
+        up_to: &str,
+    ) -> Result<(Vec<(Shard, usize)>, Option<Trouble>), Trouble> {
         let count = |shard| {
             let mut command = redis::cmd("ZCOUNT");
-            command.arg(index(&self.prefix, shard)).arg("-inf").arg(up_to);
+            command.arg(index(&self.prefix, shard)).arg(from).arg(up_to);
             command
         };
         let counts = self.connection.results_of_each(Shard::all().map(count).collect()).await?;
@@ -47,7 +59,7 @@ impl RedisStore {
         for (shard, count) in Shard::all().zip(counts) {
             match count {
                 Ok(Value::Int(count)) => due.push((shard, usize::try_from(count).unwrap_or_default())),
-                Ok(_) => return Err(self.strange("sweep")),
+                Ok(_) => return Err(self.strange("count")),
                 Err(trouble) => failure = Some(trouble),
             }
         }
