@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::process::Cmd;
 use crate::table;
 
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct Arguments {
     /// Names of the figures to measure; all of them if none is given
     names: Vec<String>,

@@ -28,14 +28,16 @@ pub(crate) enum Error {
     #[error("cannot read the output of `{command}` ({reason}); run the command alone and compare its output")]
     Output { command: String, reason: String },
     #[error(
-        "the saboteur {name:?} finds its line {found} times in {file}, not once; bring its `find` in \
-         xtask/src/saboteurs/table.rs up to date"
+        "the mutant {name:?} finds its line {found} times in {file}, not once; bring its `find` in \
+         xtask/src/mutants/table.rs up to date"
     )]
-    Saboteur { name: &'static str, file: &'static str, found: usize },
-    #[error("no saboteur's name contains {asked}; there are\n  {all}")]
-    NoSaboteur { asked: String, all: String },
-    #[error("nobody noticed: {names}; write the test that does, and name it in xtask/src/saboteurs/table.rs")]
-    Saboteurs { names: String },
+    Mutant { name: &'static str, file: &'static str, found: usize },
+    #[error("no mutant's name contains {asked}; there are\n  {all}")]
+    NoMutant { asked: String, all: String },
+    #[error("no test noticed: {names}; write the test that does, and name it in xtask/src/mutants/table.rs")]
+    Mutants { names: String },
+    #[error("no step's title contains {asked}; there are\n  {all}")]
+    NoStep { asked: String, all: String },
     #[error(transparent)]
     Server(#[from] session_servers::Error),
     #[error("short of the bar: {names}; run `cargo xtask bench {names}` to measure only these")]
@@ -48,6 +50,8 @@ pub(crate) enum Error {
     Step { heading: String, after: String, reproduce: String, source: Box<Error> },
     #[error("{what} failed, see above; to run one again: cargo xtask test -- <part of its name>")]
     Tests { what: String },
+    #[error("not proved: {titles}; each failure is above, with what reproduces it")]
+    Unproved { titles: String },
     #[error("cannot enter {path}; `cargo clean -p xtask` if the checkout was moved")]
     Workspace { path: String, source: io::Error },
 }

@@ -7,10 +7,12 @@ mod ci;
 mod direction;
 mod error;
 mod members;
+mod mutants;
 mod process;
-mod saboteurs;
+mod prove;
 mod serve;
 mod servers;
+mod steps;
 mod table;
 mod test;
 
@@ -37,13 +39,15 @@ enum Command {
     /// Checks that the crates depend on each other one way, and that session-core stays pure
     Direction,
     /// Changes one line of a copy for the worse at a time, and checks that a test notices
-    Saboteurs {
-        /// Part of the names of the saboteurs to run; all of them if none is given
+    Mutants(mutants::Arguments),
+    /// Runs the proofs that take too long for each change: failing servers, many seeds, all mutants, figures
+    Prove {
+        /// Part of the titles of the steps to run; all of them if none is given
         names: Vec<String>,
     },
     /// Starts throw-away database servers, prints where they are and keeps them until Ctrl-C
     Serve(serve::Arguments),
-    /// Installs and starts what the tests need, runs all of them and counts the conformance cases
+    /// Installs and starts what the tests need, runs those of the gate and counts the conformance cases
     Test {
         /// Arguments for `cargo nextest run`: part of a test's name, or `-E 'package(session-core)'`
         #[arg(last = true)]
@@ -67,7 +71,8 @@ fn run(command: &Command) -> Result<()> {
         Command::Bench(arguments) => bench::run(arguments),
         Command::Ci => ci::run(),
         Command::Direction => direction::run(),
-        Command::Saboteurs { names } => saboteurs::run(names),
+        Command::Mutants(arguments) => mutants::run(&arguments.choice()),
+        Command::Prove { names } => prove::run(names),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Test { filters } => test::run(filters),
     }
@@ -81,7 +86,7 @@ fn enter_workspace() -> Result<()> {
         .map_err(|source| Error::Workspace { path: root.display().to_string(), source })
 }
 
-fn report(error: &Error) {
+pub(crate) fn report(error: &Error) {
     eprintln!("\nerror: {error}");
     let mut cause = std::error::Error::source(error);
     while let Some(source) = cause {

@@ -16,7 +16,32 @@ const TESTS_FAILED: i32 = 100;
 /// Names the servers and programs that a suite must not be skipped for.
 const REQUIRE: &str = "SESSION_TEST_REQUIRE";
 
+/// Which tests run where none is named. `.config/nextest.toml` divides them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Lane {
+    /// With every change: all but what stops, kills and damages servers, runs for minutes, or repeats a suite in another set-up.
+    Gate,
+    /// Every night: those that the gate leaves out.
+    Night,
+}
+
+impl Lane {
+    const fn profile(self, in_ci: bool) -> Option<&'static str> {
+        match self {
+            Self::Gate if in_ci => Some("ci"),
+            Self::Gate => None,
+            Self::Night => Some("night"),
+        }
+    }
+}
+
+/// The tests of the gate and the doctests, or those that the filters name, of whatever lane.
 pub(crate) fn run(filters: &[String]) -> Result<()> {
+    run_lane(Lane::Gate, filters, &[])
+}
+
+/// The tests of a lane, with variables of the environment that they look at.
+pub(crate) fn run_lane(lane: Lane, filters: &[String], variables: &[(&str, &str)]) -> Result<()> {
     install_nextest()?;
     let given = required(env::var(REQUIRE).ok().as_deref(), []);
     eprintln!("\nservers");
@@ -25,9 +50,13 @@ pub(crate) fn run(filters: &[String]) -> Result<()> {
     there.extend((browser::available() || in_ci()).then_some("chromium"));
     let required = required(Some(&given), there);
     let equipped = |command| servers.told_to(with_required(command, &required));
+    let set = |command: Cmd, &(name, value): &(&str, &str)| command.env(name, value);
     let mut failed = Vec::new();
-    if !passes(&equipped(nextest(filters)))? {
+    if !passes(&equipped(variables.iter().fold(nextest(lane, filters), set)))? {
         failed.push("tests");
+    }
+    if lane == Lane::Night {
+        return finish(&failed);
     }
     if !filters.is_empty() {
         eprintln!(
@@ -37,7 +66,11 @@ pub(crate) fn run(filters: &[String]) -> Result<()> {
         failed.push("doctests");
     }
     let counted = cases::report();
-    if failed.is_empty() { counted } else { Err(Error::Tests { what: failed.join(" and ") }) }
+    finish(&failed).and(counted)
+}
+
+fn finish(failed: &[&str]) -> Result<()> {
+    if failed.is_empty() { Ok(()) } else { Err(Error::Tests { what: failed.join(" and ") }) }
 }
 
 fn install_nextest() -> Result<()> {
@@ -48,10 +81,15 @@ fn install_nextest() -> Result<()> {
     Cmd::cargo(&["install", "--locked", "cargo-nextest", "--version", NEXTEST_VERSION]).run()
 }
 
-fn nextest(filters: &[String]) -> Cmd {
+fn nextest(lane: Lane, filters: &[String]) -> Cmd {
     let command = Cmd::cargo(&["nextest", "run", "--workspace", "--all-features", "--no-fail-fast"]);
-    let command = if in_ci() { command.args(&["--profile".to_owned(), "ci".to_owned()]) } else { command };
-    command.args(filters)
+    let command = match lane.profile(in_ci()) {
+        Some(profile) => command.args(&["--profile".to_owned(), profile.to_owned()]),
+        None => command,
+    };
+    // A test that a person names runs, whatever its lane is.
+    let any = if filters.is_empty() { None } else { Some("--ignore-default-filter".to_owned()) };
+    command.args(any.as_slice()).args(filters)
 }
 
 /// Whether every test passed. That nothing could be built, or nothing matched, is an error at once.
@@ -109,11 +147,32 @@ mod tests {
 
     #[test]
     fn filters_go_to_nextest_as_they_are() {
-        let command = nextest(&["-E".to_owned(), "test(end)".to_owned()]).to_string();
+        let command = nextest(Lane::Gate, &["-E".to_owned(), "test(end)".to_owned()]).to_string();
         assert!(
             command.starts_with("cargo nextest run --workspace --all-features --no-fail-fast"),
             "{command}"
         );
-        assert!(command.ends_with(" -E 'test(end)'"), "{command}");
+        assert!(command.ends_with(" --ignore-default-filter -E 'test(end)'"), "{command}");
+    }
+
+    #[test]
+    fn without_filters_the_lane_decides() {
+        assert!(!nextest(Lane::Gate, &[]).to_string().contains("--ignore-default-filter"));
+        let night = nextest(Lane::Night, &[]).to_string();
+        assert!(night.ends_with("--profile night"), "{night}");
+        assert_eq!((Lane::Gate.profile(true), Lane::Gate.profile(false)), (Some("ci"), None));
+    }
+
+    /// Else a test could be in no lane, or the gate could run what takes too long.
+    #[test]
+    fn the_lanes_of_the_configuration_exclude_each_other_and_leave_out_nothing() {
+        let config = include_str!("../../.config/nextest.toml");
+        let filters: Vec<_> = config.split("default-filter = \"\"\"").skip(1).collect();
+        let text = |filter: &str| {
+            let words = filter.split("\"\"\"").next().unwrap().split_whitespace();
+            words.collect::<Vec<_>>().join(" ")
+        };
+        let [gate, night] = filters.try_into().unwrap();
+        assert_eq!(text(gate), format!("not ( {} )", text(night)));
     }
 }

@@ -1,9 +1,9 @@
-//! Saboteurs where two features meet.
+//! Mutants where two features meet.
 
-use super::table::Saboteur;
+use super::table::Mutant;
 
-pub(crate) const CROSSINGS: &[Saboteur] = &[
-    Saboteur {
+pub(crate) const CROSSINGS: &[Mutant] = &[
+    Mutant {
         name: "a late touch revives",
         file: "session-core/src/record.rs",
         find: "self.is_live(touch.last_seen_at.max(now))",
@@ -11,7 +11,7 @@ pub(crate) const CROSSINGS: &[Saboteur] = &[
         package: "session-core",
         test: "tests::record::a_touch_that_arrives_after_the_deadline_does_not_count",
     },
-    Saboteur {
+    Mutant {
         name: "a retried end reaches later sign-ins",
         file: "session-manager/src/ending.rs",
         find: "created_until(scope, ended.at)).await?",
@@ -19,7 +19,7 @@ pub(crate) const CROSSINGS: &[Saboteur] = &[
         package: "session-manager",
         test: "crossings::ends::logging_out_everywhere_in_a_hiccup_spares_who_signs_in_again",
     },
-    Saboteur {
+    Mutant {
         name: "a message of another tenant counts",
         file: "session-manager/src/tiers/listen.rs",
         find: "if *scope != self.scope => {}",
@@ -27,7 +27,7 @@ pub(crate) const CROSSINGS: &[Saboteur] = &[
         package: "session-manager",
         test: "crossings::tenants::a_message_of_another_tenant_spoils_no_copy",
     },
-    Saboteur {
+    Mutant {
         name: "a copy of another tenant is an answer",
         file: "session-core/src/scope.rs",
         find: "hash.update(place.unwrap_or_default().as_bytes());",
@@ -35,7 +35,7 @@ pub(crate) const CROSSINGS: &[Saboteur] = &[
         package: "session-manager",
         test: "crossings::tenants::an_ensured_id_is_another_session_at_each_tenant",
     },
-    Saboteur {
+    Mutant {
         name: "a remembered answer refuses",
         file: "session-manager/src/directory.rs",
         find: "match Standing::of(record, directory.fresh(user, now, operation).await?) {",
@@ -43,7 +43,7 @@ pub(crate) const CROSSINGS: &[Saboteur] = &[
         package: "session-manager",
         test: "crossings::directory::a_new_password_at_one_node_does_not_end_the_new_session_at_another",
     },
-    Saboteur {
+    Mutant {
         name: "a refresh asks no rule",
         file: "session-manager/src/refresh.rs",
         find: "_ => self.apply_rules(&record, client, now, Provenance::store(now))?,",
@@ -51,7 +51,7 @@ pub(crate) const CROSSINGS: &[Saboteur] = &[
         package: "session-manager",
         test: "crossings::secrets::a_denied_refresh_changes_nothing",
     },
-    Saboteur {
+    Mutant {
         name: "an unconfirmed secret is lost",
         file: "session-manager/src/rotate.rs",
         find: "Fate::Restores => Presented::Restored,",
@@ -59,7 +59,7 @@ pub(crate) const CROSSINGS: &[Saboteur] = &[
         package: "session-manager",
         test: "crossings::secrets::a_lost_reply_of_a_replacement_signs_nobody_out",
     },
-    Saboteur {
+    Mutant {
         name: "a lost response signs out",
         file: "session-manager/src/rotate.rs",
         find: "Successor::Unpresented => Fate::GivesSuccessor,",
@@ -67,7 +67,7 @@ pub(crate) const CROSSINGS: &[Saboteur] = &[
         package: "session-manager",
         test: "crossings::secrets::a_client_that_lost_a_response_is_not_signed_out_however_long_it_sleeps",
     },
-    Saboteur {
+    Mutant {
         name: "a save slips in beside a sign-in",
         file: "session-manager/src/save.rs",
         find: "return Err(Error::ended(\"manager\", \"save\", ended));",
@@ -75,7 +75,7 @@ pub(crate) const CROSSINGS: &[Saboteur] = &[
         package: "session-manager",
         test: "crossings::carry_over::a_save_beside_a_sign_in_is_carried_over_or_refused",
     },
-    Saboteur {
+    Mutant {
         name: "an end that is found twice is reported twice",
         file: "session-manager/src/manager.rs",
         find: "if self.is_reported(record.id) {",
@@ -83,7 +83,7 @@ pub(crate) const CROSSINGS: &[Saboteur] = &[
         package: "session-manager",
         test: "crossings::ends::two_equal_ends_in_one_millisecond_are_reported_once_each",
     },
-    Saboteur {
+    Mutant {
         name: "a clock that jumped sweeps",
         file: "session-manager/src/sweep.rs",
         find: "match self.clock_guard.check(now) {",
@@ -91,7 +91,7 @@ pub(crate) const CROSSINGS: &[Saboteur] = &[
         package: "session-manager",
         test: "crossings::clocks::a_clock_that_jumped_ends_nobody",
     },
-    Saboteur {
+    Mutant {
         name: "savers do not wait for each other",
         file: "session-manager/src/writers.rs",
         find: "jobs.push(job);\n                Ok(false)",
@@ -99,7 +99,7 @@ pub(crate) const CROSSINGS: &[Saboteur] = &[
         package: "session-manager",
         test: "crossings::savers::parallel_savers_of_different_keys_all_succeed_in_few_writes",
     },
-    Saboteur {
+    Mutant {
         name: "loads go out in no order",
         file: "session-manager/src/loads.rs",
         find: "self.order.pop_front()",

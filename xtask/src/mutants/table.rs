@@ -1,8 +1,8 @@
-//! The saboteurs: one line changed for the worse each, and the test that must notice.
+//! The mutants: one line changed for the worse each, and the test that must notice.
 
 /// A mutation of one line.
 #[derive(Debug)]
-pub(crate) struct Saboteur {
+pub(crate) struct Mutant {
     /// What it breaks.
     pub(crate) name: &'static str,
     pub(crate) file: &'static str,
@@ -14,8 +14,8 @@ pub(crate) struct Saboteur {
     pub(crate) test: &'static str,
 }
 
-pub(crate) const SABOTEURS: &[Saboteur] = &[
-    Saboteur {
+pub(crate) const MUTANTS: &[Mutant] = &[
+    Mutant {
         name: "idle compared with <=",
         file: "session-core/src/expiry.rs",
         find: "if now < deadline.at {",
@@ -23,7 +23,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "validate::idleness_ends_at_its_millisecond",
     },
-    Saboteur {
+    Mutant {
         name: "a touch after the end",
         file: "session-core/src/record.rs",
         find: "touch.last_seen_at > self.last_seen_at && self.is_live(touch.last_seen_at.max(now))",
@@ -31,7 +31,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-core",
         test: "tests::record::a_touch_moves_forward_only_and_never_revives",
     },
-    Saboteur {
+    Mutant {
         name: "a limit counts before the sweep",
         file: "session-core/src/store/limit.rs",
         find: "in_scope && stored.user_id == new.user_id && stored.is_live(self.now)",
@@ -39,7 +39,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-memory",
         test: "conformance::memory::limit_does_not_count_expired_sessions_and_leaves_them",
     },
-    Saboteur {
+    Mutant {
         name: "every secret is right",
         file: "session-manager/src/validate.rs",
         find: "if matches!(presented, Presented::Wrong) {",
@@ -47,7 +47,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "validate::a_forged_secret_for_a_known_id_is_unknown_and_ends_nothing",
     },
-    Saboteur {
+    Mutant {
         name: "an outage is a logout",
         file: "session-manager/src/validate.rs",
         find: "let record = self.loads.load(operation, id).await?;",
@@ -55,7 +55,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "validate::no_failure_of_the_store_is_a_rejection",
     },
-    Saboteur {
+    Mutant {
         name: "the grace period never ends",
         file: "session-manager/src/rotate.rs",
         find: "Successor::Presented(at) if now <= at.saturating_add(self.settings.grace) =>",
@@ -63,7 +63,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "rotate::the_old_token_gives_the_same_successor_within_grace_and_writes_nothing",
     },
-    Saboteur {
+    Mutant {
         name: "a change of privilege keeps the secret",
         file: "session-manager/src/rotate.rs",
         find: "let mut secret = secret.replaced_unconfirmed(hash.clone(), now);",
@@ -71,7 +71,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "rotate::a_change_of_privilege_leaves_no_grace",
     },
-    Saboteur {
+    Mutant {
         name: "reuse is only refused",
         file: "session-manager/src/refresh.rs",
         find: "Presented::Spent => return Err(self.end_reused(&record, now, &mut operation).await?.into()),",
@@ -79,7 +79,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "refresh::a_spent_token_after_grace_ends_the_session",
     },
-    Saboteur {
+    Mutant {
         name: "a forged refresh token ends the session",
         file: "session-manager/src/refresh.rs",
         find: "Presented::Wrong => return Err(Rejection::WrongSecret.into()),",
@@ -87,7 +87,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "refresh::a_forged_secret_for_a_known_id_ends_nothing",
     },
-    Saboteur {
+    Mutant {
         name: "both sides may take a key",
         file: "session-manager/src/save.rs",
         find: "moved(key) && (exclusive ||",
@@ -95,7 +95,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "crossings::savers::a_taken_key_stays_exclusive_whatever_is_put_in_its_place",
     },
-    Saboteur {
+    Mutant {
         name: "the last writer wins",
         file: "session-manager/src/save.rs",
         find: "let moved = |key: &str| seen.value(key) != stored.value(key);",
@@ -103,7 +103,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "save::the_policy_decides_about_one_key_changed_twice",
     },
-    Saboteur {
+    Mutant {
         name: "the limit is forgotten",
         file: "session-manager/src/create.rs",
         find: "operation.create(record, limit.as_ref()).await",
@@ -111,7 +111,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "create::the_least_recently_seen_session_makes_room",
     },
-    Saboteur {
+    Mutant {
         name: "a sign-in stops with its caller",
         file: "session-manager/src/manager.rs",
         find: "let task = self.inner.core.workers.spawn(operation);",
@@ -119,7 +119,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "create::a_sign_in_ends_even_if_nobody_waits_for_it",
     },
-    Saboteur {
+    Mutant {
         name: "an end is reported twice",
         file: "session-manager/src/manager.rs",
         find: "self.emit(EventKind::Ended(ended.clone()), record);",
@@ -127,7 +127,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "events::a_life_is_told_in_order",
     },
-    Saboteur {
+    Mutant {
         name: "a revocation is forgotten in an outage",
         file: "session-manager/src/ending.rs",
         find: "Err(error) if error.is_transient() => {",
@@ -135,7 +135,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "events::a_revocation_during_an_outage_is_carried_through",
     },
-    Saboteur {
+    Mutant {
         name: "a code works twice",
         file: "session-manager/src/transfer.rs",
         find: "EndScope::id(waiting.id), used).await?.is_empty() {",
@@ -143,7 +143,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "transfer::of_many_attempts_one_wins",
     },
-    Saboteur {
+    Mutant {
         name: "the directory is asked once and never again",
         file: "session-manager/src/directory.rs",
         find: "(asked <= now && now.since(asked) < self.lag).then_some(status)",
@@ -151,7 +151,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "directory::a_disabled_user_is_refused_within_the_lag_and_comes_back_when_enabled",
     },
-    Saboteur {
+    Mutant {
         name: "every request is a write",
         file: "session-manager/src/settings.rs",
         find: "idle.map_or(longest, |idle| longest.min(millis(idle) / 10))",
@@ -159,7 +159,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "touch::a_use_within_the_interval_is_not_written",
     },
-    Saboteur {
+    Mutant {
         name: "a slot is lost with its caller",
         file: "session-manager/src/loads.rs",
         find: "Turn::Go(_slot) => operation.load(id).await,",
@@ -167,7 +167,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "loads::waiting_for_a_batch_ends_at_the_deadline_too",
     },
-    Saboteur {
+    Mutant {
         name: "history is purged with the sweep",
         file: "session-manager/src/sweep.rs",
         find: "let before = self.clock.now().saturating_sub(self.settings.retention);",
@@ -175,7 +175,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "sweep::a_sweep_ends_what_expired_and_purges_what_ended_long_ago",
     },
-    Saboteur {
+    Mutant {
         name: "an ended session is saved again",
         file: "session-sqlx/src/statements.rs",
         find: "WHERE id = ? AND revision = ? AND {IS_ACTIVE}\",",
@@ -183,7 +183,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-sqlx",
         test: "conformance::sqlite_memory::update_of_an_ended_session_is_ended_at_any_revision",
     },
-    Saboteur {
+    Mutant {
         name: "a touch after the deadline",
         file: "session-sqlx/src/dialect/sqlite.rs",
         find: "seen.at > t.last_seen_at AND seen.at < t.deadline_at",
@@ -191,7 +191,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-sqlx",
         test: "conformance::sqlite_memory::touch_counts_only_before_the_idle_deadline",
     },
-    Saboteur {
+    Mutant {
         name: "nobody is counted under a limit",
         file: "session-sqlx/src/statements.rs",
         find: "AND {LIVE} AND id <> ?",
@@ -199,7 +199,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-sqlx",
         test: "conformance::sqlite_memory::limit_ends_the_oldest",
     },
-    Saboteur {
+    Mutant {
         name: "an end keeps the secrets",
         file: "session-sqlx/src/statements.rs",
         find: "secret = NULL, refresh = NULL, data = ?\";",
@@ -207,7 +207,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-sqlx",
         test: "conformance::sqlite_memory::end_clears_secrets_and_data_and_keeps_the_history",
     },
-    Saboteur {
+    Mutant {
         name: "every expired session was idle",
         file: "session-sqlx/src/statements.rs",
         find: "CASE WHEN deadline_at < expires_at THEN 'idle_timeout'",
@@ -215,7 +215,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-sqlx",
         test: "conformance::sqlite_memory::expire_ends_at_the_absolute_deadline",
     },
-    Saboteur {
+    Mutant {
         name: "a damaged row hides those after it",
         file: "session-sqlx/src/ending.rs",
         find: "records.into_iter().flatten()",
@@ -223,7 +223,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-sqlx",
         test: "faults::damage::sqlite::a_damaged_row_is_swept_with_the_others",
     },
-    Saboteur {
+    Mutant {
         name: "a swapped reply is believed",
         file: "session-redis/src/store.rs",
         find: "if record.id != id {",
@@ -231,7 +231,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-redis",
         test: "faults::replies::swapped_loads_never_answer_with_anothers_session",
     },
-    Saboteur {
+    Mutant {
         name: "an end needs memory",
         file: "session-redis/src/scripts/record.lua",
         find: "redis.pcall('ZREM', base .. ':deadlines', id)",
@@ -239,7 +239,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-redis",
         test: "faults::memory::sessions_end_however_full_the_memory_is",
     },
-    Saboteur {
+    Mutant {
         name: "a sign-in that no index knows",
         file: "session-redis/src/scripts/create.lua",
         find: "redis.call('DEL', KEYS[1])",
@@ -247,7 +247,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-redis",
         test: "faults::indexes::a_sign_in_with_a_damaged_index_leaves_nothing_behind",
     },
-    Saboteur {
+    Mutant {
         name: "a beat that names more than was heard",
         file: "session-core/src/bus/senders.rs",
         find: "Body::Beat(_) => (None, number != latest, number),",
@@ -255,7 +255,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-core",
         test: "bus::senders::tests::a_missing_message_is_a_gap_once",
     },
-    Saboteur {
+    Mutant {
         name: "a label is the name of a field",
         file: "session-mongo/src/commands.rs",
         find: "doc! { \"$literal\": value.into() }",
@@ -263,7 +263,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-mongo",
         test: "commands::tests::texts_of_callers_are_literals_in_pipelines",
     },
-    Saboteur {
+    Mutant {
         name: "a sign-in announces past another",
         file: "session-mongo/src/limited/compare_and_set.rs",
         find: "let unchanged = and(at_turn(shard, turn), doc! { \"announced\": Bson::Null });",
@@ -271,7 +271,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-mongo",
         test: "faults::announced::on_a_server_of_its_own::both_methods_side_by_side_never_exceed_the_limit",
     },
-    Saboteur {
+    Mutant {
         name: "a transaction passes an announcement by",
         file: "session-mongo/src/limited/transaction.rs",
         find: "before.map_or(Ok(false), |before| self.is_free(shard, &before))",
@@ -279,7 +279,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-mongo",
         test: "faults::announced::on_a_server_of_its_own::what_a_dead_author_announced_is_carried_out_by_the_next_sign_in",
     },
-    Saboteur {
+    Mutant {
         name: "the end of somebody else is believed",
         file: "session-mongo/src/ending.rs",
         find: "Some(found) if !has_key(&found, &key) =>",
@@ -287,7 +287,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-mongo",
         test: "faults::replies::on_a_server_of_its_own::an_answer_to_another_question_is_corrupt_and_never_somebody_elses_session",
     },
-    Saboteur {
+    Mutant {
         name: "tiers: a copy of a copy is fresh again",
         file: "session-manager/src/tiers/find.rs",
         find: ".then(|| asked.mono.saturating_add(left))",
@@ -295,7 +295,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
-    Saboteur {
+    Mutant {
         name: "tiers: an answer from before a change",
         file: "session-manager/src/tiers/find.rs",
         find: "if !last && answer.is_ok() && !self.l1().is_current(&leader.ticket) {",
@@ -303,7 +303,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
-    Saboteur {
+    Mutant {
         name: "tiers: a failure is no session",
         file: "session-manager/src/tiers/find.rs",
         find: "Some(answer.map(|record| {",
@@ -311,7 +311,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
-    Saboteur {
+    Mutant {
         name: "tiers: a copy may refuse",
         file: "session-manager/src/validate.rs",
         find: "Err(_) => self.open_by_store(token, client, &mut operation).await,",
@@ -319,7 +319,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
-    Saboteur {
+    Mutant {
         name: "tiers: only the first cache is told",
         file: "session-manager/src/tiers/spread.rs",
         find: "spread.shared.iter().map(|tier| tier.tell(&changes.entries))",
@@ -327,7 +327,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
-    Saboteur {
+    Mutant {
         name: "tiers: a cache that was not told is read",
         file: "session-manager/src/tiers/shared.rs",
         find: "if told.is_ok() {",
@@ -335,7 +335,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
-    Saboteur {
+    Mutant {
         name: "tiers: a sweep tells nobody",
         file: "session-manager/src/tiers/writes.rs",
         find: "let records = unanswered.settle(self.store.expire(now, limit).await)?;",
@@ -343,7 +343,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
-    Saboteur {
+    Mutant {
         name: "tiers: an end that was read is forgotten",
         file: "session-manager/src/tiers/store.rs",
         find: "Some(ended) => self.l1.end(record.id, ended),",
@@ -351,7 +351,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
-    Saboteur {
+    Mutant {
         name: "tiers: a copy outlives an unanswered write",
         file: "session-manager/src/tiers/writes.rs",
         find: "Concerns::Ids(ids) => ids.iter().for_each(|id| self.l1.distrust(*id)),",
@@ -359,7 +359,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
-    Saboteur {
+    Mutant {
         name: "tiers: nobody listens",
         file: "session-manager/src/tiers/listen.rs",
         find: "l1.changed(change.id, change.revision, change.ended);",
@@ -367,7 +367,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
-    Saboteur {
+    Mutant {
         name: "tiers: a slow read is kept",
         file: "session-memory/src/l1/protocol.rs",
         find: "if !stripe.is_current(ticket) {\n            if authority",
@@ -375,7 +375,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
-    Saboteur {
+    Mutant {
         name: "tiers: a copy counts longer than what it stems from",
         file: "session-memory/src/l1/protocol.rs",
         find: "held.counts_until = taken_until.min(held.stale_at);",
@@ -383,7 +383,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
-    Saboteur {
+    Mutant {
         name: "tiers: lost messages are ignored",
         file: "session-memory/src/l1/protocol.rs",
         find: "self.epoch.fetch_add(1, Ordering::SeqCst);",
@@ -391,7 +391,7 @@ pub(crate) const SABOTEURS: &[Saboteur] = &[
         package: "session-manager",
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
-    Saboteur {
+    Mutant {
         name: "tiers: an older revision takes the place of a newer one",
         file: "session-memory/src/l1/protocol.rs",
         find: "held.is_some_and(|held| held.record.revision > record.revision)",
