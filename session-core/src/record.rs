@@ -172,6 +172,13 @@ impl SessionRecord {
         self.ended().is_none() && self.expiry(now).is_live()
     }
 
+    /// Returns true if the session has not ended. It may be past a deadline and wait for the sweep: see
+    /// [`is_live`](Self::is_live).
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.ended().is_none()
+    }
+
     /// Folds state and deadlines to one of the four classic words.
     #[must_use]
     pub fn status(&self, now: Timestamp) -> SessionStatus {

@@ -46,6 +46,13 @@ impl Timestamp {
         self.0
     }
 
+    /// Returns whole seconds since the Unix epoch, rounded down: what other systems keep in an integer column.
+    #[must_use]
+    #[inline]
+    pub const fn as_secs(self) -> i64 {
+        self.0.div_euclid(1_000)
+    }
+
     /// Returns this time plus a duration, or `None` beyond the range. Parts of a millisecond are dropped.
     #[must_use]
     #[inline]
@@ -243,6 +250,7 @@ mod tests {
     fn times_before_the_epoch_convert() {
         let before = UNIX_EPOCH - Duration::from_millis(7);
         assert_eq!(Timestamp::from(before).as_millis(), -7);
+        assert_eq!((Timestamp::from(before).as_secs(), Timestamp::from_millis(1_999).as_secs()), (-1, 1));
     }
 
     proptest! {

@@ -131,6 +131,7 @@ impl SessionManager {
     pub(crate) fn created(&self, record: &Arc<SessionRecord>, evicted: &[Arc<SessionRecord>]) {
         let shared = self.shared();
         shared.metrics.created.increment(1);
+        tracing::debug!(session = %record.id, kind = %record.kind, evicted = evicted.len(), "session created");
         shared.emit(EventKind::Created, record);
         shared.report_ended(evicted);
         shared.look_for_device(record);

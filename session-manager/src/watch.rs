@@ -6,11 +6,11 @@
 //! | an outage | is not an end: the connection goes on until there is an answer |
 //! | rotation | the secret is not asked for again: the connection was opened with it |
 //! | the directory | a user who is gone or disabled, or has other credentials, is refused as on a request |
-//! | idleness | watching is no use of the session |
+//! | idleness | watching is no use of the session; [`Session::refresh_activity`] is one |
 
 use std::time::Duration;
 
-use session_core::Expiry;
+use session_core::{Expiry, Touch};
 
 use crate::manager::SessionManager;
 use crate::session::Session;
@@ -76,6 +76,44 @@ impl Session {
                 return rejection;
             }
             tokio::time::sleep(pace).await;
+        }
+    }
+
+    /// Records that the session is in use now, and returns when the store has it. For use that sends no
+    /// requests: messages on a web socket, a long upload.
+    ///
+    /// A request that is validated counts as use by itself. Call this at most once a minute or so: each call is a
+    /// write of its own.
+    ///
+    /// # Errors
+    /// [`ValidateError::Rejected`] if the session does not live any more: it stays ended or expired.
+    /// [`ValidateError::Unavailable`] if the store did not answer: the use is written with the next ones.
+    pub async fn refresh_activity(&self) -> Result<(), ValidateError> {
+        let (shared, record) = (self.shared(), self.record());
+        let touch = Touch::new(self.id(), self.manager().now(), record.last_client.clone());
+        match shared.backend.operation().touch(std::slice::from_ref(&touch), touch.last_seen_at).await {
+            // A use that is as late is known already, unless the session does not live.
+            Ok(0) => self.still_live_in_store().await,
+            Ok(moved) => {
+                shared.metrics.touches_flushed.increment(moved);
+                Ok(())
+            }
+            Err(error) => {
+                shared.touches.put_back(vec![touch], &shared.metrics.touches_dropped);
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn still_live_in_store(&self) -> Result<(), ValidateError> {
+        let manager = self.manager();
+        let (shared, mut operation) = (manager.shared(), manager.backend().operation());
+        match shared.find_in_store(&mut operation, self.id()).await?.ok_or(Rejection::Unknown)? {
+            Found::Ended(ended) => Err(Rejection::Ended(ended).into()),
+            Found::Active(record, _) => match record.expiry(manager.now()) {
+                Expiry::Expired(deadline) => Err(Rejection::Expired(deadline).into()),
+                _ => Ok(()),
+            },
         }
     }
 

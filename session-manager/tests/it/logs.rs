@@ -85,7 +85,9 @@ async fn life() -> Vec<String> {
 fn no_level_logs_a_token_or_data() {
     let (text, secrets) = logged(tracing_subscriber::filter::LevelFilter::TRACE, life);
     assert!(
-        text.contains("session_validate") && text.contains("session ended"),
+        text.contains("session_validate")
+            && text.contains("session created")
+            && text.contains("session ended"),
         "something was captured: {text}"
     );
     for secret in &secrets[..3] {

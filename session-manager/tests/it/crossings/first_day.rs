@@ -292,3 +292,37 @@ async fn debug_of_an_export_shows_nothing_of_the_sessions() {
     let shown = format!("{export:?} {:?}", export.sessions[0]);
     assert!(!shown.contains("4111") && !shown.contains("card"), "{shown}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_long_connection_can_keep_its_session_alive() {
+    let world = World::new();
+    let session = world.sign_in("ann").await.session;
+    let idle = session.record().idle_timeout.unwrap();
+    for _ in 0..3 {
+        world.pass(idle.as_secs() - 1);
+        session.refresh_activity().await.unwrap();
+        assert_eq!(world.stored(session.id()).await.last_seen_at, world.manager.now());
+    }
+    // Twice in one millisecond is one use.
+    session.refresh_activity().await.unwrap();
+
+    // What the store cannot take now is written later.
+    world.pass(60);
+    world.faults.arm(session_conformance::faults::Fault::error(ErrorKind::Unavailable).on("touch"));
+    assert!(matches!(session.refresh_activity().await, Err(ValidateError::Unavailable(_))));
+    world.faults.disarm();
+    let used = world.manager.now();
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    world.settle().await;
+    assert_eq!(world.stored(session.id()).await.last_seen_at, used);
+
+    // It revives neither an expired session nor an ended one.
+    world.pass(idle.as_secs() + 60);
+    assert!(matches!(
+        session.refresh_activity().await,
+        Err(ValidateError::Rejected(Rejection::Expired(_) | Rejection::Ended(_)))
+    ));
+    let other = world.sign_in("ann").await.session;
+    world.manager.revoke(other.id(), &Actor::System).await.unwrap();
+    assert!(matches!(other.refresh_activity().await, Err(ValidateError::Rejected(Rejection::Ended(_)))));
+}
