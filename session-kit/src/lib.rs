@@ -23,9 +23,11 @@
 pub use session_core as core;
 
 pub use session_core::{
-    Actor, AssuranceLevel, AuthMethod, ClientInfo, Cursor, Deadline, DeviceId, EndReason, Ended, Error,
-    ErrorKind, ExpiryPolicy, Lifetime, ListQuery, RefreshToken, Result, Scope, SessionData, SessionId,
-    SessionRecord, SessionStore, SessionToken, StoreStats, Timestamp, UserId, rules,
+    Actor, AssuranceLevel, AuthEvent, AuthMethod, ClientInfo, Clock, CountryCode, Cursor, DataLimits,
+    Deadline, DeviceId, DeviceKind, EndReason, Ended, Error, ErrorKind, Event, EventKind, EventSink, Expiry,
+    ExpiryPolicy, GeoLocation, Lifetime, LimitScope, ListQuery, OnExceed, PepperRing, RefreshToken, Result,
+    Scope, SecretFormat, SessionData, SessionId, SessionKind, SessionLimit, SessionRecord, SessionStatus,
+    SessionStore, SessionToken, StoreStats, SystemClock, Timestamp, UserDirectory, UserId, UserStatus, rules,
 };
 pub use session_manager::{
     Authentication, ClientView, ConflictPolicy, Created, EndView, Ensured, EraseReport, ExportedSession,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use session_manager::Tiers;
-use session_redis::{Connection, RedisCache};
+use session_redis::{Connection, KeyPrefix, RedisCache};
 use session_sqlx::PostgresCache;
 
 use super::Shared;
@@ -41,9 +41,19 @@ impl Caches {
 
     /// Tiers with empty caches. That in PostgreSQL is not empty, but no two cases use the same id.
     pub(crate) fn tiers(&self, memory: bool) -> Tiers {
+        self.tiers_under(memory, &storage::fresh_prefix())
+    }
+
+    /// Tiers of two tenants that share all caches. Only their stores tell them apart.
+    pub(crate) fn tiers_of_two(&self, memory: bool) -> [Tiers; 2] {
+        let prefix = storage::fresh_prefix();
+        [self.tiers_under(memory, &prefix), self.tiers_under(memory, &prefix)]
+    }
+
+    fn tiers_under(&self, memory: bool, prefix: &KeyPrefix) -> Tiers {
         let mut tiers = if memory { Tiers::memory() } else { Tiers::none() };
         if let Some(redis) = &self.redis {
-            tiers = tiers.with_cache(RedisCache::new(redis.clone()).with_prefix(storage::fresh_prefix()));
+            tiers = tiers.with_cache(RedisCache::new(redis.clone()).with_prefix(prefix.clone()));
         }
         if let Some(postgres) = &self.postgres {
             tiers = tiers.with_cache(Arc::clone(postgres));

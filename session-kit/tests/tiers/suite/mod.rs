@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use session_conformance::{CASE_TIME_LIMIT, Form, Harness, StoreCase, store_cases};
+use session_conformance::{
+    CASE_TIME_LIMIT, Case, Form, Harness, StoreCase, TenantCase, TenantHarness, store_cases, tenant_cases,
+};
 use session_core::SystemClock;
-use session_manager::TieredStore;
+use session_manager::{TieredStore, Tiers};
 
 use self::cached_reads::{Answers, CachedReads};
 use self::caches::Caches;
@@ -130,18 +132,58 @@ impl Run {
 
     async fn check(&self, lane: &Lane, case: &StoreCase, form: Form) -> Result<(), String> {
         let tiers = self.caches.tiers(self.combination.memory);
-        let tiered = TieredStore::new(lane.store(), tiers, SystemClock).unwrap();
-        let harness = match self.way {
-            Way::Authoritative => Harness::in_form(tiered, form),
-            Way::Cached => Harness::in_form(CachedReads::new(tiered, Arc::clone(&self.answers)), form),
-        };
-        let mut running = tokio::spawn(case.run(harness));
-        match tokio::time::timeout(CASE_TIME_LIMIT, &mut running).await {
-            Ok(verdict) => verdict.map_err(|panic| format!("{panic:?}")),
-            Err(_) => {
-                running.abort();
-                Err("it hangs".to_owned())
+        let store = tiered(lane, tiers);
+        match self.way {
+            Way::Authoritative => finish(case, Harness::in_form(store, form)).await,
+            Way::Cached => finish(case, Harness::in_form(self.read_from_copies(store), form)).await,
+        }
+    }
+
+    /// Each case with two tables of one database, whose tiers share all caches.
+    async fn tenants(&self) {
+        for case in tenant_cases() {
+            for form in self.forms {
+                let lanes = [self.ground.lane().await, self.ground.lane().await];
+                let verdict = self.check_tenants(&lanes, case, *form).await;
+                if let Err(complaint) = verdict {
+                    self.failures.lock().push(format!(
+                        "{}, {form}, {:?}: {complaint}",
+                        case.name(),
+                        self.way
+                    ));
+                }
             }
+        }
+    }
+
+    async fn check_tenants(&self, lanes: &[Lane; 2], case: &TenantCase, form: Form) -> Result<(), String> {
+        let [first, second] = self.caches.tiers_of_two(self.combination.memory);
+        let (first, second) = (tiered(&lanes[0], first), tiered(&lanes[1], second));
+        match self.way {
+            Way::Authoritative => finish(case, TenantHarness::in_form(first, second, form)).await,
+            Way::Cached => {
+                let (first, second) = (self.read_from_copies(first), self.read_from_copies(second));
+                finish(case, TenantHarness::in_form(first, second, form)).await
+            }
+        }
+    }
+
+    fn read_from_copies(&self, store: TieredStore) -> CachedReads {
+        CachedReads::new(store, Arc::clone(&self.answers))
+    }
+}
+
+fn tiered(lane: &Lane, tiers: Tiers) -> TieredStore {
+    TieredStore::new(lane.store(), tiers, SystemClock).unwrap()
+}
+
+async fn finish<H: Send + 'static>(case: &Case<H>, harness: H) -> Result<(), String> {
+    let mut running = tokio::spawn(case.run(harness));
+    match tokio::time::timeout(CASE_TIME_LIMIT, &mut running).await {
+        Ok(verdict) => verdict.map_err(|panic| format!("{panic:?}")),
+        Err(_) => {
+            running.abort();
+            Err("it hangs".to_owned())
         }
     }
 }
@@ -182,6 +224,7 @@ async fn run(combination: Combination, way: Way, forms: &'static [Form]) -> Opti
         tokio::spawn(async move { run.lane().await })
     });
     join_all(lanes).await.into_iter().for_each(|lane| lane.unwrap());
+    run.tenants().await;
     let (passed, excepted) = (run.passed.load(Ordering::Relaxed), run.excepted.load(Ordering::Relaxed));
     println!(
         "{combination}, {way:?}: {passed} cases and {excepted} exceptions in {:.1} s; {:?}; slowest: {:?}",
