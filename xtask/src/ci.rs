@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::error::Result;
 use crate::process::{Cmd, human};
 use crate::steps::{Outcome, Step};
-use crate::{direction, mutants, test};
+use crate::{direction, mutants, prose, test};
 
 /// Crates whose features leave out much, with the features that an application may choose.
 const ALONE: &[(&str, &str)] = &[
@@ -59,6 +59,7 @@ fn steps() -> Vec<Step> {
             5,
             Cmd::cargo(&["test", "--workspace", "--all-features", "--bench", "validate"]),
         ),
+        Step::task("plain English", 1, "cargo xtask prose", || prose::run(&prose::Arguments::default())),
         Step::task("direction of dependencies", 1, "cargo xtask direction", direction::run),
         cargo_deny(),
         Step::tool("spelling", Cmd::new("typos", &["--version"]), "typos-cli", Cmd::new("typos", &[])),

@@ -38,6 +38,8 @@ pub(crate) enum Error {
     Mutants { names: String },
     #[error("no step's title contains {asked}; there are\n  {all}")]
     NoStep { asked: String, all: String },
+    #[error("not plain: {members}; `cargo xtask prose --list {members}` prints each line")]
+    Prose { members: String },
     #[error(transparent)]
     Server(#[from] session_servers::Error),
     #[error("short of the bar: {names}; run `cargo xtask bench {names}` to measure only these")]

@@ -9,6 +9,7 @@ mod error;
 mod members;
 mod mutants;
 mod process;
+mod prose;
 mod prove;
 mod serve;
 mod servers;
@@ -40,6 +41,8 @@ enum Command {
     Direction,
     /// Changes one line of a copy for the worse at a time, and checks that a test notices
     Mutants(mutants::Arguments),
+    /// Counts odd words, wide comments and long names of tests, for each member
+    Prose(prose::Arguments),
     /// Runs the proofs that take too long for each change: failing servers, many seeds, all mutants, figures
     Prove {
         /// Part of the titles of the steps to run; all of them if none is given
@@ -72,6 +75,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Ci => ci::run(),
         Command::Direction => direction::run(),
         Command::Mutants(arguments) => mutants::run(&arguments.choice()),
+        Command::Prose(arguments) => prose::run(arguments),
         Command::Prove { names } => prove::run(names),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Test { filters } => test::run(filters),
