@@ -13,8 +13,7 @@ use session_core::{
 
 use crate::manager::SessionManager;
 use crate::recording::Recording;
-use crate::refresh::RefreshPolicy;
-use crate::settings::{ConflictPolicy, LimitPolicy, Settings, UserLimit};
+use crate::settings::{ConflictPolicy, LimitPolicy, RefreshPolicy, Settings, UserLimit};
 use crate::tiers::Tiers;
 
 /// Settings of a [`SessionManager`]. Everything has a default; what is out of bounds fails in [`build`](Self::build).

@@ -30,8 +30,8 @@ use session_core::{
 
 use crate::backend::Operation;
 use crate::manager::SessionManager;
+use crate::rejection::{Rejection, ValidateError};
 use crate::tiers::Provenance;
-use crate::validate::{Rejection, ValidateError};
 
 /// Most users whose status is remembered.
 const MAX_USERS: usize = 100_000;

@@ -22,9 +22,9 @@ use session_core::{
 use crate::backend::Operation;
 use crate::manager::{SessionManager, interrupted};
 use crate::new_session::NewSession;
+use crate::rejection::{Rejection, ValidateError};
 use crate::session::Session;
 use crate::tiers::{Found, Provenance};
-use crate::validate::{Rejection, ValidateError};
 
 /// A session that another system began, a JWT with a session claim say.
 ///

@@ -8,7 +8,7 @@ use std::time::Duration;
 use metrics::{Counter, Histogram, counter, histogram};
 use session_core::{Ended, Error};
 
-use crate::validate::{Rejection, ValidateError};
+use crate::rejection::{Rejection, ValidateError};
 
 /// A method of the store.
 #[derive(Debug, Clone, Copy)]

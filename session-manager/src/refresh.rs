@@ -23,7 +23,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use session_core::rules::{Reason, RequestClient};
 use session_core::{
@@ -34,68 +33,11 @@ use session_core::{
 
 use crate::backend::Operation;
 use crate::manager::{SessionManager, Shared, interrupted};
+use crate::rejection::{Rejection, ValidateError};
 use crate::rotate::{Fate, is_match, missing_key, restored};
 use crate::session::Session;
+use crate::settings::ReuseEnds;
 use crate::tiers::Provenance;
-use crate::validate::{Rejection, ValidateError};
-
-/// The lifetimes of a pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RefreshPolicy {
-    /// How long the session token of a pair counts, 15 minutes by default.
-    pub access: Duration,
-    /// How long the refresh token counts, 30 days by default and never beyond the session itself.
-    pub refresh: Duration,
-    /// What ends when a spent refresh token is presented.
-    pub reuse_ends: ReuseEnds,
-}
-
-impl Default for RefreshPolicy {
-    fn default() -> Self {
-        Self {
-            access: Duration::from_secs(15 * 60),
-            refresh: Duration::from_secs(30 * 24 * 60 * 60),
-            reuse_ends: ReuseEnds::Session,
-        }
-    }
-}
-
-impl RefreshPolicy {
-    /// Sets how long the session token of a pair counts.
-    #[must_use]
-    pub const fn with_access(mut self, access: Duration) -> Self {
-        self.access = access;
-        self
-    }
-
-    /// Sets how long the refresh token counts.
-    #[must_use]
-    pub const fn with_refresh(mut self, refresh: Duration) -> Self {
-        self.refresh = refresh;
-        self
-    }
-
-    /// Sets what ends when a spent refresh token is presented.
-    #[must_use]
-    pub const fn with_reuse_ends(mut self, ends: ReuseEnds) -> Self {
-        self.reuse_ends = ends;
-        self
-    }
-}
-
-/// What ends when a spent refresh token is presented.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum ReuseEnds {
-    /// All sessions of the user on the session's device; the session alone if it names no device.
-    Device,
-    /// The session. The default.
-    #[default]
-    Session,
-    /// All sessions of the user.
-    User,
-}
 
 /// A refreshed session with its new pair of tokens.
 #[derive(Debug)]

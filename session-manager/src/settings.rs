@@ -13,7 +13,6 @@ use session_core::{
 };
 
 use crate::recording::Recording;
-use crate::refresh::RefreshPolicy;
 use crate::tiers::Tiers;
 
 /// How many live sessions a user may have.
@@ -115,6 +114,64 @@ fn all_hold<const N: usize>(rules: [(bool, &'static str); N]) -> Result<()> {
         Some((_, rule)) => Err(Error::invalid("build", rule)),
         None => Ok(()),
     }
+}
+
+/// The lifetimes of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RefreshPolicy {
+    /// How long the session token of a pair counts, 15 minutes by default.
+    pub access: Duration,
+    /// How long the refresh token counts, 30 days by default and never beyond the session itself.
+    pub refresh: Duration,
+    /// What ends when a spent refresh token is presented.
+    pub reuse_ends: ReuseEnds,
+}
+
+impl Default for RefreshPolicy {
+    fn default() -> Self {
+        Self {
+            access: Duration::from_secs(15 * 60),
+            refresh: Duration::from_secs(30 * 24 * 60 * 60),
+            reuse_ends: ReuseEnds::Session,
+        }
+    }
+}
+
+impl RefreshPolicy {
+    /// Sets how long the session token of a pair counts.
+    #[must_use]
+    pub const fn with_access(mut self, access: Duration) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// Sets how long the refresh token counts.
+    #[must_use]
+    pub const fn with_refresh(mut self, refresh: Duration) -> Self {
+        self.refresh = refresh;
+        self
+    }
+
+    /// Sets what ends when a spent refresh token is presented.
+    #[must_use]
+    pub const fn with_reuse_ends(mut self, ends: ReuseEnds) -> Self {
+        self.reuse_ends = ends;
+        self
+    }
+}
+
+/// What ends when a spent refresh token is presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ReuseEnds {
+    /// All sessions of the user on the session's device; the session alone if it names no device.
+    Device,
+    /// The session. The default.
+    #[default]
+    Session,
+    /// All sessions of the user.
+    User,
 }
 
 #[derive(Debug, Clone)]

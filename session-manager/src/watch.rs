@@ -13,9 +13,9 @@ use std::time::Duration;
 use session_core::{Expiry, Touch};
 
 use crate::manager::SessionManager;
+use crate::rejection::{Rejection, ValidateError};
 use crate::session::Session;
 use crate::tiers::Found;
-use crate::validate::{Rejection, ValidateError};
 
 /// How often a connection looks, without copies that set another pace.
 const PACE: Duration = Duration::from_secs(5);
