@@ -55,7 +55,7 @@ pub struct Refreshed {
 const ATTEMPTS: usize = 8;
 
 /// What a presented refresh secret is.
-enum Presented {
+enum PresentedRefresh {
     Current,
     Again(RotationSalt),
     /// Current, once a replacement that nobody knows of is taken back.
@@ -127,25 +127,27 @@ impl SessionManager {
             record = shared.count_known_use(record, &mut operation).await?;
             self.check_refreshable(&record, now, &mut operation).await?;
             let presented = shared.recognise_refresh(&record, token, now)?;
-            if let Presented::Restored = presented {
+            if let PresentedRefresh::Restored = presented {
                 // Judged as if the replacement had not happened; one write takes it back and renews the pair.
                 record = Arc::new(restored(&record));
             }
             let challenge = match presented {
-                Presented::Wrong => return Err(Rejection::WrongSecret.into()),
+                PresentedRefresh::Wrong => return Err(Rejection::WrongSecret.into()),
                 _ => self.apply_rules(&record, client, now, Provenance::store(now))?,
             };
             let state = record.refresh.as_ref().ok_or(Rejection::Unknown)?;
             match presented {
-                Presented::Current | Presented::Restored | Presented::Wrong => {}
-                Presented::Again(salt) => {
+                PresentedRefresh::Current | PresentedRefresh::Restored | PresentedRefresh::Wrong => {}
+                PresentedRefresh::Again(salt) => {
                     let Some(record) = self.with_access(record.clone(), now, &mut operation).await? else {
                         continue;
                     };
                     let (token, refresh) = pair(&record, &salt, token);
                     return Ok(Exchanged { record, token, refresh, challenge });
                 }
-                Presented::Spent => return Err(self.end_reused(&record, now, &mut operation).await?.into()),
+                PresentedRefresh::Spent => {
+                    return Err(self.end_reused(&record, now, &mut operation).await?.into());
+                }
             }
             let salt = RotationSalt::mint(&*shared.random)?;
             let next = shared.refreshed(&record, state, token, &salt, now);
@@ -231,22 +233,22 @@ impl Shared {
         record: &SessionRecord,
         token: &RefreshToken,
         now: Timestamp,
-    ) -> Result<Presented> {
-        let Some(state) = &record.refresh else { return Ok(Presented::Wrong) };
+    ) -> Result<PresentedRefresh> {
+        let Some(state) = &record.refresh else { return Ok(PresentedRefresh::Wrong) };
         let verify = |hash| self.hasher.verify(SecretPurpose::Refresh, record.id, token.secret(), hash);
         match verify(&state.secret.current) {
-            SecretMatch::Match | SecretMatch::MatchOutdated => return Ok(Presented::Current),
+            SecretMatch::Match | SecretMatch::MatchOutdated => return Ok(PresentedRefresh::Current),
             SecretMatch::Mismatch => {}
             _ => return Err(missing_key()),
         }
         match &state.secret.previous {
             Some(previous) if is_match(verify(&previous.hash)) => Ok(match self.fate_of(previous, now)? {
-                Fate::GivesSuccessor => Presented::Again(previous.salt.clone()),
-                Fate::Restores => Presented::Restored,
-                Fate::Spent => Presented::Spent,
+                Fate::GivesSuccessor => PresentedRefresh::Again(previous.salt.clone()),
+                Fate::Restores => PresentedRefresh::Restored,
+                Fate::Spent => PresentedRefresh::Spent,
             }),
-            _ if state.spent.iter().any(|spent| is_match(verify(spent))) => Ok(Presented::Spent),
-            _ => Ok(Presented::Wrong),
+            _ if state.spent.iter().any(|spent| is_match(verify(spent))) => Ok(PresentedRefresh::Spent),
+            _ => Ok(PresentedRefresh::Wrong),
         }
     }
 

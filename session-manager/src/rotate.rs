@@ -49,7 +49,7 @@ use crate::session::Session;
 
 /// What a presented session secret is.
 #[derive(Debug)]
-pub(crate) enum Presented {
+pub(crate) enum PresentedSecret {
     /// The secret that counts.
     Current,
     /// The secret that counts, hashed with an older key.
@@ -71,28 +71,28 @@ impl Shared {
         record: &SessionRecord,
         token: &SessionToken,
         now: Timestamp,
-    ) -> Result<Presented> {
-        let Some(stored) = &record.secret else { return Ok(Presented::Wrong) };
+    ) -> Result<PresentedSecret> {
+        let Some(stored) = &record.secret else { return Ok(PresentedSecret::Wrong) };
         let verify = |hash| self.hasher.verify(SecretPurpose::Session, token.id(), token.secret(), hash);
         match verify(&stored.current) {
-            SecretMatch::Match => return Ok(Presented::Current),
-            SecretMatch::MatchOutdated => return Ok(Presented::Outdated),
+            SecretMatch::Match => return Ok(PresentedSecret::Current),
+            SecretMatch::MatchOutdated => return Ok(PresentedSecret::Outdated),
             SecretMatch::Mismatch => {}
             _ => return Err(missing_key()),
         }
-        let Some(previous) = &stored.previous else { return Ok(Presented::Wrong) };
+        let Some(previous) = &stored.previous else { return Ok(PresentedSecret::Wrong) };
         match verify(&previous.hash) {
             SecretMatch::Match | SecretMatch::MatchOutdated => {}
-            SecretMatch::Mismatch => return Ok(Presented::Wrong),
+            SecretMatch::Mismatch => return Ok(PresentedSecret::Wrong),
             _ => return Err(missing_key()),
         }
         Ok(match self.fate_of(previous, now)? {
             Fate::GivesSuccessor => {
                 let successor = previous.salt.successor(token.secret());
-                Presented::Replaced(SessionToken::from_parts(token.id(), successor))
+                PresentedSecret::Replaced(SessionToken::from_parts(token.id(), successor))
             }
-            Fate::Restores => Presented::Restored,
-            Fate::Spent => Presented::Wrong,
+            Fate::Restores => PresentedSecret::Restored,
+            Fate::Spent => PresentedSecret::Wrong,
         })
     }
 
@@ -223,7 +223,7 @@ impl SessionManager {
             Ok(Some(next))
         });
         let rotated = rotated.await?;
-        let Presented::Replaced(successor) = shared.recognise(&rotated, token, now)? else {
+        let PresentedSecret::Replaced(successor) = shared.recognise(&rotated, token, now)? else {
             return Ok((rotated, None));
         };
         if rotated.revision > before {

@@ -21,7 +21,7 @@ use session_core::{
 use crate::backend::Operation;
 use crate::manager::{SessionManager, Shared};
 use crate::rejection::{Rejection, ValidateError};
-use crate::rotate::{Presented, is_unsettled, restored};
+use crate::rotate::{PresentedSecret, is_unsettled, restored};
 use crate::session::Session;
 use crate::tiers::{Found, Provenance, TieredStore};
 
@@ -74,7 +74,7 @@ impl SessionManager {
         let (record, provenance, now) = shared.tiers.as_ref()?.copy(token.id())?;
         let presented = shared.recognise(&record, token, now).ok()?;
         check(&record, &presented, now).ok()?;
-        let is_settled = matches!(presented, Presented::Current)
+        let is_settled = matches!(presented, PresentedSecret::Current)
             && !is_unsettled(&record)
             && !shared.rotation_is_due(&record, now);
         if !is_settled || !self.is_known_good(&record, now) {
@@ -132,7 +132,7 @@ impl SessionManager {
         let presented = self.shared().recognise(&record, token, now)?;
         let record = match presented {
             // An operation that failed did not happen: what it recorded does not count.
-            Presented::Restored => Arc::new(restored(&record)),
+            PresentedSecret::Restored => Arc::new(restored(&record)),
             _ => record,
         };
         check(&record, &presented, now)?;
@@ -154,30 +154,30 @@ impl SessionManager {
         &self,
         record: Arc<SessionRecord>,
         token: &SessionToken,
-        presented: Presented,
+        presented: PresentedSecret,
         now: Timestamp,
         operation: &mut Operation<'_>,
     ) -> (Arc<SessionRecord>, Option<SessionToken>) {
         match presented {
-            Presented::Current if self.shared().rotation_is_due(&record, now) => {
+            PresentedSecret::Current if self.shared().rotation_is_due(&record, now) => {
                 let rotation = Box::pin(self.rotate_due(Arc::clone(&record), token, now, operation));
                 rotation.await.unwrap_or((record, None))
             }
-            Presented::Outdated => {
+            PresentedSecret::Outdated => {
                 self.rehash(&record, token);
                 (record, None)
             }
-            Presented::Replaced(successor) => (record, Some(successor)),
-            Presented::Restored => {
+            PresentedSecret::Replaced(successor) => (record, Some(successor)),
+            PresentedSecret::Restored => {
                 // If it cannot be written now, the next request does it.
                 let taken_back = self.shared().take_back(operation, Arc::clone(&record)).await;
                 (taken_back.unwrap_or(record), None)
             }
-            Presented::Current if is_unsettled(&record) => {
+            PresentedSecret::Current if is_unsettled(&record) => {
                 self.shared().note_presented(&record, now);
                 (record, None)
             }
-            Presented::Current | Presented::Wrong => (record, None),
+            PresentedSecret::Current | PresentedSecret::Wrong => (record, None),
         }
     }
 
@@ -237,11 +237,11 @@ impl SessionManager {
 
 /// Judges what does not depend on anything but the record.
 #[inline]
-fn check(record: &SessionRecord, presented: &Presented, now: Timestamp) -> Result<(), Rejection> {
+fn check(record: &SessionRecord, presented: &PresentedSecret, now: Timestamp) -> Result<(), Rejection> {
     if let Expiry::Expired(deadline) = record.expiry(now) {
         return Err(Rejection::Expired(deadline));
     }
-    if matches!(presented, Presented::Wrong) {
+    if matches!(presented, PresentedSecret::Wrong) {
         return Err(Rejection::WrongSecret);
     }
     if record.secret.as_ref().and_then(|secret| secret.expires_at).is_some_and(|end| end <= now) {

@@ -54,8 +54,8 @@ pub(crate) const CROSSINGS: &[Mutant] = &[
     Mutant {
         name: "an unconfirmed secret is lost",
         file: "session-manager/src/rotate.rs",
-        find: "Fate::Restores => Presented::Restored,",
-        replace: "Fate::Restores => Presented::Wrong,",
+        find: "Fate::Restores => PresentedSecret::Restored,",
+        replace: "Fate::Restores => PresentedSecret::Wrong,",
         package: "session-manager",
         test: "crossings::secrets::a_lost_reply_of_a_replacement_signs_nobody_out",
     },
