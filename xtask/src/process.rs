@@ -46,9 +46,13 @@ impl Cmd {
         self.command().status().map_err(|source| self.not_started(source))
     }
 
-    /// Runs to the end and shows nothing.
-    pub(crate) fn quiet(&self) -> Result<ExitStatus> {
-        self.command().output().map(|output| output.status).map_err(|source| self.not_started(source))
+    /// Runs to the end and returns the status; prints the output only if the status is none of those that are `expected`.
+    pub(crate) fn quiet(&self, expected: &[i32]) -> Result<ExitStatus> {
+        let output = self.command().output().map_err(|source| self.not_started(source))?;
+        if !output.status.code().is_some_and(|code| expected.contains(&code)) {
+            eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(output.status)
     }
 
     /// Runs to the end and returns its standard output; standard error is inherited.

@@ -81,7 +81,7 @@ pub(crate) const CROSSINGS: &[Mutant] = &[
         find: "if self.is_reported(record.id) {",
         replace: "if self.is_reported(record.id) && false {",
         package: "session-manager",
-        test: "crossings::ends::two_equal_ends_in_one_millisecond_are_reported_once_each",
+        test: "crossings::ends::two_equal_ends_whose_replies_are_lost_are_reported_once_each",
     },
     Mutant {
         name: "a clock that jumped sweeps",
@@ -97,7 +97,7 @@ pub(crate) const CROSSINGS: &[Mutant] = &[
         find: "jobs.push(job);\n                Ok(false)",
         replace: "jobs.push(job);\n                Ok(true)",
         package: "session-manager",
-        test: "crossings::savers::parallel_savers_of_different_keys_all_succeed_in_few_writes",
+        test: "crossings::savers::savers_that_arrive_one_after_the_other_share_writes",
     },
     Mutant {
         name: "loads go out in no order",

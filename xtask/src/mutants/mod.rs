@@ -150,14 +150,12 @@ fn passes(mutants: &[&Mutant]) -> Result<bool> {
     let packages: BTreeSet<_> = mutants.iter().map(|mutant| mutant.package).collect();
     let features = packages.contains(DATABASES).then(|| format!("--features={DATABASE_FEATURES}"));
     let packages: Vec<_> = packages.iter().map(|package| format!("--package={package}")).collect();
-    let target = match mutants {
-        [one] => target(one),
-        _ => Vec::new(),
-    };
+    let targets: BTreeSet<_> = mutants.iter().map(|mutant| target(mutant)).collect();
+    let targets: Vec<_> = targets.into_iter().flatten().collect();
     let manifest = format!("{COPY}/Cargo.toml");
     let command = Cmd::cargo(&["nextest", "run", "--manifest-path", &manifest, "--target-dir", BUILD])
         .args(&packages)
-        .args(&target)
+        .args(&targets)
         .args(&features.into_iter().collect::<Vec<_>>())
         .args(&["--no-fail-fast", "--ignore-default-filter", "--status-level", "none"].map(str::to_owned))
         .args(&["-E".to_owned(), filter.join(" | ")])
@@ -168,7 +166,7 @@ fn passes(mutants: &[&Mutant]) -> Result<bool> {
         .env("CARGO_PROFILE_DEV_DEBUG", "false")
         .env("CARGO_PROFILE_TEST_DEBUG", "false")
         .env("RUSTFLAGS", "-Awarnings");
-    let status = command.quiet()?;
+    let status = command.quiet(&[0, 100])?;
     match status.code() {
         Some(0) => Ok(true),
         Some(100) => Ok(false),

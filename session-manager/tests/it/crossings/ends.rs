@@ -138,6 +138,26 @@ async fn two_equal_ends_in_one_millisecond_are_reported_once_each() {
     assert_eq!(ends.of(&world).await.len(), 3);
 }
 
+/// Both calls repeat their end later, and each finds the same ended sessions.
+#[tokio::test(start_paused = true)]
+async fn two_equal_ends_whose_replies_are_lost_are_reported_once_each() {
+    let ends = Ends::default();
+    let sink = ends.clone();
+    let world = World::with(|builder| builder.with_event_sink(sink));
+    for _ in 0..3 {
+        world.sign_in("ann").await;
+    }
+    world.faults.arm(Fault::lost_reply(ErrorKind::Timeout).on("end"));
+    let ann = user("ann");
+    let all = || world.manager.revoke_all(&ann, &Actor::System);
+    let (one, two) = tokio::join!(all(), all());
+    assert!(one.is_err() && two.is_err());
+    world.faults.disarm();
+    tokio::time::sleep(60 * SECOND).await;
+    tokio::time::resume();
+    assert_eq!(ends.of(&world).await.len(), 3);
+}
+
 #[tokio::test]
 async fn a_sweep_larger_than_the_queue_loses_no_event() {
     use session_core::{ExpiryPolicy, Lifetime};

@@ -89,12 +89,12 @@ async fn loads_are_served_in_the_order_in_which_they_came() {
     let world =
         World::with(|builder| builder.with_concurrent_loads(std::num::NonZeroUsize::MIN).with_limit(None));
     let mut tokens = Vec::new();
-    for _ in 0..300 {
+    for _ in 0..700 {
         tokens.push(world.sign_in("ann").await.token.expose().to_string());
     }
     world.faults.arm(Fault::delay(Duration::from_millis(10)).on("load"));
     let began = tokio::time::Instant::now();
-    // More than a batch, and again as soon as each is answered: nobody waits for more than three batches.
+    // Almost three batches, and each asks again as soon as it is answered: so a load waits for the batch under way and for three more.
     let slowest = async |token: &String| {
         let mut slowest = Duration::ZERO;
         while began.elapsed() < Duration::from_millis(500) {
@@ -105,7 +105,7 @@ async fn loads_are_served_in_the_order_in_which_they_came() {
         slowest
     };
     let slowest = join_all(tokens.iter().map(slowest)).await.into_iter().max().unwrap();
-    assert!(slowest <= Duration::from_millis(40), "{slowest:?}");
+    assert!(slowest <= Duration::from_millis(50), "{slowest:?}");
 }
 
 #[tokio::test(start_paused = true)]

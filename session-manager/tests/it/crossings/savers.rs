@@ -36,6 +36,23 @@ async fn parallel_savers_of_different_keys_all_succeed_in_few_writes() {
     assert_eq!(world.data(handles[0].id()).await.as_object().unwrap().len(), 32);
 }
 
+/// A change that arrives while the writer waits for the store joins its next write.
+#[tokio::test(start_paused = true)]
+async fn savers_that_arrive_one_after_the_other_share_writes() {
+    let world = World::new();
+    let handles = handles(&world, 32).await;
+    world.faults.arm(Fault::delay(Duration::from_millis(3)).on("update"));
+    let save = async |number: usize, handle: &Session| {
+        tokio::time::sleep(Duration::from_millis(u64::try_from(number).unwrap())).await;
+        handle.insert(format!("key {number}"), &number).unwrap();
+        handle.save().await
+    };
+    let saved = join_all(handles.iter().enumerate().map(|(number, handle)| save(number, handle))).await;
+    assert!(saved.iter().all(Result::is_ok), "{saved:?}");
+    assert!(world.faults.calls("update") <= 13, "{} writes", world.faults.calls("update"));
+    assert_eq!(world.data(handles[0].id()).await.as_object().unwrap().len(), 32);
+}
+
 #[tokio::test(start_paused = true)]
 async fn parallel_savers_of_several_processes_all_succeed() {
     let world = World::new();
