@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Runtime;
 
-use crate::{CacheHarness, Harness, TenantHarness};
+use crate::{BusHarness, CacheHarness, Harness, TenantHarness};
 
 /// How long one case may take in one [form](crate::Form).
 ///
@@ -21,6 +21,9 @@ pub type StoreCase = Case<Harness>;
 
 /// A case of [`session_store_suite!`](crate::session_store_suite) that needs two stores.
 pub type TenantCase = Case<TenantHarness>;
+
+/// A case of [`session_bus_suite!`](crate::session_bus_suite).
+pub type BusCase = Case<BusHarness>;
 
 /// A case of [`session_cache_suite!`](crate::session_cache_suite).
 pub type CacheCase = Case<CacheHarness>;

@@ -79,6 +79,10 @@
 //! # Testing a cache
 //! [`session_cache_suite!`] does the same for a [`SessionCache`](session_core::SessionCache). Its example is [`reference::MapCache`].
 //!
+//! # Testing a bus
+//! [`session_bus_suite!`] does the same for an [`InvalidationBus`](session_core::InvalidationBus). Most buses are built on
+//! `session_runtime::bus`, whose in-process bus is the example.
+//!
 //! # Without the macros
 //! [`store_cases`], [`tenant_cases`] and [`cache_cases`] are the same cases as values, for another
 //! test harness, a report, or a decorator for which some of them cannot hold. They need tokio for
@@ -119,6 +123,7 @@
 #![allow(clippy::expect_used, clippy::missing_panics_doc, reason = "a case fails by panicking")]
 
 pub mod broken;
+pub mod bus;
 pub mod cache;
 mod case;
 pub mod faults;
@@ -129,8 +134,9 @@ pub mod reference;
 pub mod store;
 mod suite;
 
+pub use bus::{BusHarness, BusNetwork, bus_cases};
 pub use cache::{CacheHarness, cache_cases};
-pub use case::{CASE_TIME_LIMIT, CacheCase, Case, CaseFailure, StoreCase, TenantCase};
+pub use case::{BusCase, CASE_TIME_LIMIT, CacheCase, Case, CaseFailure, StoreCase, TenantCase};
 pub use harness::{Form, Harness, assert_kind, ids};
 pub use store::tenants::{TenantHarness, tenant_cases};
 
@@ -146,5 +152,7 @@ pub fn store_cases() -> &'static [StoreCase] {
 /// What the macros call.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::suite::{run_cache, run_cache_from_env, run_store, run_store_from_env};
+    pub use crate::suite::{
+        run_bus, run_bus_from_env, run_cache, run_cache_from_env, run_store, run_store_from_env,
+    };
 }

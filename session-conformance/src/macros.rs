@@ -88,6 +88,39 @@ macro_rules! session_cache_suite {
     };
 }
 
+/// Tests an invalidation bus: one test per case, called `$name::<case>`. The same as [`session_store_suite!`] in everything else.
+///
+/// The factory returns a closure that makes the nodes of one bus, which no other test uses. Each call makes one more node.
+///
+/// # Examples
+/// ```
+/// mod conformance {
+///     use session_runtime::bus::{Bus, LocalChannel};
+///
+///     session_conformance::session_bus_suite!(local_bus, || async {
+///         let channel = LocalChannel::new();
+///         move || Bus::new(channel.transport())
+///     });
+/// }
+/// ```
+#[macro_export]
+macro_rules! session_bus_suite {
+    ($name:ident, env $variable:expr, $factory:expr $(,)?) => {
+        #[allow(dead_code)]
+        fn $name(case: &str) {
+            $crate::__private::run_bus_from_env(stringify!($name), case, $variable, $factory);
+        }
+        $crate::__for_each_bus_case!(__tests $name);
+    };
+    ($name:ident, $factory:expr $(,)?) => {
+        #[allow(dead_code)]
+        fn $name(case: &str) {
+            $crate::__private::run_bus(stringify!($name), case, $factory);
+        }
+        $crate::__for_each_bus_case!(__tests $name);
+    };
+}
+
 /// Makes the tests of a suite. They call the function of the suite's name, which stands beside the module so that the factory
 /// means what it means where the macro is called.
 #[doc(hidden)]
@@ -144,5 +177,14 @@ macro_rules! __tenant_table {
 macro_rules! __cache_table {
     ([] $($case:ident),* $(,)?) => {
         &[$($crate::CacheCase::new(stringify!($case), |harness| Box::pin($crate::cache::cases::$case(harness)))),*]
+    };
+}
+
+/// Makes the table of all bus cases.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __bus_table {
+    ([] $($case:ident),* $(,)?) => {
+        &[$($crate::BusCase::new(stringify!($case), |harness| Box::pin($crate::bus::cases::$case(harness)))),*]
     };
 }

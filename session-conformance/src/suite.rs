@@ -5,7 +5,10 @@ use std::env::VarError;
 use session_core::{SessionCache, SessionStore};
 
 use crate::case::{CASE_TIME_LIMIT, Case};
-use crate::{CacheHarness, Form, Harness, TenantHarness, cache_cases, store_cases, tenant_cases};
+use crate::{
+    BusHarness, BusNetwork, CacheHarness, Form, Harness, TenantHarness, bus_cases, cache_cases, store_cases,
+    tenant_cases,
+};
 
 const REQUIRE: &str = "SESSION_TEST_REQUIRE";
 
@@ -61,11 +64,42 @@ where
     }
 }
 
+/// Runs one bus case.
+pub fn run_bus<N, F>(suite: &str, name: &str, open: impl Fn() -> F)
+where
+    N: BusNetwork,
+    F: Future<Output = N> + Send + 'static,
+{
+    let case = find(bus_cases(), name);
+    let open = || {
+        let opening = open();
+        async move { BusHarness::new(opening.await) }
+    };
+    if let Err(failure) = case.execute(name, CASE_TIME_LIMIT, open) {
+        panic!("{suite}, case {name}: {failure}");
+    }
+}
+
+/// Runs one bus case against what the environment names.
+pub fn run_bus_from_env<N, F>(suite: &str, case: &str, variable: &str, open: impl Fn(String) -> F)
+where
+    N: BusNetwork,
+    F: Future<Output = N> + Send + 'static,
+{
+    if let Some(value) = from_env(suite, case, variable) {
+        run_bus(suite, case, || open(value.clone()));
+    }
+}
+
+fn find<'c, H: Send + 'static>(cases: &'c [Case<H>], name: &str) -> &'c Case<H> {
+    cases.iter().find(|case| case.name() == name).expect("the macro and the table share a list")
+}
+
 fn run<H: Send + 'static, F>(suite: &str, name: &str, cases: &[Case<H>], open: impl Fn(Form) -> F)
 where
     F: Future<Output = H> + Send + 'static,
 {
-    let case = cases.iter().find(|case| case.name() == name).expect("the macro and the table share a list");
+    let case = find(cases, name);
     for form in Form::ALL {
         if let Err(failure) = case.execute(&format!("{name}, {form}"), CASE_TIME_LIMIT, || open(form)) {
             panic!("{suite}, case {name}, {form}: {failure}");

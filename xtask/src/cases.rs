@@ -10,7 +10,8 @@ use crate::process::Cmd;
 use crate::table;
 
 const MODULE: &str = "conformance";
-const CACHE_SUFFIX: &str = "_cache";
+/// What the names of suites end with that are not of a store.
+const SUFFIXES: &[(&str, &str)] = &[("_bus", "bus"), ("_cache", "cache")];
 
 /// Unit tests of a source file `conformance.rs` are called `conformance::tests::...`: no backend of ours.
 const UNIT_TESTS: &str = "tests";
@@ -88,10 +89,9 @@ fn suite_of(binary: &str, name: &str) -> Option<Suite> {
     if backend == UNIT_TESTS {
         return None;
     }
-    Some(match backend.strip_suffix(CACHE_SUFFIX) {
-        Some(cache) => (cache.to_owned(), "cache"),
-        None => (backend.to_owned(), "store"),
-    })
+    let of_suffix =
+        |&(suffix, suite): &(&str, &'static str)| Some((backend.strip_suffix(suffix)?.to_owned(), suite));
+    Some(SUFFIXES.iter().find_map(of_suffix).unwrap_or_else(|| (backend.to_owned(), "store")))
 }
 
 fn render(counts: &BTreeMap<Suite, usize>) -> Table {
@@ -116,6 +116,7 @@ mod tests {
                     "conformance::memory::create_then_load": {"kind": "test", "ignored": false},
                     "conformance::memory::update_never_inserts": {"kind": "test", "ignored": false},
                     "conformance::moka_cache::put_if_newer": {"kind": "test", "ignored": false},
+                    "conformance::local_bus::no_changes_are_no_message": {"kind": "test", "ignored": false},
                     "docs::conformance": {"kind": "test", "ignored": false}}},
             "session-redis::conformance": {"binary-name": "conformance", "testcases": {
                     "redis::create_then_load": {"ignored": false},
@@ -128,8 +129,9 @@ mod tests {
 
     #[test]
     fn cases_are_counted_per_backend_and_suite() {
-        let expected = [("memory", "store", 2), ("moka", "cache", 1), ("redis", "store", 1)]
-            .map(|(backend, suite, count)| ((backend.to_owned(), suite), count));
+        let expected =
+            [("local", "bus", 1), ("memory", "store", 2), ("moka", "cache", 1), ("redis", "store", 1)]
+                .map(|(backend, suite, count)| ((backend.to_owned(), suite), count));
         assert_eq!(listing().count(), BTreeMap::from(expected));
     }
 
@@ -156,7 +158,7 @@ mod tests {
     fn the_table_ends_with_the_total() {
         let text = render(&listing().count()).to_string();
         let last = text.lines().last().unwrap();
-        assert!(last.contains("total") && last.contains('4'), "{text}");
+        assert!(last.contains("total") && last.contains('5'), "{text}");
         assert!(text.lines().any(|line| line.contains("moka") && line.contains("cache")), "{text}");
     }
 }

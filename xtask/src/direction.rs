@@ -8,6 +8,9 @@ use crate::process::Cmd;
 
 const CORE: &[&str] = &["session-core"];
 
+/// Backends and the suites, which share a bus.
+const RUNTIME: &[&str] = &["session-core", "session-runtime"];
+
 /// The manager's tiers are built on the process's own copies, which are a type and not a trait: an asynchronous trait would allocate for
 /// every request.
 const MANAGER: &[&str] = &["session-core", "session-memory"];
@@ -62,12 +65,13 @@ const BENCH: &[&str] = &[
 const RULES: &[(&str, &[&str])] = &[
     ("session-core", &[]),
     ("session-client", CORE),
-    ("session-conformance", CORE),
+    ("session-conformance", RUNTIME),
     ("session-manager", MANAGER),
     ("session-memory", CORE),
     ("session-mongo", CORE),
-    ("session-redis", CORE),
-    ("session-sqlx", CORE),
+    ("session-redis", RUNTIME),
+    ("session-runtime", CORE),
+    ("session-sqlx", RUNTIME),
     ("session-actix", WEB),
     ("session-axum", WEB),
     ("session-kit", FAMILY),

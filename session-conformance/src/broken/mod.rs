@@ -20,6 +20,7 @@
 //! ```
 
 mod bugs;
+mod bus;
 mod cache;
 mod content;
 mod create;
@@ -34,7 +35,8 @@ mod tenants;
 mod touch;
 mod update;
 
-pub use bugs::{Bug, CacheBug, TenantBug};
+pub use bugs::{Bug, BusBug, CacheBug, TenantBug};
+pub use bus::{BrokenBus, BrokenNetwork};
 pub use cache::BrokenCache;
 pub use store::BrokenStore;
 pub use tenants::BrokenTenant;

@@ -7,10 +7,13 @@ use std::fmt::Debug;
 use std::io::Write;
 use std::time::Duration;
 
-use session_conformance::broken::{BrokenCache, BrokenStore, BrokenTenant, Bug, CacheBug, TenantBug};
+use session_conformance::broken::{
+    BrokenCache, BrokenNetwork, BrokenStore, BrokenTenant, Bug, BusBug, CacheBug, TenantBug,
+};
 use session_conformance::reference::{MapCache, MapStore};
 use session_conformance::{
-    CASE_TIME_LIMIT, CacheHarness, Case, Form, Harness, TenantHarness, cache_cases, store_cases, tenant_cases,
+    BusHarness, CASE_TIME_LIMIT, CacheHarness, Case, Form, Harness, TenantHarness, bus_cases, cache_cases,
+    store_cases, tenant_cases,
 };
 
 use crate::support::{be_quiet_about_checks, in_parallel};
@@ -44,6 +47,16 @@ fn every_pair_of_broken_tenants_is_caught_by_its_case() {
         TenantHarness::in_form(first, second, Form::Bare)
     };
     assert_caught(&exhibits.collect::<Vec<_>>(), tenant_cases(), open);
+}
+
+#[test]
+fn every_broken_bus_is_caught_by_its_case() {
+    let exhibits = BusBug::ALL.iter().map(|bug| exhibit(bug, bug.what(), bug.caught_by()));
+    let open = |bug| {
+        let network = BrokenNetwork::new(bug);
+        BusHarness::new(move || network.node())
+    };
+    assert_caught(&exhibits.collect::<Vec<_>>(), bus_cases(), open);
 }
 
 /// Otherwise a case that always fails would look like one that catches.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use session_conformance::{Case, cache_cases, store_cases, tenant_cases};
+use session_conformance::{Case, bus_cases, cache_cases, store_cases, tenant_cases};
 
 #[test]
 fn every_store_case_is_listed_once() {
@@ -19,6 +19,11 @@ fn every_tenant_case_is_listed_once() {
 #[test]
 fn every_cache_case_is_listed_once() {
     assert_listed("src/cache/cases", cache_cases());
+}
+
+#[test]
+fn every_bus_case_is_listed_once() {
+    assert_listed("src/bus", bus_cases());
 }
 
 #[track_caller]

@@ -261,7 +261,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         find: "doc! { \"$literal\": value.into() }",
         replace: "doc! { \"$ifNull\": [value.into(), Bson::Null] }",
         package: "session-mongo",
-        test: "commands::tests::texts_of_callers_are_literals_in_pipelines",
+        test: "commands::tests::strings_of_callers_are_literals_in_pipelines",
     },
     Mutant {
         name: "a sign-in announces past another",
@@ -277,7 +277,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         find: "before.map_or(Ok(false), |before| self.is_free(shard, &before))",
         replace: "Ok(before.is_some_and(|before| self.is_free(shard, &before).is_ok()))",
         package: "session-mongo",
-        test: "faults::announced::on_a_server_of_its_own::what_a_dead_author_announced_is_carried_out_by_the_next_sign_in",
+        test: "faults::announced::on_a_server_of_its_own::next_sign_in_carries_out_an_abandoned_announcement",
     },
     Mutant {
         name: "the end of somebody else is believed",
@@ -285,7 +285,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         find: "Some(found) if !has_key(&found, &key) =>",
         replace: "Some(found) if !has_key(&found, &key) && key == Bson::Null =>",
         package: "session-mongo",
-        test: "faults::replies::on_a_server_of_its_own::an_answer_to_another_question_is_corrupt_and_never_somebody_elses_session",
+        test: "faults::replies::on_a_server_of_its_own::reply_to_another_command_is_corrupt",
     },
     Mutant {
         name: "tiers: a copy of a copy is fresh again",

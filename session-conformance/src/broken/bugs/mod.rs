@@ -29,10 +29,12 @@ macro_rules! bugs {
     };
 }
 
+mod bus;
 mod cache;
 mod store;
 mod tenant;
 
+pub use bus::BusBug;
 pub use cache::CacheBug;
 pub use store::Bug;
 pub use tenant::TenantBug;
