@@ -1,17 +1,20 @@
 //! Sessions in the memory of one process.
 //!
-//! [`MemoryStore`] is a full store of record, as exact as the databases: it passes the same conformance suite. Use it in tests,
-//! in development, and in services of one process whose sessions may end with it.
+//! [`MemoryStore`] is a full store of record, as exact as the databases: it passes the same
+//! conformance suite. Use it in tests, in development, and in services of one process whose
+//! sessions may end with the process.
 //!
-//! [`L1`] is not a store: it holds the copies by which the manager's tiers validate without asking anybody.
+//! [`L1`] is not a store: it holds the copies with which the manager's tiers validate locally.
 //!
 //! # Bounds
-//! **The store is unbounded.** It keeps every session until it is purged, ended ones included, because a store of record that
-//! forgets live sessions signs people out at random. A session takes roughly 1 KiB plus its data. Run the manager's sweep, which
-//! ends and purges, and put a limit on sessions per user.
+//! **The store is unbounded.** It keeps every session until it is purged, ended ones included,
+//! because a store of record that drops live sessions signs users out at random. A session takes
+//! roughly 1 KiB plus its data. Run the manager's sweep, which ends and purges sessions, and set a
+//! limit on sessions per user.
 //!
 //! # Durability
-//! None: what the process knew is gone with it ([`Durability::Process`](session_core::Durability::Process)).
+//! None: sessions end with the process
+//! ([`Durability::Process`](session_core::Durability::Process)).
 //!
 //! ```
 //! use session_core::SessionStore;

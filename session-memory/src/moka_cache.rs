@@ -15,28 +15,32 @@ use crate::weight::weight_of;
 /// 64 MiB.
 const DEFAULT_CAPACITY: u64 = 64 << 20;
 
-/// What moka keeps for an entry, whatever it says: 365 bytes in several allocations, and what allocators add to them.
+/// Memory that moka needs for an entry of any content: 365 bytes in several allocations, and the
+/// allocator's overhead.
 const BOOKKEEPING: u64 = 512;
 
-/// Keeps copies of sessions in this process, bounded in bytes, on [moka](https://docs.rs/moka).
+/// A cache of sessions in this process, bounded in bytes, on [moka](https://docs.rs/moka).
 ///
 /// # When to use it
-/// - As the shared tier of a service that runs as one process, so that its sessions survive an outage of the store as they would
-///   with a cache on a server.
-/// - As the last of several shared tiers, behind those that all nodes see. What one node tells it, no other node hears.
-/// - In tests of what uses a [`SessionCache`].
+/// - As the shared tier of a service that runs as one process, so that its sessions survive an
+///   outage of the store as they would with a cache on a server.
+/// - As the last of several shared tiers, behind those that all nodes share. Other nodes do not see
+///   its entries.
+/// - In tests of code that uses a [`SessionCache`].
 ///
-/// It is not what makes a validation fast: the manager has a memory of its own for that, which answers without a future and
-/// without an allocation.
+/// It does not speed up validation: the manager has a process-local cache (L1) for that, which
+/// answers without a future and without an allocation.
 ///
 /// # Bounds
-/// Entries weigh about what they take of the heap: see [`weight`](Self::weight). After every [`put_if_newer`](SessionCache::put_if_newer) the
-/// cache is back within its capacity, so it is exceeded by no more than the entries that are being put at that moment.
+/// The weight of an entry is an estimate of its heap memory: see [`weight`](Self::weight). After
+/// every [`put_if_newer`](SessionCache::put_if_newer) the cache is within its capacity again, so it
+/// is exceeded by no more than the entries that are being put at that moment.
 ///
 /// # Eviction
-/// What was not asked for the longest goes first. moka's default, TinyLFU, would keep more of what is asked for often, but it turns
-/// newcomers away as soon as it is full, and the newcomer that matters is a tombstone: turned away, it could not keep out the slower
-/// reader that still carries the live session.
+/// The least recently used entry is evicted first. TinyLFU, moka's default, would keep more of the
+/// frequently used entries, but it rejects new entries as soon as the cache is full, and the new
+/// entry that matters is a tombstone: if it were rejected, it could not keep out a slower reader
+/// that still has the live session.
 ///
 /// # Examples
 /// ```
@@ -64,7 +68,7 @@ pub struct MokaCache {
     slots: Cache<Key, Slot>,
 }
 
-/// Under another scope an id is another entry.
+/// An id is a separate entry in each scope.
 type Key = (Scope, SessionId);
 
 #[derive(Clone)]
@@ -75,7 +79,7 @@ struct Slot {
 
 impl Slot {
     fn new(entry: CacheEntry, now: Instant, ttl: Duration) -> Self {
-        // A session cannot outlive this, and moka cannot count much beyond it.
+        // A session cannot outlive this limit, and moka cannot represent much longer times.
         Self { entry, until: now + ttl.min(MAX_LIFETIME) }
     }
 
@@ -84,7 +88,7 @@ impl Slot {
     }
 }
 
-/// Lets moka drop what is past its time. What readers see is decided by [`Slot::is_kept`] alone.
+/// Lets moka drop expired slots. [`Slot::is_kept`] alone decides what readers see.
 struct UntilDeadline;
 
 impl Expiry<Key, Slot> for UntilDeadline {
@@ -104,14 +108,14 @@ impl Expiry<Key, Slot> for UntilDeadline {
 }
 
 impl Default for MokaCache {
-    /// Makes a cache of 64 MiB.
+    /// Creates a cache of 64 MiB.
     fn default() -> Self {
         Self::new(DEFAULT_CAPACITY)
     }
 }
 
 impl MokaCache {
-    /// Makes a cache of that many bytes. One that is too small for an entry does not keep it.
+    /// Creates a cache with a capacity in bytes. An entry larger than the capacity is not kept.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
         let slots = Cache::builder()
@@ -124,14 +128,14 @@ impl MokaCache {
         Self { slots }
     }
 
-    /// Returns how many bytes the entries weigh, counted after the last change: an estimate of what each takes of the heap. What
-    /// records share is counted for each of them.
+    /// Returns the weight of the entries in bytes, as of the last change: an estimate of the heap
+    /// memory of each. Memory that records share is counted for each of them.
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.slots.weighted_size()
     }
 
-    /// Returns the number of entries, counted after the last change. Some of them may be past their time.
+    /// Returns the number of entries, as of the last change. Some of them may have expired.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.slots.entry_count()
@@ -144,7 +148,7 @@ impl MokaCache {
     }
 }
 
-// Not derived: moka's would print every entry, with addresses.
+// Not derived: moka's `Debug` would print every entry, with addresses.
 impl fmt::Debug for MokaCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let capacity = self.slots.policy().max_capacity();
@@ -179,24 +183,24 @@ impl SessionCache for MokaCache {
             stores = stored.is_none_or(|stored| entry.replaces(&stored.entry));
             if stores { Op::Put(Slot::new(entry, now, ttl)) } else { Op::Nop }
         });
-        // The answer is what was decided under the key's lock, and not what moka reports: that is guessed from what was there
-        // before (https://github.com/moka-rs/moka/pull/593).
+        // The result is the decision under the key's lock. moka's own report is guessed from the
+        // previous entry (https://github.com/moka-rs/moka/pull/593).
         if stores {
-            // Otherwise hundreds of entries wait for their eviction, and one may be as large as 64 KiB.
+            // Without this, hundreds of entries wait for their eviction, and each may take 64 KiB.
             self.slots.run_pending_tasks();
         }
         Ok(stores)
     }
 
     async fn remove(&self, scope: Scope, id: SessionId) -> Result<()> {
-        // Not `invalidate`, which does not wait for the lock that puts are decided under.
+        // Not `invalidate`, which does not wait for the lock under which puts are decided.
         self.slots.entry((scope, id)).and_compute_with(|_| Op::Remove);
         self.slots.run_pending_tasks();
         Ok(())
     }
 }
 
-/// A tombstone is cheap, so that as many of them fit as possible.
+/// Returns the weight of an entry. Tombstones are light, so that as many as possible fit.
 fn weight(entry: &CacheEntry) -> u32 {
     let body = match &entry.body {
         CacheBody::Record(record) => weight_of(record),

@@ -10,8 +10,9 @@ use session_core::{
 
 use crate::store::NAME;
 
-/// All sessions of a user are in one partition, because ids carry their user's shard. So whoever holds the partition's lock
-/// changes all sessions of a user at once.
+/// The sessions of some users. All sessions of a user are in one partition, because ids carry their
+/// user's shard. So a caller that holds the partition's lock changes all sessions of a user at
+/// once.
 #[derive(Debug, Default)]
 pub(crate) struct Partition {
     records: HashMap<SessionId, Arc<SessionRecord>>,
@@ -27,7 +28,7 @@ impl Partition {
         self.records.values()
     }
 
-    /// The records of a user, active and ended, oldest first.
+    /// Returns the records of a user, active and ended, oldest first.
     fn records_of(&self, user: &UserId) -> impl Iterator<Item = &Arc<SessionRecord>> {
         self.users.get(user).into_iter().flatten().filter_map(|id| self.records.get(id))
     }
@@ -103,7 +104,7 @@ impl Partition {
         ids.into_iter().filter_map(|id| self.end_one(id, ended)).collect()
     }
 
-    /// Ends a session that is active.
+    /// Ends a session if it is active.
     fn end_one(&mut self, id: SessionId, ended: &Ended) -> Option<Arc<SessionRecord>> {
         let stored = self.records.get_mut(&id).filter(|stored| stored.ended().is_none())?;
         *stored = Arc::new(SessionRecord::clone(stored).into_ended(ended.clone()));
@@ -118,12 +119,12 @@ impl Partition {
         }
     }
 
-    /// The ids of up to `limit` records that satisfy a condition.
+    /// Returns the ids of up to `limit` records that satisfy a condition.
     pub(crate) fn find(&self, limit: usize, condition: impl Fn(&SessionRecord) -> bool) -> Vec<SessionId> {
         self.records().filter(|record| condition(record)).map(|record| record.id).take(limit).collect()
     }
 
-    /// Ends those of the sessions that are still past a deadline.
+    /// Ends the sessions that are still past a deadline.
     pub(crate) fn expire(&mut self, ids: &[SessionId], now: Timestamp) -> Vec<Arc<SessionRecord>> {
         let expired = |id: &SessionId| {
             let deadline = self.get(*id).filter(|record| is_expired(record, now))?.expiry(now).deadline();
@@ -133,12 +134,12 @@ impl Partition {
         claimed.into_iter().filter_map(|(id, ended)| self.end_one(id, &ended)).collect()
     }
 
-    /// Removes those of the sessions that ended before then.
+    /// Removes the sessions that ended before `before`.
     pub(crate) fn purge(&mut self, ids: &[SessionId], before: Timestamp) -> usize {
         ids.iter().filter(|id| self.purge_one(**id, before)).count()
     }
 
-    /// Forgets whose the ended sessions of a user were.
+    /// Anonymizes the ended sessions of a user.
     pub(crate) fn erase(&mut self, user: &UserId, limit: usize) -> usize {
         let ended = self.records_of(user).filter(|record| record.ended().is_some());
         let ids: Vec<_> = ended.map(|record| record.id).take(limit).collect();

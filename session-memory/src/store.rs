@@ -1,4 +1,4 @@
-//! The store: 64 partitions, each under its own lock.
+//! The store: 64 partitions with a lock each.
 
 use std::array;
 use std::cmp::Reverse;
@@ -19,19 +19,23 @@ use crate::partition::{Partition, is_expired, is_purgeable};
 
 pub(crate) const NAME: &str = "memory";
 
-/// Enough that two threads rarely meet, few enough that visiting all of them is cheap.
+/// Enough that two threads rarely contend, few enough that visiting all of them is cheap.
 const PARTITIONS: usize = 64;
 
-/// Keeps sessions in this process, exactly as a database would.
+/// A store that keeps sessions in this process, exactly as a database would.
 ///
-/// Loads copy nothing: records are shared as `Arc`. All sessions of a user change under one lock, so limits and revocations
-/// are atomic. Listings by user are indexed; listings by name, sweeps and statistics visit every record.
+/// Loads copy nothing: records are shared as `Arc`. All sessions of a user change under one lock,
+/// so limits and revocations are atomic. Listings by user are indexed; listings by name, sweeps and
+/// statistics visit every record.
 ///
-/// Unbounded, see the [crate's documentation](crate).
+/// The store is unbounded, see the [crate's documentation](crate).
 ///
 /// # Examples
 /// ```
-/// use session_core::{Actor, EndReason, EndScope, Ended, SessionId, SessionRecord, SessionStore, SystemRandom, Timestamp};
+/// use session_core::{
+///     Actor, EndReason, EndScope, Ended, SessionId, SessionRecord, SessionStore, SystemRandom,
+///     Timestamp,
+/// };
 /// use session_memory::MemoryStore;
 ///
 /// # tokio::runtime::Runtime::new()?.block_on(async {
@@ -50,7 +54,8 @@ const PARTITIONS: usize = 64;
 /// ```
 #[derive(Debug)]
 pub struct MemoryStore {
-    /// Where the sessions are: in this instance, and in no other one of any process.
+    /// Names this instance as the place of the sessions. No other instance of any process has the
+    /// same name.
     place: Arc<str>,
     partitions: [RwLock<Partition>; PARTITIONS],
 }
@@ -103,7 +108,7 @@ impl SessionStore for MemoryStore {
 
     async fn load(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>> {
         check_batch("load", ids.len())?;
-        // The hot path is one id; only a longer batch can name one twice.
+        // The hot path has one id; only a longer batch can contain duplicates.
         if let [id] = ids {
             return Ok(self.of_session(*id).read().get(*id).cloned().into_iter().collect());
         }
@@ -156,8 +161,9 @@ impl SessionStore for MemoryStore {
         check_batch("expire", limit)?;
         let mut ended = Vec::new();
         for partition in &self.partitions {
-            // Looked for under the shared lock, so that a sweep stops nobody; claimed under the exclusive one. Again until
-            // nothing is left, because another sweeper may have claimed what was found.
+            // Searches under the shared lock, so that a sweep blocks no reader, and ends under the
+            // exclusive lock. Repeats until nothing is left, because another sweeper may have ended
+            // what was found.
             loop {
                 let ids = partition.read().find(limit - ended.len(), |record| is_expired(record, now));
                 if ids.is_empty() {
@@ -207,9 +213,9 @@ impl SessionStore for MemoryStore {
     }
 }
 
-/// Makes a place that no other instance has, in this process or another one.
+/// Returns a place that no other instance has, in this process or another one.
 fn new_place() -> Arc<str> {
-    // The keys of a hasher are random, and differ from one hasher of a process to the next.
+    // The keys of a hasher are random, and differ between the hashers of a process.
     let random = || RandomState::new().hash_one(process::id());
     format!("{NAME}-{:016x}{:016x}", random(), random()).into()
 }

@@ -1,11 +1,11 @@
-//! How much memory a record takes.
+//! The memory of a record.
 
 use session_core::SessionRecord;
 
-/// A record itself, its secrets, its place in a map, and what allocators add.
+/// A record itself, its secrets, its slot in a map, and the allocator's overhead.
 const FIXED: usize = 1_024;
 
-/// Estimates the memory of a record, in bytes: a fixed part, and its texts and data.
+/// Estimates the memory of a record in bytes: a fixed part, and its texts and data.
 pub(crate) fn weight_of(record: &SessionRecord) -> u64 {
     let (device, geo) = (&record.client.device, &record.client.geo);
     let texts = [

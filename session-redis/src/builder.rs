@@ -11,13 +11,13 @@ use crate::error::NAME;
 use crate::keys::KeyPrefix;
 use crate::store::RedisStore;
 
-/// The longest retention, ten times the longest life of a session. The manager allows no longer one either.
+/// The longest retention: ten times the longest life of a session. The manager has the same bound.
 const MAX_RETENTION: Duration = Duration::from_secs(10 * MAX_LIFETIME.as_secs());
 
 /// The longest wait for replicas.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// Sets up a store.
+/// Builder of a store.
 ///
 /// | setting | default | range |
 /// |---|---|---|
@@ -48,17 +48,18 @@ impl RedisStoreBuilder {
         }
     }
 
-    /// Sets what all keys begin with.
+    /// Sets the prefix of all keys.
     #[must_use]
     pub fn prefix(mut self, prefix: KeyPrefix) -> Self {
         self.prefix = prefix;
         self
     }
 
-    /// Sets how long the server itself keeps what nobody purges: ended sessions, and active ones beyond their absolute end.
+    /// Sets how long the server keeps sessions that no sweep purges: ended sessions, and active
+    /// ones past their absolute expiry.
     ///
-    /// A safety net against sweepers that do not run. It must be longer than the manager's own retention, which is 30 days by default,
-    /// or login history is gone early.
+    /// This is a safety net for sweepers that do not run. It must be longer than the manager's own
+    /// retention, which is 30 days by default, or login history is removed early.
     #[must_use]
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
@@ -72,27 +73,31 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Sets how many gathered loads the manager has under way at once.
+    /// Sets how many gathered loads the manager runs at once.
     ///
-    /// Few are better: what arrives meanwhile is loaded together. More help if the server is far away.
+    /// A small number is better: loads that arrive meanwhile are sent together. A larger one helps
+    /// if the server is far away.
     #[must_use]
     pub fn concurrent_loads(mut self, loads: NonZeroUsize) -> Self {
         self.concurrent_loads = loads;
         self
     }
 
-    /// Answers writes only when that many replicas have them ([`WAIT`](https://redis.io/docs/latest/commands/wait/)).
+    /// Sets how many replicas must have a write before it succeeds
+    /// ([`WAIT`](https://redis.io/docs/latest/commands/wait/)).
     ///
-    /// It narrows what a failover can lose, and does not close it: a replica that has not confirmed can still be promoted. A write that
-    /// is not confirmed within `patience` is [`Unavailable`](session_core::ErrorKind::Unavailable) and may have happened. Writes then go
-    /// over a connection of their own, where each waits for the one before it. Sightings do not wait.
+    /// This reduces what a failover can lose, but does not prevent the loss: a replica that has not
+    /// confirmed can still be promoted. A write that is not confirmed within `patience` is
+    /// [`Unavailable`](session_core::ErrorKind::Unavailable) and may have been applied. Writes then
+    /// use a separate connection, on which each write waits for the previous one. Touches do not
+    /// wait.
     #[must_use]
     pub fn wait_for_replicas(mut self, replicas: NonZeroU32, patience: Duration) -> Self {
         self.replicas = Some((replicas, patience));
         self
     }
 
-    /// Makes the store. Opens nothing.
+    /// Builds the store. Opens no connection.
     ///
     /// # Errors
     /// [`Invalid`](session_core::ErrorKind::Invalid) for a setting outside its range.
@@ -119,7 +124,7 @@ impl RedisStoreBuilder {
         }
     }
 
-    /// What is left to do once the settings are in their ranges; the defaults are.
+    /// Builds the store from settings that are in their ranges, as the defaults are.
     pub(crate) fn make(self) -> RedisStore {
         RedisStore {
             capabilities: Capabilities::new(NAME, Durability::Server)

@@ -22,10 +22,10 @@ const GET: &str = "get";
 const PUT: &str = "put_if_newer";
 const REMOVE: &str = "remove";
 
-/// What `PTTL` says of a key that is not there.
+/// `PTTL` of a key that does not exist.
 const MISSING: i64 = -2;
 
-/// What `PTTL` says of a key that stays for ever.
+/// `PTTL` of a key without a time to live.
 const ENDLESS: i64 = -1;
 
 /// A cache in Redis that all nodes share.
@@ -39,32 +39,37 @@ const ENDLESS: i64 = -1;
 /// | [`with_max_ttl`](Self::with_max_ttl) | 1 hour | 1 ms to 1 day |
 /// | [`with_mac_keys`](Self::with_mac_keys) | none | |
 ///
-/// A user that may do nothing else needs `+get +pttl +eval +evalsha +getrange +set +unlink +ping` and the keys `~<prefix>:*`.
+/// An ACL user with only the rights that the cache needs has `+get +pttl +eval +evalsha +getrange
+/// +set +unlink +ping` and the keys `~<prefix>:*`.
 ///
 /// # What is refused
-/// [`get`](SessionCache::get) answers [`Corrupt`](ErrorKind::Corrupt), and removes what is there, if
+/// [`get`](SessionCache::get) returns [`Corrupt`](ErrorKind::Corrupt) and removes the entry if
 ///
-/// - the value cannot be read, or is no string;
-/// - it names another session or another [scope](Scope) than its key. Because the replies of a
-///   connection may have come in disorder then, it is replaced;
-/// - it has no time to live, or a longer one than it was given: who prolongs an entry must not prolong a session;
-/// - it was not authenticated by a key that is known, if keys are set.
+/// - the value cannot be read, or is not a string;
+/// - it names another session or another [scope](Scope) than its key. The connection is replaced
+///   then, because its replies may be out of order;
+/// - it has no time to live, or a longer one than it was given: prolonging an entry must not
+///   prolong a session;
+/// - no known key authenticated it, if keys are set.
 ///
 /// # When the memory is full
-/// With `maxmemory-policy noeviction` new records are not stored ([`Unavailable`](ErrorKind::Unavailable)). A record still takes the
-/// place of an older one, and a tombstone is always stored. With any other policy the server may forget whatever it likes, which is its
-/// right.
+/// With `maxmemory-policy noeviction` new records are not stored
+/// ([`Unavailable`](ErrorKind::Unavailable)). A record still replaces an older one, and a tombstone
+/// is always stored. With any other policy the server may evict any entry, which a cache allows.
 ///
 /// # Security
-/// Entries hold data and the hashes of secrets, in the clear. Who can **read** the server reads the data of sessions, but gets no token.
+/// Entries contain data and the hashes of secrets, unencrypted. A client that can **read** the
+/// server reads the data of sessions, but gets no token.
 ///
-/// Who can **write** to it can, without MAC keys, forge sessions: an entry that confirms a token of his own as anybody's session. He can
-/// also sign people out by forged tombstones. With [MAC keys](Self::with_mac_keys) he can only
+/// Without MAC keys, a client that can **write** to the server can forge sessions: with an entry
+/// that confirms a token of its own as a session of any user. It can also sign users out with
+/// forged tombstones. With [MAC keys](Self::with_mac_keys) it can only
 ///
 /// - remove entries, which costs a read of the store of record, or keep them from being stored;
-/// - put back an entry that was there before, under the same key and prefix. It still says when it was verified, so that readers refuse
-///   it once it is older than their limit for stale copies: an ended session may seem live for that long, as if the cache had never
-///   heard of the end. A tombstone is final and may be put back at any time.
+/// - put back an entry that was stored before, under the same key and prefix. The entry still
+///   contains the time of its verification, so readers refuse it once it is older than their limit
+///   for stale copies. Until then an ended session may seem live, as if the cache had not received
+///   the end. A tombstone is final and may be put back at any time.
 ///
 /// # Examples
 /// ```no_run
@@ -87,26 +92,26 @@ pub struct RedisCache {
 }
 
 impl RedisCache {
-    /// The range of [`with_max_ttl`](Self::with_max_ttl).
+    /// Range of [`with_max_ttl`](Self::with_max_ttl).
     const MAX_TTL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(86_400));
 
-    /// Makes a cache. Opens nothing.
+    /// Creates a cache. Opens no connection.
     #[must_use]
     pub fn new(connection: Connection) -> Self {
         let max_ttl = Duration::from_secs(3_600);
         Self { connection, prefix: KeyPrefix::default(), max_ttl, keys: None }
     }
 
-    /// Sets what all keys begin with.
+    /// Sets the prefix of all keys.
     #[must_use]
     pub fn with_prefix(mut self, prefix: KeyPrefix) -> Self {
         self.prefix = prefix;
         self
     }
 
-    /// Sets how long an entry may live. What is put for longer is cut to that.
+    /// Sets the longest time to live of an entry. Longer ones are cut to it.
     ///
-    /// A value outside of the range stands for its nearer end.
+    /// A value outside of the range is clamped to it.
     #[must_use]
     pub fn with_max_ttl(mut self, ttl: Duration) -> Self {
         let (shortest, longest) = Self::MAX_TTL;
@@ -114,23 +119,25 @@ impl RedisCache {
         self
     }
 
-    /// Authenticates every entry with these keys, and refuses what is not authenticated by one of them.
+    /// Sets the keys that authenticate entries. Entries that none of them authenticated are
+    /// refused.
     ///
-    /// Costs one SHA-256 of an entry's bytes for each call. Nodes with and without keys may share a cache while the keys are introduced;
-    /// those with keys refuse what the others write.
+    /// Costs one SHA-256 of an entry's bytes for each call. Nodes with and without keys may share a
+    /// cache while the keys are introduced; nodes with keys refuse the entries of nodes without.
     #[must_use]
     pub fn with_mac_keys(mut self, keys: MacKeys) -> Self {
         self.keys = Some(keys);
         self
     }
 
-    /// An error for replies that belong to other questions. The connection is not used again.
-    fn confused(&self, operation: &'static str) -> Error {
+    /// Returns the error for a reply that belongs to another command. The connection is not used
+    /// again.
+    fn mismatched(&self, operation: &'static str) -> Error {
         self.connection.distrust();
-        Trouble::strange(operation).into_error(operation)
+        Trouble::mismatched(operation).into_error(operation)
     }
 
-    /// Removes what was refused, unless it is something else by then. Nobody waits for that.
+    /// Removes a refused entry in the background, unless it was replaced meanwhile.
     fn discard(&self, key: &str, value: &[u8], for_its_ttl: bool) {
         let mut call = script::CACHE_REFUSE.call(&[key]);
         call.arg(value).arg(u8::from(for_its_ttl));
@@ -155,14 +162,15 @@ impl SessionCache for RedisCache {
         let (mut pttl, mut get) = (redis::cmd("PTTL"), redis::cmd("GET"));
         pttl.arg(&key);
         get.arg(&key);
-        // Both are sent before either is answered. A script would be one step, but takes three times as much of the server: 4.3 us instead
-        // of 1.2 us on Redis 7.0. So an entry may be replaced between the two commands. The new one mostly has more time left, and the
-        // time is asked for first: then it is not too long for either of them.
+        // Both commands are sent before either reply arrives. A script would be a single step, but
+        // takes three times as much of the server's time: 4.3 us instead of 1.2 us on Redis 7.0. So
+        // an entry may be replaced between the two commands. The new entry mostly has more time
+        // left, and the time is read first, so it does not exceed the time to live of either entry.
         let (remaining, value) = join(self.connection.run(&pttl), self.connection.run(&get)).await;
         let value = match value {
             Ok(Value::Nil) => return Ok(None),
             Ok(Value::BulkString(value)) => value,
-            Ok(_) => return Err(self.confused(GET)),
+            Ok(_) => return Err(self.mismatched(GET)),
             Err(trouble) => {
                 let error = trouble.into_error(GET);
                 if error.kind() == ErrorKind::Corrupt {
@@ -172,10 +180,10 @@ impl SessionCache for RedisCache {
             }
         };
         let remaining = match remaining {
-            // It was stored between the two commands.
+            // The entry was stored between the two commands.
             Ok(Value::Int(MISSING)) => return Ok(None),
             Ok(Value::Int(remaining)) => remaining,
-            Ok(_) => return Err(self.confused(GET)),
+            Ok(_) => return Err(self.mismatched(GET)),
             Err(trouble) => return Err(trouble.into_error(GET)),
         };
         let stored = entry::read(&value, &key, (scope, id), self.keys.as_ref()).map_err(|refusal| {
@@ -212,9 +220,9 @@ impl SessionCache for RedisCache {
         match reply.map_err(|trouble| trouble.into_error(PUT))? {
             Value::Array(parts) => match &parts[..] {
                 [Value::BulkString(of), Value::Int(stored)] if *of == scope_and_id => Ok(*stored == 1),
-                _ => Err(self.confused(PUT)),
+                _ => Err(self.mismatched(PUT)),
             },
-            _ => Err(self.confused(PUT)),
+            _ => Err(self.mismatched(PUT)),
         }
     }
 
@@ -224,7 +232,7 @@ impl SessionCache for RedisCache {
         let reply = self.connection.run(&unlink).await;
         match reply.map_err(|trouble| trouble.into_error(REMOVE))? {
             Value::Int(_) => Ok(()),
-            _ => Err(self.confused(REMOVE)),
+            _ => Err(self.mismatched(REMOVE)),
         }
     }
 }

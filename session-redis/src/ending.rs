@@ -1,4 +1,4 @@
-//! How sessions end, and what becomes of them afterwards.
+//! Ends sessions, and sweeps, purges and erases them.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::script;
 use crate::shards::{Index, shares, side_by_side, side_by_side_until};
 use crate::store::RedisStore;
 
-/// Which sessions of a user do not end with the others.
+/// The sessions of a user that do not end.
 #[derive(Clone, Copy)]
 struct Spared {
     id: Option<SessionId>,
@@ -66,7 +66,8 @@ impl RedisStore {
         self.ended(reply, "end", |record| ids.contains(&record.id))
     }
 
-    /// Ends a user's sessions in batches, so that no script holds up the server for long. Each batch has the time of a call.
+    /// Ends a user's sessions in batches, so that no script blocks the server for long. Each batch
+    /// has the timeout of a call.
     async fn end_user(
         &self,
         user: &UserId,
@@ -136,11 +137,12 @@ impl RedisStore {
         self.count_of(&self.write(&script::ERASE, &call).await?, "erase")
     }
 
-    /// Works off what is due in all shards, until nothing is or the limit is reached. Beginning with another shard each time, so that
-    /// a backlog in one does not keep the others waiting.
+    /// Processes the due sessions of all shards until none is due or the limit is reached. Begins
+    /// with a random shard, so that a backlog in one shard does not delay the others.
     ///
-    /// What was done before a failure is returned; the caller meets the failure at its next sweep. An error instead would lose the
-    /// only report of those ends. So a damaged shard, or one whose server is away, does not hold up the others.
+    /// Returns the results before a failure as a success; the caller meets the failure at its next
+    /// sweep. An error instead would lose the only report of those ends. So a damaged shard, or a
+    /// shard whose server is unavailable, does not block the others.
     async fn swept<'s, T>(
         &'s self,
         index: Index,
@@ -177,7 +179,8 @@ impl RedisStore {
             match failure {
                 Some(trouble) if total == 0 => return Err(trouble),
                 Some(_) => break,
-                // All that was due is done. If it is less, another sweeper was faster, and there may be more.
+                // Every planned session is done. If fewer are done, another sweeper was faster, and
+                // there may be more.
                 None if total - before == planned => break,
                 None => {}
             }
@@ -185,7 +188,7 @@ impl RedisStore {
         Ok(done)
     }
 
-    /// The records that a script ended.
+    /// Parses the records that a script ended.
     fn ended(
         &self,
         reply: Value,
@@ -194,7 +197,7 @@ impl RedisStore {
     ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
         match reply {
             Value::Array(values) => self.records(values, operation, is_asked_for),
-            _ => Err(self.strange(operation)),
+            _ => Err(self.mismatched(operation)),
         }
     }
 }

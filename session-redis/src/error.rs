@@ -1,4 +1,4 @@
-//! What the driver's errors mean. The one function that maps them.
+//! Maps the driver's errors to [`Error`], in one function.
 
 use redis::{ErrorKind as DriverKind, RedisError, ServerErrorKind};
 use session_core::Error;
@@ -6,13 +6,13 @@ use session_core::Error;
 /// The name in logs, metrics and errors.
 pub(crate) const NAME: &str = "redis";
 
-/// Why a step did not succeed.
+/// Why a command or a script failed.
 #[derive(Debug, Clone)]
 pub(crate) enum Trouble {
     Driver(RedisError),
-    /// Decided by us, and final.
+    /// An error that this crate decided on. It is returned as it is.
     Known(Error),
-    /// No answer in time.
+    /// No reply within the time of the call.
     Late,
 }
 
@@ -34,7 +34,7 @@ impl From<tokio::time::error::Elapsed> for Trouble {
     }
 }
 
-/// What an error of the server or the driver means for a caller.
+/// The meaning of a server or driver error for a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failure {
     Corrupt(&'static str),
@@ -44,12 +44,13 @@ enum Failure {
 }
 
 impl Trouble {
-    /// A reply that our scripts do not give, or that belongs to another question.
-    pub(crate) fn strange(operation: &'static str) -> Self {
-        Self::Known(Error::corrupt(NAME, operation, "a reply to another question"))
+    /// Reports a reply that this crate's scripts never give, or that belongs to another command.
+    pub(crate) fn mismatched(operation: &'static str) -> Self {
+        Self::Known(Error::corrupt(NAME, operation, "a reply to another command"))
     }
 
-    /// Whether the connection may not be used again: it failed, its replies do not fit, or its server is not the primary any more.
+    /// Returns true if the connection must not be used again: it failed, its replies do not match
+    /// the commands, or its server is no longer the primary.
     pub(crate) fn condemns_link(&self) -> bool {
         match self {
             Self::Driver(error) => {
@@ -66,7 +67,7 @@ impl Trouble {
     pub(crate) fn into_error(self, operation: &'static str) -> Error {
         let error = match self {
             Self::Known(error) => return error,
-            Self::Late => return Error::timeout(NAME, operation).with_detail("no answer in time"),
+            Self::Late => return Error::timeout(NAME, operation).with_detail("no reply in time"),
             Self::Driver(error) => error,
         };
         match failure(&error) {
@@ -89,7 +90,8 @@ pub(crate) fn server_kind(error: &RedisError) -> Option<ServerErrorKind> {
     }
 }
 
-/// The words by which servers say what is wrong. A script's errors carry them inside of a longer text before Redis 7.
+/// Codes with which servers report errors. Before Redis 7, an error inside a script carries the
+/// code within a longer text.
 const CODES: &[(&str, Failure)] = &[
     ("WRONGTYPE", Failure::Corrupt("another type is stored under the key")),
     ("OOM", Failure::Unavailable("the server's memory is full")),
@@ -109,13 +111,13 @@ const CODES: &[(&str, Failure)] = &[
 
 fn failure(error: &RedisError) -> Failure {
     match error.kind() {
-        _ if error.is_timeout() => Failure::Timeout("no answer in time"),
+        _ if error.is_timeout() => Failure::Timeout("no reply in time"),
         DriverKind::Io => Failure::Unavailable("the connection failed"),
-        // What the TLS library refuses is of this kind.
+        // Errors of the TLS library have this kind.
         DriverKind::Client => Failure::Unavailable("the connection cannot be made"),
         DriverKind::AuthenticationFailed => Failure::Unavailable("the password is wrong"),
         DriverKind::Parse | DriverKind::UnexpectedReturnType => {
-            Failure::Unavailable("the server answers strangely")
+            Failure::Unavailable("the server sent an unexpected reply")
         }
         DriverKind::ClusterConnectionNotFound => Failure::Unavailable("no connection to the node"),
         DriverKind::MasterNameNotFoundBySentinel | DriverKind::NoValidReplicasFoundBySentinel => {

@@ -5,9 +5,10 @@ use std::str::FromStr;
 
 use session_core::{Error, Result, Scope, SessionId, Shard, UserId};
 
-/// What all keys of a store or cache begin with: 1 to 64 letters, digits, `_`, `-`, `.` and `:`; `session-kit` by default.
+/// The prefix of all keys of a store or cache: 1 to 64 letters, digits, `_`, `-`, `.` and `:`;
+/// `session-kit` by default.
 ///
-/// Stores with different prefixes share a server and see nothing of each other.
+/// Stores with different prefixes share a server without seeing each other's data.
 ///
 /// # Examples
 /// ```
@@ -26,8 +27,9 @@ impl KeyPrefix {
         &self.0
     }
 
-    /// Everything of one shard begins with this. The braces are the
-    /// [hash tag](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags) that keeps it on one node.
+    /// Returns the beginning of all keys of a shard. The braces are the [hash
+    /// tag](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags)
+    /// that keeps the shard on one node.
     pub(crate) fn of_shard(&self, shard: Shard) -> String {
         format!("{}:{{{}}}", self.0, shard.index())
     }
@@ -40,27 +42,27 @@ impl KeyPrefix {
         self.named(id.shard(), "cache", &format_args!("{scope}:{id}"))
     }
 
-    /// The active sessions of a user, by the time of their creation.
+    /// Returns the key of a user's active sessions, by creation time.
     pub(crate) fn user(&self, user: &UserId) -> String {
         self.named(user.shard(), "user", user)
     }
 
-    /// The ended sessions of a user, by the time of their creation.
+    /// Returns the key of a user's ended sessions, by creation time.
     pub(crate) fn history(&self, user: &UserId) -> String {
         self.named(user.shard(), "history", user)
     }
 
-    /// All sessions of a shard, by the time of their creation.
+    /// Returns the key of all sessions of a shard, by creation time.
     pub(crate) fn created(&self, shard: Shard) -> String {
         format!("{}:created", self.of_shard(shard))
     }
 
-    /// The active sessions of a shard, by their deadline.
+    /// Returns the key of a shard's active sessions, by deadline.
     pub(crate) fn deadlines(&self, shard: Shard) -> String {
         format!("{}:deadlines", self.of_shard(shard))
     }
 
-    /// The ended sessions of a shard, by the time of their end.
+    /// Returns the key of a shard's ended sessions, by the time of their end.
     pub(crate) fn ended(&self, shard: Shard) -> String {
         format!("{}:ended", self.of_shard(shard))
     }
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_cannot_bend_the_hash_tag_nor_leave_its_line() {
+    fn a_prefix_cannot_change_the_hash_tag_or_break_the_line() {
         for text in ["", "a{b", "a}b", "a b", "a\n", "ä", &"x".repeat(65)] {
             assert!(text.parse::<KeyPrefix>().is_err(), "{text:?}");
         }

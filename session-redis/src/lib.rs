@@ -1,13 +1,15 @@
-//! Server-side sessions in Redis and Valkey: a store of record, a shared cache, and a bus that tells other nodes of changes.
+//! Server-side sessions in Redis and Valkey: a store of record, a shared cache, and a bus that
+//! notifies other nodes of changes.
 //!
 //! | type | what it is for |
 //! |---|---|
 //! | [`RedisStore`] | Redis keeps the sessions |
 //! | [`RedisCache`] | another database keeps them, and all nodes share fresh copies in Redis |
-//! | [`RedisBus`] | nodes tell each other what changed, so that their own copies are milliseconds old at most |
+//! | [`RedisBus`] | nodes notify each other of changes, so that their own copies are milliseconds old at most |
 //!
-//! All three need Redis 6.2 or later, or Valkey, and share a [`Connection`]: one server over TCP, TLS or a Unix socket, whatever
-//! Sentinels name, or a cluster. An older server is refused when it is connected to.
+//! All three need Redis 6.2 or later, or Valkey, and share a [`Connection`]: one server over TCP,
+//! TLS or a Unix socket, the primary that Sentinels name, or a cluster. Connecting to an older
+//! server fails.
 //!
 //! # Starting
 //! ```no_run
@@ -15,43 +17,48 @@
 //! use session_redis::{Connection, RedisStore};
 //!
 //! let connection = Connection::open("redis://127.0.0.1/")?;
-//! connection.check().await?; // now and not under the first request
+//! connection.check().await?; // connects now instead of during the first request
 //! let store = RedisStore::new(connection);
 //! # Ok(())
 //! # }
 //! ```
-//! A service gives the store to a session manager. No feature chooses TLS: switch that on at your own `redis` dependency, which is the
-//! one that this crate re-exports ([`redis`]).
+//! A service passes the store to a session manager. No feature of this crate enables TLS: enable it
+//! on your own `redis` dependency, which is the crate that is re-exported here as [`redis`].
 //!
-//! # What Redis promises, and what it does not
-//! A single server loses on a crash what it had not written to its disk. With `appendonly yes` and `appendfsync always` that is nothing, with
-//! `everysec` a second, without persistence everything: then everybody is signed out, and what is worse, nothing is.
+//! # What Redis guarantees, and what it does not
+//! A crash of a single server loses what it had not written to disk. With `appendonly yes` and
+//! `appendfsync always` that is nothing, with `everysec` one second, without persistence
+//! everything: all users are signed out, and nothing worse happens.
 //!
-//! **A failover to a replica can lose the last writes, revocations included**: Redis answers before its replicas have them, with Sentinels
-//! and in a cluster alike. A session that was ended in that moment is live again on the new primary.
-//! [`RedisStoreBuilder::wait_for_replicas`] narrows this to failovers that promote a replica which had not confirmed, and does not close
-//! it. If a revocation must hold whatever fails, keep the sessions in a database that commits to a majority, and put a [`RedisCache`] in
-//! front.
+//! **A failover to a replica can lose the last writes, revocations included**: Redis replies before
+//! its replicas have a write, with Sentinels and in a cluster alike. A session that was ended at
+//! that moment is live again on the new primary. [`RedisStoreBuilder::wait_for_replicas`] reduces
+//! the risk to failovers that promote a replica which had not confirmed the write; it does not
+//! remove it. If a revocation must survive every failure, keep the sessions in a database that
+//! commits to a majority, and put a [`RedisCache`] in front.
 //!
-//! The server's memory policy has to be `noeviction`. With another one and a limit, Redis deletes sessions to make room, and the marks
-//! of ended ones; a warning is logged when such a server is connected to. When the memory is full, sign-ins and saves are
+//! The server's memory policy must be `noeviction`. With another policy and a memory limit, Redis
+//! deletes sessions and the tombstones of ended ones to make room; connecting to such a server logs
+//! a warning. When the memory is full, sign-ins and saves are
 //! [`Unavailable`](session_core::ErrorKind::Unavailable), and sign-outs and revocations still work.
 //!
 //! # Keys
 //! | key | what |
 //! |---|---|
 //! | `{prefix}:{shard}:session:<id>` | a session, as one string |
-//! | `{prefix}:{shard}:user:<user>` | a user's active sessions by their creation |
-//! | `{prefix}:{shard}:history:<user>` | a user's ended sessions by their creation |
-//! | `{prefix}:{shard}:deadlines`, `:ended`, `:created` | the sessions of a shard: active ones by deadline, ended ones by their end, all by creation |
+//! | `{prefix}:{shard}:user:<user>` | a user's active sessions by creation time |
+//! | `{prefix}:{shard}:history:<user>` | a user's ended sessions by creation time |
+//! | `{prefix}:{shard}:deadlines`, `:ended`, `:created` | the sessions of a shard: active ones by deadline, ended ones by the time of their end, all by creation time |
 //! | `{prefix}:{shard}:cache:<scope>:<id>` | an entry of the cache |
 //! | `{prefix}:changes` | the channel of the bus |
 //!
-//! The shard is a number below 1,024 in braces, the same for all sessions of a user. [`KeyPrefix`] sets the prefix. Every key has a time to
-//! live, counted from its last write and longer than the session's own life: it only removes what nobody sweeps. No command scans keys,
-//! none reads or changes the server's configuration, and keyspace notifications are not used. A user of the server (ACL) needs the commands
-//! `GET`, `ZCOUNT`, `EVAL`, `EVALSHA`, `PING`, `INFO` and those that the scripts call (`SET`, `DEL`, `EXISTS`, `GETRANGE`, `SETRANGE`,
-//! `PEXPIRE` and sorted sets), and for the bus `PUBLISH` and `SUBSCRIBE`. The cache needs [its own](RedisCache).
+//! The shard is a number below 1,024 in braces, the same for all sessions of a user. [`KeyPrefix`]
+//! sets the prefix. Every key has a time to live, counted from its last write and longer than the
+//! session's own life: it only removes keys that no sweep removes. No command scans keys or reads
+//! or changes the server's configuration, and keyspace notifications are not used. A user of the
+//! server (ACL) needs the commands `GET`, `ZCOUNT`, `EVAL`, `EVALSHA`, `PING`, `INFO` and those
+//! that the scripts call (`SET`, `DEL`, `EXISTS`, `GETRANGE`, `SETRANGE`, `PEXPIRE` and sorted
+//! sets), and for the bus `PUBLISH` and `SUBSCRIBE`. The cache needs [its own](RedisCache).
 //!
 //! | operation | commands |
 //! |---|---|
@@ -68,20 +75,23 @@
 //! | no connection, server down, loading, read-only, out of memory, wrong password, missing permission, slot without node | [`Unavailable`](session_core::ErrorKind::Unavailable) |
 //! | no answer within the connection's [timeout](Connection::with_timeout) | [`Timeout`](session_core::ErrorKind::Timeout) |
 //! | a value that cannot be read, of another session or of another type | [`Corrupt`](session_core::ErrorKind::Corrupt) |
-//! | an older server, or a node of a cluster named as one server | [`Unsupported`](session_core::ErrorKind::Unsupported) |
+//! | an older server, or a node of a cluster opened as a single server | [`Unsupported`](session_core::ErrorKind::Unsupported) |
 //!
-//! What the server said is the error's source. None of these is ever "not found". A value that cannot be read is left alone, and stands in
-//! the way of no other session.
+//! The server's own reply is the source of the error. None of these failures is ever reported as
+//! "not found". A value that cannot be read is left in place, and does not affect any other
+//! session.
 //!
 //! # Cluster
-//! With the feature `cluster`, see `Connection::cluster`. A user's sessions and their indexes lie on one node, so everything that is atomic on one
-//! server is atomic in a cluster. Redirections are followed up to six times, and where a slot moves until the call's time is over: callers
-//! notice nothing but time.
-//! Operations on many users are as many commands as they concern shards.
+//! Needs the feature `cluster`, see `Connection::cluster`. A user's sessions and their indexes are
+//! on one node, so every operation that is atomic on one server is atomic in a cluster.
+//! Redirections are followed up to six times; while a slot moves, commands are repeated until the
+//! call's time is over. Callers notice only the delay. Operations on many users take one command
+//! for each shard concerned.
 //!
 //! # Security
-//! Who can write to the server can forge sessions: values are not signed. Use a password or ACL, TLS beyond one machine, and a server of
-//! its own. Values hold hashes of secrets, never a token. For a cache there are [signed entries](RedisCache::with_mac_keys).
+//! A client that can write to the server can forge sessions: values are not signed. Use a password
+//! or ACL, TLS if traffic leaves the machine, and a server of its own. Values hold hashes of
+//! secrets, never a token. For a cache there are [signed entries](RedisCache::with_mac_keys).
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod builder;

@@ -1,4 +1,4 @@
-//! Listings and statistics: pages out of sorted sets.
+//! Listings and statistics: reads pages from sorted sets.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -15,25 +15,26 @@ use crate::script;
 use crate::shards::side_by_side;
 use crate::store::RedisStore;
 
-/// Most sessions that one run of a script looks at, so that it holds up the server for a millisecond at most.
-const STRETCH: usize = 500;
+/// Maximum number of sessions that one run of a script reads, so that it blocks the server for a
+/// millisecond at most.
+const MAX_SCAN: usize = 500;
 
-/// One way through the sessions of a shard, newest first.
+/// A scan of the sessions of a shard, newest first.
 #[derive(Debug)]
-struct Walk {
+struct Scan {
     shard: Shard,
     keys: Vec<String>,
-    /// Score and id after which it goes on.
+    /// Score and id after which the scan continues.
     after: Option<(Vec<u8>, Vec<u8>)>,
-    /// How many sessions the next step looks at.
-    stretch: usize,
+    /// How many sessions the next step reads.
+    batch: usize,
     found: VecDeque<Arc<SessionRecord>>,
-    is_over: bool,
+    is_finished: bool,
 }
 
-impl Walk {
-    fn is_hungry(&self) -> bool {
-        self.found.is_empty() && !self.is_over
+impl Scan {
+    fn needs_records(&self) -> bool {
+        self.found.is_empty() && !self.is_finished
     }
 
     fn next(&self) -> Option<Cursor> {
@@ -44,40 +45,40 @@ impl Walk {
 impl RedisStore {
     pub(crate) async fn page(&self, query: &ListQuery) -> Result<Page, Trouble> {
         let filter = Filter::of(query)?;
-        let mut walks = self.walks(query, &filter).await?;
+        let mut scans = self.scans(query, &filter).await?;
         let mut found = Vec::new();
-        // One more than the page tells whether there is a next one.
+        // One more record than the page shows whether there is a next page.
         while found.len() <= query.limit {
-            walks = self.fed(walks, &filter).await?;
-            let newest = walks.iter_mut().max_by_key(|walk| walk.next());
-            let Some(record) = newest.and_then(|walk| walk.found.pop_front()) else { break };
+            scans = self.read_more(scans, &filter).await?;
+            let newest = scans.iter_mut().max_by_key(|scan| scan.next());
+            let Some(record) = newest.and_then(|scan| scan.found.pop_front()) else { break };
             found.push(record);
         }
         Ok(Page::cut(found, query.limit))
     }
 
-    /// One walk for a user, else one for each shard that has sessions of the time in question.
-    async fn walks(&self, query: &ListQuery, filter: &Filter) -> Result<Vec<Walk>, Trouble> {
+    /// Starts one scan for a user, or one for each shard that has sessions of the time in question.
+    async fn scans(&self, query: &ListQuery, filter: &Filter) -> Result<Vec<Scan>, Trouble> {
         let after = query.after.map(|after| {
             (after.created_at.as_millis().to_string().into_bytes(), after.id.to_string().into_bytes())
         });
-        let walk = |shard, keys, stretch| Walk {
+        let scan = |shard, keys, batch| Scan {
             shard,
             keys,
             after: after.clone(),
-            stretch,
+            batch,
             found: VecDeque::new(),
-            is_over: false,
+            is_finished: false,
         };
         let Some(user) = &query.user else {
             let newest =
                 query.after.map_or("+inf".to_owned(), |after| after.created_at.as_millis().to_string());
             let shards = self.all_filled(&filter.since, &newest).await?;
             let few = 2 * query.limit / shards.len().max(1) + 2;
-            let few = few.min(STRETCH);
+            let few = few.min(MAX_SCAN);
             return Ok(shards
                 .into_iter()
-                .map(|shard| walk(shard, vec![self.prefix.created(shard)], few))
+                .map(|shard| scan(shard, vec![self.prefix.created(shard)], few))
                 .collect());
         };
         let (active, history) = (self.prefix.user(user), self.prefix.history(user));
@@ -87,53 +88,54 @@ impl RedisStore {
             StateFilter::Live(_) => vec![active],
             _ => return Err(Error::unsupported(NAME, "list").into()),
         };
-        Ok(vec![walk(user.shard(), keys, (query.limit + 1).min(STRETCH))])
+        Ok(vec![scan(user.shard(), keys, (query.limit + 1).min(MAX_SCAN))])
     }
 
-    /// The shards that have sessions which were created between two times. All must have answered: a page has no gaps.
+    /// Returns the shards that have sessions which were created between two times. Fails unless all
+    /// shards replied: a page has no gaps.
     async fn all_filled(&self, from: &str, up_to: &str) -> Result<Vec<Shard>, Trouble> {
         let (filled, failure) = self.filled(KeyPrefix::created, from, up_to).await?;
         failure.map_or_else(|| Ok(filled.into_iter().map(|(shard, _)| shard).collect()), Err)
     }
 
-    /// Lets those walks go on that have nothing to show.
-    async fn fed(&self, walks: Vec<Walk>, filter: &Filter) -> Result<Vec<Walk>, Trouble> {
-        if !walks.iter().any(Walk::is_hungry) {
-            return Ok(walks);
+    /// Continues the scans that have no records left.
+    async fn read_more(&self, scans: Vec<Scan>, filter: &Filter) -> Result<Vec<Scan>, Trouble> {
+        if !scans.iter().any(Scan::needs_records) {
+            return Ok(scans);
         }
-        let steps = walks.into_iter().map(|walk| self.fed_one(walk, filter).boxed()).collect();
+        let steps = scans.into_iter().map(|scan| self.read_until_found(scan, filter).boxed()).collect();
         side_by_side(steps).await.into_iter().collect()
     }
 
-    async fn fed_one(&self, mut walk: Walk, filter: &Filter) -> Result<Walk, Trouble> {
-        while walk.is_hungry() {
-            self.step(&mut walk, filter).await?;
+    async fn read_until_found(&self, mut scan: Scan, filter: &Filter) -> Result<Scan, Trouble> {
+        while scan.needs_records() {
+            self.step(&mut scan, filter).await?;
         }
-        Ok(walk)
+        Ok(scan)
     }
 
-    async fn step(&self, walk: &mut Walk, filter: &Filter) -> Result<(), Trouble> {
-        let mut call = script::LIST.call(&walk.keys);
-        let (score, id) = walk.after.clone().unwrap_or_default();
-        call.arg(self.prefix.of_shard(walk.shard)).arg(score).arg(id).arg(&filter.since).arg(walk.stretch);
+    async fn step(&self, scan: &mut Scan, filter: &Filter) -> Result<(), Trouble> {
+        let mut call = script::LIST.call(&scan.keys);
+        let (score, id) = scan.after.clone().unwrap_or_default();
+        call.arg(self.prefix.of_shard(scan.shard)).arg(score).arg(id).arg(&filter.since).arg(scan.batch);
         filter.add_to(&mut call);
         let Value::Array(mut parts) = self.connection.script(&script::LIST, &call).await? else {
-            return Err(self.strange("list"));
+            return Err(self.mismatched("list"));
         };
         let values = if parts.len() < 2 { Vec::new() } else { parts.split_off(2) };
         match <[Value; 2]>::try_from(parts) {
             Ok([Value::BulkString(score), Value::BulkString(id)]) => {
-                walk.is_over = score.is_empty();
-                walk.after = Some((score, id));
+                scan.is_finished = score.is_empty();
+                scan.after = Some((score, id));
             }
-            _ => return Err(self.strange("list")),
+            _ => return Err(self.mismatched("list")),
         }
-        walk.stretch = (4 * walk.stretch).min(STRETCH);
+        scan.batch = (4 * scan.batch).min(MAX_SCAN);
         let found = self.records_of(values, Part::Redacted, "list")?;
         if filter.user.is_some() && found.iter().any(|record| record.user_id != filter.user) {
-            return Err(self.strange("list"));
+            return Err(self.mismatched("list"));
         }
-        walk.found.extend(found);
+        scan.found.extend(found);
         Ok(())
     }
 
@@ -154,9 +156,9 @@ impl RedisStore {
         let mut rank = 0;
         while rank >= 0 {
             let mut call = script::COUNT.call(&[&index]);
-            call.arg(&base).arg(now.as_millis()).arg(rank).arg(STRETCH);
+            call.arg(&base).arg(now.as_millis()).arg(rank).arg(MAX_SCAN);
             let reply = self.connection.script(&script::COUNT, &call).await?;
-            let (next, counted) = Counted::read(reply).ok_or_else(|| self.strange("stats"))?;
+            let (next, counted) = Counted::read(reply).ok_or_else(|| self.mismatched("stats"))?;
             all.add(counted);
             rank = next;
         }
@@ -164,7 +166,7 @@ impl RedisStore {
     }
 }
 
-/// What a listing asks for, as its script takes it.
+/// The conditions of a listing, in the form that its script takes.
 #[derive(Debug)]
 struct Filter {
     user: Option<UserId>,
@@ -202,7 +204,7 @@ impl Filter {
     }
 }
 
-/// The statistics of a part, and the users to be counted once.
+/// The statistics of a part, and its users, which are counted once in all.
 #[derive(Debug, Default)]
 struct Counted {
     stats: StoreStats,
@@ -210,7 +212,7 @@ struct Counted {
 }
 
 impl Counted {
-    /// Reads what `count.lua` says, and at which rank it goes on.
+    /// Parses the reply of `count.lua`, and the rank at which the count continues.
     fn read(reply: Value) -> Option<(i64, Self)> {
         let Value::Array(parts) = reply else { return None };
         let parts = <[Value; 7]>::try_from(parts).ok()?;
@@ -246,7 +248,7 @@ fn add_up(sum: &mut BTreeMap<EndReason, u64>, part: BTreeMap<EndReason, u64>) {
     }
 }
 
-/// Eight bytes or nothing.
+/// Parses eight bytes or none.
 #[allow(clippy::option_option, reason = "unreadable is not the same as absent")]
 fn time(value: &Value) -> Option<Option<Timestamp>> {
     let Value::BulkString(bytes) = value else { return None };

@@ -1,7 +1,8 @@
 //! The bytes of a record.
 //!
-//! A session is one string, so that loading it is one `GET` of one key. Scripts judge and change sessions too, and therefore what they
-//! need stands at fixed places in front (`scripts/record.lua` reads the same table):
+//! A session is one string, so that loading it is one `GET` of one key. Scripts check and change
+//! sessions too, so the fields that they need have fixed positions at the beginning
+//! (`scripts/record.lua` reads the same table):
 //!
 //! | bytes, from 0 | what |
 //! |---|---|
@@ -16,7 +17,8 @@
 //! | then, if active | the session token's hashes and the refresh token's, each after its length (2 bytes, 0 for none); data |
 //! | then, if ended | time (8 bytes), reason (length and name), by whom |
 //!
-//! What a save seldom changes stands in front, revision apart. So a script knows by one comparison that nothing of it has.
+//! Fields that a save rarely changes form the beginning of the value, except for the revision. So a
+//! script can check with one comparison that none of them changed.
 //!
 //! All numbers are big-endian. The profile is [postcard](https://postcard.jamesmunns.com/wire-format).
 
@@ -36,26 +38,26 @@ use crate::error::NAME;
 pub(crate) use codes::kind_filter;
 use codes::{device_code, device_of, kind_code, kind_of};
 
-/// The format that is written. What an earlier version of this crate wrote must stay readable.
+/// The format that is written. Values of earlier versions of this crate must stay readable.
 const FORMAT: u8 = 1;
 
-/// The fields at fixed places.
+/// Length of the fields at fixed positions.
 const HEAD: usize = 79;
 
-/// The fields behind the user id.
+/// Length of the fields that follow the user id.
 const MORE: usize = 31;
 
 const REVISION: std::ops::Range<usize> = 4..12;
 
-/// A sighting: when, and the client.
-pub(crate) const SIGHTING: usize = 27;
+/// Length of a last-seen update: the time and the client.
+pub(crate) const LAST_SEEN: usize = 27;
 
 const ACTIVE: u8 = b'A';
 const ENDED: u8 = b'E';
 const REMEMBERED: u8 = 1;
 const HAS_DEVICE: u8 = 2;
 
-/// What a session keeps of a person, and nobody but us reads.
+/// Data about the user that only this crate reads.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Profile<'a> {
     credential_version: Option<u64>,
@@ -77,7 +79,7 @@ struct Profile<'a> {
     label: Option<&'a str>,
 }
 
-/// How much of an active session is in the bytes.
+/// How much of an active session the bytes contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Whole,
@@ -85,26 +87,27 @@ pub(crate) enum Part {
     Redacted,
 }
 
-/// Writes a record, as it is at a revision.
+/// Serializes a record with the given revision.
 ///
 /// # Errors
 /// `Unsupported` for a kind that this version does not know.
 pub(crate) fn write(record: &SessionRecord, revision: Revision, operation: &'static str) -> Result<Vec<u8>> {
     let unsupported = || Error::unsupported(NAME, operation).with_detail("a kind of a later version");
     let (user, name) = (record.user_id.as_ref().map_or("", UserId::as_str), text(&record.username));
-    // A profile is a few hundred bytes, with all of its fields filled.
+    // A profile with all of its fields set takes a few hundred bytes.
     let mut bytes = Vec::with_capacity(HEAD + user.len() + MORE + name.len() + 512 + record.data.len());
     bytes.push(FORMAT);
     bytes.push(if record.ended().is_some() { ENDED } else { ACTIVE });
     bytes.push(kind_code(record.kind).ok_or_else(unsupported)?);
-    // `SessionRecord::check` bounds both names by 255 bytes, and the texts of a profile by a few thousand.
+    // `SessionRecord::check` limits both names to 255 bytes, and the texts of a profile to a few
+    // thousand.
     bytes.push(u8::try_from(user.len()).unwrap_or(u8::MAX));
     bytes.extend(revision.get().to_be_bytes());
     let idle = record.idle_timeout.map_or(-1, |idle| i64::try_from(idle.as_millis()).unwrap_or(i64::MAX));
     for time in [record.created_at, record.expires_at, Timestamp::from_millis(idle)] {
         bytes.extend(time.as_millis().to_be_bytes());
     }
-    bytes.extend(sighting(record.last_seen_at, &record.last_client));
+    bytes.extend(last_seen(record.last_seen_at, &record.last_client));
     bytes.extend(record.id.as_bytes());
     bytes.extend(user.as_bytes());
     let remembered = if record.remembered { REMEMBERED } else { 0 };
@@ -131,9 +134,9 @@ pub(crate) fn write(record: &SessionRecord, revision: Revision, operation: &'sta
     Ok(bytes)
 }
 
-/// How the stored value of a session begins that a written one may take the place of without further ado: like that one, but for the
-/// revision.
-pub(crate) fn same_but_at(value: &[u8], revision: Revision) -> Vec<u8> {
+/// Returns the beginning that a stored value must have so that `value` can replace it directly:
+/// that of `value`, but with the given revision.
+pub(crate) fn beginning_at(value: &[u8], revision: Revision) -> Vec<u8> {
     let end = HEAD + value.get(3).map_or(0, |len| usize::from(*len));
     let mut front = value.get(..end).unwrap_or_default().to_vec();
     if let Some(place) = front.get_mut(REVISION) {
@@ -142,7 +145,7 @@ pub(crate) fn same_but_at(value: &[u8], revision: Revision) -> Vec<u8> {
     front
 }
 
-/// Secrets are a few hundred bytes.
+/// Writes a secret, which takes a few hundred bytes, after its length.
 fn write_secret(bytes: &mut Vec<u8>, secret: Option<Vec<u8>>) {
     let secret = secret.unwrap_or_default();
     bytes.extend(u16::try_from(secret.len()).unwrap_or(u16::MAX).to_be_bytes());
@@ -153,9 +156,9 @@ fn encoded(profile: &Profile<'_>, bytes: Vec<u8>, operation: &'static str) -> Re
     postcard::to_extend(profile, bytes).map_err(|error| Error::other(NAME, operation, error))
 }
 
-/// The sighting of a touch.
-pub(crate) fn sighting(at: Timestamp, client: &LastClient) -> [u8; SIGHTING] {
-    let mut bytes = [0; SIGHTING];
+/// Serializes a last-seen update.
+pub(crate) fn last_seen(at: Timestamp, client: &LastClient) -> [u8; LAST_SEEN] {
+    let mut bytes = [0; LAST_SEEN];
     bytes[..8].copy_from_slice(&at.as_millis().to_be_bytes());
     match client.ip {
         Some(IpAddr::V4(ip)) => {
@@ -174,14 +177,14 @@ pub(crate) fn sighting(at: Timestamp, client: &LastClient) -> [u8; SIGHTING] {
     bytes
 }
 
-/// The end of a session, as it follows its profile.
+/// Serializes the end of a session, which follows its profile.
 pub(crate) fn write_end(ended: &Ended) -> Vec<u8> {
     let mut bytes = ended.at.as_millis().to_be_bytes().to_vec();
     bytes.extend(write_end_after_time(ended.reason, &ended.by));
     bytes
 }
 
-/// The same without the time, which a sweep finds out.
+/// Serializes an end without its time, which the sweep's script determines.
 pub(crate) fn write_end_after_time(reason: EndReason, by: &Actor) -> Vec<u8> {
     let reason = reason.as_str();
     // The names are a few letters long.
@@ -191,7 +194,7 @@ pub(crate) fn write_end_after_time(reason: EndReason, by: &Actor) -> Vec<u8> {
     bytes
 }
 
-/// The profile of nobody.
+/// Serializes a profile without any data.
 pub(crate) fn empty_profile(operation: &'static str) -> Result<Vec<u8>> {
     encoded(&Profile::default(), Vec::new(), operation)
 }
@@ -218,7 +221,7 @@ fn profile_of(record: &SessionRecord) -> Profile<'_> {
     }
 }
 
-/// Why bytes are not a record. Says nothing of what they hold.
+/// Why bytes are not a record. Never reveals their content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unreadable(pub(crate) &'static str);
 
@@ -240,7 +243,7 @@ impl From<postcard::Error> for Unreadable {
     }
 }
 
-/// Reads a record.
+/// Parses a record.
 pub(crate) fn read(bytes: &[u8], part: Part) -> Result<SessionRecord, Unreadable> {
     let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else {
         return Err(Unreadable("the stored value is too short"));
@@ -296,7 +299,7 @@ pub(crate) fn read(bytes: &[u8], part: Part) -> Result<SessionRecord, Unreadable
     Ok(record)
 }
 
-/// A secret's bytes, and what follows them.
+/// Splits off a secret. Returns its bytes, and the bytes that follow.
 fn read_secret(bytes: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Unreadable> {
     let Some((len, rest)) = bytes.split_first_chunk::<2>() else {
         return Err(Unreadable("the stored value is cut off"));
@@ -305,7 +308,7 @@ fn read_secret(bytes: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Unreadable> {
     Ok((if secret.is_empty() { None } else { Some(secret) }, rest))
 }
 
-/// Reads the end of a session.
+/// Parses the end of a session.
 pub(crate) fn read_end(tail: &[u8]) -> Result<Ended, Unreadable> {
     let Some((at, rest)) = tail.split_first_chunk::<8>() else {
         return Err(Unreadable("the stored end is too short"));
@@ -366,7 +369,7 @@ fn split(bytes: &[u8], at: usize) -> Result<(&[u8], &[u8]), Unreadable> {
     bytes.split_at_checked(at).ok_or(Unreadable("the stored value is cut off"))
 }
 
-/// The bytes from a place. All callers name places inside.
+/// Returns the bytes at a position. Callers name positions inside the array.
 fn array<const N: usize>(bytes: &[u8], from: usize) -> [u8; N] {
     let mut array = [0; N];
     array.copy_from_slice(&bytes[from..from + N]);

@@ -1,11 +1,11 @@
-//! The steps that are one for the server: Lua, one file each.
+//! Lua scripts, which the server runs atomically.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use redis::{Arg, Cmd};
 
-/// A script, known to the server by the hash of its text.
+/// A script, identified on the server by the hash of its text.
 #[derive(Debug)]
 pub(crate) struct Script {
     text: &'static str,
@@ -17,9 +17,9 @@ impl Script {
         Self { text, hash: redis::Script::new(text).get_hash().to_owned() }
     }
 
-    /// Begins a call: the keys follow, then the arguments.
+    /// Begins a call with its keys. The caller appends the arguments.
     pub(crate) fn call(&self, keys: &[impl AsRef<str>]) -> Cmd {
-        // Room for a usual session and its keys.
+        // Enough for a typical session and its keys.
         let mut command = Cmd::with_capacity(16, 1024);
         command.arg("EVALSHA").arg(&self.hash).arg(keys.len());
         for key in keys {
@@ -28,8 +28,9 @@ impl Script {
         command
     }
 
-    /// The same call with the text instead of its hash, for a server that does not know it yet. It does afterwards.
-    pub(crate) fn spelled_out(&self, call: &Cmd) -> Cmd {
+    /// Returns the same call with the script's text in place of its hash, for a server that does
+    /// not know the script yet. The server knows it afterwards.
+    pub(crate) fn with_text(&self, call: &Cmd) -> Cmd {
         let mut command = redis::cmd("EVAL");
         command.arg(self.text);
         for argument in call.args_iter().skip(2) {
@@ -41,12 +42,12 @@ impl Script {
     }
 }
 
-/// A duration as commands take it.
+/// Converts a duration to the milliseconds that commands take.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A script is made of one file or several.
+/// Defines scripts. Each is the concatenation of one or more files.
 macro_rules! scripts {
     ($($name:ident = [$($file:literal),+]),+ $(,)?) => {$(
         pub(crate) static $name: LazyLock<Script> =

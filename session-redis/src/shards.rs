@@ -1,4 +1,4 @@
-//! Work that concerns several shards: side by side, and bounded.
+//! Work on several shards: concurrent and bounded.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,15 @@ use crate::error::Trouble;
 use crate::keys::KeyPrefix;
 use crate::store::RedisStore;
 
-/// How many commands one call has under way at most.
+/// Maximum number of commands that one call has in flight.
 const AT_ONCE: usize = 64;
 
-/// The sorted set of a shard that a sweep looks into.
+/// The sorted set of a shard that a sweep reads.
 pub(crate) type Index = fn(&KeyPrefix, Shard) -> String;
 
 impl RedisStore {
-    /// The items that the server can take together: all of them, or in a cluster those of each shard.
+    /// Groups items so that one script call can take each group: all items, or in a cluster those
+    /// of each shard.
     pub(crate) fn groups<I: Copy>(&self, items: &[I], id: impl Fn(I) -> SessionId) -> Vec<Vec<I>> {
         if !self.connection.is_cluster() {
             return if items.is_empty() { Vec::new() } else { vec![items.to_vec()] };
@@ -31,7 +32,8 @@ impl RedisStore {
         groups.into_values().collect()
     }
 
-    /// The shards that have members of an index up to a score, and how many; and why some could not be asked.
+    /// Returns the shards that have members of an index up to a score, each with the number of
+    /// members, and the failure if some shards could not be queried.
     pub(crate) async fn due(
         &self,
         index: Index,
@@ -40,9 +42,11 @@ impl RedisStore {
         self.filled(index, "-inf", up_to).await
     }
 
-    /// The shards that have members of an index between two scores, and how many; and why some could not be asked.
+    /// Returns the shards that have members of an index between two scores, each with the number of
+    /// members, and the failure if some shards could not be queried.
     ///
-    /// Much cheaper than a script for each shard: a store with few sessions has them in few of its 1,024 shards.
+    /// This is much cheaper than a script for each shard: a store with few sessions has them in few
+    /// of its 1,024 shards.
     pub(crate) async fn filled(
         &self,
         index: Index,
@@ -59,7 +63,7 @@ impl RedisStore {
         for (shard, count) in Shard::all().zip(counts) {
             match count {
                 Ok(Value::Int(count)) => due.push((shard, usize::try_from(count).unwrap_or_default())),
-                Ok(_) => return Err(self.strange("count")),
+                Ok(_) => return Err(self.mismatched("count")),
                 Err(trouble) => failure = Some(trouble),
             }
         }
@@ -68,14 +72,16 @@ impl RedisStore {
     }
 }
 
-/// Runs steps side by side, some at once, and returns what they say in their order.
+/// Runs steps concurrently, up to [`AT_ONCE`] at a time, and returns their results in order.
 ///
-/// They are boxed because the compiler cannot prove the futures of closures to be `Send` for any lifetime (rust-lang/rust#110338).
+/// The steps are boxed because the compiler cannot prove the futures of closures to be `Send` for
+/// any lifetime (rust-lang/rust#110338).
 pub(crate) async fn side_by_side<T>(steps: Vec<BoxFuture<'_, T>>) -> Vec<T> {
     stream::iter(steps).buffered(AT_ONCE).collect().await
 }
 
-/// The same, but only until a time. What is under way then is given up, and the last result says so.
+/// Runs steps as [`side_by_side`] does, but only until a deadline. Steps that are unfinished at
+/// that time are cancelled, and the last result is [`Trouble::Late`].
 pub(crate) async fn side_by_side_until<T>(
     until: Instant,
     steps: Vec<BoxFuture<'_, Result<T, Trouble>>>,
@@ -93,7 +99,7 @@ pub(crate) async fn side_by_side_until<T>(
     }
 }
 
-/// Divides a limit among shards with due members, in the order that they are given.
+/// Divides a limit among shards with due members, in the given order.
 pub(crate) fn shares(due: Vec<(Shard, usize)>, limit: usize) -> Vec<(Shard, usize)> {
     let mut left = limit;
     let mut shares = Vec::new();

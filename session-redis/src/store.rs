@@ -1,4 +1,4 @@
-//! The store: which command or script an operation sends, and what it makes of the answer.
+//! The store: which command or script each operation sends, and how it reads the reply.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,34 +18,36 @@ use crate::record::{self, Part};
 use crate::script::{self, Script, millis};
 use crate::shards::side_by_side;
 
-/// Sessions in Redis or Valkey. See the [crate's documentation](crate) for how to use it and what a failover can lose.
+/// A store of sessions in Redis or Valkey. See the [crate's documentation](crate) for its use, and
+/// for what a failover can lose.
 #[derive(Debug)]
 pub struct RedisStore {
     pub(crate) connection: Connection,
-    /// The same, or one where nothing else waits behind a `WAIT`.
+    /// `connection`, or a separate connection for writes, so that no other call waits behind a
+    /// `WAIT`.
     pub(crate) writes: Connection,
     pub(crate) prefix: KeyPrefix,
     pub(crate) capabilities: Capabilities,
-    /// How long an ended session stays in the server at most.
+    /// How long the server keeps an ended session at most.
     pub(crate) retention: Duration,
-    /// How many replicas must have a write before it is answered, and how long that may take.
+    /// How many replicas must have a write before it succeeds, and how long that may take.
     pub(crate) replicas: Option<(u32, Duration)>,
 }
 
 impl RedisStore {
-    /// Makes a store with the defaults. Opens nothing: see [`Connection::check`].
+    /// Creates a store with the default settings. Opens no connection: see [`Connection::check`].
     #[must_use]
     pub fn new(connection: Connection) -> Self {
         RedisStoreBuilder::new(connection).make()
     }
 
-    /// Makes a store with settings.
+    /// Returns a builder for a store with other settings.
     #[must_use]
     pub fn builder(connection: Connection) -> RedisStoreBuilder {
         RedisStoreBuilder::new(connection)
     }
 
-    /// Returns the way to the server.
+    /// Returns the connection to the server.
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
@@ -61,17 +63,18 @@ impl RedisStore {
         }
     }
 
-    /// How long the server keeps an active session at most: always beyond its absolute end, by whichever clock.
+    /// Returns how long the server keeps an active session at most: past its absolute expiry on
+    /// every clock.
     fn ttl(&self, record: &SessionRecord) -> u64 {
         millis(record.expires_at.since(record.created_at) + self.retention)
     }
 
-    /// How long the server keeps an ended session at most.
+    /// Returns how long the server keeps an ended session at most.
     pub(crate) fn ended_ttl(&self) -> u64 {
         millis(self.retention)
     }
 
-    /// How long an index stays after the last write to it: as long as any session in it can.
+    /// Returns the time to live of an index after a write: as long as any session in it can live.
     pub(crate) fn index_ttl(&self) -> u64 {
         millis(MAX_LIFETIME + self.retention)
     }
@@ -97,7 +100,7 @@ impl RedisStore {
             Value::Int(0) => Err(Error::already_exists(NAME, "create").into()),
             Value::Array(parts) => self.created(parts, &id, record),
             reply if is(&reply, &id) => Ok(Vec::new()),
-            _ => Err(self.strange("create")),
+            _ => Err(self.mismatched("create")),
         }
     }
 
@@ -121,7 +124,7 @@ impl RedisStore {
         Ok(())
     }
 
-    /// The answer to a creation under a limit.
+    /// Reads the reply to a creation under a limit.
     fn created(
         &self,
         mut parts: Vec<Value>,
@@ -137,10 +140,10 @@ impl RedisStore {
             let live = self.records_of(parts.split_off(1), Part::Redacted, "create")?;
             return Err(Error::limit_exceeded(NAME, "create", live).into());
         }
-        Err(self.strange("create"))
+        Err(self.mismatched("create"))
     }
 
-    /// Limits an operation of several commands to the time of one.
+    /// Limits an operation of several commands to the timeout of one call.
     async fn timed<T>(
         &self,
         operation: &'static str,
@@ -163,26 +166,27 @@ impl RedisStore {
         let mut ids = ids.to_vec();
         ids.sort_unstable();
         ids.dedup();
-        // Not `MGET`: to that a key of another type is absent, and absent means signed out. It is hardly faster.
+        // Not `MGET`, which reports a key of another type as absent, and absent means signed out.
+        // It is hardly faster.
         let gets = ids.iter().map(|id| self.get(*id)).collect();
         let replies = self.connection.run_each(gets).await?;
         if replies.len() != ids.len() {
-            return Err(self.strange("load"));
+            return Err(self.mismatched("load"));
         }
         let found = ids.iter().zip(&replies).map(|(id, reply)| self.loaded(*id, reply));
         found.filter_map(Result::transpose).collect()
     }
 
-    /// The record of an id, from the value under its key.
+    /// Parses the value under the key of a session.
     fn loaded(&self, id: SessionId, reply: &Value) -> Result<Option<Arc<SessionRecord>>, Trouble> {
         let bytes = match reply {
             Value::Nil => return Ok(None),
             Value::BulkString(bytes) => bytes,
-            _ => return Err(self.strange("load")),
+            _ => return Err(self.mismatched("load")),
         };
         let record = record::read(bytes, Part::Whole).map_err(|unreadable| unreadable.into_error("load"))?;
         if record.id != id {
-            return Err(self.strange("load"));
+            return Err(self.mismatched("load"));
         }
         Ok(Some(Arc::new(record)))
     }
@@ -190,14 +194,14 @@ impl RedisStore {
     async fn replace(&self, record: &SessionRecord, expected: Revision) -> Result<Revision, Trouble> {
         let next = expected.next();
         let value = record::write(record, next, "update")?;
-        let (key, front) = (self.prefix.session(record.id), record::same_but_at(&value, expected));
+        let (key, front) = (self.prefix.session(record.id), record::beginning_at(&value, expected));
         let mut call = script::UPDATE.call(&[&key]);
         call.arg(&value).arg(&front).arg(front.len() - 1).arg(self.ttl(record));
         match self.write(&script::UPDATE, &call).await? {
             Value::Int(0) => Err(Error::not_found(NAME, "update").into()),
             Value::Array(parts) => Err(self.not_replaced(&parts)),
             reply if is(&reply, &key) => Ok(next),
-            _ => Err(self.strange("update")),
+            _ => Err(self.mismatched("update")),
         }
     }
 
@@ -212,28 +216,29 @@ impl RedisStore {
                 .map(|current| Error::conflict(NAME, "update", current))
                 .ok_or("a stored revision is outside of its range"),
             [word] if is(word, "corrupt") => Err("the stored value is no session"),
-            _ => return self.strange("update"),
+            _ => return self.mismatched("update"),
         };
         known.unwrap_or_else(|detail| Error::corrupt(NAME, "update", detail)).into()
     }
 
-    async fn move_sightings(&self, touches: Vec<&Touch>, now: Timestamp) -> Result<u64, Trouble> {
+    async fn move_last_seen(&self, touches: Vec<&Touch>, now: Timestamp) -> Result<u64, Trouble> {
         let mut keys: Vec<_> = touches.iter().map(|touch| self.prefix.session(touch.id)).collect();
         let shards: BTreeSet<_> = touches.iter().map(|touch| touch.id.shard()).collect();
         keys.extend(shards.into_iter().map(|shard| self.prefix.deadlines(shard)));
         let mut call = script::TOUCH.call(&keys);
         call.arg(now.as_millis());
         for touch in touches {
-            call.arg(&record::sighting(touch.last_seen_at, &touch.last_client));
+            call.arg(&record::last_seen(touch.last_seen_at, &touch.last_client));
         }
-        // Without waiting for replicas: a sighting that a failover loses only lets a session end earlier.
+        // Without waiting for replicas: if a failover loses a last-seen update, a session only ends
+        // earlier.
         self.count_of(&self.connection.script(&script::TOUCH, &call).await?, "touch")
     }
 
-    /// The records that a script returned, which this call ended.
+    /// Parses the records that this call ended and a script returned.
     ///
-    /// One that cannot be read has ended like the others, and does not cost them their only report. One that nobody asked for belongs to
-    /// another question.
+    /// A record that cannot be read has ended like the others, and does not suppress their only
+    /// report. A record that was not requested belongs to the reply to another command.
     pub(crate) fn records(
         &self,
         values: Vec<Value>,
@@ -242,18 +247,18 @@ impl RedisStore {
     ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
         let mut ended = Vec::with_capacity(values.len());
         for value in values {
-            let Value::BulkString(bytes) = value else { return Err(self.strange(operation)) };
+            let Value::BulkString(bytes) = value else { return Err(self.mismatched(operation)) };
             match record::read(&bytes, Part::Whole) {
                 Ok(record) if record.ended().is_some() && is_asked_for(&record) => {
                     ended.push(Arc::new(record));
                 }
-                Ok(_) => return Err(self.strange(operation)),
+                Ok(_) => return Err(self.mismatched(operation)),
                 Err(unreadable) => {
                     tracing::warn!(
                         backend = NAME,
                         operation,
                         why = unreadable.0,
-                        "a damaged session has ended"
+                        "ended a session whose record cannot be read"
                     );
                 }
             }
@@ -272,27 +277,27 @@ impl RedisStore {
                 Ok(record) => Ok(Arc::new(record)),
                 Err(unreadable) => Err(unreadable.into_error(operation).into()),
             },
-            _ => Err(self.strange(operation)),
+            _ => Err(self.mismatched(operation)),
         };
         values.into_iter().map(read).collect()
     }
 
     pub(crate) fn count_of(&self, reply: &Value, operation: &'static str) -> Result<u64, Trouble> {
         match reply {
-            Value::Int(count) => u64::try_from(*count).map_err(|_| self.strange(operation)),
-            _ => Err(self.strange(operation)),
+            Value::Int(count) => u64::try_from(*count).map_err(|_| self.mismatched(operation)),
+            _ => Err(self.mismatched(operation)),
         }
     }
 
-    /// Whoever gets another's reply can trust the connection no more.
-    pub(crate) fn strange(&self, operation: &'static str) -> Trouble {
+    /// Closes the connections after a reply that belongs to another command, and returns the error.
+    pub(crate) fn mismatched(&self, operation: &'static str) -> Trouble {
         self.connection.distrust();
         self.writes.distrust();
-        Trouble::strange(operation)
+        Trouble::mismatched(operation)
     }
 }
 
-/// Whether a reply is this text.
+/// Returns true if a reply is this text.
 pub(crate) fn is(reply: &Value, text: &str) -> bool {
     matches!(reply, Value::BulkString(bytes) if bytes == text.as_bytes())
 }
@@ -330,7 +335,7 @@ impl SessionStore for RedisStore {
         check_touches(batch)?;
         let latest = Touch::latest_of_each(batch);
         let groups = self.groups(&latest, |touch| touch.id).into_iter();
-        let moved = side_by_side(groups.map(|group| self.move_sightings(group, now).boxed()).collect());
+        let moved = side_by_side(groups.map(|group| self.move_last_seen(group, now).boxed()).collect());
         self.timed("touch", async { moved.await.into_iter().sum() }).await
     }
 

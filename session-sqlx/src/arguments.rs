@@ -1,4 +1,4 @@
-//! The values that statements bind, in their order.
+//! The values that statements bind, in order.
 
 use session_core::{
     DeviceId, EndScope, Ended, ListQuery, Revision, SessionId, SessionRecord, StateFilter, Timestamp, Touch,
@@ -8,9 +8,9 @@ use sqlx::error::BoxDynError;
 
 use crate::columns;
 use crate::dialect::{Dialect, Value};
-use crate::error::Trouble;
+use crate::error::StepError;
 
-/// Collects values. The first that cannot be encoded is told at the end.
+/// Collects values. [`finish`](Self::finish) returns the first encoding error.
 pub(crate) struct Arguments<D: Dialect> {
     values: D::Arguments,
     result: Result<(), BoxDynError>,
@@ -21,7 +21,7 @@ impl<D: Dialect> Arguments<D> {
         Self { values: D::Arguments::default(), result: Ok(()) }
     }
 
-    pub(crate) fn finish(self) -> Result<D::Arguments, Trouble> {
+    pub(crate) fn finish(self) -> Result<D::Arguments, StepError> {
         match self.result {
             Ok(()) => Ok(self.values),
             Err(error) => Err(sqlx::Error::Encode(error).into()),
@@ -47,7 +47,7 @@ impl<D: Dialect> Arguments<D> {
         self.int(time.as_millis())
     }
 
-    /// A number of rows.
+    /// Binds a number of rows.
     pub(crate) fn count(self, rows: usize) -> Self {
         self.int(i64::try_from(rows).unwrap_or(i64::MAX))
     }
@@ -72,12 +72,12 @@ impl<D: Dialect> Arguments<D> {
         self.stored_ids(&ids.iter().map(|id| *id.as_bytes()).collect::<Vec<_>>())
     }
 
-    /// Ids as they stand in rows.
+    /// Binds ids as raw bytes from rows.
     pub(crate) fn stored_ids(self, ids: &[[u8; 16]]) -> Self {
         self.with(|values| D::bind_ids(values, ids))
     }
 
-    /// One id by itself, several as a list.
+    /// Binds one id by itself, or several as a list.
     pub(crate) fn ids_or_one(ids: &[SessionId]) -> Self {
         match ids {
             [id] => Self::new().id(*id),
@@ -108,12 +108,12 @@ impl<D: Dialect> Arguments<D> {
             .int(expected.get().cast_signed())
     }
 
-    /// What an end sets.
+    /// Binds the values that an end sets.
     pub(crate) fn end(ended: &Ended) -> Self {
         Self::new().key(ended.reason.as_str()).key(&ended.by.to_string()).time(ended.at).no_data()
     }
 
-    /// What an end by deadline sets.
+    /// Binds the values that an end by deadline sets.
     pub(crate) fn end_by_deadline() -> Self {
         Self::new().no_data()
     }
@@ -132,7 +132,7 @@ impl<D: Dialect> Arguments<D> {
         }
     }
 
-    /// What [`Statements::list`](crate::statements::Statements::list) asks for.
+    /// Binds the values of [`Statements::list`](crate::statements::Statements::list).
     pub(crate) fn list(query: &ListQuery) -> Self {
         let mut all = Self::new();
         if let Some(user) = &query.user {

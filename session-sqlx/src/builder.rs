@@ -16,7 +16,7 @@ use crate::table::TableName;
 /// Most connections that may be held for loads.
 const MAX_HELD: usize = 32;
 
-/// Sets up a store.
+/// Builds a store.
 ///
 /// | setting | default | range |
 /// |---|---|---|
@@ -45,9 +45,10 @@ impl<D: Dialect> SqlStoreBuilder<D> {
         self
     }
 
-    /// Sets how many connections serve loads and nothing else.
+    /// Sets the number of connections that are reserved for loads.
     ///
-    /// Two are enough for most: the manager asks for up to 256 sessions in one query. More help if the server is far away.
+    /// Two are usually enough: the manager loads up to 256 sessions in one query. More help if the
+    /// server is far away.
     #[must_use]
     pub fn held_for_loads(mut self, connections: NonZeroUsize) -> Self {
         self.held = connections.get();
@@ -61,17 +62,17 @@ impl<D: Dialect> SqlStoreBuilder<D> {
         self
     }
 
-    /// Reads listings and statistics from another pool, of a replica.
+    /// Reads listings and statistics from another pool, such as one of a replica.
     ///
-    /// They may lag then: a session that was just ended can still be listed as live. Validation and every write stay with the
-    /// store's own pool, so a lagging replica never lets an ended session in.
+    /// They may lag: a session that was just ended can still be listed as live. Validation and all
+    /// writes use the store's own pool, so a lagging replica never accepts an ended session.
     #[must_use]
     pub fn list_from(mut self, replica: Pool<D>) -> Self {
         self.replica = Some(replica);
         self
     }
 
-    /// Makes the store. Opens nothing.
+    /// Builds the store. Opens no connection.
     ///
     /// # Errors
     /// [`Invalid`](session_core::ErrorKind::Invalid) for a setting outside its range.
@@ -85,7 +86,7 @@ impl<D: Dialect> SqlStoreBuilder<D> {
         Ok(self.make())
     }
 
-    /// What is left to do once the settings are in their ranges; the defaults are.
+    /// Builds the store from settings that are in range. The defaults are.
     pub(crate) fn make(self) -> SqlStore<D> {
         let loads = NonZeroUsize::new(self.held).unwrap_or(NonZeroUsize::MIN);
         SqlStore {

@@ -1,4 +1,4 @@
-//! The columns of a session: their names, and a record to them and back.
+//! The columns of a session: their names, and the conversion of a record to them and back.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -13,7 +13,8 @@ use sqlx::error::BoxDynError;
 
 use crate::dialect::{Dialect, Value};
 
-/// What a session keeps from its creation, then what a save replaces, then what a sighting moves.
+/// The column names: first those that keep their value from creation, then those that a save
+/// replaces, then those that a last-seen update moves.
 const NAMES: [&str; 38] = [
     "id",
     "user_id",
@@ -55,10 +56,11 @@ const NAMES: [&str; 38] = [
     "last_seen_at",
 ];
 
-/// The part of the names that a save replaces.
+/// The names that a save replaces.
 const SAVED: std::ops::Range<usize> = 8..35;
 
-/// What an erasure leaves, apart from the actor of the end, which it sets. A column that is not named here is personal.
+/// The columns that an erasure keeps, except the actor of the end, which it overwrites. A column
+/// that is not listed here is personal data.
 const IMPERSONAL: [&str; 15] = [
     "id",
     "kind",
@@ -77,18 +79,18 @@ const IMPERSONAL: [&str; 15] = [
     "last_seen_at",
 ];
 
-/// All columns that a statement names; the generated `deadline_at` is not among them.
+/// Returns all columns that statements name. The generated `deadline_at` is not among them.
 pub(crate) fn all() -> String {
     NAMES.join(", ")
 }
 
-/// The same for lists, with NULL in place of secrets and data.
+/// Returns the same columns for listings, with NULL in place of secrets and data.
 pub(crate) fn history() -> String {
     let shown = NAMES.map(|name| if ["secret", "refresh", "data"].contains(&name) { "NULL" } else { name });
     shown.join(", ")
 }
 
-/// The names that `verify` looks for.
+/// Returns the names that `verify` checks.
 pub(crate) fn expected() -> impl Iterator<Item = &'static str> {
     NAMES.into_iter().chain(["deadline_at"])
 }
@@ -97,18 +99,18 @@ pub(crate) fn placeholders() -> String {
     ["?"; NAMES.len()].join(", ")
 }
 
-/// What a save sets, apart from the sighting.
+/// Returns the assignments of a save, without those of the last-seen update.
 pub(crate) fn save() -> String {
     NAMES[SAVED].iter().map(|name| format!("{name} = ?")).collect::<Vec<_>>().join(", ")
 }
 
-/// What an erasure sets.
+/// Returns the assignments of an erasure.
 pub(crate) fn erase() -> String {
     let personal = NAMES.iter().filter(|name| !IMPERSONAL.contains(name));
     personal.map(|name| format!("{name} = NULL")).collect::<Vec<_>>().join(", ")
 }
 
-/// The values of a record as [`all`] names them.
+/// Binds the values of a record in the order of [`all`].
 pub(crate) fn bind<D: Dialect>(
     arguments: &mut D::Arguments,
     record: &SessionRecord,
@@ -127,10 +129,10 @@ pub(crate) fn bind<D: Dialect>(
     ];
     values.into_iter().try_for_each(|value| D::bind(arguments, value))?;
     bind_saved::<D>(arguments, record)?;
-    bind_sighting::<D>(arguments, record)
+    bind_last_seen::<D>(arguments, record)
 }
 
-/// The values of a record as [`save`] names them.
+/// Binds the values of a record in the order of [`save`].
 pub(crate) fn bind_saved<D: Dialect>(
     arguments: &mut D::Arguments,
     record: &SessionRecord,
@@ -173,7 +175,7 @@ pub(crate) fn bind_saved<D: Dialect>(
     values.into_iter().try_for_each(|value| D::bind(arguments, value))
 }
 
-fn bind_sighting<D: Dialect>(
+fn bind_last_seen<D: Dialect>(
     arguments: &mut D::Arguments,
     record: &SessionRecord,
 ) -> Result<(), BoxDynError> {
@@ -196,10 +198,10 @@ pub(crate) fn read<D: Dialect>(row: &D::Row) -> Result<SessionRecord, sqlx::Erro
     let mut row = Cells::<D> { row, next: 0 };
     let id = row.id()?;
     let user_id = row.parsed()?;
-    let kind = row.parsed()?.ok_or_else(|| damaged("no kind"))?;
+    let kind = row.parsed()?.ok_or_else(|| corrupt("no kind"))?;
     let created_at = row.time()?;
     let state = row.state()?;
-    let revision = u64::try_from(row.required()?).map_err(|_| damaged("a negative revision"))?;
+    let revision = u64::try_from(row.required()?).map_err(|_| corrupt("a negative revision"))?;
     let mut record = SessionRecord::new(id, created_at, created_at);
     record.user_id = user_id;
     record.kind = kind;
@@ -224,12 +226,12 @@ pub(crate) fn read<D: Dialect>(row: &D::Row) -> Result<SessionRecord, sqlx::Erro
     Ok(record)
 }
 
-/// Reads the end from three columns that begin there.
+/// Reads the end from the three columns that begin at `first`.
 pub(crate) fn read_state<D: Dialect>(row: &D::Row, first: usize) -> Result<SessionState, sqlx::Error> {
     Cells::<D> { row, next: first }.state()
 }
 
-/// Reads columns one after the other.
+/// Reads the columns of a row in order.
 struct Cells<'r, D: Dialect> {
     row: &'r D::Row,
     next: usize,
@@ -270,11 +272,11 @@ impl<'r, D: Dialect> Cells<'r, D> {
     }
 
     fn required(&mut self) -> Result<i64, sqlx::Error> {
-        self.int()?.ok_or_else(|| damaged("a number is missing"))
+        self.int()?.ok_or_else(|| corrupt("a number is missing"))
     }
 
     fn unsigned(&mut self) -> Result<Option<u64>, sqlx::Error> {
-        self.int()?.map(u64::try_from).transpose().map_err(|_| damaged("a negative number"))
+        self.int()?.map(u64::try_from).transpose().map_err(|_| corrupt("a negative number"))
     }
 
     fn time(&mut self) -> Result<Timestamp, sqlx::Error> {
@@ -286,16 +288,16 @@ impl<'r, D: Dialect> Cells<'r, D> {
     }
 
     fn ip(&mut self) -> Result<Option<IpAddr>, sqlx::Error> {
-        self.str()?.map(str::parse).transpose().map_err(|_| damaged("not an address"))
+        self.str()?.map(str::parse).transpose().map_err(|_| corrupt("not an address"))
     }
 
     fn id(&mut self) -> Result<SessionId, sqlx::Error> {
-        let bytes = self.uuid()?.ok_or_else(|| damaged("no id"))?;
+        let bytes = self.uuid()?.ok_or_else(|| corrupt("no id"))?;
         SessionId::from_bytes(bytes).map_err(unreadable)
     }
 
     fn auth(&mut self) -> Result<Vec<AuthEvent>, sqlx::Error> {
-        let read = |text| serde_json::from_str(text).map_err(|_| damaged("not the JSON that was stored"));
+        let read = |text| serde_json::from_str(text).map_err(|_| corrupt("not the JSON that was stored"));
         self.str()?.map_or_else(|| Ok(Vec::new()), read)
     }
 
@@ -306,7 +308,7 @@ impl<'r, D: Dialect> Cells<'r, D> {
             (Some(reason), Some(at), Some(by)) => {
                 Ok(SessionState::Ended(Ended::new(reason, Timestamp::from_millis(at), by)))
             }
-            _ => Err(damaged("half an end")),
+            _ => Err(corrupt("an incomplete end")),
         }
     }
 
@@ -347,7 +349,7 @@ impl<'r, D: Dialect> Cells<'r, D> {
     }
 }
 
-fn damaged(what: &'static str) -> sqlx::Error {
+fn corrupt(what: &'static str) -> sqlx::Error {
     sqlx::Error::Decode(what.into())
 }
 

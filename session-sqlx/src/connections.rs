@@ -1,4 +1,5 @@
-//! Connections of the application's pool: borrowed for one call, or held for the calls that must not wait.
+//! Connections from the application's pool: borrowed for one call, or held for calls that must not
+//! wait for the pool.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,15 +13,17 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::dialect::Dialect;
-use crate::error::Trouble;
+use crate::error::StepError;
 
-/// How long a connection may take for a sign of life on its way back to the pool, before it is closed.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+/// The limit for the ping of a connection that returns to the pool. After it, the connection is
+/// closed.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A connection of the pool for one call.
+/// A connection of the pool, borrowed for one call.
 ///
-/// It goes back to the pool only if the call came to an end. If the call's future was dropped, the connection may be in the middle
-/// of a transaction or of a reply, so it is closed, and the server rolls back.
+/// It returns to the pool only if the call completed. If the call's future is dropped, the
+/// connection may be inside a transaction or have an unread reply, so it is closed and the server
+/// rolls back.
 #[derive(Debug)]
 pub(crate) struct Borrowed<D: Dialect> {
     connection: PoolConnection<D>,
@@ -28,7 +31,7 @@ pub(crate) struct Borrowed<D: Dialect> {
 }
 
 impl<D: Dialect> Borrowed<D> {
-    pub(crate) async fn from(pool: &Pool<D>) -> Result<Self, Trouble> {
+    pub(crate) async fn from(pool: &Pool<D>) -> Result<Self, StepError> {
         Ok(Self { connection: pool.acquire().await?, is_clean: D::SYNTAX.survives_cancellation })
     }
 }
@@ -36,20 +39,23 @@ impl<D: Dialect> Borrowed<D> {
 impl<D: Dialect> Drop for Borrowed<D> {
     fn drop(&mut self) {
         if !self.is_clean {
-            // Keeps its place in the pool until it is closed, so that dropped calls do not pile up connections.
+            // The connection keeps its slot in the pool until it is closed, so that dropped calls
+            // do not accumulate connections.
             self.connection.close_on_drop();
         } else if let (false, Ok(runtime)) = (D::SYNTAX.survives_cancellation, Handle::try_current()) {
-            // The pool first asks for a sign of life, for as long as it takes. On a network that swallows everything that is a
-            // quarter of an hour, in which the place in the pool is taken (sqlx 0.9.0).
-            runtime.spawn(timeout(SIGN_OF_LIFE, self.connection.return_to_pool()));
+            // The pool pings the connection first, without a limit. On a network that drops all
+            // packets that takes a quarter of an hour, during which the slot in the pool is
+            // occupied (sqlx 0.9.0).
+            runtime.spawn(timeout(PING_TIMEOUT, self.connection.return_to_pool()));
         }
     }
 }
 
 /// A few connections that were taken out of the pool and stay with the store.
 ///
-/// sqlx's pool asks the server for a sign of life each time that a connection comes back, which costs as much as a load. These are
-/// not asked: the first call that fails on an old connection drops all idle ones and is repeated on a new one, if it may be.
+/// sqlx's pool pings the server each time a connection is returned, which costs as much as a load.
+/// Held connections are not pinged: the first call that fails on an old connection drops all idle
+/// ones and is repeated on a new one, if it may be repeated.
 #[derive(Debug)]
 pub(crate) struct Held<D: Dialect> {
     pool: Pool<D>,
@@ -63,13 +69,13 @@ impl<D: Dialect> Held<D> {
         Self { pool, idle: Mutex::default(), permits: Semaphore::new(size), opened: AtomicU64::new(0) }
     }
 
-    /// How many were opened so far: more than the size if some had to be replaced.
+    /// Returns the number of connections opened so far: more than the size if some were replaced.
     pub(crate) fn opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }
 
-    /// Waits for a connection; opens one if none is idle.
-    pub(crate) async fn lease(&self) -> Result<Lease<'_, D>, Trouble> {
+    /// Waits for a permit, and opens a connection if none is idle.
+    pub(crate) async fn lease(&self) -> Result<Lease<'_, D>, StepError> {
         // The semaphore is never closed.
         let permit = self.permits.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
         let idle = self.idle.lock().pop();
@@ -87,20 +93,20 @@ impl<D: Dialect> Held<D> {
         })
     }
 
-    /// A connection that just showed a sign of life.
-    pub(crate) async fn tested(&self) -> Result<Lease<'_, D>, Trouble> {
+    /// Leases a connection that has just answered a ping.
+    pub(crate) async fn lease_pinged(&self) -> Result<Lease<'_, D>, StepError> {
         let mut lease = self.lease().await?;
         if lease.is_old && lease.ping().await.is_err() {
             lease.is_clean = false;
             drop(lease);
-            self.forget();
+            self.drop_idle();
             lease = self.lease().await?;
         }
         Ok(lease)
     }
 
-    /// Opens all that are missing.
-    pub(crate) async fn fill(&self, size: usize) -> Result<(), Trouble> {
+    /// Opens all missing connections.
+    pub(crate) async fn fill(&self, size: usize) -> Result<(), StepError> {
         let mut leases = Vec::with_capacity(size);
         for _ in 0..size {
             leases.push(self.lease().await?);
@@ -109,21 +115,22 @@ impl<D: Dialect> Held<D> {
         Ok(())
     }
 
-    /// Drops the idle ones: they are as old as one that failed.
-    pub(crate) fn forget(&self) {
+    /// Drops the idle connections after one of the same age failed.
+    pub(crate) fn drop_idle(&self) {
         let dropped = std::mem::take(&mut *self.idle.lock());
         drop(dropped);
     }
 
-    async fn open(&self) -> Result<D::Connection, Trouble> {
-        // Through the pool, so that what the application does to each new connection happens to this one.
+    async fn open(&self) -> Result<D::Connection, StepError> {
+        // Through the pool, so that the application's hooks for new connections run on this one
+        // too.
         let connection = self.pool.acquire().await?.detach();
         self.opened.fetch_add(1, Ordering::Relaxed);
         Ok(connection)
     }
 }
 
-/// A held connection for one call. Dropped before the call came to an end, it is closed.
+/// A held connection, leased for one call. It is closed if it is dropped before the call completed.
 #[derive(Debug)]
 pub(crate) struct Lease<'a, D: Dialect> {
     held: &'a Held<D>,
@@ -147,27 +154,28 @@ impl<D: Dialect> Drop for Lease<'_, D> {
     }
 }
 
-/// A connection on loan.
+/// A connection on loan to a call.
 pub(crate) trait Loan<D: Dialect>: DerefMut<Target = D::Connection> + Send {
-    /// Ends the loan with the call's result: after an error that does not spare it, the connection is closed.
-    fn settle<T>(self, result: Result<T, Trouble>) -> Result<T, Trouble>
+    /// Ends the loan with the call's result. Closes the connection unless it
+    /// [is reusable](StepError::keeps_connection) after the error.
+    fn settle<T>(self, result: Result<T, StepError>) -> Result<T, StepError>
     where
         Self: Sized;
 }
 
-fn is_clean<D: Dialect, T>(result: &Result<T, Trouble>) -> bool {
-    result.as_ref().err().is_none_or(Trouble::spares_connection::<D>)
+fn is_clean<D: Dialect, T>(result: &Result<T, StepError>) -> bool {
+    result.as_ref().err().is_none_or(StepError::keeps_connection::<D>)
 }
 
 impl<D: Dialect> Loan<D> for Borrowed<D> {
-    fn settle<T>(mut self, result: Result<T, Trouble>) -> Result<T, Trouble> {
+    fn settle<T>(mut self, result: Result<T, StepError>) -> Result<T, StepError> {
         self.is_clean = is_clean::<D, T>(&result);
         result
     }
 }
 
 impl<D: Dialect> Loan<D> for Lease<'_, D> {
-    fn settle<T>(mut self, result: Result<T, Trouble>) -> Result<T, Trouble> {
+    fn settle<T>(mut self, result: Result<T, StepError>) -> Result<T, StepError> {
         self.is_clean = is_clean::<D, T>(&result);
         result
     }

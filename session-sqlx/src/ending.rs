@@ -9,17 +9,17 @@ use crate::arguments::Arguments;
 use crate::columns;
 use crate::connections::{Borrowed, Loan};
 use crate::dialect::Dialect;
-use crate::error::Trouble;
+use crate::error::StepError;
 use crate::statements::{ClaimSql, END_BATCH};
 use crate::store::SqlStore;
 
-/// Rows that a claim ended: the records that could be read, and how many rows there were.
+/// The rows that a claim ended: the records that could be decoded, and the number of rows.
 struct Claimed {
     records: Vec<Arc<SessionRecord>>,
     rows: usize,
 }
 
-/// Which end the rows of a claim get.
+/// The end that the claimed rows get.
 #[derive(Clone, Copy)]
 enum EndWith<'a> {
     Given(&'a Ended),
@@ -34,7 +34,7 @@ impl EndWith<'_> {
         }
     }
 
-    /// The record as the database now has it.
+    /// Returns the record as the database now stores it.
     fn apply(self, record: SessionRecord) -> SessionRecord {
         let ended = match self {
             Self::Given(ended) => ended.clone(),
@@ -47,13 +47,14 @@ impl EndWith<'_> {
     }
 }
 
-/// What a claim picks: the text, and the arguments that say which rows.
+/// Adds the arguments of a claim that select its rows.
 trait Picked<D: Dialect>: Fn(Arguments<D>) -> Arguments<D> + Send + Sync {}
 
 impl<D: Dialect, F: Fn(Arguments<D>) -> Arguments<D> + Send + Sync> Picked<D> for F {}
 
 impl<D: Dialect> SqlStore<D> {
-    /// Ends a scope in batches, so that a user with many sessions holds no lock for long.
+    /// Ends a scope in batches, so that the end of a user with many sessions holds no lock for
+    /// long.
     pub(crate) async fn end_all(
         &self,
         scope: &EndScope,
@@ -71,22 +72,24 @@ impl<D: Dialect> SqlStore<D> {
         }
     }
 
-    /// On a connection of its own, so that a revocation does not wait for sign-ins and saves that fill the pool.
+    /// Uses the connection that is reserved for ends, so that a revocation does not wait for
+    /// sign-ins and saves that fill the pool.
     async fn end_batch(
         &self,
         sql: &ClaimSql,
         scope: &EndScope,
         ended: &Ended,
         created_until: Timestamp,
-    ) -> Result<Claimed, Trouble> {
-        let mut connection = self.ends.tested().await?;
-        let _turn = self.turn().await;
+    ) -> Result<Claimed, StepError> {
+        let mut connection = self.ends.lease_pinged().await?;
+        let _permit = self.writer_permit().await;
         let picked = |arguments: Arguments<D>| arguments.scope(scope).time(created_until).count(END_BATCH);
         let claimed = self.claim(&mut connection, sql, EndWith::Given(ended), picked).await;
         connection.settle(claimed)
     }
 
-    /// Claims again for the damaged rows among the claimed ones: fewer records than were asked for mean that nothing is left.
+    /// Claims again for each corrupt row among the claimed ones, because the caller takes fewer
+    /// records than `limit` to mean that no expired session is left.
     pub(crate) async fn end_expired(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<SessionRecord>>> {
         let mut all = Vec::new();
         loop {
@@ -98,30 +101,30 @@ impl<D: Dialect> SqlStore<D> {
                         return Ok(all);
                     }
                 }
-                // What ended is told.
+                // Return the records that were ended, so that the caller can report them.
                 Err(_) if !all.is_empty() => return Ok(all),
                 Err(error) => return Err(error),
             }
         }
     }
 
-    async fn expire_batch(&self, now: Timestamp, limit: usize) -> Result<Claimed, Trouble> {
+    async fn expire_batch(&self, now: Timestamp, limit: usize) -> Result<Claimed, StepError> {
         let mut connection = Borrowed::from(&self.pool).await?;
-        let _turn = self.turn().await;
+        let _permit = self.writer_permit().await;
         let picked = |arguments: Arguments<D>| arguments.time(now).count(limit);
         let claimed =
             self.claim(&mut connection, &self.statements.expire, EndWith::Deadline(now), picked).await;
         connection.settle(claimed)
     }
 
-    /// Claims in a step of its own.
+    /// Claims rows, in a transaction of its own if the dialect needs one.
     async fn claim(
         &self,
         connection: &mut D::Connection,
         sql: &ClaimSql,
         end: EndWith<'_>,
         picked: impl Picked<D>,
-    ) -> Result<Claimed, Trouble> {
+    ) -> Result<Claimed, StepError> {
         if let ClaimSql::Returning(_) = sql {
             return self.claim_within(connection, sql, end, picked).await;
         }
@@ -130,14 +133,14 @@ impl<D: Dialect> SqlStore<D> {
         finish(transaction, claimed).await
     }
 
-    /// Claims within a transaction, where it takes one.
+    /// Claims rows inside a transaction, if the dialect needs one.
     async fn claim_within(
         &self,
         connection: &mut D::Connection,
         sql: &ClaimSql,
         end: EndWith<'_>,
         picked: impl Picked<D>,
-    ) -> Result<Claimed, Trouble> {
+    ) -> Result<Claimed, StepError> {
         match sql {
             ClaimSql::Returning(sql) => {
                 let rows = D::rows(connection, sql.clone(), picked(end.arguments()).finish()?).await?;
@@ -145,7 +148,7 @@ impl<D: Dialect> SqlStore<D> {
             }
             ClaimSql::Selecting(sql) => {
                 let rows = D::rows(connection, sql.clone(), picked(Arguments::new()).finish()?).await?;
-                // Not as ids of sessions: a damaged row may have one that is none.
+                // As raw bytes: a corrupt row may have an id that is not a session id.
                 let ids = rows.iter().filter_map(|row| D::uuid(row, 0).transpose());
                 let ids: Vec<_> = ids.collect::<Result<_, _>>()?;
                 self.end_selected(connection, &ids, end).await?;
@@ -160,7 +163,7 @@ impl<D: Dialect> SqlStore<D> {
         connection: &mut D::Connection,
         ids: &[[u8; 16]],
         end: EndWith<'_>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), StepError> {
         if ids.is_empty() {
             return Ok(());
         }
@@ -173,14 +176,15 @@ impl<D: Dialect> SqlStore<D> {
         Ok(())
     }
 
-    /// Inserts, then counts, then ends the surplus: in one transaction that no other sign-in of the user can overlap.
+    /// Inserts, counts and ends the surplus in one transaction that cannot overlap another sign-in
+    /// of the user.
     pub(crate) async fn insert_limited_on(
         &self,
         connection: &mut D::Connection,
         record: &SessionRecord,
         user: &UserId,
         limit: &SessionLimit,
-    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+    ) -> Result<Vec<Arc<SessionRecord>>, StepError> {
         let mut transaction = connection.begin_with(D::SYNTAX.begin).await?;
         let evicted = self.insert_and_evict(&mut transaction, record, user, limit).await;
         finish(transaction, evicted).await
@@ -192,12 +196,12 @@ impl<D: Dialect> SqlStore<D> {
         record: &SessionRecord,
         user: &UserId,
         limit: &SessionLimit,
-    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+    ) -> Result<Vec<Arc<SessionRecord>>, StepError> {
         if let Some(sql) = &self.statements.lock_user {
             let number = (D::SYNTAX.lock_number)(self.statements.template().table.lock_number(user.as_str()));
             D::rows(connection, sql.clone(), Arguments::<D>::new().int(number).finish()?).await?;
         }
-        // First, so that an id that is taken is told before anybody is evicted for it.
+        // Insert first, so that a duplicate id is reported before a session is evicted for it.
         D::execute(connection, self.statements.insert.clone(), Arguments::<D>::record(record).finish()?)
             .await?;
         let live = Arguments::<D>::new().user(user).time(limit.now).id(record.id).finish()?;
@@ -213,12 +217,12 @@ impl<D: Dialect> SqlStore<D> {
         connection: &mut D::Connection,
         ids: Vec<SessionId>,
         ended: &Ended,
-    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+    ) -> Result<Vec<Arc<SessionRecord>>, StepError> {
         let mut evicted = Vec::new();
         for ids in ids.chunks(END_BATCH) {
             let scope = EndScope::Ids(ids.to_vec());
             let Some(sql) = self.statements.end(&scope) else { continue };
-            // The count has decided, whenever they were created.
+            // The count decided which sessions to end; their creation time does not matter.
             let picked =
                 |arguments: Arguments<D>| arguments.scope(&scope).time(Timestamp::MAX).count(END_BATCH);
             evicted.extend(self.claim_within(connection, sql, EndWith::Given(ended), picked).await?.records);
@@ -227,27 +231,27 @@ impl<D: Dialect> SqlStore<D> {
     }
 }
 
-/// Commits, or rolls back at once instead of whenever the connection is used next.
+/// Commits, or rolls back at once instead of at the next use of the connection.
 pub(crate) async fn finish<D: Dialect, T>(
     transaction: Transaction<'_, D>,
-    result: Result<T, Trouble>,
-) -> Result<T, Trouble> {
+    result: Result<T, StepError>,
+) -> Result<T, StepError> {
     match result {
         Ok(value) => {
             transaction.commit().await?;
             Ok(value)
         }
-        Err(trouble) => {
-            if trouble.spares_connection::<D>() {
+        Err(error) => {
+            if error.keeps_connection::<D>() {
                 transaction.rollback().await?;
             }
-            Err(trouble)
+            Err(error)
         }
     }
 }
 
-/// The records that can be read. A damaged row must not keep the others from ending, and it ends with them: so it is told to the
-/// operator here, and to everybody who loads it.
+/// Returns the records that can be decoded. A corrupt row must not keep the others from ending, so
+/// it ends with them. This logs an error for the operator; a later load of the row fails.
 fn read_history<D: Dialect>(rows: &[D::Row]) -> impl Iterator<Item = SessionRecord> {
     let records: Vec<_> = rows.iter().map(columns::read::<D>).collect();
     let damaged = records.iter().filter(|record| record.is_err()).count();

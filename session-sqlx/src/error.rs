@@ -1,59 +1,61 @@
-//! What the driver's errors mean. One function for all databases; the codes of each stand in its dialect.
+//! The classification of driver errors. One function serves all databases; each dialect has its own
+//! codes.
 
 use session_core::{Error, ErrorKind};
 
 use crate::dialect::Dialect;
 
-/// What an error of a database means for a caller.
+/// The meaning of a database error for a caller.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// A change of the schema that was made before.
+    /// A schema change that was already made.
     AlreadyDone,
-    /// Stored bytes that cannot be read, or a damaged file.
+    /// Stored bytes that cannot be decoded, or a corrupt file.
     Corrupt(&'static str),
-    /// The key is stored already.
+    /// The key already exists.
     Duplicate,
     Other,
-    /// What the connection prepared does not fit any more. Nothing happened, and on another connection it may.
+    /// The connection's prepared statements no longer match the schema. Nothing was changed, and
+    /// another connection may succeed.
     Outdated,
-    /// The transaction was rolled back because of another one. The same again may succeed.
+    /// The transaction was rolled back because of another one. A retry may succeed.
     RolledBack,
-    /// A statement ran into the server's own limit of time.
+    /// A statement reached the server's own time limit.
     Timeout(&'static str),
-    /// The database cannot be asked now. The connection is not used again.
+    /// The database cannot serve the call now. The connection is not used again.
     Unavailable(&'static str),
 }
 
-/// Why a step did not succeed.
+/// The error of a step.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum StepError {
     Driver(sqlx::Error),
-    /// Decided by us, and final.
+    /// Decided by this crate, and final.
     Known(Error),
 }
 
-impl From<sqlx::Error> for Trouble {
+impl From<sqlx::Error> for StepError {
     fn from(error: sqlx::Error) -> Self {
         Self::Driver(error)
     }
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for StepError {
     fn from(error: Error) -> Self {
         Self::Known(error)
     }
 }
 
-impl Trouble {
-    /// Whether nothing happened for a reason that may be gone when it is tried again.
-    pub(crate) fn is_worth_repeating<D: Dialect>(&self) -> bool {
+impl StepError {
+    /// Returns true if nothing was changed and a retry may succeed.
+    pub(crate) fn is_retryable<D: Dialect>(&self) -> bool {
         let Self::Driver(error) = self else { return false };
         matches!(failure::<D>(error), Failure::RolledBack | Failure::Outdated)
     }
 
-    /// Whether the connection can be used on after it.
-    pub(crate) fn spares_connection<D: Dialect>(&self) -> bool {
+    /// Returns true if the connection is still usable after this error.
+    pub(crate) fn keeps_connection<D: Dialect>(&self) -> bool {
         match self {
             Self::Driver(error @ sqlx::Error::Database(_)) => !matches!(
                 failure::<D>(error),
@@ -75,10 +77,10 @@ impl Trouble {
             Failure::Duplicate => Error::already_exists(name, operation),
             Failure::AlreadyDone | Failure::Other => Error::other(name, operation, error),
             Failure::Outdated => Error::unavailable(name, operation)
-                .with_detail("the table changed since the connections prepared their statements")
+                .with_detail("the table changed after the connections prepared their statements")
                 .with_source(error),
             Failure::RolledBack => Error::unavailable(name, operation)
-                .with_detail("rolled back because of other transactions, also when repeated")
+                .with_detail("rolled back because of other transactions, on each attempt")
                 .with_source(error),
             Failure::Timeout(detail) => {
                 Error::timeout(name, operation).with_detail(detail).with_source(error)
@@ -98,14 +100,16 @@ pub(crate) fn failure<D: Dialect>(error: &sqlx::Error) -> Failure {
         sqlx::Error::Io(_) => Failure::Unavailable("the connection failed"),
         sqlx::Error::Tls(_) => Failure::Unavailable("the connection cannot be encrypted"),
         sqlx::Error::Protocol(_) | sqlx::Error::BeginFailed => {
-            Failure::Unavailable("the server answers strangely")
+            Failure::Unavailable("the server sent an unexpected reply")
         }
-        sqlx::Error::WorkerCrashed => Failure::Unavailable("the driver's worker ended"),
+        sqlx::Error::WorkerCrashed => Failure::Unavailable("the driver's worker has ended"),
         sqlx::Error::ColumnDecode { .. }
         | sqlx::Error::Decode(_)
         | sqlx::Error::TypeNotFound { .. }
         | sqlx::Error::ColumnNotFound(_)
-        | sqlx::Error::ColumnIndexOutOfBounds { .. } => Failure::Corrupt("a column holds another type"),
+        | sqlx::Error::ColumnIndexOutOfBounds { .. } => {
+            Failure::Corrupt("a column has an unexpected type or value")
+        }
         _ => Failure::Other,
     }
 }

@@ -1,4 +1,4 @@
-//! Server-side sessions in PostgreSQL, MySQL, MariaDB and SQLite, on the pool that the application has already.
+//! Server-side sessions in PostgreSQL, MySQL, MariaDB and SQLite, on the application's own pool.
 //!
 //! | feature | type | from version |
 //! |---|---|---|
@@ -6,12 +6,14 @@
 //! | `mysql` | [`MysqlStore`] | MySQL 8.0.19, MariaDB 10.6 |
 //! | `sqlite` | [`SqliteStore`] | SQLite 3.41 (sqlx bundles a later one) |
 //!
-//! With `postgres` there are also [`PostgresCache`], which all nodes can share in front of any store of record, and [`PostgresBus`], by
-//! which they tell each other what changed. Both have tables of their own and may stand in another database than the sessions.
+//! The feature `postgres` also provides [`PostgresCache`], a cache that all nodes share in front of
+//! any store of record, and [`PostgresBus`], which notifies the other nodes of changes. Both have
+//! their own tables, which may be in a different database than the sessions.
 //!
-//! No feature is on by default, and none chooses a runtime or TLS: switch those on at your own `sqlx` dependency.
+//! No feature is on by default, and none selects a runtime or TLS: enable those on your own `sqlx`
+//! dependency.
 //!
-//! # Starting
+//! # Getting started
 //! ```no_run
 //! # #[cfg(feature = "postgres")]
 //! # async fn start() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,58 +23,66 @@
 //! let pool = PgPool::connect("postgres://app@localhost/app").await?;
 //! let store = PostgresStore::new(pool);
 //! store.migrate().await?; // or `verify`, if migrations run elsewhere
-//! store.connect().await?; // now and not under the first request
+//! store.connect().await?; // opens connections before the first request
 //! # Ok(())
 //! # }
 //! ```
-//! A service gives the store to a session manager. The table is called `sessions`; [`SqlStoreBuilder::table`] chooses another name
-//! and a schema.
+//! A service passes the store to a session manager. The table is called `sessions`;
+//! [`SqlStoreBuilder::table`] sets another name and a schema.
 //!
 //! # Schema
-//! [`migrate`](SqlStore::migrate) brings the database up to date, however many processes call it at once.
-//! [`verify`](SqlStore::verify) changes nothing and names what is missing. [`migration_sql`](SqlStore::migration_sql) is the same as
-//! text, for those who have a tool of their own. A foreign key to a table of users is not part of it, because user ids are text here
-//! and the application's may be anything; see below for what ends the sessions of a deleted user.
+//! [`migrate`](SqlStore::migrate) brings the database up to date; any number of processes may call
+//! it at once. [`verify`](SqlStore::verify) changes nothing and lists what is missing.
+//! [`migration_sql`](SqlStore::migration_sql) returns the schema as SQL for use with another
+//! migration tool. It contains no foreign key to a table of users, because user ids are text here
+//! and may have any type in the application.
 //!
-//! Ids are binary, times are milliseconds in a `BIGINT`, and everything that is compared is compared byte by byte, so no database's
-//! idea of dates, JSON or collations decides who is signed in. `deadline_at` is computed by the database from the other columns and
-//! cannot disagree with them. Deleted users: end their sessions through the manager, then
-//! [erase](session_core::SessionStore::erase) them.
+//! Ids are binary, times are milliseconds in a `BIGINT`, and all comparisons are byte by byte, so
+//! no database's handling of dates, JSON or collations affects authentication. The database
+//! computes `deadline_at` from the other columns, so the two always agree. To delete a user, end
+//! the user's sessions through the manager, then [erase](session_core::SessionStore::erase) them.
 //!
 //! # Connections
-//! Everything runs on the given pool, with two exceptions. Loads, which validate each request, run on a few connections that are
-//! taken out of the pool once ([`SqlStoreBuilder::held_for_loads`], 2 by default): sqlx's pool asks the server for a sign of life
-//! whenever a connection comes back, which would double the time of a load. And ends run on one more, so that a revocation gets
-//! through while sign-ins and saves fill the pool. So plan for **three connections more** than the pool's maximum.
+//! Everything runs on the given pool, with two exceptions. Loads, which validate each request, run
+//! on a few connections that the store takes out of the pool once
+//! ([`SqlStoreBuilder::held_for_loads`], 2 by default): sqlx's pool pings the server whenever a
+//! connection is returned, which would double the time of a load. Ends run on one more connection,
+//! so that a revocation does not wait while sign-ins and saves fill the pool. So plan for **three
+//! connections more** than the pool's maximum.
 //!
 //! # Time limits
-//! A store reads no clock. The caller's deadline ends a call by dropping its future, which the manager does; a call that was dropped
-//! half-way closes its connection, and the server rolls back. The pool's `acquire_timeout` bounds the wait for a connection. A
-//! `statement_timeout` of the server ([PostgreSQL](https://www.postgresql.org/docs/current/runtime-config-client.html)) is a good
-//! second net, and comes back as [`Timeout`](session_core::ErrorKind::Timeout).
+//! A store reads no clock. The manager enforces the caller's deadline by dropping the future of a
+//! call. A call that is dropped halfway closes its connection, and the server rolls back. The
+//! pool's `acquire_timeout` limits the wait for a connection. A `statement_timeout` of the server
+//! ([PostgreSQL](https://www.postgresql.org/docs/current/runtime-config-client.html)) is a useful
+//! second limit; the store returns it as [`Timeout`](session_core::ErrorKind::Timeout).
 //!
 //! # Errors
-//! | what happens | kind |
+//! | cause | kind |
 //! |---|---|
 //! | no connection, server down or restarting, pool exhausted, read-only, disk full, table missing | [`Unavailable`](session_core::ErrorKind::Unavailable) |
 //! | the server's own time limit for a statement or a lock | [`Timeout`](session_core::ErrorKind::Timeout) |
-//! | a row that cannot be read, a damaged file | [`Corrupt`](session_core::ErrorKind::Corrupt) |
+//! | a row that cannot be decoded, a corrupt file | [`Corrupt`](session_core::ErrorKind::Corrupt) |
 //! | a deadlock or serialization failure, five times in a row | [`Unavailable`](session_core::ErrorKind::Unavailable) |
 //!
-//! What the database said is the error's source. None of these is ever "not found".
+//! The error's source is the database's own error. None of these is ever "not found".
 //!
-//! A row that cannot be read fails every load and listing that meets it, and is never deleted for that. It does not stand in the way of
-//! ends and sweeps: they end it with the others, and write an error to the log.
+//! A row that cannot be decoded fails every load and listing that includes it, and is not deleted.
+//! It does not block ends and sweeps: they end it together with the other rows and log an error.
 //!
 //! # Behind PgBouncer
-//! sqlx prepares statements under names that repeat on every connection, and runs them by name in a later exchange. **A pooler that
-//! gives these exchanges to different servers lets one client run the statements of another.** So:
-//! - Pool by transaction only with PgBouncer 1.21 or later and `max_prepared_statements` above 0, which keeps the names apart. With an
-//!   older one, or without that setting, pool by session; then plan for the pool and three connections more there too.
-//! - Leave sqlx's cache of statements on. Switching it off keeps the names, and leaves a statement on the server for each call (sqlx 0.9.0).
-//! - PgBouncer refuses a parameter that sqlx sends at the start: `PgConnectOptions::extra_float_digits(None)`.
+//! sqlx prepares statements under names that repeat on every connection, and runs them by name in a
+//! later exchange. **If a pooler routes these exchanges to different servers, one client can run
+//! the statements of another.** So:
+//! - Pool by transaction only with PgBouncer 1.21 or later and `max_prepared_statements` above 0,
+//!   which keeps the names apart. With an older version, or without that setting, pool by session,
+//!   and plan for the pool plus three connections there too.
+//! - Leave sqlx's statement cache on. Without it the names still repeat, and each call leaves a
+//!   statement on the server (sqlx 0.9.0).
+//! - PgBouncer rejects a parameter that sqlx sends at startup: set
+//!   `PgConnectOptions::extra_float_digits(None)`.
 //!
-//! The locks of this crate are those of a transaction, so transaction pooling does not break them.
+//! The locks of this crate are transaction-level locks, so transaction pooling does not break them.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod arguments;
@@ -100,29 +110,32 @@ pub use table::TableName;
 
 /// Sessions in PostgreSQL 12 or later.
 ///
-/// What is special: a sign-in under a limit takes an advisory lock on its user until it commits. Sightings are committed with
-/// `synchronous_commit = off`: a crash of the server may forget that a session was used in the last moments, and nothing else.
-/// Every other write waits for the disk, and for synchronous replicas if there are any. After a failover to an asynchronous replica,
-/// the last sign-ins and revocations can be gone: set `synchronous_standby_names` if they may not.
+/// A sign-in under a limit holds an advisory lock on its user until it commits. Last-seen updates
+/// are committed with `synchronous_commit = off`: a crash of the server may lose the most recent
+/// last-seen times, and nothing else. Every other write waits for the disk, and for synchronous
+/// replicas if there are any. A failover to an asynchronous replica can lose the latest sign-ins
+/// and revocations; set `synchronous_standby_names` to prevent that.
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub type PostgresStore = SqlStore<sqlx::Postgres>;
 
 /// Sessions in MySQL 8.0.19 or later, and MariaDB 10.6 or later.
 ///
-/// What is special: user ids and names are `VARBINARY`, because no collation that all versions have compares byte by byte and heeds
-/// spaces at the end. A sign-in under a limit locks one of the 256 rows of `<table>_locks` until it commits; a user always has the
-/// same one. Transactions run at `READ COMMITTED`, which needs row-based or mixed replication (the default). Durability is that of
-/// `innodb_flush_log_at_trx_commit`, 1 by default.
+/// User ids and names are `VARBINARY`, because no collation that all versions have compares byte by
+/// byte and respects trailing spaces. A sign-in under a limit locks one of the 256 rows of
+/// `<table>_locks` until it commits; a user always maps to the same row. Transactions run at
+/// `READ COMMITTED`, which needs row-based or mixed replication (the default). Durability depends
+/// on `innodb_flush_log_at_trx_commit`, 1 by default.
 #[cfg(feature = "mysql")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
 pub type MysqlStore = SqlStore<sqlx::MySql>;
 
-/// Sessions in SQLite 3.41 or later: in a file, or in memory.
+/// Sessions in SQLite 3.41 or later, in a file or in memory.
 ///
-/// What is special: one connection at a time writes. Within a process its turn is waited for in a queue; another process's writes are
-/// waited for as long as the pool's `busy_timeout` says (5 s by default), then the call is
-/// [`Unavailable`](session_core::ErrorKind::Unavailable). Use the write-ahead log, so that loads do not wait for writes:
+/// One connection at a time writes. Writers of one process wait in a queue. A write that waits for
+/// another process waits for at most the pool's `busy_timeout` (5 s by default); then the call is
+/// [`Unavailable`](session_core::ErrorKind::Unavailable). Use the write-ahead log, so that loads do
+/// not wait for writes:
 ///
 /// ```
 /// # tokio::runtime::Runtime::new()?.block_on(async {
@@ -144,8 +157,9 @@ pub type MysqlStore = SqlStore<sqlx::MySql>;
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-/// A database in memory must be named by the URL `sqlite::memory:`, or each connection has one of its own. It is gone with its last
-/// connection, so call [`connect`](SqlStore::connect): the connections that the store holds keep it.
+/// Name an in-memory database by the URL `sqlite::memory:`; otherwise each connection has a
+/// database of its own. The database is lost with its last connection, so call
+/// [`connect`](SqlStore::connect): the connections that the store holds keep it open.
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub type SqliteStore = SqlStore<sqlx::Sqlite>;

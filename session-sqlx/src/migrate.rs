@@ -10,16 +10,16 @@ use crate::columns;
 use crate::connections::{Borrowed, Loan};
 use crate::dialect::Dialect;
 use crate::ending::finish;
-use crate::error::{Failure, Trouble, failure};
+use crate::error::{Failure, StepError, failure};
 use crate::statements::Template;
 use crate::store::{Boxed, SqlStore};
 use crate::table::TableName;
 
-/// The indexes, by what comes after the name of the table.
+/// The indexes, as suffixes of the table's name.
 const INDEXES: [&str; 6] =
     ["_active_idx", "_created_idx", "_deadline_idx", "_ended_idx", "_user_idx", "_username_idx"];
 
-/// One step of the schema. Its texts never change once they were released; a change of the schema is a new step.
+/// One step of the schema. Its SQL never changes after a release; a schema change is a new step.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Migration {
@@ -47,7 +47,7 @@ macro_rules! migrations {
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(crate) use migrations;
 
-/// Something that the store needs and the database does not have.
+/// A part of the schema that the store needs and the database lacks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Missing {
@@ -69,20 +69,20 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Why the schema could not be changed, or is not as the store needs it.
+/// The error of a schema check or change.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MigrateError {
-    /// The database failed. What it said is the source of the source.
+    /// The database failed. Its own error is the source of the source.
     #[error("the database failed while its schema was read or changed")]
     Database(#[from] Error),
-    /// Something is not there.
+    /// Parts of the schema are missing.
     #[error(
-        "missing in the database: {}; run `migrate`, or make it by hand as the text of `migration_sql` does",
+        "missing in the database: {}; run `migrate`, or create it manually with the SQL of `migration_sql`",
         list(.0)
     )]
     Missing(Vec<Missing>),
-    /// A later version of this crate was here.
+    /// A later version of this crate migrated the schema.
     #[error(
         "the schema has version {found}, and this program knows versions up to {known}: it is older than the schema"
     )]
@@ -92,10 +92,10 @@ pub enum MigrateError {
         /// The latest version that this program knows.
         known: u32,
     },
-    /// There is no such version to go to.
+    /// The requested version does not exist.
     #[error("there is no version {asked} of the schema; the latest is {known}")]
     NoSuchVersion {
-        /// What was asked for.
+        /// The requested version.
         asked: u32,
         /// The latest version that this program knows.
         known: u32,
@@ -106,7 +106,7 @@ fn list(missing: &[Missing]) -> String {
     missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// A step that was taken.
+/// A migration step that was applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
@@ -114,7 +114,7 @@ pub struct Step {
     pub version: u32,
     /// Its name.
     pub name: &'static str,
-    /// Whether it was taken forwards.
+    /// Whether the step was applied forwards.
     pub is_up: bool,
 }
 
@@ -125,21 +125,25 @@ impl<D: Dialect> SqlStore<D> {
         D::SYNTAX.schema.migrations.last().map_or(0, |migration| migration.version)
     }
 
-    /// Brings the schema to the latest version and checks it. Returns the steps that it took, none if there was nothing to do.
+    /// Brings the schema to the latest version and checks it. Returns the applied steps, none if
+    /// the schema was up to date.
     ///
-    /// Any number of processes may call it at once, on an empty database too: one does the work, the others wait for it. It
-    /// touches only its own tables: the sessions, `<table>_migrations`, which keeps the version, and on MySQL `<table>_locks`.
+    /// Any number of processes may call it at once, also on an empty database: one migrates, the
+    /// others wait for it. It changes only its own tables: the sessions, `<table>_migrations`,
+    /// which stores the version, and on MySQL `<table>_locks`.
     ///
     /// # Errors
-    /// [`Newer`](MigrateError::Newer) if the schema is of a later version of this crate; [`Missing`](MigrateError::Missing) if a table
-    /// of that name exists that is not ours, or somebody changed it.
+    /// [`Newer`](MigrateError::Newer) if a later version of this crate migrated the schema;
+    /// [`Missing`](MigrateError::Missing) if a table of that name exists that this crate did not
+    /// create, or that was altered.
     pub async fn migrate(&self) -> Result<Vec<Step>, MigrateError> {
         let steps = self.migrate_to(Self::latest_version()).await?;
         self.verify().await?;
         Ok(steps)
     }
 
-    /// Brings the schema to a version, forwards or back. Version 0 is nothing at all: **the sessions are gone then.**
+    /// Brings the schema to a version, forwards or back. Version 0 is an empty schema: **it deletes
+    /// all sessions.**
     ///
     /// # Errors
     /// [`NoSuchVersion`](MigrateError::NoSuchVersion), and those of [`migrate`](Self::migrate).
@@ -152,20 +156,20 @@ impl<D: Dialect> SqlStore<D> {
         steps.await?
     }
 
-    /// Checks that everything the store needs is there, and says exactly what is not. Changes nothing.
+    /// Checks that everything the store needs exists, and lists what is missing. Changes nothing.
     ///
-    /// Call it when the service starts and `migrate` runs elsewhere.
+    /// Call it at startup if `migrate` runs elsewhere.
     ///
     /// # Errors
-    /// [`Missing`](MigrateError::Missing) with every table, column and index that is not there.
+    /// [`Missing`](MigrateError::Missing) with each missing table, column and index.
     pub async fn verify(&self) -> Result<(), MigrateError> {
         let missing: Boxed<'_, _> = Box::pin(self.repeated("verify", || self.missing()));
         let missing = missing.await?;
         if missing.is_empty() { Ok(()) } else { Err(MigrateError::Missing(missing)) }
     }
 
-    /// Returns the text that makes the schema, for people who apply changes with a tool of their own. [`migrate`](Self::migrate)
-    /// knows afterwards that it was applied.
+    /// Returns the SQL that creates the schema, for use with another migration tool. It also
+    /// records the versions, so that [`migrate`](Self::migrate) knows that they are applied.
     ///
     /// # Examples
     /// ```
@@ -191,10 +195,10 @@ impl<D: Dialect> SqlStore<D> {
         text
     }
 
-    /// Takes the steps to a version, unless what is there forbids it.
-    async fn migrated(&self, version: u32) -> Result<Result<Vec<Step>, MigrateError>, Trouble> {
+    /// Applies the steps to a version, unless the existing schema prevents it.
+    async fn migrated(&self, version: u32) -> Result<Result<Vec<Step>, MigrateError>, StepError> {
         let mut connection = Borrowed::from(&self.pool).await?;
-        let _turn = self.turn().await;
+        let _permit = self.writer_permit().await;
         let steps = if D::SYNTAX.schema.transactional {
             self.migrate_in_transaction(&mut connection, version).await
         } else {
@@ -207,7 +211,7 @@ impl<D: Dialect> SqlStore<D> {
         &self,
         connection: &mut D::Connection,
         version: u32,
-    ) -> Result<Result<Vec<Step>, MigrateError>, Trouble> {
+    ) -> Result<Result<Vec<Step>, MigrateError>, StepError> {
         let mut transaction = connection.begin_with(D::SYNTAX.begin).await?;
         let steps = self.take_locked_steps(&mut transaction, version).await;
         finish(transaction, steps).await
@@ -217,7 +221,7 @@ impl<D: Dialect> SqlStore<D> {
         &self,
         connection: &mut D::Connection,
         version: u32,
-    ) -> Result<Result<Vec<Step>, MigrateError>, Trouble> {
+    ) -> Result<Result<Vec<Step>, MigrateError>, StepError> {
         if let Some(lock) = D::SYNTAX.schema.lock {
             self.script(connection, lock).await?;
         }
@@ -228,42 +232,42 @@ impl<D: Dialect> SqlStore<D> {
         &self,
         connection: &mut D::Connection,
         version: u32,
-    ) -> Result<Result<Vec<Step>, MigrateError>, Trouble> {
+    ) -> Result<Result<Vec<Step>, MigrateError>, StepError> {
         if let Some(lock) = D::SYNTAX.schema.lock {
             self.lock(connection, lock).await?;
         }
         let steps = self.take_steps(connection, version).await;
         let Some(unlock) = D::SYNTAX.schema.unlock else { return steps };
-        // After a failure too, because the connection goes back to the pool.
+        // After a failure too, because the connection returns to the pool.
         let unlocked = self.script(connection, unlock).await;
         steps.and_then(|steps| unlocked.map(|()| steps))
     }
 
-    /// Takes a lock that is waited for only so long.
-    async fn lock(&self, connection: &mut D::Connection, lock: &str) -> Result<(), Trouble> {
+    /// Takes a lock whose statement has a time limit.
+    async fn lock(&self, connection: &mut D::Connection, lock: &str) -> Result<(), StepError> {
         let sql = self.statements.template().sql(lock);
         let rows = D::rows(connection, sql, D::Arguments::default()).await?;
         let taken = rows.first().map(|row| D::int(row, 0)).transpose()?.flatten();
         if taken == Some(1) {
             return Ok(());
         }
-        let late = Error::timeout(D::SYNTAX.name, "migrate");
-        Err(late.with_detail("another process is still changing the schema").into())
+        let timeout = Error::timeout(D::SYNTAX.name, "migrate");
+        Err(timeout.with_detail("another process is still changing the schema").into())
     }
 
     async fn take_steps(
         &self,
         connection: &mut D::Connection,
         version: u32,
-    ) -> Result<Result<Vec<Step>, MigrateError>, Trouble> {
+    ) -> Result<Result<Vec<Step>, MigrateError>, StepError> {
         let (stored, known) = (self.stored_version(connection).await?, Self::latest_version());
         if stored > known {
             return Ok(Err(MigrateError::Newer { found: stored, known }));
         }
         if stored == 0 && version > 0 {
-            let lacks = self.missing_columns(connection).await?.unwrap_or_default();
-            if !lacks.is_empty() {
-                return Ok(Err(MigrateError::Missing(lacks)));
+            let missing = self.missing_columns(connection).await?.unwrap_or_default();
+            if !missing.is_empty() {
+                return Ok(Err(MigrateError::Missing(missing)));
             }
             self.script(connection, TRACK).await?;
         }
@@ -290,18 +294,19 @@ impl<D: Dialect> SqlStore<D> {
         connection: &mut D::Connection,
         step: &Migration,
         is_up: bool,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), StepError> {
         let (text, tracked) = if is_up { (step.up, record(step)) } else { (step.down, forget(step)) };
         tracing::info!(backend = D::SYNTAX.name, table = %self.table(), step = step.name, up = is_up, "changing the schema");
         match self.script(connection, text).await {
-            // A process died between the step and its number, and this database cannot do both at once.
-            Err(Trouble::Driver(error)) if failure::<D>(&error) == Failure::AlreadyDone => {}
+            // A process died after the step and before it recorded the version. This database
+            // cannot do both in one transaction.
+            Err(StepError::Driver(error)) if failure::<D>(&error) == Failure::AlreadyDone => {}
             result => result?,
         }
         self.script(connection, &tracked).await
     }
 
-    async fn stored_version(&self, connection: &mut D::Connection) -> Result<u32, Trouble> {
+    async fn stored_version(&self, connection: &mut D::Connection) -> Result<u32, StepError> {
         let table = self.table().beside("_migrations");
         if names::<D>(connection, &table, D::SYNTAX.schema.columns).await?.is_empty() {
             return Ok(0);
@@ -312,17 +317,17 @@ impl<D: Dialect> SqlStore<D> {
         Ok(version.and_then(|version| u32::try_from(version).ok()).unwrap_or(0))
     }
 
-    async fn script(&self, connection: &mut D::Connection, text: &str) -> Result<(), Trouble> {
+    async fn script(&self, connection: &mut D::Connection, text: &str) -> Result<(), StepError> {
         Ok(D::script(connection, self.statements.template().script(text)).await?)
     }
 
-    async fn missing(&self) -> Result<Vec<Missing>, Trouble> {
+    async fn missing(&self) -> Result<Vec<Missing>, StepError> {
         let mut connection = Borrowed::from(&self.pool).await?;
         let missing = self.missing_on(&mut connection).await;
         connection.settle(missing)
     }
 
-    async fn missing_on(&self, connection: &mut D::Connection) -> Result<Vec<Missing>, Trouble> {
+    async fn missing_on(&self, connection: &mut D::Connection) -> Result<Vec<Missing>, StepError> {
         let mut missing = Vec::new();
         for suffix in D::SYNTAX.schema.further_tables {
             let table = self.table().beside(suffix);
@@ -341,12 +346,15 @@ impl<D: Dialect> SqlStore<D> {
         Ok(missing)
     }
 
-    /// The columns that the table lacks, or `None` without a table.
-    async fn missing_columns(&self, connection: &mut D::Connection) -> Result<Option<Vec<Missing>>, Trouble> {
-        let there = names::<D>(connection, self.table(), D::SYNTAX.schema.columns).await?;
-        let absent = columns::expected().filter(|name| !there.contains(*name));
+    /// Returns the columns that the table lacks, or `None` if there is no table.
+    async fn missing_columns(
+        &self,
+        connection: &mut D::Connection,
+    ) -> Result<Option<Vec<Missing>>, StepError> {
+        let existing = names::<D>(connection, self.table(), D::SYNTAX.schema.columns).await?;
+        let absent = columns::expected().filter(|name| !existing.contains(*name));
         let absent = absent.map(|name| Missing::Column(format!("{}.{name}", self.table())));
-        Ok((!there.is_empty()).then(|| absent.collect()))
+        Ok((!existing.is_empty()).then(|| absent.collect()))
     }
 
     fn table(&self) -> &TableName {
@@ -354,7 +362,7 @@ impl<D: Dialect> SqlStore<D> {
     }
 }
 
-/// Where the version is kept.
+/// Creates the table of versions.
 const TRACK: &str = "CREATE TABLE IF NOT EXISTS {migrations} (version BIGINT NOT NULL PRIMARY KEY, name VARCHAR(100) NOT NULL)";
 
 fn record(migration: &Migration) -> String {
@@ -365,14 +373,14 @@ fn forget(migration: &Migration) -> String {
     format!("DELETE FROM {{migrations}} WHERE version = {}", migration.version)
 }
 
-/// The names in the first column of a question about a table.
+/// Returns the names in the first column of a query about a table.
 pub(crate) async fn names<D: Dialect>(
     connection: &mut D::Connection,
     table: &TableName,
-    question: &str,
-) -> Result<BTreeSet<String>, Trouble> {
+    query: &str,
+) -> Result<BTreeSet<String>, StepError> {
     let template = Template { table: table.clone(), syntax: &D::SYNTAX };
-    let sql: SqlStr = template.sql(question);
+    let sql: SqlStr = template.sql(query);
     let rows = D::rows(connection, sql, D::Arguments::default()).await?;
     Ok(rows
         .iter()

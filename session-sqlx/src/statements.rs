@@ -1,4 +1,5 @@
-//! The text of every statement, made once for a store from what the databases share and from the [`Syntax`] of its own.
+//! The SQL of every statement. A store builds it once, from the parts that all databases share and
+//! the [`Syntax`] of its database.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::columns;
 use crate::dialect::{Claim, Syntax};
 use crate::table::TableName;
 
-/// Fills in names and numbers placeholders.
+/// Fills in names and numbers the placeholders.
 #[derive(Debug)]
 pub(crate) struct Template {
     pub(crate) table: TableName,
@@ -18,23 +19,23 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// A statement of ours. The only text in it that is not a constant is the checked name of the table.
+    /// Returns a statement. The only part of it that is not a constant is the validated table name.
     pub(crate) fn sql(&self, text: &str) -> SqlStr {
         self.filled(self.fill(text))
     }
 
-    /// A statement of ours with the names in it.
+    /// Returns a statement whose names are already filled in.
     fn filled(&self, text: String) -> SqlStr {
         let text = if self.syntax.numbered { numbered(&text) } else { text };
         AssertSqlSafe(Arc::<str>::from(text)).into_sql_str()
     }
 
-    /// A script, which has no placeholders.
+    /// Returns a script, which has no placeholders.
     pub(crate) fn script(&self, text: &str) -> SqlStr {
         AssertSqlSafe(self.fill(text)).into_sql_str()
     }
 
-    /// The text with the names in it.
+    /// Fills in the names.
     pub(crate) fn fill(&self, text: &str) -> String {
         let quote = self.syntax.quote;
         let schema = self.table.schema().map_or_else(|| "NULL".to_owned(), |schema| format!("'{schema}'"));
@@ -56,15 +57,15 @@ impl Template {
     }
 }
 
-/// `?, ?` as `$1, $2`.
+/// Rewrites `?, ?` as `$1, $2`.
 fn numbered(text: &str) -> String {
     let mut parts = text.split('?');
     let first = parts.next().unwrap_or_default().to_owned();
     parts.enumerate().fold(first, |text, (index, part)| format!("{text}${}{part}", index + 1))
 }
 
-/// A text for every power of two up to the largest batch: lists of ids are as long as that, so that a connection prepares ten
-/// statements instead of 500.
+/// One text for each power of two up to the largest batch. Lists of ids have these lengths, so a
+/// connection prepares ten statements instead of 500.
 #[derive(Debug)]
 pub(crate) struct BySize<T>(Vec<T>);
 
@@ -74,18 +75,20 @@ impl<T> BySize<T> {
         Self(sizes.take(1 + MAX_BATCH.next_power_of_two().ilog2() as usize).map(make).collect())
     }
 
-    /// The text for so many ids, at least one and at most a batch.
+    /// Returns the text for a number of ids, from one to a full batch.
     pub(crate) fn get(&self, ids: usize) -> &T {
         &self.0[ids.next_power_of_two().ilog2() as usize]
     }
 }
 
-/// How the rows of one kind are ended.
+/// The SQL of a claim.
 #[derive(Debug)]
 pub(crate) enum ClaimSql {
-    /// Ends and returns: binds what the end binds, then what picks the rows, then the most rows.
+    /// Ends and returns the rows: binds the values of the end, then those that select the rows,
+    /// then the maximum number of rows.
     Returning(SqlStr),
-    /// Locks and returns: binds what picks the rows, then the most rows. Then one of the updates.
+    /// Locks and returns the rows: binds the values that select the rows, then the maximum number
+    /// of rows. One of the updates follows.
     Selecting(SqlStr),
 }
 
@@ -94,12 +97,12 @@ pub(crate) enum ClaimSql {
 pub(crate) struct Statements {
     template: Template,
     pub(crate) insert: SqlStr,
-    /// How every listing begins. The rest depends on what is asked.
+    /// The beginning of every listing. The rest depends on the query.
     list_from: String,
     pub(crate) load_one: SqlStr,
     pub(crate) load_many: BySize<SqlStr>,
     pub(crate) update: SqlStr,
-    /// Why an update changed nothing.
+    /// Reads why an update changed no row.
     pub(crate) current: SqlStr,
     pub(crate) touch: SqlStr,
     pub(crate) lock_user: Option<SqlStr>,
@@ -109,7 +112,7 @@ pub(crate) struct Statements {
     end_user: ClaimSql,
     end_user_except: ClaimSql,
     pub(crate) expire: ClaimSql,
-    /// End what was locked: binds what the end binds, then the ids.
+    /// End the locked rows: bind the values of the end, then the ids.
     pub(crate) end_selected: BySize<SqlStr>,
     pub(crate) expire_selected: BySize<SqlStr>,
     pub(crate) purge: SqlStr,
@@ -117,25 +120,27 @@ pub(crate) struct Statements {
     pub(crate) stats: SqlStr,
 }
 
-/// What an end sets: binds reason, actor, time and the empty data.
+/// The assignments of an end: binds reason, actor, time and the empty data.
 const END: &str = "ended_reason = ?, ended_by = ?, ended_at = ?, revision = revision + 1, \
                    secret = NULL, refresh = NULL, data = ?";
 
-/// The same by the deadline that each row passed: binds the empty data. The time comes last, because MySQL assigns one after the
-/// other and the deadline is gone once there is an end.
+/// The same for the deadline that each row has passed: binds the empty data. The time comes last,
+/// because MySQL evaluates assignments in order and an ended row has no deadline.
 const END_BY_DEADLINE: &str = "ended_reason = CASE WHEN deadline_at < expires_at THEN 'idle_timeout' ELSE 'absolute_timeout' END, \
      ended_by = 'system', revision = revision + 1, secret = NULL, refresh = NULL, data = ?, ended_at = deadline_at";
 
-/// Whether a row that is found by its id is active. `+ 0` hides it from the planners, which would rather find it among the active ones:
-/// PostgreSQL reads all of those while it has no statistics, and MariaDB locks the gap in that index into which new sessions go.
+/// Matches an active row that is selected by its id. `+ 0` hides the condition from the planners,
+/// which would otherwise use the index of active sessions: PostgreSQL reads all of those while it
+/// has no statistics, and MariaDB locks the gap in that index into which new sessions are inserted.
 const IS_ACTIVE: &str = "ended_at + 0 IS NULL";
 
-/// Whether a row that is found by its id was created by then: binds the time. `+ 0` as in
-/// [`IS_ACTIVE`], because there is an index of the creation too.
+/// Matches a row, selected by its id, that was created by a given time: binds the time. `+ 0` as in
+/// [`IS_ACTIVE`], because the creation time is indexed too.
 const CREATED_UNTIL: &str = "created_at + 0 <= ?";
 
-/// Whether a row is live: binds now. An ended row has no deadline. `COALESCE` hides it from the planner of PostgreSQL, which would read
-/// the live sessions of everybody by the index of deadlines, and sort them, for a page or for those of a user with a long history.
+/// Matches a live row: binds the current time. An ended row has no deadline. `COALESCE` hides the
+/// condition from PostgreSQL's planner, which would read the live sessions of all users from the
+/// index of deadlines and sort them, even for one page or for a user with a long history.
 const LIVE: &str = "COALESCE(deadline_at > ?, FALSE)";
 
 impl Statements {
@@ -154,7 +159,7 @@ impl Statements {
             load_many: BySize::new(|size| {
                 template.sql(&format!("SELECT {{columns}} FROM {{table}} WHERE {}", ids(size)))
             }),
-            // The sighting in this order, because MySQL assigns one after the other.
+            // The last-seen columns in this order, because MySQL evaluates assignments in order.
             update: template.sql(&format!(
                 "UPDATE {{table}} SET {}, revision = revision + 1, \
                  last_ip_address = CASE WHEN last_seen_at > ? THEN last_ip_address ELSE ? END, \
@@ -179,7 +184,7 @@ impl Statements {
             end_user_except: end_of_user("user_id = ? AND id <> ?"),
             expire: template.claim(
                 END_BY_DEADLINE,
-                // An ended row has none.
+                // An ended row has no deadline.
                 "deadline_at <= ?",
                 "deadline_at",
                 syntax.skip_locked,
@@ -208,8 +213,8 @@ impl Statements {
         &self.template
     }
 
-    /// Ends what is in a scope. Picks by the scope, then by the latest time of the creation. `None`
-    /// for a scope of a later version.
+    /// Returns the claim that ends a scope, or `None` for a scope of a later version. Rows are
+    /// selected by the scope, then by the latest creation time.
     pub(crate) fn end(&self, scope: &EndScope) -> Option<&ClaimSql> {
         match scope {
             EndScope::Device { .. } => Some(&self.end_device),
@@ -220,8 +225,8 @@ impl Statements {
         }
     }
 
-    /// A page of a listing. Binds, where the query has them: user, name, live at, kind, device,
-    /// created since, cursor (time, time, id), and one more than the page holds.
+    /// Returns the SQL for a page of a listing. Binds, where the query has them: user, name, live
+    /// at, kind, device, created since, cursor (time, time, id), and one more than the page size.
     pub(crate) fn list(&self, query: &ListQuery) -> Option<SqlStr> {
         let state = match query.state {
             StateFilter::Any => None,
@@ -231,15 +236,17 @@ impl Statements {
         };
         let conditions = [
             query.user.as_ref().map(|_| "user_id = ?"),
-            // For the index of a user's active sessions. Elsewhere PostgreSQL would take that one for everybody's.
+            // Selects the index of a user's active sessions. Without a user, PostgreSQL would use
+            // that index for all users.
             query.user.as_ref().filter(|_| state == Some(LIVE)).map(|_| "ended_at IS NULL"),
             query.username.as_ref().map(|_| "username = ?"),
             state,
-            // As LIVE: without statistics a kind looks rare, and a page is read from the whole table.
+            // `COALESCE` as in LIVE: without statistics a kind looks rare, and the planner would
+            // read the whole table for a page.
             query.kind.map(|_| "COALESCE(kind = ?, FALSE)"),
             query.device.map(|_| "COALESCE(device_id = ?, FALSE)"),
             query.created_since.map(|_| "created_at >= ?"),
-            // Spelled out, because MySQL finds no index for `(created_at, id) < (?, ?)`.
+            // Written out, because MySQL uses no index for `(created_at, id) < (?, ?)`.
             query.after.map(|_| "created_at <= ? AND (created_at < ? OR id < ?)"),
         ];
         let conditions: Vec<_> = conditions.into_iter().flatten().collect();
@@ -270,7 +277,7 @@ impl Template {
     }
 }
 
-/// Most rows that one statement ends.
+/// The most rows that one statement ends.
 pub(crate) const END_BATCH: usize = MAX_BATCH;
 
 #[cfg(test)]
@@ -278,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_a_text_for_every_size_of_a_batch() {
+    fn every_batch_size_has_a_text() {
         let sizes = BySize::new(|size| size);
         assert_eq!([1, 2, 3, 256, 257, MAX_BATCH].map(|ids| *sizes.get(ids)), [1, 2, 4, 256, 512, 512]);
     }

@@ -1,4 +1,5 @@
-//! The store: which statements an operation runs, on which connection, and what it makes of the answers.
+//! The store: the statements of each operation, their connections, and the conversion of the
+//! results.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,18 +16,20 @@ use crate::builder::SqlStoreBuilder;
 use crate::columns;
 use crate::connections::{Borrowed, Held, Loan};
 use crate::dialect::Dialect;
-use crate::error::Trouble;
+use crate::error::StepError;
 use crate::statements::Statements;
 
-/// How often a transaction is tried that others roll back, and statements that outdated connections cannot run.
+/// The attempts for a transaction that other transactions roll back, and for a statement that an
+/// outdated connection cannot run.
 const ATTEMPTS: usize = 5;
 
-/// How much longer the pause is after each attempt.
+/// How much the pause grows with each attempt.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Sessions in an SQL database, on the application's own pool. See the [crate's documentation](crate) for how to use it, and
-/// [`PostgresStore`](crate::PostgresStore), [`MysqlStore`](crate::MysqlStore), [`SqliteStore`](crate::SqliteStore) for what is
-/// special about each.
+/// Sessions in an SQL database, on the application's own pool. See the
+/// [crate's documentation](crate) for how to use it, and [`PostgresStore`](crate::PostgresStore),
+/// [`MysqlStore`](crate::MysqlStore) and [`SqliteStore`](crate::SqliteStore) for the properties of
+/// each database.
 #[derive(Debug)]
 pub struct SqlStore<D: Dialect> {
     pub(crate) pool: Pool<D>,
@@ -35,40 +38,42 @@ pub struct SqlStore<D: Dialect> {
     pub(crate) ends: Held<D>,
     pub(crate) statements: Statements,
     pub(crate) capabilities: Capabilities,
-    /// Where one connection at a time can write, its turn is waited for here and not by trying again and again.
+    /// The single-writer permit of a database where one connection at a time can write. Writers
+    /// queue here instead of polling the database.
     pub(crate) writers: Option<Semaphore>,
 }
 
-/// A future whose type hides what it borrows. The compiler cannot prove the futures of our inner functions to be `Send` where they
-/// are spawned by an application (rust-lang/rust#110338); boxed here, it can.
+/// A future whose type hides its borrows. The compiler cannot prove that the futures of the inner
+/// functions are `Send` where an application spawns them (rust-lang/rust#110338); for boxed futures
+/// it can.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// How many connections a store took out of the pool so far.
+/// The number of connections that a store has taken out of the pool so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HeldConnections {
-    /// For loads. More than the setting means that some failed and were replaced.
+    /// For loads. More than the setting means that some connections failed and were replaced.
     pub opened_for_loads: u64,
     /// For ends: sign-outs and revocations.
     pub opened_for_ends: u64,
 }
 
 impl<D: Dialect> SqlStore<D> {
-    /// Makes a store on a pool, with the defaults. Opens nothing and changes nothing: see [`migrate`](Self::migrate) and
-    /// [`verify`](Self::verify).
+    /// Creates a store on a pool, with the default settings. Opens no connection and changes
+    /// nothing: see [`migrate`](Self::migrate) and [`verify`](Self::verify).
     #[must_use]
     pub fn new(pool: Pool<D>) -> Self {
         SqlStoreBuilder::new(pool).make()
     }
 
-    /// Makes a store with settings.
+    /// Returns a builder for a store on a pool.
     #[must_use]
     pub fn builder(pool: Pool<D>) -> SqlStoreBuilder<D> {
         SqlStoreBuilder::new(pool)
     }
 
-    /// Opens the connections that the store holds, so that validation and revocation work later even while the pool has none
-    /// to give. Without it they are opened by the first calls that need them.
+    /// Opens the connections that the store holds, so that validation and revocation work even
+    /// while the pool is exhausted. Otherwise the first calls that need them open them.
     ///
     /// # Errors
     /// [`Unavailable`](session_core::ErrorKind::Unavailable) if the pool cannot connect.
@@ -77,59 +82,61 @@ impl<D: Dialect> SqlStore<D> {
             self.loads.fill(self.capabilities.concurrent_loads.get()).await?;
             self.ends.fill(1).await
         });
-        opened.await.map_err(|trouble: Trouble| trouble.into_error::<D>("connect"))
+        opened.await.map_err(|error: StepError| error.into_error::<D>("connect"))
     }
 
-    /// Returns how many connections were opened to be held.
+    /// Returns how many held connections were opened so far.
     #[must_use]
     pub fn held_connections(&self) -> HeldConnections {
         HeldConnections { opened_for_loads: self.loads.opened(), opened_for_ends: self.ends.opened() }
     }
 
-    /// Repeats a step in which nothing happened: other transactions rolled it back, or its connection was outdated.
+    /// Repeats a step that changed nothing, because other transactions rolled it back or its
+    /// connection was outdated.
     pub(crate) async fn repeated<T, F>(
         &self,
         operation: &'static str,
         step: impl Fn() -> F + Send + Sync,
     ) -> Result<T>
     where
-        F: Future<Output = Result<T, Trouble>> + Send,
+        F: Future<Output = Result<T, StepError>> + Send,
     {
         let mut attempt = 1;
         loop {
             match step().await {
-                Err(trouble) if attempt < ATTEMPTS && trouble.is_worth_repeating::<D>() => {
+                Err(error) if attempt < ATTEMPTS && error.is_retryable::<D>() => {
                     pause(attempt).await;
                     attempt += 1;
                 }
-                result => return result.map_err(|trouble| trouble.into_error::<D>(operation)),
+                result => return result.map_err(|error| error.into_error::<D>(operation)),
             }
         }
     }
 
-    /// Waits for the turn to write, where there are turns. With a connection in hand: who waits for one meanwhile would keep those
-    /// waiting who have theirs, and an end does not wait for the pool.
-    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    /// Acquires the single-writer permit, if the database needs one. Acquire the connection first:
+    /// a task that holds the permit while it waits for the pool would block writers that already
+    /// have a connection, and an end, which does not use the pool.
+    pub(crate) async fn writer_permit(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed.
         self.writers.as_ref()?.acquire().await.ok()
     }
 
-    /// Runs one statement that writes and returns how many rows it changed.
-    async fn write(&self, sql: &SqlStr, arguments: Arguments<D>) -> Result<u64, Trouble> {
+    /// Runs a statement that writes, and returns the number of rows that it changed.
+    async fn write(&self, sql: &SqlStr, arguments: Arguments<D>) -> Result<u64, StepError> {
         let mut connection = Borrowed::from(&self.pool).await?;
-        let _turn = self.turn().await;
+        let _permit = self.writer_permit().await;
         let changed = D::execute(&mut connection, sql.clone(), arguments.finish()?).await;
-        connection.settle(changed.map_err(Trouble::from))
+        connection.settle(changed.map_err(StepError::from))
     }
 
-    /// Runs one statement that reads, where listings may read.
-    async fn read(&self, sql: &SqlStr, arguments: Arguments<D>) -> Result<Vec<D::Row>, Trouble> {
+    /// Runs a statement that reads, on the replica if one is set.
+    async fn read(&self, sql: &SqlStr, arguments: Arguments<D>) -> Result<Vec<D::Row>, StepError> {
         let mut connection = Borrowed::from(self.replica.as_ref().unwrap_or(&self.pool)).await?;
         let rows = D::rows(&mut connection, sql.clone(), arguments.finish()?).await;
-        connection.settle(rows.map_err(Trouble::from))
+        connection.settle(rows.map_err(StepError::from))
     }
 
-    async fn insert(&self, record: &SessionRecord) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+    async fn insert(&self, record: &SessionRecord) -> Result<Vec<Arc<SessionRecord>>, StepError> {
         self.write(&self.statements.insert, Arguments::record(record)).await?;
         Ok(Vec::new())
     }
@@ -139,19 +146,19 @@ impl<D: Dialect> SqlStore<D> {
         record: &SessionRecord,
         user: &UserId,
         limit: &SessionLimit,
-    ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+    ) -> Result<Vec<Arc<SessionRecord>>, StepError> {
         let mut connection = Borrowed::from(&self.pool).await?;
-        let _turn = self.turn().await;
+        let _permit = self.writer_permit().await;
         let evicted = self.insert_limited_on(&mut connection, record, user, limit).await;
         connection.settle(evicted)
     }
 
-    async fn load_rows(&self, sql: &SqlStr, ids: &[SessionId]) -> Result<Vec<D::Row>, Trouble> {
+    async fn load_rows(&self, sql: &SqlStr, ids: &[SessionId]) -> Result<Vec<D::Row>, StepError> {
         let mut lease = self.loads.lease().await?;
         if lease.is_old {
             let rows = rows_of::<D>(&mut lease, sql, ids).await;
             match lease.settle(rows) {
-                Err(trouble) if !trouble.spares_connection::<D>() => self.loads.forget(),
+                Err(error) if !error.keeps_connection::<D>() => self.loads.drop_idle(),
                 result => return result,
             }
             lease = self.loads.lease().await?;
@@ -160,7 +167,7 @@ impl<D: Dialect> SqlStore<D> {
         lease.settle(rows)
     }
 
-    async fn load_records(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
+    async fn load_records(&self, ids: &[SessionId]) -> Result<Vec<Arc<SessionRecord>>, StepError> {
         let rows = match ids {
             [_] => self.load_rows(&self.statements.load_one, ids).await?,
             _ => self.load_rows(self.statements.load_many.get(ids.len()), ids).await?,
@@ -172,26 +179,31 @@ impl<D: Dialect> SqlStore<D> {
             if asked.binary_search(&record.id).is_ok() {
                 return Ok(Arc::new(record));
             }
-            let error = Error::corrupt(D::SYNTAX.name, "load", "a row that was not asked for");
-            Err(Trouble::Known(error))
+            let error = Error::corrupt(D::SYNTAX.name, "load", "a row that was not requested");
+            Err(StepError::Known(error))
         };
-        let records: Result<Vec<_>, Trouble> = rows.iter().map(read).collect();
-        if matches!(records, Err(Trouble::Known(_))) {
-            // Whoever gets another's reply can trust no connection any more.
-            self.loads.forget();
+        let records: Result<Vec<_>, StepError> = rows.iter().map(read).collect();
+        if matches!(records, Err(StepError::Known(_))) {
+            // A connection returned the reply of another call, so the others may do so too.
+            self.loads.drop_idle();
         }
         records
     }
 
-    /// Replaces a record. `None` if no row was as it has to be.
-    async fn replace(&self, record: &SessionRecord, expected: Revision) -> Result<Option<Revision>, Trouble> {
+    /// Replaces a record. Returns `None` if no row has this id, is active and has the expected
+    /// revision.
+    async fn replace(
+        &self,
+        record: &SessionRecord,
+        expected: Revision,
+    ) -> Result<Option<Revision>, StepError> {
         let next = expected.next();
         let changed = self.write(&self.statements.update, Arguments::update(record, expected)).await?;
         Ok((changed > 0).then_some(next))
     }
 
-    /// Says why a record was not replaced.
-    async fn refusal(&self, id: SessionId) -> Result<Error, Trouble> {
+    /// Returns the reason why a record was not replaced.
+    async fn refusal(&self, id: SessionId) -> Result<Error, StepError> {
         let rows = self.load_rows(&self.statements.current, &[id]).await?;
         let Some(row) = rows.first() else {
             return Ok(Error::not_found(D::SYNTAX.name, "update"));
@@ -206,7 +218,7 @@ impl<D: Dialect> SqlStore<D> {
         }
     }
 
-    async fn page(&self, query: &ListQuery) -> Result<Page, Trouble> {
+    async fn page(&self, query: &ListQuery) -> Result<Page, StepError> {
         let Some(sql) = self.statements.list(query) else {
             return Err(Error::unsupported(D::SYNTAX.name, "list").into());
         };
@@ -215,7 +227,7 @@ impl<D: Dialect> SqlStore<D> {
         Ok(Page::cut(found?, query.limit))
     }
 
-    async fn count(&self, now: Timestamp) -> Result<StoreStats, Trouble> {
+    async fn count(&self, now: Timestamp) -> Result<StoreStats, StepError> {
         let rows = self.read(&self.statements.stats, Arguments::new().time(now).time(now)).await?;
         let mut stats = StoreStats::default();
         for row in &rows {
@@ -243,12 +255,13 @@ impl<D: Dialect> SqlStore<D> {
     }
 }
 
-/// The rows of sessions. The one row of one session is asked for as such, because the driver's stream of many costs more.
+/// Returns the rows of sessions. A single row is fetched as such, because the driver's stream of
+/// rows costs more.
 async fn rows_of<D: Dialect>(
     connection: &mut D::Connection,
     sql: &SqlStr,
     ids: &[SessionId],
-) -> Result<Vec<D::Row>, Trouble> {
+) -> Result<Vec<D::Row>, StepError> {
     let arguments = Arguments::<D>::ids_or_one(ids).finish()?;
     match ids {
         [_] => Ok(D::first_row(connection, sql.clone(), arguments).await?.into_iter().collect()),
@@ -256,7 +269,8 @@ async fn rows_of<D: Dialect>(
     }
 }
 
-/// Waits for 2, 4, 6, 8 ms. Who repeats at once takes the locks again before the other one of a deadlock gets them, and meets it again.
+/// Backs off for 2, 4, 6, 8 ms. An immediate retry would take the locks before the other
+/// transaction of a deadlock, and deadlock again.
 async fn pause(attempt: usize) {
     if Handle::try_current().is_ok() {
         tokio::time::sleep(PAUSE * u32::try_from(attempt).unwrap_or(1)).await;

@@ -6,14 +6,15 @@ use std::str::FromStr;
 use session_core::{Error, Result};
 use sha2::{Digest, Sha256};
 
-/// Longest name of a table or schema, in bytes: 48, so that the names of the indexes stay below the 63 of PostgreSQL and the 64
-/// of MySQL.
+/// The longest name of a table or schema, in bytes: 48, so that the names of the indexes stay below
+/// the limits of PostgreSQL (63) and MySQL (64).
 const MAX_NAME: usize = 48;
 
-/// The table that keeps the sessions, `sessions` by default, optionally in a schema (MySQL: a database, SQLite: an attached one).
+/// The name of the table of sessions, `sessions` by default, optionally in a schema (MySQL: a
+/// database, SQLite: an attached database).
 ///
-/// Names hold ASCII letters, digits and `_`, begin with no digit, and are at most 48 bytes. They are always quoted, so they keep
-/// their case and may be words of SQL.
+/// Names consist of ASCII letters, digits and `_`, do not begin with a digit, and have at most 48
+/// bytes. They are always quoted, so they keep their case and may be SQL keywords.
 ///
 /// # Examples
 /// ```
@@ -31,8 +32,8 @@ pub struct TableName {
 }
 
 impl TableName {
-    /// A table by one of our own names.
-    pub(crate) fn ours(name: &str) -> Self {
+    /// Makes a name from a constant of this crate, without a check.
+    pub(crate) fn unchecked(name: &str) -> Self {
         Self { schema: None, name: name.to_owned() }
     }
 
@@ -44,24 +45,24 @@ impl TableName {
         self.schema.as_deref()
     }
 
-    /// The schema in front of a name, quoted and with its dot, or nothing.
+    /// Returns the schema as a prefix, quoted and with its dot, or an empty string.
     pub(crate) fn schema_prefix(&self, quote: char) -> String {
         self.schema.as_ref().map_or_else(String::new, |schema| format!("{quote}{schema}{quote}."))
     }
 
-    /// A table beside this one.
+    /// Returns the name of a table in the same schema: this name with a suffix.
     pub(crate) fn beside(&self, suffix: &str) -> Self {
         Self { schema: self.schema.clone(), name: format!("{}{suffix}", self.name) }
     }
 
-    /// A number for locks that concern this table, or one thing in it.
+    /// Returns a number for locks on this table, or on one thing in it.
     pub(crate) fn lock_number(&self, what: &str) -> u64 {
         let digest =
             Sha256::new().chain_update(self.to_string()).chain_update([0]).chain_update(what).finalize();
         digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
-    /// A table beside this one, whole and quoted.
+    /// Returns the quoted name, with a suffix and the schema.
     pub(crate) fn quoted(&self, quote: char, suffix: &str) -> String {
         format!("{}{quote}{}{suffix}{quote}", self.schema_prefix(quote), self.name)
     }
@@ -69,14 +70,14 @@ impl TableName {
 
 impl Default for TableName {
     fn default() -> Self {
-        Self::ours("sessions")
+        Self::unchecked("sessions")
     }
 }
 
 impl FromStr for TableName {
     type Err = Error;
 
-    /// Reads `table` or `schema.table`.
+    /// Parses `table` or `schema.table`.
     fn from_str(text: &str) -> Result<Self> {
         let (schema, name) = match text.split_once('.') {
             Some((schema, name)) => (Some(checked(schema)?), checked(name)?),
@@ -101,7 +102,10 @@ fn checked(name: &str) -> Result<String> {
     if begins_well && name.len() <= MAX_NAME && name.chars().all(inside) {
         Ok(name.to_owned())
     } else {
-        Err(Error::invalid("table", "a name is 1 to 48 letters, digits or _, and begins with no digit"))
+        Err(Error::invalid(
+            "table",
+            "a name has 1 to 48 letters, digits or _, and does not begin with a digit",
+        ))
     }
 }
 
@@ -117,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_leave_the_quotes_is_refused() {
+    fn names_that_could_escape_the_quotes_are_refused() {
         let long = "a".repeat(MAX_NAME + 1);
         for text in
             ["", ".", "a.", ".a", "a.b.c", "1a", "a b", "a\"b", "a`b", "a;b", "ä", "a\0", "{name}", &long]

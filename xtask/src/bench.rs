@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: each figure beside its floor, both measured in the same run, and judged by its bar.
+//! `cargo xtask bench`: prints each figure beside its floor, which is measured in the same run, and
+//! judges it by its bar.
 
 use clap::Args;
 use comfy_table::Table;
@@ -10,9 +11,9 @@ use crate::table;
 
 #[derive(Args, Debug, Default)]
 pub(crate) struct Arguments {
-    /// Names of the figures to measure; all of them if none is given
+    /// Names of the figures to measure; all if none is given
     names: Vec<String>,
-    /// Prints JSON lines in place of the table
+    /// Prints JSON lines instead of the table
     #[arg(long)]
     json: bool,
     /// Fails if a figure is short of its bar
@@ -20,7 +21,7 @@ pub(crate) struct Arguments {
     check: bool,
 }
 
-/// One line that the benchmark program prints.
+/// A line of the benchmark program's output.
 #[derive(Debug, Deserialize)]
 struct Figure {
     name: String,
@@ -29,13 +30,13 @@ struct Figure {
     ratio: Option<f64>,
     bar: Option<f64>,
     ok: bool,
-    /// The figure itself where it is a count, of `unit`, and not a time.
+    /// The value of a figure that is a count of `unit` and not a time.
     count: Option<f64>,
     unit: Option<String>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    eprintln!("measuring; this takes a while and wants a quiet machine");
+    eprintln!("measuring; this takes a while and needs an idle machine");
     let command = Cmd::cargo(&["run", "--release", "-q", "-p", "session-bench", "--bin", "figures", "--"])
         .args(&arguments.names);
     let output = command.capture()?;
@@ -145,12 +146,12 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_json_is_an_error() {
+    fn invalid_json_is_an_error() {
         assert!(parse("Compiling session-bench\n").is_err());
     }
 
     #[test]
-    fn every_figure_has_its_line_in_the_table() {
+    fn every_figure_has_a_line_in_the_table() {
         let text = render(&parse(LINES).unwrap()).to_string();
         assert_eq!(text.lines().count(), 4, "{text}");
     }

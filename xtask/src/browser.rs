@@ -1,4 +1,4 @@
-//! The browser that the end-to-end tests drive.
+//! The browser of the end-to-end tests.
 
 use std::env;
 use std::path::Path;
@@ -7,7 +7,7 @@ use crate::process::Cmd;
 
 const BINARIES: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-/// Whether a Chromium can be run, after trying to install one where that is possible.
+/// Returns true if a Chromium is installed. Tries to install one where that is possible.
 pub(crate) fn available() -> bool {
     if is_installed() {
         return true;

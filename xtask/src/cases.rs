@@ -1,4 +1,4 @@
-//! How many conformance cases each backend runs, counted in what `cargo nextest list` says there is.
+//! Counts the conformance cases of each backend in the output of `cargo nextest list`.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,14 @@ use crate::process::Cmd;
 use crate::table;
 
 const MODULE: &str = "conformance";
-/// What the names of suites end with that are not of a store.
+/// Suffixes of suites that do not test a store.
 const SUFFIXES: &[(&str, &str)] = &[("_bus", "bus"), ("_cache", "cache")];
 
-/// Unit tests of a source file `conformance.rs` are called `conformance::tests::...`: no backend of ours.
+/// Unit tests of a source file `conformance.rs` are named `conformance::tests::...`, which is not a
+/// backend.
 const UNIT_TESTS: &str = "tests";
 
-/// The part of nextest's list that we read.
+/// The parts of nextest's list that are used.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Listing {
@@ -35,12 +36,12 @@ struct Case {
     ignored: bool,
 }
 
-/// A suite is one call of a conformance macro: a backend and what it was tested as.
+/// A backend and the kind of its suite: one call of a conformance macro.
 type Suite = (String, &'static str);
 
 /// Prints the number of cases per backend.
 ///
-/// No case at all, or a test that is ignored, is an error: both would let a hole pass for a success.
+/// Fails if there is no case at all, or if a test is ignored: both would hide a gap.
 pub(crate) fn report() -> Result<()> {
     let command =
         Cmd::cargo(&["nextest", "list", "--workspace", "--all-features", "--message-format", "json"]);
@@ -79,7 +80,8 @@ impl Listing {
     }
 }
 
-/// The suite of a test called `conformance::<backend>::<case>`, or `<backend>::<case>` in a binary `conformance`.
+/// Returns the suite of a test named `conformance::<backend>::<case>`, or `<backend>::<case>` in a
+/// binary `conformance`.
 fn suite_of(binary: &str, name: &str) -> Option<Suite> {
     let path: Vec<_> = std::iter::once(binary).chain(name.split("::")).collect();
     let module = path.iter().rposition(|&segment| segment == MODULE)?;
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_outside_of_a_conformance_module_is_no_case() {
+    fn test_outside_of_a_conformance_module_is_not_counted() {
         assert_eq!(suite_of("it", "docs::conformance"), None);
         assert_eq!(suite_of("it", "conformance::helper"), None);
         assert_eq!(suite_of("server", "conformance::tests::parses_a_list"), None);

@@ -1,4 +1,5 @@
-//! `cargo xtask ci`: every check that a change must pass, in order, stopping at the first that fails.
+//! `cargo xtask ci`: runs every check that a change must pass, in order, and stops at the first
+//! failure.
 
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use crate::process::{Cmd, human};
 use crate::steps::{Outcome, Step};
 use crate::{direction, mutants, prose, test};
 
-/// Crates whose features leave out much, with the features that an application may choose.
+/// Crates with large optional parts, and the features that an application may select.
 const ALONE: &[(&str, &str)] = &[
     ("session-kit", ""),
     ("session-memory", ""),
@@ -53,7 +54,7 @@ fn steps() -> Vec<Step> {
         Step::task("mutants of the latest change", 60, "cargo xtask mutants --touched", || {
             mutants::run(&mutants::Choice::Touched)
         }),
-        // With what the tests were built with: `cargo bench` would build all drivers once more.
+        // With the features of the tests: `cargo bench` would build all drivers again.
         Step::command(
             "benchmarks as tests",
             5,
@@ -67,12 +68,12 @@ fn steps() -> Vec<Step> {
     steps
 }
 
-/// All members at once. That each builds with its own features alone is what [`ALONE`] checks.
+/// Checks all members at once. [`ALONE`] checks that they build with other features.
 fn clippy() -> Cmd {
     Cmd::cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])
 }
 
-/// Only the library: its tests need all features.
+/// Checks only the library: its tests need all features.
 fn clippy_alone(member: &str, features: &str) -> Cmd {
     let features = format!("--features={features}");
     Cmd::cargo(&["clippy", "-p", member, "--lib", "--no-default-features", &features, "--", "-D", "warnings"])
@@ -83,7 +84,7 @@ pub(crate) fn docs(extra: &[String]) -> Cmd {
     command.env("RUSTDOCFLAGS", "-D warnings")
 }
 
-/// The advisory database lives outside of the registries, so advisories are not part of the gate.
+/// The advisory database is not in the registries, so advisories are not part of the gate.
 fn cargo_deny() -> Step {
     let command = Cmd::cargo(&["deny", "--all-features", "check", "bans", "licenses", "sources"]);
     Step::tool("licences, bans and sources", Cmd::cargo(&["deny", "--version"]), "cargo-deny", command)
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checks_go_from_cheap_to_dear() {
+    fn cheap_checks_run_first() {
         let titles: Vec<_> = steps().into_iter().map(|step| step.title).collect();
         assert_eq!(
             titles[..3],

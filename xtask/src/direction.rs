@@ -1,6 +1,7 @@
-//! The direction of dependencies: which crate of the workspace may use which, and what session-core may not pull in.
+//! The direction of dependencies: which crates of the workspace a crate may depend on, and what
+//! session-core must not pull in.
 //!
-//! Only normal dependencies count. A backend's dev-dependency on the conformance suite is the point of the suite.
+//! Only normal dependencies count: backends use the conformance suite as a dev-dependency.
 
 use crate::error::{Error, Result};
 use crate::members::{self, Member};
@@ -8,14 +9,14 @@ use crate::process::Cmd;
 
 const CORE: &[&str] = &["session-core"];
 
-/// Backends and the suites, which share a bus.
+/// For backends and the suites, which share a bus.
 const RUNTIME: &[&str] = &["session-core", "session-runtime"];
 
-/// The manager's tiers are built on the process's own copies, which are a type and not a trait: an asynchronous trait would allocate for
-/// every request.
+/// The manager's tiers use the copies in process memory, which are a type and not a trait: an
+/// asynchronous trait would allocate for every request.
 const MANAGER: &[&str] = &["session-core", "session-memory"];
 
-/// What an integration with a web framework may use: never a backend, because the application picks that.
+/// For integrations with web frameworks: no backend, because the application picks that.
 const WEB: &[&str] = &["session-core", "session-client", "session-manager"];
 
 const FAMILY: &[&str] = &[
@@ -30,7 +31,7 @@ const FAMILY: &[&str] = &[
     "session-sqlx",
 ];
 
-/// What stands at the end of the line: programs and examples.
+/// For programs and examples.
 const ANY: &[&str] = &[
     "session-actix",
     "session-axum",
@@ -45,7 +46,7 @@ const ANY: &[&str] = &[
     "session-sqlx",
 ];
 
-/// The benchmarks start their own servers. To everybody else these are a dev-dependency.
+/// For the benchmarks, which start their own servers. In other crates those are a dev-dependency.
 const BENCH: &[&str] = &[
     "session-actix",
     "session-axum",
@@ -61,7 +62,7 @@ const BENCH: &[&str] = &[
     "session-sqlx",
 ];
 
-/// Each crate with the crates of this workspace that it may depend on.
+/// The crates of this workspace that each crate may depend on.
 const RULES: &[(&str, &[&str])] = &[
     ("session-core", &[]),
     ("session-client", CORE),
@@ -81,14 +82,15 @@ const RULES: &[(&str, &[&str])] = &[
     ("xtask", &["session-servers"]),
 ];
 
-/// No runtime, driver or HTTP crate in session-core; `tokio` also stands for `tokio-util` and its like.
+/// Runtime, driver and HTTP crates that session-core must not pull in; `tokio` includes
+/// `tokio-util` and other crates with that prefix.
 const IMPURE: &[&str] = &["actix-web", "axum", "http", "hyper", "mongodb", "redis", "sqlx", "tokio"];
 
 pub(crate) fn run() -> Result<()> {
     let mut found = violations(&members::all()?);
     found.extend(impure_crates(&core_tree()?).into_iter().map(impurity));
     if found.is_empty() {
-        eprintln!("every dependency goes one way, and session-core is pure");
+        eprintln!("all dependencies are allowed, and session-core is pure");
         return Ok(());
     }
     Err(Error::Direction { count: found.len(), list: found.join("\n") })
@@ -107,8 +109,8 @@ fn violations_of(member: &Member, members: &[Member]) -> Vec<String> {
     let name = &member.name;
     let Some(allowed) = allowed_for(member) else {
         return vec![format!(
-            "- {name} has no rule; add a line for it to RULES in xtask/src/direction.rs that says which \
-             crates of this workspace it may depend on"
+            "- {name} has no rule; add a line for it to RULES in xtask/src/direction.rs with the \
+             crates of this workspace that it may depend on"
         )];
     };
     let inside = |dependency: &&String| members.iter().any(|other| other.name == **dependency);
@@ -128,7 +130,7 @@ fn allowed_for(member: &Member) -> Option<&'static [&'static str]> {
     RULES.iter().find(|(name, _)| *name == member.name).map(|(_, allowed)| *allowed)
 }
 
-/// The forbidden crates in the output of `cargo tree --prefix none`, each once.
+/// Returns the forbidden crates in the output of `cargo tree --prefix none`, each once.
 fn impure_crates(tree: &str) -> Vec<&str> {
     let mut names: Vec<_> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
     names.retain(|name| IMPURE.iter().any(|impure| is_of_family(name, impure)));
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_designed_directions_are_accepted() {
+    fn allowed_dependencies_are_accepted() {
         assert_eq!(violations(&workspace()), Vec::<String>::new());
     }
 
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_member_is_told_where_to_add_its_rule() {
+    fn unknown_member_gets_advice_to_add_a_rule() {
         let mut members = workspace();
         members.push(member("session-dynamodb", &["session-core"]));
         let found = violations(&members);
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_driver_or_http_crate_in_the_core_is_found_once() {
+    fn each_impure_crate_of_the_core_is_found_once() {
         let tree = "session-core v0.1.0 (/src/session-core)\nuuid v1.29.1\ntokio v1.54.1\nhttp-body v1.0.1\n\
                     httparse v1.9.0\ntokio v1.54.1 (*)\nsqlx-core v0.9.0\n";
         assert_eq!(impure_crates(tree), ["http-body", "sqlx-core", "tokio"]);

@@ -1,4 +1,4 @@
-//! The commands of the project: `cargo xtask <command>`, the same at a desk and in CI.
+//! The commands of the project: `cargo xtask <command>`, locally and in CI.
 
 mod bench;
 mod browser;
@@ -35,24 +35,27 @@ struct Cli {
 enum Command {
     /// Runs the benchmarks and prints each figure beside its floor and its bar
     Bench(bench::Arguments),
-    /// Runs every check that a change must pass, in the order in which CI does
+    /// Runs every check that a change must pass, in the order of CI
     Ci,
-    /// Checks that the crates depend on each other one way, and that session-core stays pure
+    /// Checks the direction of dependencies between the crates, and that session-core stays pure
     Direction,
-    /// Changes one line of a copy for the worse at a time, and checks that a test notices
+    /// Breaks one line of a copy at a time, and checks that a test fails
     Mutants(mutants::Arguments),
-    /// Counts odd words, wide comments and long names of tests, for each member
+    /// Counts odd words, wide comments and long test names of each member
     Prose(prose::Arguments),
-    /// Runs the proofs that take too long for each change: failing servers, many seeds, all mutants, figures
+    /// Runs the checks that take too long for each change: failing servers, many seeds, all
+    /// mutants, figures
     Prove {
-        /// Part of the titles of the steps to run; all of them if none is given
+        /// Parts of the titles of the steps to run; all if none is given
         names: Vec<String>,
     },
-    /// Starts throw-away database servers, prints where they are and keeps them until Ctrl-C
+    /// Starts ephemeral database servers, prints their addresses and keeps them until Ctrl-C
     Serve(serve::Arguments),
-    /// Installs and starts what the tests need, runs those of the gate and counts the conformance cases
+    /// Installs and starts what the tests need, runs the tests of the gate and counts the
+    /// conformance cases
     Test {
-        /// Arguments for `cargo nextest run`: part of a test's name, or `-E 'package(session-core)'`
+        /// Arguments for `cargo nextest run`: part of a test's name, or
+        /// `-E 'package(session-core)'`
         #[arg(last = true)]
         filters: Vec<String>,
     },
@@ -82,7 +85,7 @@ fn run(command: &Command) -> Result<()> {
     }
 }
 
-/// Makes the workspace root the working directory, so that every command behaves the same from any folder.
+/// Changes to the workspace root, so that every command works from any folder.
 fn enter_workspace() -> Result<()> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = manifest.parent().unwrap_or(manifest);

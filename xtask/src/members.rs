@@ -1,4 +1,4 @@
-//! The members of the workspace and what they depend on, as `cargo metadata` tells it.
+//! The members of the workspace and their dependencies, from `cargo metadata`.
 
 use serde::Deserialize;
 
@@ -9,9 +9,9 @@ use crate::process::Cmd;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Member {
     pub(crate) name: String,
-    /// In the `examples/` folder: its name is a story's, not one that the design fixes.
+    /// True for a member in the `examples/` folder, whose name the design does not fix.
     pub(crate) is_example: bool,
-    /// Names of its normal dependencies, from inside and outside of the workspace.
+    /// Names of its normal dependencies, in the workspace and outside.
     pub(crate) dependencies: Vec<String>,
 }
 
@@ -30,11 +30,11 @@ struct Package {
 #[derive(Debug, Deserialize)]
 struct Dependency {
     name: String,
-    /// `None` is a normal one, else `dev` or `build`.
+    /// `None` for a normal dependency, otherwise `dev` or `build`.
     kind: Option<String>,
 }
 
-/// Every member of the workspace, in the order in which `cargo metadata` lists them.
+/// Returns every member of the workspace, in the order of `cargo metadata`.
 pub(crate) fn all() -> Result<Vec<Member>> {
     let command = Cmd::cargo(&["metadata", "--no-deps", "--format-version", "1"]);
     parse(&command.capture()?).map_err(|error| command.unreadable(&error))

@@ -1,4 +1,4 @@
-//! Running a command: printed before it starts, spelled so that it can be pasted into a shell.
+//! Runs commands. Each is printed before it starts, in a form that can be pasted into a shell.
 
 use std::env;
 use std::fmt;
@@ -34,19 +34,20 @@ impl Cmd {
         self
     }
 
-    /// Runs to the end with inherited output; a status other than zero is an error.
+    /// Runs the command with inherited output; a status other than zero is an error.
     pub(crate) fn run(&self) -> Result<()> {
         let status = self.status()?;
         if status.success() { Ok(()) } else { Err(self.failed(status)) }
     }
 
-    /// Runs to the end with inherited output.
+    /// Runs the command with inherited output.
     pub(crate) fn status(&self) -> Result<ExitStatus> {
         eprintln!("$ {self}");
         self.command().status().map_err(|source| self.not_started(source))
     }
 
-    /// Runs to the end and returns the status; prints the output only if the status is none of those that are `expected`.
+    /// Runs the command and returns its status. Prints the output only if the status is not
+    /// `expected`.
     pub(crate) fn quiet(&self, expected: &[i32]) -> Result<ExitStatus> {
         let output = self.command().output().map_err(|source| self.not_started(source))?;
         if !output.status.code().is_some_and(|code| expected.contains(&code)) {
@@ -55,7 +56,7 @@ impl Cmd {
         Ok(output.status)
     }
 
-    /// Runs to the end and returns its standard output; standard error is inherited.
+    /// Runs the command and returns its standard output; standard error is inherited.
     pub(crate) fn capture(&self) -> Result<String> {
         eprintln!("$ {self}");
         let output =
@@ -66,7 +67,7 @@ impl Cmd {
         String::from_utf8(output.stdout).map_err(|error| self.unreadable(&error))
     }
 
-    /// Whether the command starts and succeeds; prints nothing.
+    /// Returns true if the command starts and succeeds. Prints nothing.
     pub(crate) fn succeeds(&self) -> bool {
         self.command().output().is_ok_and(|output| output.status.success())
     }
@@ -89,8 +90,8 @@ impl Cmd {
             (program, _) => Command::new(program),
         };
         command.args(&self.args).stdin(Stdio::null());
-        // `cargo run` describes xtask in these. Build scripts that watch them (ring's does) would be built
-        // again each time that a command of ours and one typed by hand alternate.
+        // `cargo run` sets these to describe xtask. Build scripts that watch them (that of ring
+        // does) would run again whenever commands by xtask and by hand alternate.
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy();
             if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
@@ -121,12 +122,12 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// Whether this is CI, where a missing tool is a failure instead of a skip.
+/// Returns true in CI, where a missing tool is a failure instead of a skip.
 pub(crate) fn in_ci() -> bool {
     env::var("CI").is_ok_and(|value| value == "true" || value == "1")
 }
 
-/// A duration as a person reads it: `4.2s`, `3m 07s`.
+/// Formats a duration: `4.2s`, `3m 07s`.
 pub(crate) fn human(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds < 60 {
@@ -152,19 +153,19 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_does_not_exist_is_named_with_what_to_do() {
+    fn missing_program_is_named_with_advice() {
         let error = Cmd::new("no-such-program-here", &["--version"]).run().unwrap_err();
         assert!(error.to_string().contains("install `no-such-program-here`"), "{error}");
     }
 
     #[test]
-    fn a_failing_command_is_an_error_that_repeats_it() {
+    fn error_of_a_failed_command_repeats_it() {
         let error = Cmd::new("false", &["x y"]).run().unwrap_err();
         assert!(error.to_string().starts_with("`false 'x y'` ended with exit status: 1"), "{error}");
     }
 
     #[test]
-    fn durations_read_naturally() {
+    fn durations_are_human_readable() {
         assert_eq!(human(Duration::from_millis(4_240)), "4.2s");
         assert_eq!(human(Duration::from_secs(187)), "3m 07s");
     }

@@ -65,16 +65,12 @@ const LONGEST_NAME: usize = 70;
 const NOT_YET: &[&str] = &[
     "examples/axum-devices",
     "session-axum",
-    "session-bench",
     "session-conformance",
     "session-core",
     "session-kit",
     "session-manager",
     "session-memory",
-    "session-mongo",
-    "session-redis",
     "session-servers",
-    "session-sqlx",
     "xtask",
 ];
 

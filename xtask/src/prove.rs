@@ -1,4 +1,5 @@
-//! `cargo xtask prove`: the proofs that take too long for each change. CI runs them every night.
+//! `cargo xtask prove`: runs the checks that take too long for each change. CI runs them every
+//! night.
 
 use std::time::{Duration, Instant};
 
@@ -13,15 +14,16 @@ use crate::steps::{Outcome, Step};
 use crate::table;
 use crate::test::{self, Lane};
 
-/// How many runs of the simulation a night adds to those of the gate.
+/// Seeds of the simulation in a night, in addition to those of the gate.
 const SEEDS: &str = "100000";
 
-/// How long the three processes of session-kit keep going.
+/// Duration of the test with three processes in session-kit.
 const PROCESS_SECONDS: &str = "300";
 
-/// Runs the steps whose title contains one of the names, or all of them, to the end, and prints what each took.
+/// Runs the steps whose title contains one of the names, or all of them, and prints the time of
+/// each.
 ///
-/// A failure does not stop the others: a night is too long to learn of one failure only.
+/// A failure does not stop the other steps, because a night is long enough to find more than one.
 pub(crate) fn run(names: &[String]) -> Result<()> {
     let steps: Vec<_> = steps().into_iter().filter(|step| is_wanted(&step.title, names)).collect();
     if steps.is_empty() {
@@ -39,7 +41,7 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
         rows.push((step.title.as_str(), verdict, took));
     }
     println!("\n{}", render(&rows));
-    println!("proved {} of {} in {}", rows.len() - failed.len(), rows.len(), human(began.elapsed()));
+    println!("passed {} of {} in {}", rows.len() - failed.len(), rows.len(), human(began.elapsed()));
     if failed.is_empty() { Ok(()) } else { Err(Error::Unproved { titles: failed.join(", ") }) }
 }
 
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failing_step_is_in_the_table_and_does_not_stop_the_others() {
+    fn failing_step_is_listed_and_does_not_stop_the_others() {
         let fails = Step::task("figures", 1, "cargo xtask bench", || Err(Error::NoFigures));
         assert_eq!(judged(&fails, 1, 2).0, "FAILED");
         let passes = Step::task("mutants", 1, "cargo xtask mutants", || Ok(()));
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_fits_no_step_is_answered_with_those_that_there_are() {
+    fn unknown_step_is_an_error_that_lists_all_steps() {
         let error = run(&["no such step".to_owned()]).unwrap_err().to_string();
         assert!(error.contains("no such step") && error.contains("figures"), "{error}");
     }

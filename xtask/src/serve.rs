@@ -1,4 +1,4 @@
-//! `cargo xtask serve`: throw-away servers for a person, until Ctrl-C.
+//! `cargo xtask serve`: runs ephemeral servers until Ctrl-C.
 
 use std::sync::mpsc;
 
@@ -10,13 +10,14 @@ use comfy_table::{CellAlignment, Table};
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Names of the servers; all of them if none is given
+    /// Names of the servers; all if none is given
     names: Vec<Service>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (sender, interrupted) = mpsc::channel();
-    // Before the first start: an interrupt from now on ends the servers too, and waits for it.
+    // Set before the first start: from now on an interrupt also stops the servers, and waits for
+    // that.
     let interrupt = move || {
         let _ = sender.send(());
     };
@@ -27,11 +28,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     for server in &servers {
         println!("export {}={}", server.service.variable(), server.url);
     }
-    eprintln!("\nCtrl-C ends them and removes their data");
+    eprintln!("\nCtrl-C stops the servers and removes their data");
     // The sender lives as long as the handler.
     let _ = interrupted.recv();
     drop(servers);
-    eprintln!("\nended");
+    eprintln!("\nstopped");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The database servers that the tests run against: the user's where there is one, else throw-away ones for this run.
+//! The database servers of the tests: the user's servers, or ephemeral ones for this run.
 
 use std::env;
 use std::ffi::OsStr;
@@ -11,14 +11,14 @@ use session_servers::{Kind, PgBouncer, RedisCluster, Server};
 use crate::error::{Error, Result};
 use crate::process::{Cmd, in_ci};
 
-/// What the suites of one name run on.
+/// The server or cluster of the suites with one name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Service {
     One(Kind),
     RedisCluster,
 }
 
-/// A throw-away service. Dropped, it is gone.
+/// A running ephemeral service. Stops when dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) service: Service,
@@ -27,7 +27,7 @@ pub(crate) struct Running {
     _servers: Box<dyn fmt::Debug>,
 }
 
-/// The servers of one run of the tests. Dropped, those that were started for it are gone.
+/// The servers of one test run. Those that were started for it stop when dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Servers {
     started: Vec<Running>,
@@ -51,7 +51,7 @@ impl Service {
         }
     }
 
-    /// The variable that tells the suites where it is.
+    /// Returns the variable that contains its address for the suites.
     pub(crate) fn variable(self) -> &'static str {
         match self {
             Self::One(kind) => kind.variable(),
@@ -59,7 +59,7 @@ impl Service {
         }
     }
 
-    /// Starts a throw-away one, and installs it before if that is necessary and possible.
+    /// Starts an ephemeral one. Installs it first if that is necessary and possible.
     pub(crate) fn start(self) -> Result<Running> {
         match self {
             Self::One(kind) => {
@@ -91,8 +91,9 @@ impl ValueEnum for Service {
 }
 
 impl Servers {
-    /// Has one of each service, and what tests put in front of it. That there is none is an error in CI, or if the user requires it, else
-    /// a warning.
+    /// Starts each service that the user does not provide, and installs what tests put in front of
+    /// it. A failure is an error in CI or if the user requires the service, and otherwise a
+    /// warning.
     pub(crate) fn for_tests(required: &str) -> Result<Self> {
         let mut servers = Self::default();
         for &service in Service::ALL {
@@ -120,19 +121,20 @@ impl Servers {
         Ok(())
     }
 
-    /// The names of the suites that have a server only because one was started.
+    /// Returns the names of the suites whose server was started here.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.started.iter().map(|running| running.service.name())
     }
 
-    /// Tells the tests where these servers are.
-    pub(crate) fn told_to(&self, command: Cmd) -> Cmd {
-        let tell = |command: Cmd, running: &Running| command.env(running.service.variable(), &running.url);
-        self.started.iter().fold(command, tell)
+    /// Adds the addresses of these servers to the environment of a command.
+    pub(crate) fn with_addresses(&self, command: Cmd) -> Cmd {
+        let add = |command: Cmd, running: &Running| command.env(running.service.variable(), &running.url);
+        self.started.iter().fold(command, add)
     }
 }
 
-/// Whether the user has a server; an empty address is none, to the suites neither.
+/// Returns true if the user provides a server. An empty address counts as none, as it does in the
+/// suites.
 fn is_given(url: Option<&OsStr>) -> bool {
     url.is_some_and(|url| !url.is_empty())
 }
@@ -150,13 +152,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_address_is_no_server_of_the_users() {
+    fn empty_address_counts_as_no_server() {
         assert!(is_given(Some(OsStr::new("postgres://localhost"))));
         assert!(!is_given(Some(OsStr::new(""))) && !is_given(None));
     }
 
     #[test]
-    fn ci_needs_every_server_and_a_desk_those_that_are_required() {
+    fn ci_needs_every_server_and_users_those_they_require() {
         let mysql = Service::One(Kind::Mysql);
         assert!(is_necessary(mysql, true, ""));
         assert!(is_necessary(mysql, false, "redis,mysql") && is_necessary(mysql, false, "all"));
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_server_is_a_service_and_found_by_its_name() {
+    fn every_kind_of_server_is_found_by_its_name() {
         assert!(Kind::ALL.iter().all(|&kind| Service::ALL.contains(&Service::One(kind))));
         for &service in Service::ALL {
             assert_eq!(Service::from_str(service.name(), false), Ok(service));

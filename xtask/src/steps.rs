@@ -1,4 +1,5 @@
-//! What a lane of checks consists of: titled steps that run one after the other and say how to reproduce a failure.
+//! The steps of a CI lane: they have a title, run one after the other, and on failure print how to
+//! reproduce it.
 
 use std::time::{Duration, Instant};
 
@@ -8,16 +9,16 @@ use crate::process::{Cmd, human};
 /// One check of a lane.
 pub(crate) struct Step {
     pub(crate) title: String,
-    /// How long it takes on two cores, when nothing has been built before.
+    /// The usual time on two cores with an empty build cache.
     usually: Duration,
     action: Action,
 }
 
 enum Action {
     Command(Cmd),
-    /// Another command of xtask, and how a person calls it.
+    /// Another command of xtask, and how to call it by hand.
     Task(Box<dyn Fn() -> Result<()>>, String),
-    /// Runs where the tool is installed; building these takes longer than all the other steps.
+    /// Runs only if the tool is installed; building these tools takes longer than all other steps.
     Tool {
         probe: Cmd,
         package: &'static str,
@@ -53,7 +54,7 @@ impl Step {
         Self { title: title.to_owned(), usually: Duration::from_secs(seconds), action }
     }
 
-    /// Prints what the step is and how long it usually takes, runs it, and returns how long it took.
+    /// Prints the title and the usual time of the step, runs it, and returns its time.
     pub(crate) fn run(&self, number: usize, of: usize) -> Result<(Outcome, Duration)> {
         let heading = format!("[{number}/{of}] {}", self.title);
         eprintln!("\n{heading} (usually {})", human(self.usually));
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failing_step_says_how_to_reproduce_it() {
+    fn error_of_a_failed_step_contains_the_command() {
         let step = Step::command("clippy session-core", 1, Cmd::new("false", &["-p", "session-core"]));
         let error = step.run(2, 9).unwrap_err().to_string();
         assert!(error.starts_with("[2/9] clippy session-core failed after"), "{error}");

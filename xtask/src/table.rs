@@ -1,8 +1,9 @@
-//! The one look of every table that xtask prints: Markdown, so that it can be pasted into an issue.
+//! The format of all tables that xtask prints: Markdown, to be pasted into an issue.
 
 use comfy_table::{CellAlignment, Table, presets};
 
-/// An empty table with these columns; the first is left-aligned, the others are numbers.
+/// Returns an empty table with these columns. The first is left-aligned, the others contain
+/// numbers.
 pub(crate) fn with_columns(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header(header.to_vec());

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: what the tests need, the tests, and the count of conformance cases.
+//! `cargo xtask test`: installs what the tests need, runs them, and counts the conformance cases.
 
 use std::env;
 
@@ -7,21 +7,23 @@ use crate::process::{Cmd, in_ci};
 use crate::servers::Servers;
 use crate::{browser, cases};
 
-/// The version that `.config/nextest.toml` is written for and whose list format is read here.
+/// The version whose configuration is in `.config/nextest.toml` and whose list format is parsed
+/// here.
 const NEXTEST_VERSION: &str = "0.9.143";
 
-/// nextest's exit code when the build went well and a test failed.
+/// nextest's exit code if the build succeeded and a test failed.
 const TESTS_FAILED: i32 = 100;
 
-/// Names the servers and programs that a suite must not be skipped for.
+/// The variable with the servers and programs without which tests fail instead of being skipped.
 const REQUIRE: &str = "SESSION_TEST_REQUIRE";
 
-/// Which tests run where none is named. `.config/nextest.toml` divides them.
+/// Which tests run if none is named. `.config/nextest.toml` divides them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Lane {
-    /// With every change: all but what stops, kills and damages servers, runs for minutes, or repeats a suite in another set-up.
+    /// With every change: all tests except those that stop, kill or damage servers, run for
+    /// minutes, or repeat a suite in another set-up.
     Gate,
-    /// Every night: those that the gate leaves out.
+    /// Every night: the tests that the gate leaves out.
     Night,
 }
 
@@ -35,12 +37,12 @@ impl Lane {
     }
 }
 
-/// The tests of the gate and the doctests, or those that the filters name, of whatever lane.
+/// Runs the tests of the gate and the doctests, or the tests of any lane that the filters select.
 pub(crate) fn run(filters: &[String]) -> Result<()> {
     run_lane(Lane::Gate, filters, &[])
 }
 
-/// The tests of a lane, with variables of the environment that they look at.
+/// Runs the tests of a lane, with additional environment variables.
 pub(crate) fn run_lane(lane: Lane, filters: &[String], variables: &[(&str, &str)]) -> Result<()> {
     install_nextest()?;
     let given = required(env::var(REQUIRE).ok().as_deref(), []);
@@ -49,7 +51,7 @@ pub(crate) fn run_lane(lane: Lane, filters: &[String], variables: &[(&str, &str)
     let mut there: Vec<&str> = servers.names().collect();
     there.extend((browser::available() || in_ci()).then_some("chromium"));
     let required = required(Some(&given), there);
-    let equipped = |command| servers.told_to(with_required(command, &required));
+    let equipped = |command| servers.with_addresses(with_required(command, &required));
     let set = |command: Cmd, &(name, value): &(&str, &str)| command.env(name, value);
     let mut failed = Vec::new();
     if !passes(&equipped(variables.iter().fold(nextest(lane, filters), set)))? {
@@ -87,12 +89,12 @@ fn nextest(lane: Lane, filters: &[String]) -> Cmd {
         Some(profile) => command.args(&["--profile".to_owned(), profile.to_owned()]),
         None => command,
     };
-    // A test that a person names runs, whatever its lane is.
+    // A test that is named explicitly runs in any lane.
     let any = if filters.is_empty() { None } else { Some("--ignore-default-filter".to_owned()) };
     command.args(any.as_slice()).args(filters)
 }
 
-/// Whether every test passed. That nothing could be built, or nothing matched, is an error at once.
+/// Returns true if every test passed. A failed build, or a filter without matches, is an error.
 fn passes(command: &Cmd) -> Result<bool> {
     eprintln!("\ntests");
     let status = command.status()?;
@@ -116,7 +118,7 @@ fn with_required(command: Cmd, required: &str) -> Cmd {
     if required.is_empty() { command } else { command.env(REQUIRE, required) }
 }
 
-/// What the user requires already, and what there is: what can run must not be skipped.
+/// Joins what the user requires and what is available: an available server must not be skipped.
 fn required<'a>(given: Option<&'a str>, there: impl IntoIterator<Item = &'a str>) -> String {
     let given = given.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
     let mut names = Vec::new();
@@ -133,20 +135,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_is_required() {
+    fn available_servers_are_required() {
         assert_eq!(required(None, ["postgres", "chromium"]), "postgres,chromium");
         assert_eq!(required(None, []), "");
     }
 
     #[test]
-    fn what_the_user_requires_is_kept() {
+    fn requirements_of_the_user_are_kept() {
         assert_eq!(required(Some("redis, postgres"), ["chromium"]), "redis,postgres,chromium");
         assert_eq!(required(Some("redis"), []), "redis");
         assert_eq!(required(Some("chromium"), ["postgres", "chromium"]), "chromium,postgres");
     }
 
     #[test]
-    fn filters_go_to_nextest_as_they_are() {
+    fn filters_are_passed_to_nextest_unchanged() {
         let command = nextest(Lane::Gate, &["-E".to_owned(), "test(end)".to_owned()]).to_string();
         assert!(
             command.starts_with("cargo nextest run --workspace --all-features --no-fail-fast"),
@@ -156,16 +158,16 @@ mod tests {
     }
 
     #[test]
-    fn without_filters_the_lane_decides() {
+    fn lane_selects_the_tests_without_filters() {
         assert!(!nextest(Lane::Gate, &[]).to_string().contains("--ignore-default-filter"));
         let night = nextest(Lane::Night, &[]).to_string();
         assert!(night.ends_with("--profile night"), "{night}");
         assert_eq!((Lane::Gate.profile(true), Lane::Gate.profile(false)), (Some("ci"), None));
     }
 
-    /// Else a test could be in no lane, or the gate could run what takes too long.
+    /// Otherwise a test could be in no lane, or the gate could run what takes too long.
     #[test]
-    fn the_lanes_of_the_configuration_exclude_each_other_and_leave_out_nothing() {
+    fn lanes_are_disjoint_and_cover_every_test() {
         let config = include_str!("../../.config/nextest.toml");
         let filters: Vec<_> = config.split("default-filter = \"\"\"").skip(1).collect();
         let text = |filter: &str| {

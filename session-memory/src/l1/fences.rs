@@ -1,4 +1,4 @@
-//! Fences: whether anything happened to a session while somebody was reading it.
+//! Fences detect whether a session changed during a read or a write.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use super::sync::Mutex;
 /// How many locks the ids are spread over.
 const STRIPES: u8 = if cfg!(test) { 4 } else { 64 };
 
-/// A session that somebody is reading or writing. It exists only as long as there are tickets for it, so there are never more of
-/// these than operations under way, and no eviction can lose one.
+/// A session that is being read or written. It exists only while there are tickets for it, so there
+/// are never more fences than operations in flight, and no eviction can lose one.
 #[derive(Debug, Default)]
 struct Fence {
     tickets: u32,
-    /// How often the session changed meanwhile.
+    /// How often the session changed since the fence was created.
     changes: u64,
 }
 
@@ -26,14 +26,14 @@ pub(super) struct Stripe {
 }
 
 impl Stripe {
-    /// Makes everything worthless that was read before now.
-    pub(super) fn spoil(&mut self, id: SessionId) {
+    /// Invalidates all reads and writes of the session that are in flight.
+    pub(super) fn invalidate(&mut self, id: SessionId) {
         if let Some(fence) = self.fences.get_mut(&id) {
             fence.changes += 1;
         }
     }
 
-    /// Whether nothing happened since the ticket was taken.
+    /// Returns true if the session has not changed since the ticket was taken.
     pub(super) fn is_current(&self, ticket: &Ticket) -> bool {
         self.fences.get(&ticket.id).is_some_and(|fence| fence.changes == ticket.changes)
     }
@@ -50,7 +50,8 @@ impl Fences {
         Self { stripes: (0..STRIPES).map(|_| Mutex::new(Stripe::default())).collect() }
     }
 
-    /// The lock of a session. Whatever changes what is known of it happens under this lock.
+    /// Returns the lock of a session. Everything known about the session changes only under this
+    /// lock.
     pub(super) fn of(&self, id: SessionId) -> &Mutex<Stripe> {
         // The last byte of an id is random.
         let stripe = id.as_bytes()[15] % STRIPES;
@@ -68,8 +69,8 @@ impl Fences {
     }
 }
 
-/// Taken before a session is read or written, and shown when the answer is to be kept: an answer is only kept if nothing happened to
-/// the session in between.
+/// Proof of when a read or a write of a session began. Take it before, and pass it with the result:
+/// a result is kept only if the session did not change in between.
 #[derive(Debug)]
 pub struct Ticket {
     fences: Arc<Fences>,
@@ -80,7 +81,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Returns which session it is for.
+    /// Returns the id of the session.
     #[must_use]
     pub const fn id(&self) -> SessionId {
         self.id

@@ -1,4 +1,4 @@
-//! Bounded maps. Which entries stay when a map is full is the library's choice; it never holds more than its bound.
+//! Bounded maps. The library chooses which entries to evict; a map never exceeds its bound.
 
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
@@ -11,25 +11,26 @@ use session_core::{Ended, Revision, SessionId};
 use super::protocol::Held;
 use crate::weight::weight_of;
 
-/// The most shards of a map. A shard must have room for the largest record.
+/// Maximum number of shards of a map. A shard must have room for the largest record.
 const SHARDS: u64 = 64;
 const SHARD_BYTES: u64 = 1024 * 1024;
 
-/// How much of a map is for what was used more than once, when it is full. Copies are used again and again; what is known of ends and of
-/// unknown ids protects the next seconds, so there the newest must stay.
+/// Share of a full map that is reserved for entries that were used more than once. Copies are used
+/// repeatedly. Marks of ended sessions and unknown ids protect the next seconds, so those maps must
+/// keep the newest entries.
 const OFTEN_USED: f64 = 0.97;
 const NEWEST: f64 = 0.0;
 
-/// What is known of a session besides a copy.
+/// Knowledge about a session besides a copy.
 #[derive(Debug, Clone)]
 pub(super) enum Mark {
-    /// It ended.
+    /// The session ended.
     Ended(Ended),
-    /// Whatever is older than this revision is out of date.
+    /// Revisions below this one are out of date.
     OutdatedBelow(Revision),
 }
 
-/// A map with a bound. Its keys may come from anybody, so they are hashed with a secret.
+/// A map with a bound. Clients choose its keys, so they are hashed with a secret.
 pub(super) struct Map<V, W = UnitWeighter, H = RandomState>
 where
     V: Clone,
@@ -39,8 +40,9 @@ where
     inner: Cache<SessionId, V, W, H>,
 }
 
-/// Keys of copies are ids of stored sessions. Those are random or the end of a digest, and nobody chooses them: so their last bytes are
-/// hash enough, for a third of the price.
+/// A hasher for the keys of copies, which are ids of stored sessions. Those are random or the end
+/// of a digest, and no client chooses them. So their last bytes suffice as a hash, at a third of
+/// the cost.
 #[derive(Debug, Default)]
 pub(super) struct IdHasher(u64);
 
@@ -61,7 +63,7 @@ pub(super) type Copies = Map<Held, ByWeight, BuildHasherDefault<IdHasher>>;
 pub(super) type Marks = Map<Mark>;
 pub(super) type Unknowns = Map<Duration>;
 
-/// Copies count by their size in memory.
+/// Weighs copies by their size in memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ByWeight;
 

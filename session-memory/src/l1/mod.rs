@@ -1,4 +1,5 @@
-//! The process's own copies of sessions: bounded, and never older or more alive than what is known.
+//! The process-local copies of sessions (L1): bounded, and never older or more alive than what this
+//! process knows.
 
 mod fences;
 mod maps;

@@ -1,8 +1,9 @@
-//! How copies come and go.
+//! Rules for keeping and dropping copies.
 //!
-//! Whoever reads or writes a session takes a [`Ticket`] first. What came of it is kept only if the session did not change in between, so
-//! that a slow reader cannot bring back what was replaced or ended while it was on its way. Checking the ticket and keeping the copy are
-//! one step under the session's lock, and so is every change. Looking takes no such lock.
+//! A caller that reads or writes a session takes a [`Ticket`] first. The result is kept only if the
+//! session did not change in between, so that a slow reader cannot bring back a session that was
+//! replaced or ended during the read. Checking the ticket and keeping the copy are one step under
+//! the session's lock, and so is every change. Lookups do not take that lock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +14,14 @@ use super::fences::{Fences, Ticket};
 use super::maps::{Copies, Map, Mark, Marks, Unknowns};
 use super::sync::{AtomicU64, Ordering};
 
-/// Most ended or outdated sessions that are remembered.
+/// Maximum number of ended or outdated sessions that are remembered.
 const MAX_MARKS: u32 = 65_536;
 
-/// Most ids that are remembered as unknown.
+/// Maximum number of ids that are remembered as unknown.
 const MAX_UNKNOWN: u32 = 16_384;
 
-/// One reading of both clocks. Staleness is judged on both: the process's own clock stands still while a machine is suspended, and the
-/// wall clock may be set.
+/// One reading of both clocks. Staleness is checked on both: the process's own clock stops while a
+/// machine is suspended, and the wall clock may be set.
 #[derive(Debug, Clone, Copy)]
 #[allow(clippy::exhaustive_structs, reason = "made where clocks are read")]
 pub struct Moment {
@@ -30,17 +31,17 @@ pub struct Moment {
     pub mono: Duration,
 }
 
-/// The bounds of a process's copies.
+/// The settings of an [`L1`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "made where settings are checked")]
 pub struct L1Settings {
-    /// Most memory of all copies, in bytes; zero keeps none.
+    /// Maximum memory of all copies, in bytes; zero keeps none.
     pub bytes: u64,
-    /// How long a copy counts after the store of record was read.
+    /// How long a copy counts after the read of the store of record.
     pub max_stale: Duration,
     /// How long a copy counts after this process took it.
     pub max_age: Duration,
-    /// How far wall clocks may disagree. A copy that was verified further in the future than that
+    /// Maximum difference between wall clocks. A copy whose verification lies further in the future
     /// does not count.
     pub max_skew: Duration,
     /// How long an id is remembered as unknown.
@@ -53,33 +54,35 @@ pub struct L1Settings {
 pub struct Held {
     /// The record, active when it was read.
     pub record: Arc<SessionRecord>,
-    /// When the read of the store of record began that it stems from, by the clock of the node that read.
+    /// When the read of the store of record began from which the copy stems, by the clock of the
+    /// node that read.
     pub verified_at: Timestamp,
-    /// Until when it counts at most, by this process's clock: inherited from whom it was copied from.
+    /// When the copy becomes stale, by this process's clock. Inherited from the copied entry.
     stale_at: Tick,
-    /// Until when it counts, as it was taken then.
+    /// Until when the copy counts, as determined when it was taken.
     counts_until: Tick,
     epoch: u64,
 }
 
-/// Nanoseconds on the process's own clock: half of a `Duration`, so that what a lookup reads fits into one cache line.
+/// Nanoseconds on the process's own clock: half the size of a `Duration`, so that a lookup reads
+/// one cache line.
 type Tick = u64;
 
-/// What is known of a session here.
+/// The result of a lookup.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Lookup {
-    /// It ended, for ever.
+    /// The session ended, which is final.
     Ended(Ended),
     /// A copy that counts.
     Live(Held),
-    /// Nothing that counts.
+    /// Nothing that counts is known.
     Miss,
-    /// The store of record had no such session, a moment ago.
+    /// The store of record did not have the session a moment ago.
     Unknown,
 }
 
-/// Who said what is to be kept.
+/// The source of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Authority {
@@ -89,39 +92,42 @@ pub enum Authority {
     Store,
 }
 
-/// What became of a record that was to be kept.
+/// The outcome of [`L1::fill`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Filled {
-    /// It is not kept: the session ended.
+    /// Not kept: the session ended.
     Ended(Ended),
-    /// It is kept, with what was known of later uses.
+    /// Kept, with the last-seen time that was known if it is later.
     Kept(Arc<SessionRecord>),
-    /// It is not kept: a newer one is known here, or that there is one.
+    /// Not kept: a newer revision is held, or known to exist.
     Outdated,
-    /// It is not kept: the session changed while it was read.
+    /// Not kept: the session changed during the read.
     Spoiled,
 }
 
-/// How much is held.
+/// The number and the size of the copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct L1Usage {
-    /// Copies.
+    /// Number of copies.
     pub sessions: usize,
-    /// Their memory, estimated, in bytes.
+    /// Their estimated memory, in bytes.
     pub bytes: u64,
 }
 
-/// The process's own copies of sessions, for validation without asking anybody.
+/// The process-local cache of sessions, for validation without a remote call.
 ///
-/// The manager's tiers are built on it; applications do not need it. It reads no clock and asks nobody. Everything is bounded: copies
-/// by their memory, what is remembered of ended and of unknown sessions by their number (65,536 and 16,384).
+/// The manager's tiers are built on it; applications do not need it. It does no I/O and reads no
+/// clock. Everything is bounded: copies by their memory, the marks of ended and of unknown sessions
+/// by their number (65,536 and 16,384).
 ///
-/// # What holds
-/// - A copy that was read before a change that is known here never counts after it, however slowly it came.
-/// - Revisions of one session never go back, as long as it is held.
-/// - An ended session does not come back, as long as it is remembered; after that, staleness keeps it out.
+/// # Guarantees
+/// - After a change is known here, a copy that was read before the change never counts, however
+///   late it arrives.
+/// - The revision of a session never decreases while a copy is held.
+/// - An ended session does not come back while its end is remembered; after that, staleness keeps
+///   it out.
 /// - Copying never makes a copy fresher: `stale_at` is inherited.
 #[derive(Debug)]
 pub struct L1 {
@@ -134,7 +140,7 @@ pub struct L1 {
 }
 
 impl L1 {
-    /// Makes an empty one.
+    /// Creates an empty cache.
     #[must_use]
     pub fn new(settings: L1Settings) -> Self {
         Self {
@@ -147,7 +153,7 @@ impl L1 {
         }
     }
 
-    /// Looks a session up.
+    /// Looks up a session.
     #[must_use]
     pub fn get(&self, id: SessionId, now: Moment) -> Lookup {
         match self.copy(id, now) {
@@ -156,7 +162,7 @@ impl L1 {
         }
     }
 
-    /// Looks for a copy that counts, and for nothing else.
+    /// Returns a copy that counts. Does not look for ends and unknown ids.
     #[must_use]
     #[inline]
     pub fn copy(&self, id: SessionId, now: Moment) -> Option<Held> {
@@ -187,22 +193,24 @@ impl L1 {
         }
     }
 
-    /// Begins to read or write a session.
+    /// Returns a ticket for a read or a write that begins now.
     #[must_use]
     pub fn ticket(&self, id: SessionId) -> Ticket {
-        // The epoch is read first: who resyncs in between makes the ticket old, not its copy new.
+        // The epoch is read first: a resync in between makes the ticket outdated, and never its
+        // copy current.
         let epoch = self.epoch.load(Ordering::SeqCst);
         self.fences.ticket(id, epoch)
     }
 
-    /// Whether nothing happened to the session since the ticket was taken.
+    /// Returns true if the session has not changed since the ticket was taken.
     #[must_use]
     pub fn is_current(&self, ticket: &Ticket) -> bool {
         self.fences.of(ticket.id).lock().is_current(ticket)
             && ticket.epoch == self.epoch.load(Ordering::SeqCst)
     }
 
-    /// Keeps an active record that was read, if it is the newest that is known and nothing happened meanwhile.
+    /// Keeps an active record that was read, if no newer one is known and the session did not
+    /// change meanwhile.
     pub fn fill(
         &self,
         ticket: &Ticket,
@@ -234,13 +242,15 @@ impl L1 {
         Filled::Kept(self.keep(ticket, record, verified_at, stale_at, now))
     }
 
-    /// Remembers that the store of record has no such session, if nothing happened meanwhile.
+    /// Remembers that the store of record has no such session, if the session did not change
+    /// meanwhile.
     pub fn absent(&self, ticket: &Ticket, now: Moment) {
         let stripe = self.fences.of(ticket.id).lock();
         if !stripe.is_current(ticket) {
             return;
         }
-        // Another reader saw it meanwhile, and this answer may be the older one: only the next read decides.
+        // If another read found the session meanwhile, either result may be the older one. Only the
+        // next read decides.
         let was_seen = self.held(ticket.id).is_some();
         self.forget_copy(ticket.id);
         if !was_seen {
@@ -258,10 +268,10 @@ impl L1 {
         now: Moment,
     ) {
         let mut stripe = self.fences.of(ticket.id).lock();
-        let undisturbed = stripe.is_current(ticket);
-        stripe.spoil(ticket.id);
+        let is_current = stripe.is_current(ticket);
+        stripe.invalidate(ticket.id);
         self.unknown.remove(ticket.id);
-        if !undisturbed {
+        if !is_current {
             self.outdate(ticket.id, record.revision);
         } else if self.ended(ticket.id).is_none() && !self.knows_newer(ticket.id, record, now) {
             self.keep(ticket, record, verified_at, stale_at, now);
@@ -271,28 +281,29 @@ impl L1 {
     /// Remembers that a session ended.
     pub fn end(&self, id: SessionId, ended: &Ended) {
         let mut stripe = self.fences.of(id).lock();
-        stripe.spoil(id);
+        stripe.invalidate(id);
         self.forget_copy(id);
         self.marks.insert(id, Mark::Ended(ended.clone()));
     }
 
-    /// Takes note that a session changed elsewhere. Returns whether that was news.
+    /// Records that a session changed elsewhere. Returns true if the change was not known.
     pub fn changed(&self, id: SessionId, revision: Revision, ended: bool) -> bool {
         let mut stripe = self.fences.of(id).lock();
         let known = self.held(id).is_some_and(|held| held.record.revision >= revision);
         if known && !ended {
             return false;
         }
-        stripe.spoil(id);
+        stripe.invalidate(id);
         self.unknown.remove(id);
         self.outdate(id, revision);
         true
     }
 
-    /// Forgets a copy, because nobody knows what the store of record holds: a write was not answered.
+    /// Drops a copy after a write without a reply, because the content of the store of record is
+    /// unknown.
     pub fn distrust(&self, id: SessionId) {
         let mut stripe = self.fences.of(id).lock();
-        stripe.spoil(id);
+        stripe.invalidate(id);
         self.forget_copy(id);
         self.unknown.remove(id);
     }
@@ -308,12 +319,13 @@ impl L1 {
         }
     }
 
-    /// Trusts no copy that was taken, or is being taken, before now: messages were lost.
+    /// Invalidates every copy that was taken, or is being taken, before now, because messages were
+    /// lost.
     pub fn resync(&self) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Returns how much is held.
+    /// Returns the number and the size of the copies.
     #[must_use]
     pub fn usage(&self) -> L1Usage {
         let held = |copies: &Copies| L1Usage { sessions: copies.len(), bytes: copies.weight() };
@@ -355,13 +367,15 @@ impl L1 {
         }
     }
 
-    /// Whether a later revision is held. A read of it may have overtaken the answer to an earlier write, or read.
+    /// Returns true if a later revision is held. A read of it may have overtaken the reply to an
+    /// earlier write or read.
     fn knows_newer(&self, id: SessionId, record: &SessionRecord, now: Moment) -> bool {
         let held = self.held(id).filter(|held| tick(now.mono) < held.stale_at);
         held.is_some_and(|held| held.record.revision > record.revision)
     }
 
-    /// Takes note of what the store of record had: it may not be the newest, but nothing older counts after somebody has seen it.
+    /// Records a revision that the store of record had. It may not be the newest, but after a
+    /// reader has seen it, no older revision may count.
     fn learn(&self, id: SessionId, record: &SessionRecord) {
         match self.held(id) {
             Some(held) if held.record.revision > record.revision => {}
@@ -377,7 +391,8 @@ impl L1 {
         }
     }
 
-    /// Takes the place of what is held, but keeps a later sighting, and a later verification of the same revision.
+    /// Replaces the held copy, but keeps a later last-seen time, and a later verification of the
+    /// same revision.
     fn keep(
         &self,
         ticket: &Ticket,
@@ -406,7 +421,7 @@ impl L1 {
         kept
     }
 
-    /// Whatever is below the revision does not count any more.
+    /// Drops the copy, and remembers that revisions below `revision` do not count any more.
     fn outdate(&self, id: SessionId, revision: Revision) {
         self.forget_copy(id);
         match self.marks.get(id) {
@@ -419,6 +434,6 @@ impl L1 {
 
 #[inline]
 fn tick(mono: Duration) -> Tick {
-    // 584 years.
+    // Saturates after 584 years.
     mono.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(mono.subsec_nanos()))
 }

@@ -70,7 +70,7 @@ fn logged_out() -> Ended {
 }
 
 #[test]
-fn what_was_read_is_held() {
+fn a_record_that_was_read_is_held() {
     let bench = Bench::new();
     let record = record(3);
     assert!(matches!(bench.l1.get(record.id, bench.start), Lookup::Miss));
@@ -101,21 +101,21 @@ fn a_read_that_a_message_overtook_is_not_kept() {
 }
 
 #[test]
-fn after_a_message_only_the_store_may_bring_what_is_older() {
+fn after_a_message_only_the_store_may_fill_older_records() {
     let bench = Bench::new();
     let old = record(1);
     bench.l1.changed(old.id, Revision::new(2).unwrap(), true);
     let ticket = bench.l1.ticket(old.id);
     assert!(matches!(bench.fill(&ticket, &old, Authority::Cache), Filled::Outdated));
     assert!(matches!(bench.fill(&ticket, &at(&old, 2), Authority::Cache), Filled::Kept(_)));
-    // A forged message is as harmless as a restored backup: the store is believed.
+    // A forged message is as harmless as a restored backup: the store is trusted.
     let forged = record(1);
     bench.l1.changed(forged.id, Revision::new(1 << 40).unwrap(), true);
     assert!(matches!(bench.read(&forged), Filled::Kept(_)));
 }
 
 #[test]
-fn a_message_about_what_is_known_is_no_news() {
+fn a_message_about_a_known_revision_changes_nothing() {
     let bench = Bench::new();
     let record = record(4);
     bench.read(&record);
@@ -126,7 +126,7 @@ fn a_message_about_what_is_known_is_no_news() {
 }
 
 #[test]
-fn revisions_never_go_back() {
+fn revisions_never_decrease() {
     let bench = Bench::new();
     let old = record(1);
     let (slow, fast) = (bench.l1.ticket(old.id), bench.l1.ticket(old.id));
@@ -136,7 +136,7 @@ fn revisions_never_go_back() {
 }
 
 #[test]
-fn a_write_makes_slower_reads_worthless() {
+fn a_write_invalidates_slower_reads() {
     let bench = Bench::new();
     let old = record(1);
     let (slow, writing) = (bench.l1.ticket(old.id), bench.l1.ticket(old.id));
@@ -146,7 +146,7 @@ fn a_write_makes_slower_reads_worthless() {
 }
 
 #[test]
-fn a_write_that_something_overtook_is_not_kept() {
+fn a_write_that_a_message_overtook_is_not_kept() {
     let bench = Bench::new();
     let old = record(1);
     let writing = bench.l1.ticket(old.id);
@@ -158,7 +158,7 @@ fn a_write_that_something_overtook_is_not_kept() {
 }
 
 #[test]
-fn an_answer_to_a_write_does_not_replace_what_was_read_after_it() {
+fn the_reply_to_a_write_does_not_replace_a_later_read() {
     let bench = Bench::new();
     let old = record(1);
     let (writing, reading) = (bench.l1.ticket(old.id), bench.l1.ticket(old.id));
@@ -168,7 +168,7 @@ fn an_answer_to_a_write_does_not_replace_what_was_read_after_it() {
 }
 
 #[test]
-fn nothing_older_counts_after_somebody_saw_what_is_not_kept() {
+fn no_older_copy_counts_after_a_read_that_is_not_kept() {
     let bench = Bench::new();
     let old = record(1);
     bench.read(&old);
@@ -197,7 +197,7 @@ fn copies_count_only_while_they_are_young_on_both_clocks() {
     assert!(live(skewed));
     assert!(
         bench.l1.last_known(record.id, MAX_STALE, bench.start).is_some(),
-        "still there, if nothing better is"
+        "still held as the last known copy"
     );
 }
 
@@ -211,7 +211,7 @@ fn copying_inherits_staleness_and_never_renews_it() {
     bench.l1.fill(&ticket, &record, NOW, inherited, later, Authority::Cache);
     assert!(matches!(bench.l1.get(record.id, later), Lookup::Live(_)), "it was confirmed");
     let age = |limit| bench.l1.last_known(record.id, Duration::from_secs(limit), later).is_some();
-    assert!(age(7) && !age(6), "the later verification is what counts: 6 s ago");
+    assert!(age(7) && !age(6), "the later verification counts: 6 s ago");
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_copy_of_an_old_copy_is_old() {
 }
 
 #[test]
-fn after_a_resync_nothing_older_counts() {
+fn no_copy_from_before_a_resync_counts() {
     let bench = Bench::new();
     let (held, reading) = (record(1), record(1));
     bench.read(&held);
@@ -244,7 +244,7 @@ fn after_a_resync_nothing_older_counts() {
 }
 
 #[test]
-fn unknown_ids_are_remembered_for_a_moment_and_forgotten_when_created() {
+fn unknown_ids_are_forgotten_after_a_moment_or_a_creation() {
     let bench = Bench::new();
     let record = record(1);
     let unknown = |now| matches!(bench.l1.get(record.id, now), Lookup::Unknown);
@@ -260,7 +260,7 @@ fn unknown_ids_are_remembered_for_a_moment_and_forgotten_when_created() {
 }
 
 #[test]
-fn distrusted_copies_are_gone_and_slower_reads_too() {
+fn distrust_drops_copies_and_invalidates_slower_reads() {
     let bench = Bench::new();
     let record = record(1);
     bench.read(&record);
@@ -271,7 +271,7 @@ fn distrusted_copies_are_gone_and_slower_reads_too() {
 }
 
 #[test]
-fn sightings_move_forward_and_survive_an_older_copy() {
+fn last_seen_moves_forward_and_survives_an_older_copy() {
     let bench = Bench::new();
     let record = record(1);
     bench.read(&record);
@@ -300,7 +300,7 @@ fn a_touch_that_arrives_after_the_deadline_moves_no_copy() {
 }
 
 #[test]
-fn how_far_clocks_may_disagree_is_a_setting() {
+fn the_clock_skew_is_a_setting() {
     let live_with = |max_skew, behind| {
         let settings = L1Settings {
             bytes: 1024 * 1024,
@@ -321,7 +321,7 @@ fn how_far_clocks_may_disagree_is_a_setting() {
 }
 
 #[test]
-fn without_memory_nothing_is_copied_but_ends_are_remembered() {
+fn without_memory_only_ends_are_remembered() {
     let bench = Bench::holding(0);
     let record = record(1);
     assert!(matches!(bench.read(&record), Filled::Kept(_)));
@@ -343,7 +343,7 @@ fn memory_is_bounded() {
 }
 
 #[test]
-fn fences_are_gone_with_their_tickets() {
+fn fences_are_removed_with_their_tickets() {
     let bench = Bench::new();
     let tickets: Vec<_> = (0..100).map(|_| bench.l1.ticket(record(1).id)).collect();
     let same = bench.l1.ticket(tickets[0].id());
@@ -366,7 +366,7 @@ fn the_newest_ends_are_remembered() {
 }
 
 #[test]
-fn a_late_answer_that_there_is_no_session_does_not_hide_one_that_was_seen() {
+fn a_late_miss_does_not_hide_a_session_that_was_seen() {
     let bench = Bench::new();
     let record = record(1);
     let slow = bench.l1.ticket(record.id);

@@ -1,4 +1,4 @@
-//! The cache on moka: its conformance suite, its bound, and what threads see of each other.
+//! The cache on moka: its conformance suite, its bound, and its consistency between threads.
 #![allow(clippy::expect_used, reason = "tests")]
 
 use std::pin::pin;
@@ -21,7 +21,7 @@ mod conformance {
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// What a cache in this process answers, it answers at once.
+/// Polls once: a cache in this process never waits.
 fn now<T>(answer: impl Future<Output = session_core::Result<T>>) -> T {
     let mut context = Context::from_waker(Waker::noop());
     match pin!(answer).poll(&mut context) {
@@ -57,8 +57,8 @@ fn tombstone(record: &SessionRecord) -> CacheEntry {
     CacheEntry::of(SCOPE, record.clone().into_ended(ended).into(), at(1))
 }
 
-/// Sessions of their own, with as many bytes of data as their place in a cycle of seven says.
-fn strangers(count: usize) -> impl Iterator<Item = CacheEntry> {
+/// Returns entries of distinct sessions, whose sizes repeat in a cycle of seven.
+fn distinct_entries(count: usize) -> impl Iterator<Item = CacheEntry> {
     let records: Vec<_> = (0..7)
         .map(|size| {
             let mut record = anonymous();
@@ -77,18 +77,18 @@ fn strangers(count: usize) -> impl Iterator<Item = CacheEntry> {
 fn weight_never_exceeds_the_capacity() {
     let capacity = 4 << 20;
     let cache = MokaCache::new(capacity);
-    for entry in strangers(100_000) {
+    for entry in distinct_entries(100_000) {
         assert!(put(&cache, entry));
         assert!(cache.weight() <= capacity, "{cache:?}");
     }
-    assert!(cache.weight() > capacity * 9 / 10, "and it is used: {cache:?}");
+    assert!(cache.weight() > capacity * 9 / 10, "the capacity is not used: {cache:?}");
     assert!((900..5_000).contains(&cache.len()), "{cache:?}");
 }
 
 #[test]
 fn evicted_records_are_freed() {
     let cache = MokaCache::new(1 << 20);
-    let records: Vec<_> = strangers(20_000)
+    let records: Vec<_> = distinct_entries(20_000)
         .map(|entry| {
             let CacheBody::Record(record) = &entry.body else { panic!("a live session") };
             let record = Arc::downgrade(record);
@@ -97,7 +97,7 @@ fn evicted_records_are_freed() {
         })
         .collect();
     let alive = records.iter().filter(|record| record.strong_count() > 0).count() as u64;
-    // moka frees in batches.
+    // moka frees memory in batches.
     assert!(alive <= cache.len() + 128, "{alive} are alive, {cache:?}");
 }
 
@@ -109,9 +109,9 @@ fn weight_never_exceeds_the_capacity_for_long_under_threads() {
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                for entry in strangers(25_000) {
+                for entry in distinct_entries(25_000) {
                     put(&cache, entry);
-                    // Another thread's put may be under way.
+                    // Other threads may be putting entries.
                     assert!(cache.weight() <= capacity + 4 * heaviest, "{cache:?}");
                 }
             });
@@ -136,7 +136,7 @@ fn replacing_an_entry_changes_its_weight() {
 }
 
 #[test]
-fn entry_that_is_too_large_is_not_kept_and_drives_nothing_out() {
+fn an_entry_that_is_too_large_is_not_kept_and_evicts_nothing() {
     let cache = MokaCache::new(16 << 10);
     let small = record("ann");
     let mut large = record("bob");
@@ -148,10 +148,10 @@ fn entry_that_is_too_large_is_not_kept_and_drives_nothing_out() {
 }
 
 #[test]
-fn tombstone_that_is_put_into_a_full_cache_stays() {
+fn a_tombstone_put_into_a_full_cache_stays() {
     let cache = MokaCache::new(1 << 20);
     let ended = record("ann");
-    let popular: Vec<_> = strangers(2_000).collect();
+    let popular: Vec<_> = distinct_entries(2_000).collect();
     for entry in &popular {
         put(&cache, entry.clone());
     }
@@ -159,19 +159,20 @@ fn tombstone_that_is_put_into_a_full_cache_stays() {
         get(&cache, entry.id);
     }
     assert!(put(&cache, tombstone(&ended)));
-    for entry in strangers(100) {
+    for entry in distinct_entries(100) {
         put(&cache, entry);
     }
-    assert!(!put(&cache, live(&ended, 9)), "the slower reader comes too late");
+    assert!(!put(&cache, live(&ended, 9)), "the slower read does not replace it");
 }
 
 #[test]
-fn entries_past_their_time_make_room() {
+fn expired_entries_are_removed() {
     let cache = MokaCache::default();
-    for entry in strangers(1_000) {
+    for entry in distinct_entries(1_000) {
         assert!(now(cache.put_if_newer(entry, Duration::from_millis(1))));
     }
-    // moka looks for them about once a second. This waits for that and not for a time.
+    // moka looks for expired entries about once a second. This waits for that and not for a fixed
+    // time.
     while cache.len() > 100 {
         thread::sleep(Duration::from_millis(50));
         put(&cache, live(&record("ann"), 1));
@@ -179,7 +180,7 @@ fn entries_past_their_time_make_room() {
 }
 
 #[test]
-fn race_of_puts_and_an_end_never_goes_back() {
+fn a_race_of_puts_and_an_end_never_goes_back() {
     for _ in 0..50 {
         let cache = MokaCache::default();
         let session = record("ann");
@@ -214,7 +215,7 @@ fn race_of_puts_and_an_end_never_goes_back() {
 }
 
 #[test]
-fn race_of_one_entry_against_removals_stores_it_at_most_once_for_each() {
+fn a_race_with_removals_stores_an_entry_at_most_once_for_each() {
     let cache = MokaCache::default();
     let session = record("ann");
     let start = Barrier::new(4);
@@ -240,10 +241,10 @@ fn race_of_one_entry_against_removals_stores_it_at_most_once_for_each() {
 }
 
 #[test]
-fn race_for_little_room_keeps_the_bound_and_every_answer() {
+fn a_race_for_little_capacity_keeps_the_bound() {
     let capacity = 64 << 10;
     let cache = MokaCache::new(capacity);
-    let sessions: Vec<_> = strangers(200).collect();
+    let sessions: Vec<_> = distinct_entries(200).collect();
     thread::scope(|scope| {
         for thread in 0..4 {
             let (cache, sessions) = (&cache, &sessions);
@@ -266,7 +267,7 @@ fn race_for_little_room_keeps_the_bound_and_every_answer() {
 }
 
 #[test]
-fn debug_shows_how_full_it_is_and_nothing_of_what_is_in_it() {
+fn debug_shows_the_usage_and_no_entry() {
     let cache = MokaCache::new(1 << 20);
     assert!(put(&cache, live(&record("ann"), 1)));
     let shown = format!("{cache:?}");

@@ -1,7 +1,8 @@
-//! Every order in which threads can go through the protocol of a process's copies, up to a few preemptions each.
+//! Every order in which threads can run the protocol of a process's copies, up to a few preemptions
+//! each.
 //!
-//! The files of the protocol are the real ones; only what they synchronise with is loom's, and the maps, which are one lock each here and
-//! never full.
+//! The protocol's files are the real ones. Only their synchronization primitives are loom's, and
+//! the maps are replaced by maps with one lock each that never evict.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! Maps that lose nothing. Each call is one step, as it is in the real ones.
+//! Maps that evict nothing. Each call is one step, as in the real maps.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

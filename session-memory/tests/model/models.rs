@@ -1,4 +1,5 @@
-//! A store of record that is one number, a process's copies in front of it, and threads that read and write.
+//! A store of record that is one number, a process-local cache in front of it, and threads that
+//! read and write.
 
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -16,7 +17,7 @@ use crate::sync::{AtomicU64, Ordering};
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_123);
 const MAX_STALE: Duration = Duration::from_secs(30);
 
-/// What the store holds: no such session, its revision, or that it ended.
+/// State of the store: no such session, its revision, or that it ended.
 const ABSENT: u64 = 0;
 const ENDED: u64 = 99;
 
@@ -28,7 +29,7 @@ struct World {
     store: AtomicU64,
 }
 
-/// What somebody who looks is told.
+/// The result of a lookup.
 #[derive(Debug, PartialEq)]
 enum Seen {
     Ended,
@@ -68,7 +69,7 @@ impl World {
         }
     }
 
-    /// Reads the store, and keeps what it said.
+    /// Reads the store, and keeps the result.
     fn read(&self) {
         let ticket = self.l1.ticket(*ID);
         match self.store.load(Ordering::SeqCst) {
@@ -81,7 +82,7 @@ impl World {
         }
     }
 
-    /// Copies what a shared cache holds.
+    /// Copies the record of a shared cache.
     fn copy(&self, revision: u64) {
         let ticket = self.l1.ticket(*ID);
         let stale_at = START.mono + MAX_STALE;
@@ -100,8 +101,8 @@ impl World {
         self.l1.end(*ID, &logged_out());
     }
 
-    /// Another node writes, and says so.
-    fn hear_of(&self, revision: u64) {
+    /// Another node writes, and its message arrives.
+    fn change_elsewhere(&self, revision: u64) {
         self.store.store(revision, Ordering::SeqCst);
         self.l1.changed(*ID, Revision::new(revision).unwrap(), false);
     }
@@ -114,7 +115,7 @@ impl World {
 
 type Step = fn(&World);
 
-/// Lets threads take their steps in every order, and checks what is left.
+/// Runs the threads in every order, and checks the final state.
 fn check(stored: u64, preemptions: usize, threads: &[Step], after: Step) {
     let threads = threads.to_vec();
     let mut builder = loom::model::Builder::new();
@@ -146,27 +147,27 @@ fn end(world: &World) {
 }
 
 #[test]
-fn a_read_never_brings_back_what_ended() {
+fn a_read_never_brings_back_an_ended_session() {
     check(1, 3, &[World::read, end], ended);
 }
 
 #[test]
-fn a_copy_of_a_copy_never_brings_back_what_ended() {
+fn a_copied_copy_never_brings_back_an_ended_session() {
     check(1, 3, &[|world| world.copy(1), end, World::read], ended);
 }
 
 #[test]
-fn a_read_never_brings_back_what_another_node_replaced() {
-    let hear: Step = |world| {
-        world.hear_of(2);
+fn a_read_never_brings_back_a_remotely_replaced_record() {
+    let remote: Step = |world| {
+        world.change_elsewhere(2);
         world.see_never_older_than(2);
     };
-    check(1, 3, &[World::read, hear], |world| world.see_never_older_than(2));
-    check(1, 3, &[|world| world.copy(1), hear], |world| world.see_never_older_than(2));
+    check(1, 3, &[World::read, remote], |world| world.see_never_older_than(2));
+    check(1, 3, &[|world| world.copy(1), remote], |world| world.see_never_older_than(2));
 }
 
 #[test]
-fn a_read_never_brings_back_what_this_node_replaced() {
+fn a_read_never_brings_back_a_locally_replaced_record() {
     let write: Step = |world| {
         world.write(2);
         world.see_never_older_than(2);
@@ -186,8 +187,8 @@ fn of_two_reads_the_newer_one_stays() {
 
 #[test]
 fn of_two_writes_the_newer_one_stays() {
-    let heard: Step = |world| world.hear_of(3);
-    check(1, 3, &[|world| world.write(2), heard], |world| {
+    let remote: Step = |world| world.change_elsewhere(3);
+    check(1, 3, &[|world| world.write(2), remote], |world| {
         if world.store.load(Ordering::SeqCst) == 3 {
             world.see_never_older_than(3);
         }
@@ -206,7 +207,7 @@ fn no_read_that_began_before_a_resync_counts_after_it() {
 }
 
 #[test]
-fn what_was_created_here_is_never_unknown() {
+fn a_session_created_here_is_never_unknown() {
     let create: Step = |world| {
         world.write(1);
         assert_ne!(world.see(), Seen::Unknown);
@@ -215,14 +216,14 @@ fn what_was_created_here_is_never_unknown() {
 }
 
 #[test]
-fn a_sighting_never_brings_back_what_ended_or_was_replaced() {
-    let read_and_sight: Step = |world| {
+fn a_touch_never_brings_back_an_ended_or_replaced_session() {
+    let read_and_touch: Step = |world| {
         world.read();
         let at = NOW.saturating_add(Duration::from_secs(1));
         world.l1.touched(&Touch::new(*ID, at, LastClient::default()), at);
     };
-    check(1, 3, &[read_and_sight, end], ended);
-    check(1, 3, &[read_and_sight, |world| world.write(2)], |world| world.see_never_older_than(2));
+    check(1, 3, &[read_and_touch, end], ended);
+    check(1, 3, &[read_and_touch, |world| world.write(2)], |world| world.see_never_older_than(2));
 }
 
 #[test]
@@ -235,7 +236,7 @@ fn an_unanswered_write_leaves_nothing_that_counts() {
     check(1, 3, &[World::read, lost], |world| world.see_never_older_than(2));
 }
 
-/// Looks several times: what was seen never turns back.
+/// Looks up several times: the result never goes back to an earlier state.
 fn look(world: &World) {
     let mut before = Seen::Miss;
     for _ in 0..3 {
@@ -243,7 +244,7 @@ fn look(world: &World) {
         match (&before, &now) {
             (Seen::Ended, other) => assert_eq!(*other, Seen::Ended),
             (Seen::Live(before), Seen::Live(now)) => assert!(now >= before, "{now} after {before}"),
-            (_, Seen::Unknown) => panic!("it was there from the beginning"),
+            (_, Seen::Unknown) => panic!("the session existed from the beginning"),
             _ => {}
         }
         if now != Seen::Miss {
@@ -253,12 +254,14 @@ fn look(world: &World) {
 }
 
 #[test]
-fn who_looks_meanwhile_never_sees_anything_turn_back() {
+fn a_concurrent_lookup_never_goes_back() {
     let write_and_end: Step = |world| {
         world.write(2);
         world.end();
     };
     check(1, 2, &[look, World::read, write_and_end], ended);
-    check(1, 2, &[look, World::read, |world| world.hear_of(2)], |world| world.see_never_older_than(2));
+    check(1, 2, &[look, World::read, |world| world.change_elsewhere(2)], |world| {
+        world.see_never_older_than(2);
+    });
     check(1, 2, &[look, |world| world.write(2), World::end], ended);
 }

@@ -1,4 +1,4 @@
-//! Loom's locks, with the interface of the ones in use.
+//! Loom's locks, with the interface of the real ones.
 
 pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
 

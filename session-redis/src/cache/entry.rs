@@ -1,6 +1,7 @@
 //! The bytes of an entry.
 //!
-//! What is judged before the rest is understood stands at fixed places in front (`scripts/cache_entry.lua` reads the same table):
+//! Fields that are checked before the rest is parsed have fixed positions at the beginning
+//! (`scripts/cache_entry.lua` reads the same table):
 //!
 //! | bytes, from 0 | what |
 //! |---|---|
@@ -8,9 +9,9 @@
 //! | 2, 10 | revision, time of verification; 8 bytes like all numbers but the key's name |
 //! | 18 | the time to live that the entry was given, in milliseconds |
 //! | 26, 42 | scope, session id; 16 bytes each |
-//! | 58 | name of the key that authenticates it, 4 bytes; 0 for none |
+//! | 58 | name of the key that authenticates the entry, 4 bytes; 0 for none |
 //! | 62 | the record as in `record.rs`, or the end |
-//! | then | the MAC, if there is a key, over the name of the entry's key and all that stands before |
+//! | then | the MAC, if there is a key, over the name of the entry's key and all bytes before the MAC |
 //!
 //! All numbers are big-endian.
 
@@ -23,16 +24,16 @@ use session_core::{
 use super::keys::{MAC, MacKeys};
 use crate::record::{self, Part, Unreadable};
 
-/// The format that is written. Entries of another one are misses.
+/// The format that is written. Entries in another format are misses.
 const FORMAT: u8 = 2;
 
-/// The fields at fixed places.
+/// Length of the fields at fixed positions.
 const HEAD: usize = 62;
 
 const RECORD: u8 = b'R';
 const TOMBSTONE: u8 = b'T';
 
-/// What is stored.
+/// A stored entry.
 #[derive(Debug, PartialEq)]
 pub(super) struct Stored {
     pub(super) entry: CacheEntry,
@@ -40,10 +41,10 @@ pub(super) struct Stored {
     pub(super) ttl: u64,
 }
 
-/// Why a value is not the entry that was asked for.
+/// Why a value is not the requested entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It is of another session, or of another scope.
+    /// The entry belongs to another session or scope.
     Another,
     Unreadable(Unreadable),
 }
@@ -64,10 +65,11 @@ impl<U: Into<Unreadable>> From<U> for Refusal {
     }
 }
 
-/// Writes an entry that is stored under a key for that many milliseconds.
+/// Serializes an entry that is stored under a key for `ttl` milliseconds.
 ///
 /// # Errors
-/// `Invalid` for an entry that no reader would accept, `Unsupported` for a record of a later version.
+/// `Invalid` for an entry that no reader would accept, `Unsupported` for a record of a later
+/// version.
 pub(super) fn write(
     entry: &CacheEntry,
     ttl: u64,
@@ -78,7 +80,7 @@ pub(super) fn write(
     let (kind, body) = match &entry.body {
         CacheBody::Record(record) => {
             if !is_consistent(record, entry.id, entry.revision) {
-                return Err(Error::invalid(operation, "the entry says something else than its record"));
+                return Err(Error::invalid(operation, "the entry contradicts its record"));
             }
             record.check()?;
             (RECORD, record::write(record, record.revision, operation)?)
@@ -106,8 +108,8 @@ pub(super) fn write(
     Ok(bytes)
 }
 
-/// Reads what is stored under the key of a scope and an id. With MAC keys, one of them must have
-/// authenticated it; without, every writer is believed.
+/// Parses the value under the key of a scope and an id. With MAC keys, one of them must have
+/// authenticated it. Without MAC keys, no value is authenticated.
 pub(super) fn read(
     bytes: &[u8],
     key: &str,
@@ -128,7 +130,7 @@ pub(super) fn read(
         RECORD => {
             let record = record::read(body, Part::Whole)?;
             if !is_consistent(&record, id, revision) {
-                return Err(Unreadable("the stored entry says something else than its record").into());
+                return Err(Unreadable("the stored entry contradicts its record").into());
             }
             CacheEntry::of(scope, Arc::new(record), verified_at)
         }
@@ -142,7 +144,7 @@ pub(super) fn read(
     Ok(Stored { entry, ttl: u64::from_be_bytes(array(head, 18)) })
 }
 
-/// The bytes before the MAC.
+/// Checks the MAC, if there is one, and returns the bytes before it.
 fn authenticated<'b>(
     bytes: &'b [u8],
     name: u32,
@@ -166,12 +168,12 @@ fn authenticated<'b>(
     }
 }
 
-/// Whether an entry and its record say the same.
+/// Returns true if an entry and its record agree.
 fn is_consistent(record: &SessionRecord, id: SessionId, revision: Revision) -> bool {
     record.id == id && record.revision == revision && record.ended().is_none()
 }
 
-/// The bytes from a place. All callers name places inside.
+/// Returns the bytes at a position. Callers name positions inside the head.
 fn array<const N: usize>(head: &[u8; HEAD], from: usize) -> [u8; N] {
     let mut array = [0; N];
     array.copy_from_slice(&head[from..from + N]);

@@ -1,4 +1,4 @@
-//! The keys by which entries are authenticated.
+//! The keys that authenticate entries.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -8,7 +8,8 @@ use session_core::{Error, Result};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// What is authenticated begins with this, so that a MAC made for something else with the same key is none for an entry.
+/// Authenticated bytes begin with this label, so that a MAC made with the same key for another
+/// purpose is not valid for an entry.
 const LABEL: &[u8] = b"session-redis cache entry 1";
 
 /// The length of a MAC.
@@ -19,23 +20,24 @@ pub(super) const MAC: usize = 32;
 pub struct MacKeyId(NonZeroU32);
 
 impl MacKeyId {
-    /// Names a key. Zero is not a name: it stands for "not authenticated" in stored entries.
+    /// Names a key. Zero is not a name: stored entries use it for "not authenticated".
     #[must_use]
     pub const fn new(id: NonZeroU32) -> Self {
         Self(id)
     }
 }
 
-/// The keys of [`RedisCache::with_mac_keys`](crate::RedisCache::with_mac_keys): one that authenticates new entries, and any number that
-/// are still accepted.
+/// The keys of [`RedisCache::with_mac_keys`](crate::RedisCache::with_mac_keys): one that
+/// authenticates new entries, and any number of keys that are still accepted.
 ///
-/// A key is for one cache. Caches that share a key and a prefix, production's and a copy of it for tests, accept each other's entries.
+/// Use a key for one cache only. Caches that share a key and a prefix, such as production's and a
+/// copy of it for tests, accept each other's entries.
 ///
 /// # Rotation without misses
 /// 1. Give every node the old key, and the new one as [`with_previous`](Self::with_previous).
 /// 2. Give every node the new key, and the old one as previous.
-/// 3. Once no entry of the old key lives any more (at most the cache's longest time to live), leave it out. Its entries are refused from
-///    then on.
+/// 3. Remove the old key when no entry of it lives any more (at most the cache's longest time to
+///    live). From then on its entries are refused.
 ///
 /// # Examples
 /// ```
@@ -47,18 +49,18 @@ impl MacKeyId {
 /// # Ok::<(), session_core::Error>(())
 /// ```
 pub struct MacKeys {
-    /// The active key is the first.
+    /// The first key is the active one.
     keys: Vec<(MacKeyId, Zeroizing<Vec<u8>>)>,
-    /// All names, as they are stored.
+    /// All names, in their stored form.
     names: Vec<u8>,
 }
 
 impl MacKeys {
-    /// The shortest key, in bytes: as long as the MAC
-    /// ([RFC 2104 section 3](https://www.rfc-editor.org/rfc/rfc2104#section-3)).
+    /// The length of the shortest key, in bytes: that of the MAC ([RFC 2104 section
+    /// 3](https://www.rfc-editor.org/rfc/rfc2104#section-3)).
     pub const MIN_KEY: usize = 32;
 
-    /// Makes a ring with the key that authenticates.
+    /// Creates a key ring with its active key.
     ///
     /// # Errors
     /// [`Invalid`](session_core::ErrorKind::Invalid) for a key shorter than 32 bytes.
@@ -66,10 +68,11 @@ impl MacKeys {
         Self { keys: Vec::new(), names: Vec::new() }.with_previous(active, key)
     }
 
-    /// Adds a key that is only accepted.
+    /// Adds a key that is accepted but does not authenticate new entries.
     ///
     /// # Errors
-    /// [`Invalid`](session_core::ErrorKind::Invalid) for a key shorter than 32 bytes or a name that is taken.
+    /// [`Invalid`](session_core::ErrorKind::Invalid) for a key shorter than 32 bytes, or a name
+    /// that is already used.
     pub fn with_previous(mut self, id: MacKeyId, key: &[u8]) -> Result<Self> {
         if key.len() < Self::MIN_KEY {
             return Err(Error::invalid("mac key", "a MAC key is at least 32 bytes"));
@@ -82,23 +85,24 @@ impl MacKeys {
         Ok(self)
     }
 
-    /// The names of all keys, 4 bytes each.
+    /// Returns the names of all keys, 4 bytes each.
     pub(super) fn names(&self) -> &[u8] {
         &self.names
     }
 
-    /// The name of the key that authenticates.
+    /// Returns the name of the active key.
     pub(super) fn active(&self) -> u32 {
         self.keys.first().map_or(0, |(name, _)| name.0.get())
     }
 
-    /// Authenticates what is stored under a key of the server, with the active key.
+    /// Authenticates a value that is stored under a key of the server, with the active key.
     pub(super) fn sign(&self, name: &str, content: &[u8]) -> [u8; MAC] {
         let key = self.keys.first().map_or(&[][..], |(_, key)| key.as_slice());
         mac(key, name, content).finalize().into_bytes().into()
     }
 
-    /// Whether one of the keys authenticated this. Takes a time that does not depend on how much of the MAC is right.
+    /// Returns true if one of the keys authenticated the value. The time does not depend on how
+    /// much of the MAC is correct.
     pub(super) fn verify(&self, id: u32, name: &str, content: &[u8], tag: &[u8]) -> bool {
         let key = self.keys.iter().find(|(name, _)| name.0.get() == id);
         key.is_some_and(|(_, key)| mac(key, name, content).verify_slice(tag).is_ok())
@@ -109,7 +113,8 @@ impl MacKeys {
 fn mac(key: &[u8], name: &str, content: &[u8]) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC accepts keys of every length");
     mac.update(LABEL);
-    // So that no byte of the name can pass for one of the content. Lengths fit into 64 bits.
+    // The length keeps a byte of the name from counting as one of the content. Lengths fit into 64
+    // bits.
     mac.update(&u64::try_from(name.len()).unwrap_or(u64::MAX).to_be_bytes());
     mac.update(name.as_bytes());
     mac.update(content);

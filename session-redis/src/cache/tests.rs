@@ -71,7 +71,7 @@ fn the_places_that_scripts_read_hold_what_they_expect() {
 }
 
 #[test]
-fn an_entry_of_another_session_or_scope_is_told_from_a_damaged_one() {
+fn an_entry_of_another_session_or_scope_is_not_a_damaged_one() {
     let (entry, other) = (active(), record("ann").id);
     let bytes = written(&entry, None);
     for key in [(SCOPE, other), (Scope::from_bytes([9; 16]), entry.id)] {
@@ -85,7 +85,7 @@ fn a_mac_is_for_one_key_of_the_server() {
     for entry in [active(), ended()] {
         let bytes = written(&entry, keys.as_ref());
         assert!(is_refused(&bytes, "session-kit:{2}:cache:x", &entry, keys.as_ref()));
-        // The end of the name does not pass for the beginning of the entry.
+        // The end of the key's name does not count as the beginning of the entry.
         assert!(is_refused(&bytes, &format!("{KEY}\u{1}"), &entry, keys.as_ref()));
     }
 }
@@ -99,7 +99,7 @@ fn with_keys_only_what_one_of_them_authenticated_is_read() {
     assert!(is_refused(&by_old, KEY, &entry, Some(&new)), "a key that was left out");
     assert_eq!(written(&entry, Some(&both)), written(&entry, Some(&new)), "the active key authenticates");
     assert!(is_refused(&written(&entry, None), KEY, &entry, Some(&both)), "no MAC");
-    assert!(read(&by_old, KEY, (SCOPE, entry.id), None).is_ok(), "without keys everybody is believed");
+    assert!(read(&by_old, KEY, (SCOPE, entry.id), None).is_ok(), "without keys every writer is trusted");
     let mut renamed = by_old;
     renamed[61] = 2;
     assert!(is_refused(&renamed, KEY, &entry, Some(&both)), "the MAC of another key");
@@ -132,7 +132,7 @@ fn a_record_that_no_store_keeps_is_not_written() {
 }
 
 #[test]
-fn short_keys_and_names_that_are_taken_are_refused() {
+fn short_keys_and_duplicate_names_are_refused() {
     let name = MacKeyId::new(NonZeroU32::MIN);
     assert_eq!(MacKeys::new(name, &[1; 31]).unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(ring(&[1]).with_previous(name, &[2; 32]).unwrap_err().kind(), ErrorKind::Invalid);

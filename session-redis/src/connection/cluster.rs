@@ -1,4 +1,4 @@
-//! A cluster: its nodes, and what to do when a slot has moved.
+//! A cluster: its nodes, and how commands follow a slot that has moved.
 
 use std::time::Duration;
 
@@ -14,18 +14,19 @@ use redis::{
 
 use crate::shards::side_by_side;
 
-/// How often a command is sent elsewhere, or again, because a node said that it did not run it. While its slot moves, that goes on
-/// until the call's time is over.
+/// How often a command is redirected or repeated because a node reported that it did not run it.
+/// While the slot moves, repetition continues until the call's time is over.
 const HOPS: u32 = 6;
 
-/// How much longer the pause is before each of these repetitions; the cluster's new shape has to spread.
+/// Increment of the pause before each repetition: the cluster's new layout has to spread.
 const PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Clone)]
 pub(super) struct ClusterLink(ClusterConnection);
 
-/// The driver repeats a command whose connection broke, and then nobody can tell who created or ended a session. So it repeats
-/// nothing, and what is certain not to have run is repeated here.
+/// Builds a client that repeats nothing: after the driver repeats a command whose connection broke,
+/// it is unknown which call created or ended a session. This module repeats only commands that are
+/// certain not to have run.
 pub(super) fn client(nodes: ClusterClientBuilder, tcp: TcpSettings) -> RedisResult<ClusterClient> {
     nodes
         .retries(0)
@@ -65,8 +66,8 @@ impl ClusterLink {
         self.0.clone().req_packed_command(command).await
     }
 
-    /// Asks the node that a slot is moving to
-    /// ([cluster specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#ask-redirection)).
+    /// Sends a command to the node that a slot is moving to ([cluster
+    /// specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#ask-redirection)).
     async fn ask(&self, node: SingleNodeRoutingInfo, command: &Cmd) -> RedisResult<Value> {
         let mut copy = Cmd::new();
         for argument in command.args_iter() {
@@ -80,12 +81,12 @@ impl ClusterLink {
         Ok(replies.pop().unwrap_or(Value::Nil))
     }
 
-    /// Sends commands side by side: each may go to another node.
+    /// Sends commands concurrently: each may go to another node.
     pub(super) async fn send_each(&self, commands: &[Cmd]) -> Vec<RedisResult<Value>> {
         side_by_side(commands.iter().map(|command| self.send(command).boxed()).collect()).await
     }
 
-    /// Sends a command to the node that has the first key of a script's call.
+    /// Sends a command to the node that holds the first key of a script's call.
     pub(super) async fn send_after(&self, command: &Cmd, call: &Cmd) -> RedisResult<Value> {
         let route = match call.args_iter().nth(3) {
             Some(Arg::Simple(key)) => {
@@ -106,7 +107,8 @@ impl ClusterLink {
     }
 }
 
-/// Whether the node said that it did not run the command, and another one or a moment may help.
+/// Returns true if the node reported that it did not run the command, and another node or a later
+/// attempt may succeed.
 fn did_not_run(error: &RedisError) -> bool {
     is_moving(error)
         || matches!(
@@ -121,9 +123,9 @@ fn did_not_run(error: &RedisError) -> bool {
         )
 }
 
-/// Whether the slot is on its way from one node to another.
+/// Returns true if the slot is moving from one node to another.
 fn is_moving(error: &RedisError) -> bool {
-    // Scripts look at all their keys before they write.
+    // Scripts read all their keys before they write.
     error.detail().is_some_and(|detail| detail.contains("non local key"))
         || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::Ask | ServerErrorKind::TryAgain))
 }
@@ -136,10 +138,12 @@ fn asked_elsewhere(error: &RedisError) -> Option<SingleNodeRoutingInfo> {
     Some(SingleNodeRoutingInfo::ByAddress { host: host.to_owned(), port: port.parse().ok()? })
 }
 
-/// A connection that the application made and looks after: nothing is checked, watched or replaced.
+/// Uses a connection that the application made and manages: nothing is checked, watched or
+/// replaced.
 ///
-/// The driver repeats commands when a connection breaks, unless its client was built with `retries(0)`. What was repeated is reported as
-/// "there is one" or "already ended" although this very call did it.
+/// The driver repeats commands when a connection breaks, unless its client was built with
+/// `retries(0)`. A repeated command reports "already exists" or "already ended" although this very
+/// call created or ended the session.
 impl From<ClusterConnection> for super::Connection {
     fn from(connection: ClusterConnection) -> Self {
         Self::from_source(super::Source::given(super::Link::Cluster(ClusterLink(connection))))
@@ -151,16 +155,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_that_moves_is_not_taken_for_an_outage() {
-        let said = |kind| RedisError::from((ErrorKind::Server(kind), "said"));
+    fn a_slot_that_moves_is_not_an_outage() {
+        let failed = |kind| RedisError::from((ErrorKind::Server(kind), "reported"));
         let half = "Script attempted to access a non local key in a cluster node".to_owned();
-        let half = RedisError::from((ErrorKind::Server(ServerErrorKind::ResponseError), "said", half));
-        for error in [said(ServerErrorKind::Ask), said(ServerErrorKind::TryAgain), half] {
+        let half = RedisError::from((ErrorKind::Server(ServerErrorKind::ResponseError), "reported", half));
+        for error in [failed(ServerErrorKind::Ask), failed(ServerErrorKind::TryAgain), half] {
             assert!(did_not_run(&error) && is_moving(&error), "{error}");
         }
         for kind in [ServerErrorKind::ClusterDown, ServerErrorKind::MasterDown, ServerErrorKind::Moved] {
-            assert!(did_not_run(&said(kind)) && !is_moving(&said(kind)), "{kind:?}");
+            assert!(did_not_run(&failed(kind)) && !is_moving(&failed(kind)), "{kind:?}");
         }
-        assert!(!did_not_run(&said(ServerErrorKind::ResponseError)));
+        assert!(!did_not_run(&failed(ServerErrorKind::ResponseError)));
     }
 }

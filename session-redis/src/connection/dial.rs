@@ -1,4 +1,4 @@
-//! Where connections come from.
+//! Opens connections.
 
 use std::any::Any;
 use std::fmt;
@@ -17,13 +17,14 @@ use super::link::{Link, Live};
 use super::{ServerInfo, invalid};
 use crate::error::{NAME, Trouble};
 
-/// How many commands may wait to be sent. The driver's 50 make callers wait for each other long before a server is busy.
+/// Maximum number of commands that wait to be sent. The driver's default of 50 blocks callers long
+/// before a server is busy.
 const QUEUE: usize = 1024;
 
-/// How long the network may leave sent bytes unconfirmed, and a silent peer untested.
+/// How long the network may leave sent bytes unacknowledged, and an idle peer unprobed.
 const NETWORK: Duration = Duration::from_secs(3);
 
-/// What a connection is opened to.
+/// The target of a connection.
 #[derive(Clone)]
 pub(super) enum Source {
     #[cfg(feature = "cluster")]
@@ -62,7 +63,7 @@ impl Source {
         }
     }
 
-    /// Opens a connection and looks at what is at its other end.
+    /// Opens a connection and checks the server.
     pub(super) async fn dial(&self, patience: Duration) -> Result<Arc<Live>, Trouble> {
         let closed = Arc::new(AtomicBool::new(false));
         let (link, server) = match self {
@@ -83,19 +84,21 @@ impl Source {
         Ok(live)
     }
 
-    /// Opens a connection that hears a channel. `hear` takes every push and must not wait.
+    /// Opens a connection that subscribes to a channel. `on_push` receives every push and must not
+    /// block.
     pub(super) async fn listen(
         &self,
         channel: &str,
         patience: Duration,
-        hear: impl AsyncPushSender,
+        on_push: impl AsyncPushSender,
     ) -> Result<Listening, Trouble> {
         let client = match self {
             #[cfg(feature = "cluster")]
             Self::Cluster(client) => {
-                // Without one, the driver has none.
-                let config =
-                    redis::cluster::ClusterConfig::new().set_response_timeout(patience).set_push_sender(hear);
+                // Without this setting, the driver has no response timeout.
+                let config = redis::cluster::ClusterConfig::new()
+                    .set_response_timeout(patience)
+                    .set_push_sender(on_push);
                 let mut link = client.get_async_connection_with_config(config).await?;
                 link.subscribe(channel).await?;
                 return Ok(Listening { _link: Box::new(link) });
@@ -111,13 +114,13 @@ impl Source {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(patience))
             .set_response_timeout(Some(patience))
-            .set_push_sender(hear);
+            .set_push_sender(on_push);
         let mut link = client.get_multiplexed_async_connection_with_config(&config).await?;
         link.subscribe(channel).await?;
         Ok(Listening { _link: Box::new(link) })
     }
 
-    /// `closed` becomes true when the connection ends.
+    /// Connects to a server. `closed` becomes true when the connection ends.
     async fn connect(
         client: &Client,
         patience: Duration,
@@ -125,7 +128,7 @@ impl Source {
     ) -> Result<(Link, ServerInfo), Trouble> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(patience))
-            // Callers have their own, which covers connecting too.
+            // Callers have a timeout of their own, which covers connecting too.
             .set_response_timeout(None)
             .set_pipeline_buffer_size(QUEUE)
             .set_push_sender(move |push: redis::PushInfo| {
@@ -140,18 +143,19 @@ impl Source {
     }
 }
 
-/// The primary that the sentinels name now.
+/// Returns a client of the primary that the sentinels currently name.
 async fn primary(sentinels: &Mutex<SentinelClient>) -> Result<Client, Trouble> {
     let found = sentinels.lock().await.async_get_client().await?;
     Ok(Client::open(prepared(found.get_connection_info().clone()))?)
 }
 
-/// A connection that hears a channel until it is dropped.
+/// A connection that is subscribed to a channel until it is dropped.
 pub(crate) struct Listening {
     _link: Box<dyn Any + Send + Sync>,
 }
 
-/// RESP3 tells of a lost connection when it happens, and not to the next caller.
+/// Prepares an address for RESP3, which reports a lost connection when it happens and not to the
+/// next caller.
 fn prepared(address: ConnectionInfo) -> ConnectionInfo {
     let settings = address.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     address.set_redis_settings(settings).set_tcp_settings(tcp())
@@ -166,7 +170,7 @@ fn tcp() -> TcpSettings {
     settings
 }
 
-/// Addresses, and never a password.
+/// Shows addresses, but never a password.
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

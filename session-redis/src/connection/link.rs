@@ -9,15 +9,16 @@ use redis::{Cmd, Pipeline, RedisResult, Value};
 
 use super::ServerInfo;
 
-/// How often a silent connection is asked for a sign of life.
+/// Interval of the `PING` on a connection.
 const WATCH: Duration = Duration::from_secs(1);
 
-/// How many signs of life in turn a cluster may owe. A node that is away is the cluster's own affair for a while; but with many commands
-/// under way to it, the driver may stay stuck when it is back.
+/// Number of unanswered pings in a row at which a connection to a cluster is closed. For a while,
+/// an unreachable node is left to the cluster. But with many commands in flight to the node, the
+/// driver may stay stuck when the node is back.
 #[cfg(feature = "cluster")]
-const OWED: u32 = 5;
+const MISSED_PING_LIMIT: u32 = 5;
 
-/// What carries commands.
+/// The driver's connection, which carries commands.
 #[derive(Clone)]
 pub(super) enum Link {
     #[cfg(feature = "cluster")]
@@ -35,7 +36,7 @@ impl Link {
         }
     }
 
-    /// Whether every server answers a `PING`.
+    /// Returns true if every server answers a `PING`.
     async fn is_alive(&self, patience: Duration) -> bool {
         let ping = redis::cmd("PING");
         let answer = tokio::time::timeout(patience, async {
@@ -45,7 +46,7 @@ impl Link {
                 Self::Managed(_) | Self::One(_) => self.send(&ping).await.map(drop),
             }
         });
-        // An error is an answer too.
+        // An error reply counts as an answer.
         match answer.await {
             Ok(Err(error)) => !error.is_unrecoverable_error() && !error.is_timeout(),
             Ok(Ok(())) => true,
@@ -53,16 +54,16 @@ impl Link {
         }
     }
 
-    /// How many answers in turn may be missing.
-    const fn may_owe(&self) -> u32 {
+    /// Returns the number of unanswered pings in a row at which the connection is closed.
+    const fn missed_ping_limit(&self) -> u32 {
         match self {
             #[cfg(feature = "cluster")]
-            Self::Cluster(_) => OWED,
+            Self::Cluster(_) => MISSED_PING_LIMIT,
             Self::Managed(_) | Self::One(_) => 1,
         }
     }
 
-    /// Sends a command. An error reply of the server is an error.
+    /// Sends a command. An error reply of the server is returned as an error.
     pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
         let reply = match self {
             #[cfg(feature = "cluster")]
@@ -73,7 +74,7 @@ impl Link {
         reply.and_then(Value::extract_error)
     }
 
-    /// Sends a command to the server that another one went to, and after it.
+    /// Sends a command to the server that received another command, and after it.
     pub(super) async fn send_after(&self, command: &Cmd, other: &Cmd) -> RedisResult<Value> {
         match self {
             #[cfg(feature = "cluster")]
@@ -85,7 +86,7 @@ impl Link {
         }
     }
 
-    /// Sends commands in one packet, as far as they go to one server. Each has a result of its own.
+    /// Sends commands, in one packet if they go to one server. Each has a result of its own.
     pub(super) async fn send_each(&self, commands: Vec<Cmd>) -> RedisResult<Vec<RedisResult<Value>>> {
         let count = commands.len();
         let replies = match self {
@@ -114,7 +115,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// `closed` becomes true when the driver sees the end of the connection.
+    /// Creates an open connection. The driver sets `closed` when the connection ends.
     pub(super) fn new(link: Link, server: ServerInfo, closed: Arc<AtomicBool>) -> Arc<Self> {
         Arc::new(Self { link, server, closed })
     }
@@ -123,25 +124,27 @@ impl Live {
         !self.closed.load(Ordering::Relaxed)
     }
 
-    /// A connection that was given cannot be replaced, so it is never closed.
+    /// Marks the connection as closed. A given connection cannot be replaced, so it is never
+    /// closed.
     pub(super) fn close(&self) {
         if self.server.is_known() {
             self.closed.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Closes the connection when no answers come to a `PING` each second. Callers give up before, and would never know whether a connection
-    /// or a server is slow.
+    /// Sends a `PING` each second, and closes the connection when too many in a row stay
+    /// unanswered. Callers give up earlier, so they cannot distinguish a dead connection from a
+    /// slow server.
     pub(super) async fn watch(this: Weak<Self>, patience: Duration) {
-        let mut owed = 0;
+        let mut missed = 0;
         loop {
             tokio::time::sleep(WATCH).await;
             let Some(live) = this.upgrade().filter(|live| live.is_open()) else { return };
-            owed = if live.link.is_alive(patience).await { 0 } else { owed + 1 };
-            if owed >= live.link.may_owe() {
+            missed = if live.link.is_alive(patience).await { 0 } else { missed + 1 };
+            if missed >= live.link.missed_ping_limit() {
                 tracing::warn!(
                     backend = crate::error::NAME,
-                    "the connection has fallen silent and is replaced"
+                    "the connection does not respond and is replaced"
                 );
                 return live.close();
             }

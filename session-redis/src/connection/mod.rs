@@ -1,4 +1,4 @@
-//! The way to a server: one multiplexed connection, replaced when it fails.
+//! The connection to a server: multiplexed, and replaced when it fails.
 
 #[cfg(feature = "cluster")]
 mod cluster;
@@ -25,31 +25,33 @@ use dial::Source;
 use link::{Link, Live};
 pub use server::ServerInfo;
 
-/// How long a call may take, connecting included, unless its caller gives up before.
+/// How long a call may take, connecting included, unless its caller gives up earlier.
 const RESPONSE: Duration = Duration::from_secs(2);
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// How long finding the primary through Sentinels, or the nodes of a cluster, and connecting to them may take.
+/// How long it may take to find the primary through Sentinels, or the nodes of a cluster, and to
+/// connect to them.
 const DIAL: Duration = Duration::from_secs(10);
 
-/// A way to a Redis server that a store, a cache and a bus can share. Cloning it is cheap.
+/// A handle to a Redis server that a store, a cache and a bus can share. Cloning it is cheap.
 ///
-/// Everything goes over one connection, on which the calls of all tasks follow each other without waiting for answers. It is opened by
-/// the first call, or by [`check`](Self::check).
+/// All calls use one connection, on which the calls of all tasks follow each other without waiting
+/// for replies. The first call opens it, or [`check`](Self::check).
 ///
 /// # When it fails
-/// A connection that breaks is noticed at once, one that only falls silent within about 3 seconds by a `PING` each second. The next call
-/// opens a new one; while none can be opened, calls fail at once and it is tried again after 50 ms, then more and more slowly up to
-/// once a second. A call that was under way fails, because nobody can tell whether the server had it.
+/// A broken connection is noticed immediately, a silent one within about 3 seconds by a `PING` each
+/// second. The next call opens a new connection. While none can be opened, calls fail immediately,
+/// and a new attempt is made after 50 ms, then at growing intervals of up to a second. A call in
+/// flight fails, because whether the server ran it is unknown.
 ///
 /// | bound | default | setting |
 /// |---|---|---|
 /// | a call, connecting included | 2 s | [`with_timeout`](Self::with_timeout) |
 /// | connecting to a server | 1 s | |
 /// | finding the servers and connecting, in the background | 10 s | |
-/// | calls that wait to be sent | 1,024; the next one waits for room | |
+/// | calls that are queued for sending | 1,024; the next one waits for room | |
 ///
 /// # Examples
 /// ```no_run
@@ -57,7 +59,7 @@ const DIAL: Duration = Duration::from_secs(10);
 /// use session_redis::{Connection, RedisStore};
 ///
 /// let connection = Connection::open("redis://127.0.0.1/")?;
-/// connection.check().await?; // now and not under the first request
+/// connection.check().await?; // connects now instead of during the first request
 /// let store = RedisStore::new(connection);
 /// # Ok(())
 /// # }
@@ -74,11 +76,11 @@ struct Inner {
 type Dial = Shared<BoxFuture<'static, Result<Arc<Live>, Trouble>>>;
 
 enum State {
-    /// There is none. The next call opens one.
+    /// There is no connection. The next call opens one.
     Closed,
     Dialing(Dial),
     Up(Arc<Live>),
-    /// It could not be opened, and is not tried again before then.
+    /// Opening failed. There is no other attempt before `until`.
     Down {
         until: Instant,
         trouble: Trouble,
@@ -87,7 +89,7 @@ enum State {
 }
 
 impl Connection {
-    /// Names a server by its URL. Opens nothing.
+    /// Creates a connection to the server of a URL. Opens nothing.
     ///
     /// | URL | |
     /// |---|---|
@@ -95,17 +97,17 @@ impl Connection {
     /// | `rediss://...` | TCP with TLS, if your own `redis` dependency has a TLS feature |
     /// | `redis+unix:///run/redis.sock?db=0` | Unix socket |
     ///
-    /// A [`redis::Client`]'s `ConnectionInfo` will do as well, for certificates of your own.
+    /// For certificates of your own, pass the `ConnectionInfo` of a [`redis::Client`].
     ///
     /// # Errors
-    /// [`Invalid`](session_core::ErrorKind::Invalid) if that is no address.
+    /// [`Invalid`](session_core::ErrorKind::Invalid) for an invalid address.
     pub fn open(address: impl IntoConnectionInfo) -> Result<Self> {
         let address =
             address.into_connection_info().map_err(|error| invalid("not the URL of a server", error))?;
         Ok(Self::from_source(Source::server(address)?))
     }
 
-    /// Finds the primary through Sentinels, now and after each failover.
+    /// Creates a connection to the primary that Sentinels name, now and after each failover.
     ///
     /// # Examples
     /// ```
@@ -125,9 +127,11 @@ impl Connection {
         Self::from_source(Source::sentinel(client))
     }
 
-    /// Finds the nodes of a cluster, now and whenever slots move. See the [crate's documentation](crate#cluster).
+    /// Creates a connection to a cluster, whose nodes are discovered now and whenever slots move.
+    /// See the [crate's documentation](crate#cluster).
     ///
-    /// Protocol, timeouts and the number of retries are set here; everything else is the caller's.
+    /// This function sets the protocol, the timeouts and the number of retries; everything else is
+    /// up to the caller.
     ///
     /// # Examples
     /// ```
@@ -139,7 +143,7 @@ impl Connection {
     /// ```
     ///
     /// # Errors
-    /// [`Invalid`](session_core::ErrorKind::Invalid) if the nodes are no addresses.
+    /// [`Invalid`](session_core::ErrorKind::Invalid) for an invalid address of a node.
     #[cfg(feature = "cluster")]
     #[cfg_attr(docsrs, doc(cfg(feature = "cluster")))]
     pub fn cluster(nodes: redis::cluster::ClusterClientBuilder) -> Result<Self> {
@@ -151,7 +155,7 @@ impl Connection {
         Self(Arc::new(Inner { source, timeout: RESPONSE, state: Mutex::new(State::Closed) }))
     }
 
-    /// Sets how long a call may take, connecting included. Default: 2 s.
+    /// Sets the timeout of a call, connecting included. Default: 2 s.
     ///
     /// The result has a connection of its own.
     #[must_use]
@@ -160,29 +164,30 @@ impl Connection {
         Self(Arc::new(Inner { source, timeout, state }))
     }
 
-    /// Returns a way to the same server over a connection of its own.
+    /// Returns a handle to the same server with a connection of its own.
     #[must_use]
     pub fn separate(&self) -> Self {
         self.with_timeout(self.0.timeout)
     }
 
-    /// Connects, if it is not connected, and says what the server is.
+    /// Connects, unless it is connected, and returns what the server reports about itself.
     ///
     /// # Errors
-    /// [`Unavailable`](session_core::ErrorKind::Unavailable) if it cannot be asked, [`Unsupported`](session_core::ErrorKind::Unsupported)
-    /// if it is too old or, though named as one server, a node of a cluster.
+    /// [`Unavailable`](session_core::ErrorKind::Unavailable) if the server cannot be asked,
+    /// [`Unsupported`](session_core::ErrorKind::Unsupported) if it is too old, or a node of a
+    /// cluster that was opened as a single server.
     pub async fn check(&self) -> Result<ServerInfo> {
         let live = tokio::time::timeout(self.0.timeout, self.live()).await;
         let live = live.map_err(Trouble::from).flatten().map_err(|trouble| trouble.into_error("connect"))?;
         Ok(live.server.clone())
     }
 
-    /// Whether keys of different hash tags may lie on different servers.
+    /// Returns true if keys with different hash tags may be on different servers.
     pub(crate) fn is_cluster(&self) -> bool {
         self.0.source.is_cluster()
     }
 
-    /// Sends a command. An error reply of the server is an error.
+    /// Sends a command. An error reply of the server is returned as an error.
     pub(crate) async fn run(&self, command: &Cmd) -> Result<Value, Trouble> {
         self.within(async {
             let live = self.live().await?;
@@ -192,7 +197,7 @@ impl Connection {
         .await
     }
 
-    /// Runs a script, and tells the server its text if it does not know it.
+    /// Runs a script, and sends its text if the server does not know it.
     pub(crate) async fn script(&self, script: &Script, call: &Cmd) -> Result<Value, Trouble> {
         self.within(async {
             let live = self.live().await?;
@@ -204,12 +209,12 @@ impl Connection {
     async fn script_on(&self, live: &Arc<Live>, script: &Script, call: &Cmd) -> Result<Value, Trouble> {
         let mut result = live.link.send(call).await;
         if result.as_ref().is_err_and(|error| server_kind(error) == Some(ServerErrorKind::NoScript)) {
-            result = live.link.send(&script.spelled_out(call)).await;
+            result = live.link.send(&script.with_text(call)).await;
         }
         self.settled(live, result)
     }
 
-    /// Runs a script that writes, and waits until so many replicas have it.
+    /// Runs a script that writes, and waits until `replicas` replicas have the write.
     pub(crate) async fn script_on_replicas(
         &self,
         script: &Script,
@@ -233,12 +238,14 @@ impl Connection {
         .await
     }
 
-    /// Sends commands at once, in one packet if they go to one server, and returns the replies in their order.
+    /// Sends commands together, in one packet if they go to one server, and returns the replies in
+    /// their order.
     pub(crate) async fn run_each(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, Trouble> {
         self.results_of_each(commands).await?.into_iter().collect()
     }
 
-    /// The same, where the failure of one command does not hide the replies to the others.
+    /// Sends commands as [`run_each`](Self::run_each) does, and returns a result for each: the
+    /// failure of one command does not hide the replies to the others.
     pub(crate) async fn results_of_each(
         &self,
         commands: Vec<Cmd>,
@@ -251,17 +258,17 @@ impl Connection {
         .await
     }
 
-    /// The time until which a step that begins now may take.
+    /// Returns the deadline of a step that begins now.
     pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.0.timeout
     }
 
-    /// Waits until it is connected, or is not.
+    /// Waits until the connection is open or has failed.
     pub(crate) async fn ready(&self) -> Result<(), Trouble> {
         self.live().await.map(drop)
     }
 
-    /// Limits a step to the time that a call may take.
+    /// Limits a step to the timeout of a call.
     pub(crate) async fn within<T>(
         &self,
         step: impl Future<Output = Result<T, Trouble>>,
@@ -277,23 +284,24 @@ impl Connection {
         result
     }
 
-    /// Opens a connection of its own that hears a channel. `hear` takes every push and must not wait. Callers limit the time.
+    /// Opens a separate connection that subscribes to a channel. `on_push` receives every push and
+    /// must not block. The caller limits the time.
     pub(crate) async fn listen(
         &self,
         channel: &str,
-        hear: impl redis::aio::AsyncPushSender,
+        on_push: impl redis::aio::AsyncPushSender,
     ) -> Result<Listening, Trouble> {
-        self.0.source.listen(channel, CONNECT, hear).await
+        self.0.source.listen(channel, CONNECT, on_push).await
     }
 
-    /// Stops using the present connection: its replies do not fit their questions.
+    /// Stops using the current connection, because its replies do not match the commands.
     pub(crate) fn distrust(&self) {
         if let State::Up(live) = &*self.0.state.lock() {
             live.close();
         }
     }
 
-    /// The open connection, or one that is opened now, once for all who ask.
+    /// Returns the open connection, or opens one. Concurrent callers share one attempt.
     async fn live(&self) -> Result<Arc<Live>, Trouble> {
         let dial = {
             let mut state = self.0.state.lock();
@@ -315,7 +323,7 @@ impl Connection {
         dial.await
     }
 
-    /// Opens a connection in a task, because who began it may give up.
+    /// Opens a connection in a task, because the caller that started it may give up.
     fn dial(inner: Arc<Inner>, mut pauses: ExponentialBackoff) -> Dial {
         let task = tokio::spawn(async move {
             let dial = tokio::time::timeout(DIAL, inner.source.dial(CONNECT));
@@ -335,7 +343,7 @@ impl Connection {
     }
 }
 
-/// The pauses between attempts to connect.
+/// Returns the pauses between attempts to connect.
 pub(crate) fn pauses() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(50))
@@ -349,14 +357,16 @@ fn invalid(detail: &'static str, error: redis::RedisError) -> Error {
     Error::invalid("connect", detail).with_source(error)
 }
 
-/// A connection that the application made and looks after: nothing is checked, watched or replaced.
+/// Uses a connection that the application made and manages: nothing is checked, watched or
+/// replaced.
 impl From<redis::aio::ConnectionManager> for Connection {
     fn from(connection: redis::aio::ConnectionManager) -> Self {
         Self::from_source(Source::given(Link::Managed(connection)))
     }
 }
 
-/// A connection that the application made. Nothing is checked or watched, and it is not replaced when it fails.
+/// Uses a connection that the application made. It is neither checked nor watched, and not replaced
+/// when it fails.
 impl From<redis::aio::MultiplexedConnection> for Connection {
     fn from(connection: redis::aio::MultiplexedConnection) -> Self {
         Self::from_source(Source::given(Link::One(connection)))

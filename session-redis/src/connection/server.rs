@@ -1,4 +1,4 @@
-//! What is at the other end.
+//! What a server reports about itself, and whether it can be used.
 
 use redis::Value;
 use session_core::Error;
@@ -9,19 +9,21 @@ use crate::error::{NAME, Trouble};
 /// The oldest version that has every command that the scripts use.
 const OLDEST: (u32, u32) = (6, 2);
 
-/// What a server said of itself when the connection was opened.
+/// What a server reported about itself when the connection was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerInfo {
-    /// The version, of Redis or of the Redis that it is compatible with: `7.0.15`. Empty if it did not tell.
+    /// The version of Redis, or of the Redis that the server is compatible with: `7.0.15`. Empty
+    /// for a connection that the application made, `unknown` if the server does not report it.
     pub version: String,
-    /// The policy by which it deletes keys when its memory is full, if it may ever be full: not `noeviction`, and a limit is set.
-    /// It can delete sessions, and the tombstones of ended ones.
+    /// The policy by which the server deletes keys when its memory is full, if it can: the policy
+    /// is not `noeviction`, and a limit is set. It can delete sessions, and the tombstones of ended
+    /// ones.
     pub evicts_by: Option<String>,
 }
 
 impl ServerInfo {
-    /// Of a connection that was given, or a server that does not tell.
+    /// Returns the information for a connection that the application made.
     pub(super) fn unknown() -> Self {
         Self { version: String::new(), evicts_by: None }
     }
@@ -30,7 +32,7 @@ impl ServerInfo {
         !self.version.is_empty()
     }
 
-    /// Asks and judges a server.
+    /// Asks a server for its information, and checks it.
     pub(super) async fn of(link: &Link) -> Result<Self, Trouble> {
         let info = info(link.send(&redis::cmd("INFO")).await)?;
         let Some(info) = info else { return Ok(Self { version: "unknown".to_owned(), ..Self::unknown() }) };
@@ -66,7 +68,7 @@ impl ServerInfo {
             tracing::warn!(
                 backend = NAME,
                 policy,
-                "the server may delete sessions, and the marks of ended ones, when its memory is full; set maxmemory-policy noeviction",
+                "the server may delete sessions, and the tombstones of ended ones, when its memory is full; set maxmemory-policy noeviction",
             );
         }
         Ok(Self { version, evicts_by })
@@ -77,7 +79,7 @@ fn refused(detail: &'static str) -> Trouble {
     Error::unsupported(NAME, "connect").with_detail(detail).into()
 }
 
-/// The text, or nothing if this user may not ask.
+/// Returns the text, or `None` if this user may not run the command.
 fn info(reply: redis::RedisResult<Value>) -> Result<Option<String>, Trouble> {
     match reply.and_then(Value::extract_error) {
         Ok(Value::BulkString(bytes)) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_evict_is_told() {
+    fn an_evicting_memory_policy_is_reported() {
         assert_eq!(
             judged("7.0.15", "allkeys-lru", "1000").unwrap().evicts_by.as_deref(),
             Some("allkeys-lru")

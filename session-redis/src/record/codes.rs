@@ -19,7 +19,7 @@ pub(super) fn kind_of(code: u8) -> Result<SessionKind, Unreadable> {
     SessionKind::ALL.iter().find(has).copied().ok_or(Unreadable("the stored kind is unknown"))
 }
 
-/// The code by which scripts filter.
+/// Returns the code by which scripts filter.
 pub(super) const fn device_code(kind: Option<DeviceKind>) -> Option<u8> {
     Some(match kind {
         None => b'-',
@@ -39,7 +39,7 @@ pub(super) fn device_of(code: u8) -> Result<Option<DeviceKind>, Unreadable> {
     found.ok_or(Unreadable("the stored kind of device is unknown"))
 }
 
-/// The code of a kind in a filter, `Unsupported` for one of a later version.
+/// Returns the code of a kind in a filter. `Unsupported` for a kind of a later version.
 pub(crate) fn kind_filter(kind: Option<SessionKind>, operation: &'static str) -> Result<Vec<u8>> {
     kind.map_or(Ok(Vec::new()), |kind| {
         kind_code(kind).map(|code| vec![code]).ok_or_else(|| Error::unsupported(NAME, operation))

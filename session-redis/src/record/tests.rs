@@ -43,7 +43,7 @@ fn the_places_that_scripts_read_hold_what_they_expect() {
 }
 
 #[test]
-fn what_a_save_leaves_is_recognised_by_its_beginning() {
+fn the_beginning_shows_whether_a_save_changed_its_fields() {
     let stored = full("ann");
     let mut saved = stored.clone();
     saved.data = Arc::from(&b"\x01{}"[..]);
@@ -52,7 +52,7 @@ fn what_a_save_leaves_is_recognised_by_its_beginning() {
     let begins = |saved: &SessionRecord| {
         let value = write(saved, stored.revision.next(), "update").unwrap();
         let stored_value = write(&stored, stored.revision, "update").unwrap();
-        stored_value.starts_with(&same_but_at(&value, stored.revision))
+        stored_value.starts_with(&beginning_at(&value, stored.revision))
     };
     assert!(begins(&saved));
     let changed = |change: fn(&mut SessionRecord)| {

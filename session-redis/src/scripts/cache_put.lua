@@ -1,7 +1,8 @@
--- Stores an entry unless what is there is newer. Returns its scope and id as one text, and 1 if it
+-- Stores an entry unless the stored one is newer. Returns its scope and id as one text, and 1 if it
 -- was stored.
 -- KEYS: entry
--- ARGV: value, time to live in ms, names of the MAC keys that readers accept, 4 bytes each; '' if they ask for none
+-- ARGV: value, time to live in ms,
+--       names of the MAC keys that readers accept, 4 bytes each; '' if readers require none
 local value = ARGV[1]
 local scope_and_id = value:sub(27, 58)
 
@@ -18,7 +19,7 @@ local function is_accepted(name)
   return ARGV[3] == ''
 end
 
--- What no reader would take keeps nothing out.
+-- An entry that no reader would accept does not prevent a new one.
 local function is_readable(head)
   return #head == HEAD and head:byte(1) == 2 and (head:byte(2) == 82 or is_tombstone(head))
     and head:byte(3) < 128 and head:sub(3, 10) ~= ('\0'):rep(8)
@@ -56,8 +57,9 @@ end
 
 local reply = set()
 if reply.err then
-  -- Most likely the memory is full. What is outdated must go at least, and a script that has begun to write may go on: so an entry still
-  -- takes the place of another one, and a tombstone is always kept.
+  -- Most likely the memory is full. The outdated entry must at least be removed, and a script that
+  -- has begun to write may continue: so an entry still replaces another one, and a tombstone is
+  -- always stored.
   if redis.call('UNLINK', KEYS[1]) == 1 or is_tombstone(value) then
     reply = set()
   end

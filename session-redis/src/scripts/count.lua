@@ -1,6 +1,7 @@
--- Counts one stretch of a shard's sessions. Returns {rank of the next stretch or -1, live, expired, oldest, newest, {reasons}, {users}}.
+-- Counts one stretch of a shard's sessions. Returns {rank of the next stretch or -1, live, expired,
+-- oldest, newest, {reasons}, {users}}.
 -- KEYS: created
--- ARGV: base, now, rank of the first, how many
+-- ARGV: base, now, rank of the first session, how many sessions
 local ids = redis.call('ZRANGE', KEYS[1], ARGV[3], ARGV[3] + ARGV[4] - 1)
 local live, expired, oldest, newest, reasons, users, gone = 0, 0, '', '', {}, {}, 0
 for _, id in ipairs(ids) do

@@ -1,13 +1,14 @@
--- Inserts a session of a user who may have so many. Returns {'created', id, ended values}, {'full', live values} or 0 if there is one.
+-- Inserts a session of a user under a limit. Returns {'created', id, ended values}, {'full', live
+-- values}, or 0 if the session exists.
 -- KEYS: session, deadlines, created, the user's sessions
--- ARGV: as create.lua, then 7 base, 8 now, 9 most,
+-- ARGV: as create.lua, then 7 base, 8 now, 9 most sessions,
 --       10 'kind' if only sessions on the new one's kind of device count, else '',
---       11 'created', 'seen' or 'refuse', 12 the end of those that go, 13 ttl of ended ones,
---       14 most on the new one's kind of device, '' for any number
+--       11 'created', 'seen' or 'refuse', 12 the end of evicted sessions, 13 their ttl,
+--       14 most sessions on the new one's kind of device, '' for any number
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
 end
--- A damaged index is told before anything is written.
+-- Raises the error of a damaged index before anything is written.
 for i = 2, 3 do
   redis.call('ZCARD', KEYS[i])
 end
@@ -37,7 +38,8 @@ if #live >= most or alike >= most_alike then
   table.sort(live, function(a, b) return a.at < b.at or (a.at == b.at and a.id < b.id) end)
 end
 
--- Picks the first that fit so that one more does. Returns false if it may not, and those that fit.
+-- Evicts the first sessions that fit, so that one more does. Returns true, or false and the
+-- sessions that fit if the limit refuses the new one.
 local function make_room(fits, most)
   local found = {}
   for _, session in ipairs(live) do
@@ -64,8 +66,8 @@ local function full(sessions)
   return answer
 end
 
--- As `SessionLimit::evict` of session-core: first the limit per kind of device, then the other one
--- for what is left.
+-- Like `SessionLimit::evict` of session-core: first the limit per kind of device, then the other
+-- limit for the remaining sessions.
 if alike >= most_alike then
   local is_allowed, found = make_room(function(session) return session.is_alike end, most_alike)
   if not is_allowed then

@@ -1,7 +1,7 @@
 -- Ends sessions by their ids. Returns the values of those that this call ended.
 -- KEYS: sessions
--- ARGV: 1 the end, 2 ttl of ended ones, 3 ttl of indexes,
---       4 the latest time of the creation of those that end
+-- ARGV: 1 the end, 2 ttl of ended sessions, 3 ttl of indexes,
+--       4 the latest creation time of sessions that end
 local created_until = tonumber(ARGV[4])
 local active = {}
 for _, key in ipairs(KEYS) do

@@ -1,8 +1,8 @@
--- Ends sessions of a user, at most so many. Returns the values of those that this call ended.
+-- Ends a limited number of a user's sessions. Returns the values of those that this call ended.
 -- KEYS: the user's sessions
--- ARGV: 1 base, 2 the end, 3 ttl of ended ones, 4 ttl of indexes, 5 most,
---       6 the id that stays or '', 7 the device or '',
---       8 the latest time of the creation of those that end
+-- ARGV: 1 base, 2 the end, 3 ttl of ended sessions, 4 ttl of indexes, 5 most sessions,
+--       6 the id of the session that stays or '', 7 the device or '',
+--       8 the latest creation time of sessions that end
 local created_until, active, gone = tonumber(ARGV[8]), {}, {}
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   if #active == tonumber(ARGV[5]) then

@@ -1,6 +1,6 @@
--- Forgets whose the ended sessions of a user were, at most so many. Returns how many.
+-- Anonymizes a limited number of a user's ended sessions. Returns how many.
 -- KEYS: the user's history
--- ARGV: base, most, the profile of nobody
+-- ARGV: base, most sessions, a profile without data
 local ids, values = redis.call('ZRANGE', KEYS[1], 0, ARGV[2] - 1), {}
 for i, id in ipairs(ids) do
   values[i] = read('GET', ARGV[1] .. ':session:' .. id)

@@ -1,7 +1,7 @@
--- Ends sessions of a shard that are past a deadline, at most so many. Returns their values.
+-- Ends a limited number of a shard's sessions that are past a deadline. Returns their values.
 -- KEYS: deadlines
--- ARGV: 1 base, 2 now, 3 most, 4 and 5 how the end for lack of use, and of age, goes on after its time, 6 ttl of ended ones,
---       7 ttl of indexes
+-- ARGV: 1 base, 2 now, 3 most sessions, 4 and 5 the end without its time, for idle and for
+--       absolute expiry, 6 ttl of ended sessions, 7 ttl of indexes
 local due, gone, later = {}, {}, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3])) do
   local value = read('GET', ARGV[1] .. ':session:' .. id)

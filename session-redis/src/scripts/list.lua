@@ -1,10 +1,13 @@
--- Reads one stretch of a listing, newest first. Returns {score, id, values}: where the next stretch begins, '' if this was the last.
--- KEYS: the sorted sets to walk together, of one shard
--- ARGV: 1 base, 2 score and 3 id of the position to begin after, '' for the newest, 4 the least score, 5 how many to look at,
---       6 'live', 'ended' or '', 7 now, 8 kind or '', 9 username or '', 10 device or ''
+-- Reads one stretch of a listing, newest first. Returns {score, id, values}: the position where the
+-- next stretch begins, '' and '' if this was the last.
+-- KEYS: the sorted sets to read together, of one shard
+-- ARGV: 1 base, 2 score and 3 id of the position to begin after, '' for the newest,
+--       4 the lowest score, 5 how many sessions to read, 6 'live', 'ended' or '', 7 now,
+--       8 kind or '', 9 username or '', 10 device or ''
 local most = tonumber(ARGV[5])
 
--- The next entries of a set: one more than needed, which tells whether it goes on, and all of the position's own score.
+-- Returns the next entries of a set: one more than needed, which shows whether the set continues,
+-- and all entries with the position's own score.
 local function stretch(key)
   local found = {}
   local function add(pairs)

@@ -1,6 +1,6 @@
--- Deletes ended sessions of a shard, at most so many. Returns how many.
+-- Deletes a limited number of a shard's ended sessions. Returns how many.
 -- KEYS: ended
--- ARGV: base, the time before which they ended, most
+-- ARGV: base, the time before which the sessions ended, most sessions
 local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[2], 'LIMIT', 0, ARGV[3])
 local over = {}
 for _, id in ipairs(ids) do

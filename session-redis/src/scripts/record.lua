@@ -1,14 +1,17 @@
--- What scripts know of a session's value; src/record.rs writes it. All but the shortest begin with this text.
+-- The layout of a session's value, which src/record.rs writes. All scripts but the shortest begin
+-- with this text.
 --
 --   1 format   2 'A'ctive or 'E'nded   3 kind   4 length of user   5 revision (8 bytes)
---   13 created_at   21 expires_at   29 idle timeout, -1 for none   37 last_seen_at (8 bytes each)   45 last client (19)   64 id (16)
---   80 user; after that
---   1 flags   2 device kind   3 authenticated_at (8)   11 device id (16)   27 length of name   28 length of profile (4)
---   32 name, profile; then secrets and data of an active session, or the end of an ended one
+--   13 created_at   21 expires_at   29 idle timeout, -1 for none   37 last_seen_at (8 bytes each)
+--   45 last client (19)   64 id (16)   80 user; after that
+--   1 flags   2 device kind   3 authenticated_at (8)   11 device id (16)   27 length of name
+--   28 length of profile (4)   32 name, profile; then
+--   secrets and data of an active session, or the end of an ended one
 --
--- Numbers are big-endian. Lua counts in doubles, exact to 2^53; revisions need more and are raised in halves.
+-- Numbers are big-endian. Lua counts in doubles, exact to 2^53; revisions can be larger and are
+-- incremented in halves.
 local HEAD, MORE = 79, 31
--- No head with its user and what follows at fixed places is longer.
+-- Longest beginning of a value: the head, the user, and the fields at fixed positions after them.
 local LONGEST = HEAD + 255 + MORE
 
 local function is_record(value)
@@ -23,7 +26,7 @@ local function is_active(value)
   return value:byte(2) == 65
 end
 
--- When a session expires, and whether that is for lack of use.
+-- Returns when a session expires, and true if it expires because it is idle.
 local function deadline(value)
   local absolute, idle = number(value, 21), number(value, 29)
   if idle >= 0 then
@@ -39,23 +42,25 @@ local function user_of(value)
   return value:sub(HEAD + 1, HEAD + value:byte(4))
 end
 
--- The last byte of what an ended session keeps.
+-- Returns the position of the last byte that an ended session keeps.
 local function history_end(value)
   local more = HEAD + value:byte(4)
   local name, profile = struct.unpack('>BI4', value, more + 27)
   return more + MORE + name + profile
 end
 
--- Whether nothing is missing of a value that was read whole.
+-- Returns true if nothing is missing of a value that was read whole.
 local function is_whole(value)
   return is_record(value) and #value >= HEAD + value:byte(4) + MORE
     and #value >= history_end(value) + (is_active(value) and 0 or 10)
 end
 
--- What a command reads of a session's key: '' or false if there is none, a table if it has another type.
+-- Reads a session's key with a command. Returns '' or false if there is none, a table if it has
+-- another type.
 --
--- While a cluster moves a slot from node to node, some of its keys are on one and some on the other, and that one is not here says nothing
--- then. To ask for several at once is an error there, and the caller tries again. So nothing may be written before all is read.
+-- While a cluster moves a slot between nodes, some of its keys are on one node and some on the
+-- other, so a key that is missing here may exist. Asking for several keys at once is an error then,
+-- and the caller tries again. So a script must read everything before it writes anything.
 local function read(command, key, ...)
   local value = redis.pcall(command, key, ...)
   if type(value) ~= 'string' or value == '' then
@@ -64,7 +69,8 @@ local function read(command, key, ...)
   return value
 end
 
--- To be called before a session ends: it is an error while a cluster moves some of the keys that this writes to.
+-- To be called before a session ends: raises an error while a cluster moves some of the keys that
+-- the end writes.
 local function settle(base, user)
   if user == '' then
     redis.call('EXISTS', KEYS[1], base .. ':deadlines', base .. ':ended')
@@ -82,7 +88,7 @@ local function raised(revision)
   return struct.pack('>I4I4', high, low)
 end
 
--- The value without secrets and data, as lists show it.
+-- Returns the value without secrets and data, as lists show it.
 local function redacted(value)
   if is_active(value) then
     return value:sub(1, history_end(value))
@@ -90,8 +96,9 @@ local function redacted(value)
   return value
 end
 
--- Ends an active session, and returns its value then. The removal comes first: a script that has begun to write may go on although
--- the memory is full, so an end gets through. A damaged index never stops one. A value that is cut off is left alone.
+-- Ends an active session, and returns its new value. The removal comes first: a script that has
+-- begun to write may continue although the memory is full, so the end succeeds. A damaged index
+-- never prevents an end. A value that is cut off is left unchanged.
 local function finish(base, id, value, tail, ttl, index_ttl)
   redis.pcall('ZREM', base .. ':deadlines', id)
   if not is_whole(value) then

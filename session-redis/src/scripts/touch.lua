@@ -1,6 +1,6 @@
--- Moves last-seen times forward. Returns how many moved.
+-- Moves last-seen times forward. Returns how many sessions changed.
 -- KEYS: sessions, then the deadlines of their shards
--- ARGV: now, then when each session was seen and by whom, 27 bytes
+-- ARGV: now, then the last-seen update of each session: the time and the client, 27 bytes
 local now, moved = tonumber(ARGV[1]), 0
 for i = 2, #ARGV do
   local key, sighting = KEYS[i - 1], ARGV[i]

@@ -1,4 +1,5 @@
-//! The shared cache: its conformance suites, and what it does when others write, the memory is full, or the server fails.
+//! The shared cache: its conformance suites, and its behaviour when other programs write, the
+//! memory is full, or the server fails.
 
 #[cfg(feature = "cluster")]
 mod cluster;

@@ -1,4 +1,4 @@
-//! The conformance suites on Redis, and what is special to it.
+//! The conformance suites on Redis, and the tests that only concern Redis.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
 mod bus;

@@ -1,6 +1,6 @@
--- MySQL commits after each statement, so each can be repeated.
--- Every time is milliseconds since 1970, UTC. Text that is compared is VARBINARY, because no collation of all versions
--- compares byte by byte and heeds spaces at the end.
+-- MySQL commits after each statement, so each statement can be repeated.
+-- Times are milliseconds since 1970, UTC. Text that is compared is VARBINARY, because no collation
+-- that all versions have compares byte by byte and respects trailing spaces.
 CREATE TABLE IF NOT EXISTS {table} (
     id BINARY(16) NOT NULL PRIMARY KEY,
     revision BIGINT NOT NULL,
@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     last_seen_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
     idle_timeout BIGINT,
-    -- When an active session stops to be live: the earlier of its absolute and its idle end. NULL once it ended.
+    -- When an active session expires: the earlier of its absolute and idle deadlines. NULL once ended.
     deadline_at BIGINT GENERATED ALWAYS AS (
         CASE
             WHEN ended_at IS NOT NULL THEN NULL
@@ -50,7 +50,8 @@ CREATE TABLE IF NOT EXISTS {table} (
     data LONGBLOB NOT NULL
 )
 ENGINE = InnoDB ROW_FORMAT = DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
--- Rows that a sign-in under a limit locks, so that two of one user follow each other: a user has always the same one.
+-- A sign-in under a limit locks one of these rows, so that two sign-ins of one user run one after the
+-- other. A user always maps to the same row.
 CREATE TABLE IF NOT EXISTS {locks} (stripe SMALLINT NOT NULL PRIMARY KEY) ENGINE = InnoDB;
 INSERT IGNORE INTO {locks} (stripe)
 WITH RECURSIVE stripes (stripe) AS (SELECT 0 UNION ALL SELECT stripe + 1 FROM stripes WHERE stripe < 255)

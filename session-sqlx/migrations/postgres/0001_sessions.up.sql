@@ -1,4 +1,4 @@
--- Every time is milliseconds since 1970, UTC. Text that is compared has the collation "C": byte by byte.
+-- Times are milliseconds since 1970, UTC. Text that is compared has the byte-wise collation "C".
 CREATE TABLE {table} (
     id UUID NOT NULL PRIMARY KEY,
     revision BIGINT NOT NULL,
@@ -13,7 +13,7 @@ CREATE TABLE {table} (
     last_seen_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
     idle_timeout BIGINT,
-    -- When an active session stops to be live: the earlier of its absolute and its idle end. NULL once it ended.
+    -- When an active session expires: the earlier of its absolute and idle deadlines. NULL once ended.
     deadline_at BIGINT GENERATED ALWAYS AS (
         CASE
             WHEN ended_at IS NOT NULL THEN NULL
@@ -47,5 +47,5 @@ CREATE TABLE {table} (
     label VARCHAR(100),
     data BYTEA NOT NULL
 )
--- Room on each page, so that a saved row stays on its page and its index entries stay as they are.
+-- Free space on each page, so that an updated row stays on its page and its index entries stay valid.
 WITH (fillfactor = 80);

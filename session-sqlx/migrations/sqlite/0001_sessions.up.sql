@@ -1,4 +1,4 @@
--- Every time is milliseconds since 1970, UTC. Text is compared byte by byte.
+-- Times are milliseconds since 1970, UTC. Text is compared byte by byte.
 CREATE TABLE {table} (
     id BLOB NOT NULL PRIMARY KEY,
     revision INTEGER NOT NULL,
@@ -13,7 +13,7 @@ CREATE TABLE {table} (
     last_seen_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
     idle_timeout INTEGER,
-    -- When an active session stops to be live: the earlier of its absolute and its idle end. NULL once it ended.
+    -- When an active session expires: the earlier of its absolute and idle deadlines. NULL once ended.
     deadline_at INTEGER GENERATED ALWAYS AS (
         CASE
             WHEN ended_at IS NOT NULL THEN NULL

@@ -1,4 +1,4 @@
-//! What differs between the databases. Everything else is written once.
+//! The differences between the databases. All other code is shared.
 
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -19,7 +19,8 @@ use sqlx::{Database, Pool, SqlStr};
 use crate::error::Failure;
 use crate::migrate::Migration;
 
-/// A database that [`SqlStore`](crate::SqlStore) knows: `sqlx::Postgres`, `sqlx::MySql`, `sqlx::Sqlite`. Sealed.
+/// A database that [`SqlStore`](crate::SqlStore) supports: `sqlx::Postgres`, `sqlx::MySql`,
+/// `sqlx::Sqlite`. Sealed.
 pub trait Dialect: Database<Connection: Debug> + Debug + sealed::Sealed {
     #[doc(hidden)]
     const SYNTAX: Syntax;
@@ -28,11 +29,12 @@ pub trait Dialect: Database<Connection: Debug> + Debug + sealed::Sealed {
     #[doc(hidden)]
     fn bind(arguments: &mut Self::Arguments, value: Value<'_>) -> Result<(), BoxDynError>;
 
-    /// Adds ids for the text that [`Syntax::ids`] makes for as many. As bytes, because a damaged row may have an id that is none of ours.
+    /// Binds ids for the condition that [`Syntax::ids`] returns for the same number. The ids are
+    /// bytes, because a corrupt row may have an id that is not a session id.
     #[doc(hidden)]
     fn bind_ids(arguments: &mut Self::Arguments, ids: &[[u8; 16]]) -> Result<(), BoxDynError>;
 
-    /// Adds a batch for [`Syntax::touch`].
+    /// Binds a batch for [`Syntax::touch`].
     #[doc(hidden)]
     fn bind_touches(arguments: &mut Self::Arguments, batch: &[&Touch]) -> Result<(), BoxDynError>;
 
@@ -44,7 +46,7 @@ pub trait Dialect: Database<Connection: Debug> + Debug + sealed::Sealed {
         arguments: Self::Arguments,
     ) -> impl Future<Output = Result<Vec<Self::Row>, sqlx::Error>> + Send;
 
-    /// Runs a prepared statement that finds one row at most.
+    /// Runs a prepared statement that returns at most one row.
     #[doc(hidden)]
     fn first_row(
         connection: &mut Self::Connection,
@@ -52,7 +54,7 @@ pub trait Dialect: Database<Connection: Debug> + Debug + sealed::Sealed {
         arguments: Self::Arguments,
     ) -> impl Future<Output = Result<Option<Self::Row>, sqlx::Error>> + Send;
 
-    /// Runs a prepared statement and returns how many rows it changed.
+    /// Runs a prepared statement and returns the number of rows that it changed.
     #[doc(hidden)]
     fn execute(
         connection: &mut Self::Connection,
@@ -60,7 +62,7 @@ pub trait Dialect: Database<Connection: Debug> + Debug + sealed::Sealed {
         arguments: Self::Arguments,
     ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
 
-    /// Runs a script of statements.
+    /// Runs a script of several statements.
     #[doc(hidden)]
     fn script(
         connection: &mut Self::Connection,
@@ -80,11 +82,11 @@ pub trait Dialect: Database<Connection: Debug> + Debug + sealed::Sealed {
     #[doc(hidden)]
     fn uuid(row: &Self::Row, column: usize) -> Result<Option<[u8; 16]>, sqlx::Error>;
 
-    /// What an error that the database reported means.
+    /// Classifies an error that the database reported.
     #[doc(hidden)]
     fn failure(error: &dyn DatabaseError) -> Failure;
 
-    /// What the database behind a pool survives.
+    /// Returns what the data in a pool's database survives.
     #[doc(hidden)]
     #[must_use]
     fn durability(_pool: &Pool<Self>) -> Durability {
@@ -96,7 +98,7 @@ pub(crate) mod sealed {
     pub trait Sealed {}
 }
 
-/// One value of a statement.
+/// A value that a statement binds.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy)]
 pub enum Value<'a> {
@@ -110,39 +112,42 @@ pub enum Value<'a> {
     Uuid(Option<&'a [u8; 16]>),
 }
 
-/// How a database says things. `{table}` and the like are filled in by [`Template`](crate::statements::Template).
+/// The SQL of a database. [`Template`](crate::statements::Template) fills in `{table}` and the
+/// other names.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Syntax {
     /// The backend's name in capabilities and errors.
     pub name: &'static str,
-    /// What stands around names.
+    /// The quotation mark around names.
     pub quote: char,
     /// Whether placeholders are `$1`, `$2` instead of `?`.
     pub numbered: bool,
-    /// The condition `id is one of these`, for so many.
+    /// Returns the condition that `id` is one of the given number of ids.
     pub ids: fn(usize) -> String,
-    /// Begins a transaction whose statements each see what was committed before them.
+    /// Begins a transaction in which each statement sees everything that was committed before it.
     pub begin: &'static str,
-    /// Makes two sign-ins of one user under a limit follow each other until the transaction ends. Binds an [`Int`](Value::Int).
+    /// Serializes sign-ins of one user under a limit until the transaction ends. Binds an
+    /// [`Int`](Value::Int).
     pub lock_user: Option<&'static str>,
-    /// The number that [`lock_user`](Self::lock_user) locks, from a hash of table and user.
+    /// Maps a hash of table and user to the number that [`lock_user`](Self::lock_user) locks.
     pub lock_number: fn(u64) -> i64,
     /// How rows are claimed.
     pub claim: Claim,
-    /// Added to a `SELECT` to wait for its rows.
+    /// Appended to a `SELECT` to wait for locked rows.
     pub lock_rows: &'static str,
-    /// Added to a `SELECT` to pass by rows that others hold.
+    /// Appended to a `SELECT` to skip rows that other transactions have locked.
     pub skip_locked: &'static str,
-    /// `UPDATE` or `DELETE` of the first so many rows that meet a condition, in an order: what stands after `WHERE`.
+    /// Returns the text after `WHERE` for an `UPDATE` or `DELETE` of the first rows, in an order,
+    /// that meet a condition. Binds the number of rows last.
     pub first: fn(condition: &str, order: &str, skip_locked: &str) -> String,
-    /// Moves the last-seen times of a batch. Binds the batch, then now.
+    /// Updates the last-seen times of a batch. Binds the batch, then the current time.
     pub touch: &'static str,
-    /// Whether one connection at a time can write.
+    /// Whether only one connection can write at a time.
     pub one_writer: bool,
-    /// Whether a connection whose call was dropped half-way can be used on.
+    /// Whether a connection is still usable after a call on it was dropped halfway.
     pub survives_cancellation: bool,
-    /// How the schema is changed and read.
+    /// How the schema is changed and inspected.
     pub schema: SchemaSyntax,
 }
 
@@ -156,25 +161,26 @@ pub enum Claim {
     Selecting,
 }
 
-/// How the schema is changed and read.
+/// How the schema is changed and inspected.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct SchemaSyntax {
     pub migrations: &'static [Migration],
-    /// Whether a transaction holds changes of the schema. If not, each is committed at once.
+    /// Whether schema changes are transactional. If not, each is committed at once.
     pub transactional: bool,
-    /// Keeps other migrations away, in the transaction or, without one, until `unlock`.
+    /// Excludes concurrent migrations: until the transaction ends or, without one, until `unlock`.
     pub lock: Option<&'static str>,
     pub unlock: Option<&'static str>,
-    /// Tables besides that of the sessions, by what comes after its name.
+    /// Tables besides the sessions table, as suffixes of its name.
     pub further_tables: &'static [&'static str],
-    /// The names of the columns of a table.
+    /// Selects the names of a table's columns.
     pub columns: &'static str,
-    /// The names of its indexes.
+    /// Selects the names of a table's indexes.
     pub indexes: &'static str,
 }
 
-/// The methods that read the same for all drivers, and cannot be written once because their bounds cannot be spelled.
+/// The methods that have the same body for all drivers. They cannot be generic, because their
+/// bounds cannot be expressed.
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 macro_rules! forward_to_driver {
     ($connection:ty, $arguments:ty, $row:ty) => {
@@ -211,7 +217,7 @@ macro_rules! forward_to_driver {
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 use forward_to_driver;
 
-/// The same for reading, where the driver's own way is quick enough.
+/// The same for reading columns, for drivers whose own decoding is fast enough.
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 macro_rules! read_by_driver {
     ($row:ty) => {
@@ -239,20 +245,22 @@ macro_rules! read_by_driver {
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 use read_by_driver;
 
-/// A list that is as long as the next power of two, so that a connection prepares few statements instead of 500.
+/// Returns a list as long as the next power of two, so that a connection prepares few statements
+/// instead of 500.
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 fn in_list(ids: usize) -> String {
     format!("id IN ({})", vec!["?"; ids.next_power_of_two()].join(", "))
 }
 
-/// Ids for such a list: the last one again and again changes nothing.
+/// Returns the ids for such a list. It repeats the last id, which does not change the result.
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 fn padded(ids: &[[u8; 16]]) -> impl Iterator<Item = &[u8; 16]> {
     let missing = ids.len().next_power_of_two() - ids.len();
     ids.iter().chain(ids.last().into_iter().cycle().take(missing))
 }
 
-/// A batch as an array of `[id, time, address, country]`, so that one parameter and one statement serve every size.
+/// Encodes a batch as an array of `[id, time, address, country]`, so that one parameter and one
+/// statement serve every batch size.
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 fn touches_as_json(batch: &[&Touch]) -> String {
     let hex = |id: &SessionId| id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>();

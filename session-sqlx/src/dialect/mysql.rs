@@ -11,7 +11,7 @@ use crate::migrate::migrations;
 
 impl sealed::Sealed for MySql {}
 
-/// The name of the lock of a table, with its database.
+/// The name of the migration lock of a table. It includes the database.
 macro_rules! migration_lock {
     () => {
         "MD5(CONCAT('session-kit ', COALESCE({schema_text}, DATABASE(), ''), '.', {name_text}))"
@@ -24,12 +24,13 @@ impl Dialect for MySql {
         quote: '`',
         numbered: false,
         ids: in_list,
-        // Under the default level a `SELECT ... FOR UPDATE` also locks the gaps between rows, and sign-ins of neighbours
-        // would wait for each other.
+        // At the default level a `SELECT ... FOR UPDATE` also locks the gaps between rows, so
+        // sign-ins of users that are neighbours in the index would wait for each other.
         begin: "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION",
-        // A row and not GET_LOCK, because a row is free again with the transaction, however that ends.
+        // A row lock instead of GET_LOCK, because the end of the transaction, however it ends,
+        // releases it.
         lock_user: Some("SELECT stripe FROM {locks} WHERE stripe = ? FOR UPDATE"),
-        // As many as the migration made.
+        // The number of rows that the migration inserts.
         lock_number: |hash| (hash % 256).cast_signed(),
         claim: Claim::Selecting,
         lock_rows: " FOR UPDATE",
@@ -50,8 +51,8 @@ impl Dialect for MySql {
         schema: SchemaSyntax {
             migrations: migrations!("mysql"),
             transactional: false,
-            // Until the connection ends or the lock is given back; waits a minute at most. The names of locks are those of the whole
-            // server, and have up to 64 letters.
+            // Held until it is released or the connection ends. Waits for at most a minute. Lock
+            // names are global to the server and have at most 64 characters.
             lock: Some(concat!("SELECT GET_LOCK(", migration_lock!(), ", 60)")),
             unlock: Some(concat!("SELECT RELEASE_LOCK(", migration_lock!(), ")")),
             further_tables: &["_locks"],
@@ -85,7 +86,7 @@ impl Dialect for MySql {
     super::forward_to_driver!(MySqlConnection, MySqlArguments, MySqlRow);
     super::read_by_driver!(MySqlRow);
 
-    /// Binary columns hold text too, see the migrations.
+    /// Text is also stored in binary columns, see the migrations.
     #[inline]
     fn text(row: &MySqlRow, column: usize) -> Result<Option<&str>, sqlx::Error> {
         super::utf8(Self::bytes(row, column)?)
@@ -96,37 +97,40 @@ impl Dialect for MySql {
         super::uuid_bytes(Self::bytes(row, column)?)
     }
 
-    /// By number: <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>,
+    /// Classifies by error number:
+    /// <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>,
     /// <https://mariadb.com/kb/en/mariadb-error-code-reference/>.
     fn failure(error: &dyn DatabaseError) -> Failure {
         let number = error.try_downcast_ref::<MySqlDatabaseError>().map_or(0, MySqlDatabaseError::number);
         match number {
             1060 | 1061 | 1091 => Failure::AlreadyDone,
             1062 => Failure::Duplicate,
-            // Deadlock; a row changed since it was read (MariaDB with innodb_snapshot_isolation).
+            // Deadlock; a row that changed since it was read (MariaDB with
+            // innodb_snapshot_isolation).
             1213 | 1020 => Failure::RolledBack,
-            // The table was changed; another server answers, which knows nothing of the statement.
+            // The table was altered; a different server replied, which does not know the statement.
             1615 | 1243 => Failure::Outdated,
-            1205 => Failure::Timeout("a lock was not free in time"),
+            1205 => Failure::Timeout("a lock was not released in time"),
             1317 | 1969 | 3024 => {
-                Failure::Timeout("the statement was cancelled, by its time limit or by hand")
+                Failure::Timeout("the statement was cancelled, by its time limit or manually")
             }
             1290 | 1792 | 1836 => Failure::Unavailable("the server is read-only"),
             1021 | 1114 => Failure::Unavailable("the server's disk is full"),
             1040 | 1203 | 1226 => Failure::Unavailable("the server has too many connections"),
             1049 | 1054 | 1146 => Failure::Unavailable(
-                "the table is missing or not as expected; `verify` says what, `migrate` makes it",
+                "the table is missing or not as expected; `verify` lists what is missing, `migrate` creates it",
             ),
-            1044 | 1045 | 1142 | 1143 => Failure::Unavailable("the database user may not do this"),
-            // Shutdown, killed connection, network trouble that the server noticed, no memory.
+            1044 | 1045 | 1142 | 1143 => Failure::Unavailable("the database user lacks a privilege"),
+            // Shutdown, killed connection, network errors that the server detected, out of memory.
             1037 | 1038 | 1053 | 1152 | 1158..=1161 | 1184 | 1927 => {
-                Failure::Unavailable("the server refuses work now")
+                Failure::Unavailable("the server does not accept work now")
             }
-            // "Got error 28 ... from storage engine", the number of the operating system for a full disk.
+            // "Got error 28 ... from storage engine": 28 is the operating system's error number for
+            // a full disk.
             1030 if error.message().starts_with("Got error 28 ") => {
                 Failure::Unavailable("the server's disk is full")
             }
-            1030 | 1034 | 1194 => Failure::Corrupt("the server found a damaged table"),
+            1030 | 1034 | 1194 => Failure::Corrupt("the server found a corrupt table"),
             _ => Failure::Other,
         }
     }

@@ -12,8 +12,9 @@ use crate::migrate::migrations;
 
 impl sealed::Sealed for Postgres {}
 
-/// Ids in a list at least; the last one again and again changes nothing. The server plans a list for its length each time, which costs
-/// more than the load, as long as that looks cheaper than its general plan: one for 10 ids.
+/// The least length of a list of ids; the last id is repeated, which does not change the result.
+/// The server plans a list for its length each time, which costs more than the load, as long as
+/// that plan looks cheaper than the generic plan, which assumes 10 ids.
 const LEAST_IDS: usize = 16;
 
 impl Dialect for Postgres {
@@ -22,23 +23,25 @@ impl Dialect for Postgres {
         quote: '"',
         numbered: true,
         ids: |_| "id = ANY(?)".to_owned(),
-        // The level is named because a database may have another default, and under a higher one the statements after the
-        // lock would not see what its holder before committed.
+        // Names the level, because a database may have another default. At a higher level the
+        // statements after the lock would not see what the previous holder of the lock committed.
         begin: "BEGIN ISOLATION LEVEL READ COMMITTED",
         lock_user: Some("SELECT pg_advisory_xact_lock(?)"),
         lock_number: u64::cast_signed,
         claim: Claim::Returning,
         lock_rows: " FOR UPDATE",
         skip_locked: " FOR UPDATE SKIP LOCKED",
-        // ARRAY makes the sub-select run once. In an `IN` it may run for each row, and then it locks more than its limit.
+        // ARRAY makes the sub-select run once. In an `IN` it may run for each row, and would lock
+        // more rows than its limit.
         first: |condition, order, lock| {
             format!(
                 "id = ANY(ARRAY(SELECT id FROM {{table}} WHERE {condition} ORDER BY {order} LIMIT ?{lock}))"
             )
         },
-        // The setting holds until this statement's own transaction ends. A crash may lose a
-        // last-seen time and nothing else. `GREATEST` makes the deadline a condition of the join: a
-        // condition on now alone leads the planner to the index of all live sessions.
+        // The setting applies until this statement's transaction ends. A crash may lose last-seen
+        // times and nothing else. `GREATEST` makes the deadline a condition of the join: a
+        // condition on the current time alone would make the planner use the index of all live
+        // sessions.
         touch: "UPDATE {table} AS t
             SET last_ip_address = seen.ip, last_country_code = seen.country, last_seen_at = seen.at
             FROM (SELECT set_config('synchronous_commit', 'off', true) AS is_off) AS commits,
@@ -123,45 +126,50 @@ impl Dialect for Postgres {
         fixed(row, column)
     }
 
-    /// By SQLSTATE: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+    /// Classifies by SQLSTATE: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
     fn failure(error: &dyn DatabaseError) -> Failure {
         let code = error.code().unwrap_or_default();
         match &*code {
             "23505" => Failure::Duplicate,
             "40001" | "40P01" => Failure::RolledBack,
-            // Somebody threw away what was prepared, such as a pool's hook that says `DISCARD ALL`.
+            // The prepared statements were discarded, for example by a pool hook that runs
+            // `DISCARD ALL`.
             "26000" => Failure::Outdated,
             "0A000" if is_outdated(error) => Failure::Outdated,
             "42P05" => Failure::Unavailable("a pooler mixes up prepared statements; pool by session"),
-            "57014" => Failure::Timeout("the statement was cancelled, by its time limit or by hand"),
-            "55P03" => Failure::Timeout("a lock was not free in time"),
+            "57014" => Failure::Timeout("the statement was cancelled, by its time limit or manually"),
+            "55P03" => Failure::Timeout("a lock was not released in time"),
             "25006" => Failure::Unavailable("the server is read-only"),
             "53100" => Failure::Unavailable("the server's disk is full"),
             "53300" => Failure::Unavailable("the server has too many connections"),
             "42P01" | "42703" | "3F000" => Failure::Unavailable(
-                "the table is missing or not as expected; `verify` says what, `migrate` makes it",
+                "the table is missing or not as expected; `verify` lists what is missing, `migrate` creates it",
             ),
-            "42501" => Failure::Unavailable("the database user may not do this"),
-            "XX001" | "XX002" => Failure::Corrupt("the server found damaged pages"),
-            // Connection exceptions, resources, operator intervention, system errors, invalid authorisation.
+            "42501" => Failure::Unavailable("the database user lacks a privilege"),
+            "XX001" | "XX002" => Failure::Corrupt("the server found corrupt pages"),
+            // Connection exceptions, resources, operator intervention, system errors, invalid
+            // authorization.
             _ if ["08", "53", "57", "58", "28"].iter().any(|class| code.starts_with(class)) => {
-                Failure::Unavailable("the server refuses work now")
+                Failure::Unavailable("the server does not accept work now")
             }
             _ => Failure::Other,
         }
     }
 }
 
-/// "cached plan must not change result type", which has no code of its own, and a text in the language of the server.
+/// Returns true for "cached plan must not change result type". The error has no code of its own,
+/// and its message is in the language of the server.
 fn is_outdated(error: &dyn DatabaseError) -> bool {
     error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::routine)
         == Some("RevalidateCachedQuery")
 }
 
-// The code that reads rows is generic and is compiled in the application's crate, so what it calls forty times a row is inlined there.
+// The code that reads rows is generic and is compiled in the application's crate. The functions
+// that it calls forty times a row are marked `inline`, so that they are inlined there.
 
-/// The bytes of a cell. Rows of prepared statements come in PostgreSQL's binary form, which is plain for our types; sqlx's own way
-/// through the type of each of forty columns takes as long as a third of a load.
+/// Returns the bytes of a cell. Rows of prepared statements arrive in PostgreSQL's binary format,
+/// which is simple for the types used here. sqlx's own decoding checks the type of each of the
+/// forty columns, which takes as long as a third of a load.
 #[inline]
 fn cell(row: &PgRow, column: usize) -> Result<Option<&[u8]>, sqlx::Error> {
     let value = row.try_get_raw(column)?;

@@ -17,7 +17,8 @@ impl Dialect for Sqlite {
         quote: '"',
         numbered: false,
         ids: in_list,
-        // A transaction that begins as a reader and becomes a writer fails if another one wrote in between.
+        // A transaction that begins as a reader and becomes a writer fails if another transaction
+        // wrote in between.
         begin: "BEGIN IMMEDIATE",
         lock_user: None,
         lock_number: |_| 0,
@@ -36,14 +37,15 @@ impl Dialect for Sqlite {
             WHERE t.id = seen.id AND seen.at > t.last_seen_at AND seen.at < t.deadline_at
                 AND COALESCE(t.deadline_at > ?, FALSE)",
         one_writer: true,
-        // The driver's thread ends the statement by itself; and closing the last connection would lose a database in memory.
+        // The driver's thread finishes the statement by itself, and closing the last connection
+        // would lose an in-memory database.
         survives_cancellation: true,
         schema: SchemaSyntax {
             migrations: migrations!("sqlite"),
             transactional: true,
             lock: None,
             unlock: None,
-            // The extended form, because the other one hides generated columns.
+            // The extended pragma, because the plain one hides generated columns.
             further_tables: &[],
             columns: "SELECT name FROM pragma_table_xinfo({name_text}, COALESCE({schema_text}, 'main'))",
             indexes: "SELECT name FROM pragma_index_list({name_text}, COALESCE({schema_text}, 'main'))",
@@ -82,12 +84,13 @@ impl Dialect for Sqlite {
         super::uuid_bytes(Self::bytes(row, column)?)
     }
 
-    /// By extended result code, whose last byte is the primary one: <https://sqlite.org/rescode.html>.
+    /// Classifies by extended result code, whose last byte is the primary code:
+    /// <https://sqlite.org/rescode.html>.
     fn failure(error: &dyn DatabaseError) -> Failure {
         let code: u32 = error.code().and_then(|code| code.parse().ok()).unwrap_or_default();
         match (code, code & 0xff) {
             (1555 | 2067 | 2579, _) => Failure::Duplicate,
-            // A reader that became a writer after another one wrote.
+            // A reader became a writer after another transaction wrote.
             (517, _) => Failure::RolledBack,
             (_, 5 | 6) => Failure::Unavailable("the database is locked by another connection"),
             (_, 8) => Failure::Unavailable("the database is read-only"),
@@ -95,7 +98,7 @@ impl Dialect for Sqlite {
             (_, 10) => Failure::Unavailable("the disk cannot be read or written"),
             (_, 13) => Failure::Unavailable("the disk is full"),
             (_, 14) => Failure::Unavailable("the database file cannot be opened"),
-            (_, 11 | 26) => Failure::Corrupt("the database file is damaged"),
+            (_, 11 | 26) => Failure::Corrupt("the database file is corrupt"),
             // SQLite has no code of its own for these.
             (_, 1)
                 if ["no such table", "no such column", "has no column named"]
@@ -103,7 +106,7 @@ impl Dialect for Sqlite {
                     .any(|text| error.message().contains(text)) =>
             {
                 Failure::Unavailable(
-                    "the table is missing or not as expected; `verify` says what, `migrate` makes it",
+                    "the table is missing or not as expected; `verify` lists what is missing, `migrate` creates it",
                 )
             }
             _ => Failure::Other,
@@ -111,7 +114,8 @@ impl Dialect for Sqlite {
     }
 
     fn durability(pool: &Pool<Self>) -> Durability {
-        // The name that the driver gives to databases in memory, so that the connections of one pool share one.
+        // sqlx gives in-memory databases this name, so that the connections of one pool share one
+        // database.
         let options = pool.connect_options();
         let file = options.get_filename().to_string_lossy().into_owned();
         if file.contains(":memory:") || file.starts_with("file:sqlx-in-memory") {

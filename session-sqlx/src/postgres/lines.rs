@@ -1,4 +1,4 @@
-//! A few connections that are kept open, apart from the application's pool.
+//! A few connections that stay open, separate from the application's pool.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +13,23 @@ use tokio::time::timeout;
 
 use super::{NAME, OPENING};
 use crate::dialect::Dialect;
-use crate::error::Trouble;
+use crate::error::StepError;
 
-/// How often a call is made that others rolled back, or that met connections which had died in the meantime.
+/// The attempts for a call that other transactions rolled back, or whose connection had died while
+/// it was idle.
 const ATTEMPTS: usize = 5;
 
-/// Connections to the database of a pool, with its settings and hooks, but not out of it: what the application does with its pool
-/// keeps nobody waiting here.
+/// Connections that have the settings and hooks of a pool, but do not come from it: a caller does
+/// not wait for what the application does with its pool.
 ///
-/// They are opened by tasks of their own, and so is what runs on them. The caller of a cache has a few milliseconds, which may never be
-/// enough to open a connection and to prepare a statement; what he began is there for the next. And a reply that comes too late for
-/// him costs no connection.
+/// Separate tasks open the connections and run the statements. A cache call has a few milliseconds,
+/// which may never be enough to open a connection and prepare a statement. If the call gives up,
+/// its task continues and the next call uses the connection. A late reply does not close the
+/// connection either.
 #[derive(Debug, Clone)]
 pub(super) struct Lines {
     shared: Arc<Shared>,
-    patience: Duration,
+    statement_timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -38,29 +40,29 @@ struct Shared {
 }
 
 impl Lines {
-    /// A statement that takes longer than `patience` closes its connection.
-    pub(super) fn new(pool: PgPool, size: usize, patience: Duration) -> Self {
+    /// A statement that takes longer than `statement_timeout` closes its connection.
+    pub(super) fn new(pool: PgPool, size: usize, statement_timeout: Duration) -> Self {
         let (idle, permits) = (Mutex::default(), Arc::new(Semaphore::new(size)));
-        Self { shared: Arc::new(Shared { pool, idle, permits }), patience }
+        Self { shared: Arc::new(Shared { pool, idle, permits }), statement_timeout }
     }
 
-    /// The same connections with another limit.
-    pub(super) fn with_patience(&self, patience: Duration) -> Self {
-        Self { shared: Arc::clone(&self.shared), patience }
+    /// Returns the same connections with another statement timeout.
+    pub(super) fn with_statement_timeout(&self, statement_timeout: Duration) -> Self {
+        Self { shared: Arc::clone(&self.shared), statement_timeout }
     }
 
-    /// Whose settings are used.
+    /// Returns the pool whose settings the connections have.
     pub(super) fn pool(&self) -> &PgPool {
         &self.shared.pool
     }
 
-    /// Opens one, if none is open.
-    pub(super) async fn open(&self) -> Result<(), Trouble> {
+    /// Opens a connection, if none is idle.
+    pub(super) async fn open(&self) -> Result<(), StepError> {
         self.lease().await.map(Line::give_back)
     }
 
-    /// Waits for its turn and for a connection.
-    async fn lease(&self) -> Result<Line, Trouble> {
+    /// Waits for a permit and for a connection.
+    async fn lease(&self) -> Result<Line, StepError> {
         for attempt in 0..ATTEMPTS {
             let permits = Arc::clone(&self.shared.permits);
             // The semaphore is never closed.
@@ -72,49 +74,50 @@ impl Lines {
             let opening = tokio::spawn(Arc::clone(&self.shared).open(permit));
             opening.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
         }
-        // Others were quicker each time.
+        // Other calls took each new connection first.
         Err(sqlx::Error::PoolTimedOut.into())
     }
 
-    /// Runs a prepared statement that may run twice, and returns its rows. The arguments are asked for when it is its turn.
+    /// Runs a prepared statement that may run twice, and returns its rows. `arguments` is called
+    /// once the statement has a connection.
     ///
-    /// Whoever drops this gives up the answer, not what was begun.
+    /// Dropping the future gives up the result; a statement that has begun still completes.
     pub(super) async fn rows(
         &self,
         sql: &SqlStr,
         arguments: impl Fn() -> Result<PgArguments, BoxDynError> + Send + Sync,
-    ) -> Result<Vec<PgRow>, Trouble> {
+    ) -> Result<Vec<PgRow>, StepError> {
         let mut attempt = 1;
         loop {
             let line = self.lease().await?;
             let is_old = line.is_old;
             let arguments = arguments().map_err(sqlx::Error::Encode)?;
-            let running = tokio::spawn(timeout(self.patience, line.rows(sql.clone(), arguments)));
+            let running = tokio::spawn(timeout(self.statement_timeout, line.rows(sql.clone(), arguments)));
             let result = match running.await.map_err(|_| sqlx::Error::WorkerCrashed)? {
                 Ok(result) => result,
                 Err(_) => Err(Error::timeout(NAME, "wait").with_detail("the server does not answer").into()),
             };
-            let Err(trouble) = result else { return result };
-            let is_outlived = is_old && !trouble.spares_connection::<Postgres>();
-            if is_outlived {
-                self.forget();
+            let Err(error) = result else { return result };
+            let was_stale = is_old && !error.keeps_connection::<Postgres>();
+            if was_stale {
+                self.drop_idle();
             }
-            if attempt == ATTEMPTS || !(is_outlived || trouble.is_worth_repeating::<Postgres>()) {
-                return Err(trouble);
+            if attempt == ATTEMPTS || !(was_stale || error.is_retryable::<Postgres>()) {
+                return Err(error);
             }
             attempt += 1;
         }
     }
 
-    /// Closes what is idle: it is as old as one that failed.
-    pub(super) fn forget(&self) {
+    /// Closes the idle connections after one of the same age failed.
+    pub(super) fn drop_idle(&self) {
         let dropped = std::mem::take(&mut *self.shared.idle.lock());
         drop(dropped);
     }
 }
 
 impl Shared {
-    async fn open(self: Arc<Self>, permit: OwnedSemaphorePermit) -> Result<(), Trouble> {
+    async fn open(self: Arc<Self>, permit: OwnedSemaphorePermit) -> Result<(), StepError> {
         let connection = private(&self.pool).acquire().await?.detach();
         self.idle.lock().push(connection);
         drop(permit);
@@ -122,18 +125,19 @@ impl Shared {
     }
 }
 
-/// One connection like those of a pool. It is made when it is needed, because the pool's password may change.
+/// Returns a pool for one connection with the settings of `pool`. It is made when it is needed,
+/// because the password of `pool` may change.
 pub(super) fn private(pool: &PgPool) -> PgPool {
     let options = pool.options().clone().max_connections(1).min_connections(0).acquire_timeout(OPENING);
     options.idle_timeout(None).max_lifetime(None).connect_lazy_with((*pool.connect_options()).clone())
 }
 
-/// A connection on loan. Dropped before the call came to its end, it is closed.
+/// A leased connection. It is closed if it is dropped before the call completed.
 #[derive(Debug)]
 struct Line {
     shared: Arc<Shared>,
     connection: PgConnection,
-    /// It may have died while nobody looked.
+    /// Whether it was idle before, so it may have died unnoticed.
     is_old: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -143,9 +147,9 @@ impl Line {
         self.shared.idle.lock().push(self.connection);
     }
 
-    async fn rows(mut self, sql: SqlStr, arguments: PgArguments) -> Result<Vec<PgRow>, Trouble> {
-        let result = Postgres::rows(&mut self.connection, sql, arguments).await.map_err(Trouble::from);
-        if result.as_ref().err().is_none_or(Trouble::spares_connection::<Postgres>) {
+    async fn rows(mut self, sql: SqlStr, arguments: PgArguments) -> Result<Vec<PgRow>, StepError> {
+        let result = Postgres::rows(&mut self.connection, sql, arguments).await.map_err(StepError::from);
+        if result.as_ref().err().is_none_or(StepError::keeps_connection::<Postgres>) {
             self.give_back();
         }
         result

@@ -1,4 +1,5 @@
-//! What only PostgreSQL can be besides a store: a cache that all nodes share, and a bus between them.
+//! Backends that only PostgreSQL provides besides the store: a cache that all nodes share, and a
+//! bus between the nodes.
 
 mod bus;
 mod cache;
@@ -17,8 +18,9 @@ pub use cache::PostgresCache;
 /// The backend's name in errors and logs.
 const NAME: &str = <Postgres as Dialect>::SYNTAX.name;
 
-/// How long it may take to open a connection. Nobody has to wait for it: a call that gives up leaves it to the next one.
+/// The limit for opening a connection. A call does not have to wait for it: if the call gives up,
+/// the next call uses the connection.
 const OPENING: Duration = Duration::from_secs(5);
 
-/// The time by the server's clock, in milliseconds.
+/// The time of the server's clock, in milliseconds.
 const NOW: &str = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";

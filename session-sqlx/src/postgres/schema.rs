@@ -1,4 +1,5 @@
-//! The tables of caches and buses. What they hold may be lost, so they have no history of steps: they are there or not.
+//! The tables of caches and buses. Their content may be lost, so they have no migration steps: a
+//! table exists or it does not.
 
 use std::time::Duration;
 
@@ -8,22 +9,22 @@ use tokio::time::timeout;
 
 use super::{NAME, lines};
 use crate::dialect::Dialect;
-use crate::error::Trouble;
+use crate::error::StepError;
 use crate::migrate::{MigrateError, Missing, names};
 use crate::statements::Template;
 use crate::table::TableName;
 
-/// How long a change of the schema may take, the wait for another process included.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The limit for a schema change, including the wait for another process.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a cache or a bus needs.
+/// The tables that a cache or a bus needs.
 #[derive(Debug)]
 pub(super) struct Schema {
-    /// The statements, in which `{table}` and the like are filled in.
+    /// The SQL, with `{table}` and the other names to be filled in.
     pub(super) text: &'static str,
-    /// What comes after the name of the table, and the columns.
+    /// The tables, as suffixes of the table's name, with their columns.
     pub(super) tables: &'static [(&'static str, &'static [&'static str])],
-    /// The indexes, by what comes after the name of the table.
+    /// The indexes, as suffixes of the table's name.
     pub(super) indexes: &'static [&'static str],
 }
 
@@ -36,9 +37,10 @@ impl Schema {
         template(table).fill(self.text)
     }
 
-    /// Makes what is not there, and checks all of it.
+    /// Creates the missing parts, and checks all of them.
     pub(super) async fn migrate(&self, pool: &PgPool, table: &TableName) -> Result<(), MigrateError> {
-        // Several statements at once are one transaction. `IF NOT EXISTS` alone fails if two do it at the same moment.
+        // Several statements in one script are one transaction. `IF NOT EXISTS` alone fails if two
+        // processes run it at the same moment.
         let text = format!("SELECT pg_advisory_xact_lock({{lock}}); {}", self.text);
         let script = template(table).script(&text);
         within("migrate", async {
@@ -49,12 +51,12 @@ impl Schema {
         self.verify(pool, table).await
     }
 
-    /// Says what is not there.
+    /// Returns an error that lists the missing parts.
     pub(super) async fn verify(&self, pool: &PgPool, table: &TableName) -> Result<(), MigrateError> {
         let missing = within("verify", async {
             let mut connection = opened(pool).await?;
             let missing = self.missing(&mut connection, table).await?;
-            // Whether the server hears the farewell does not matter.
+            // The result does not matter: the connection is closed in any case.
             let _ = connection.close().await;
             Ok(missing)
         })
@@ -66,36 +68,36 @@ impl Schema {
         &self,
         connection: &mut PgConnection,
         table: &TableName,
-    ) -> Result<Vec<Missing>, Trouble> {
+    ) -> Result<Vec<Missing>, StepError> {
         let mut missing = Vec::new();
-        let questions = <Postgres as Dialect>::SYNTAX.schema;
+        let queries = <Postgres as Dialect>::SYNTAX.schema;
         for (suffix, columns) in self.tables {
             let table = table.beside(suffix);
-            let there = names::<Postgres>(connection, &table, questions.columns).await?;
-            if there.is_empty() {
+            let existing = names::<Postgres>(connection, &table, queries.columns).await?;
+            if existing.is_empty() {
                 missing.push(Missing::Table(table.to_string()));
                 continue;
             }
-            let absent = columns.iter().filter(|name| !there.contains(**name));
+            let absent = columns.iter().filter(|name| !existing.contains(**name));
             missing.extend(absent.map(|name| Missing::Column(format!("{table}.{name}"))));
         }
-        let there = names::<Postgres>(connection, table, questions.indexes).await?;
+        let existing = names::<Postgres>(connection, table, queries.indexes).await?;
         let expected = self.indexes.iter().map(|suffix| format!("{}{suffix}", table.name()));
-        missing.extend(expected.filter(|name| !there.contains(name)).map(Missing::Index));
+        missing.extend(expected.filter(|name| !existing.contains(name)).map(Missing::Index));
         Ok(missing)
     }
 }
 
-async fn opened(pool: &PgPool) -> Result<PgConnection, Trouble> {
+async fn opened(pool: &PgPool) -> Result<PgConnection, StepError> {
     Ok(lines::private(pool).acquire().await?.detach())
 }
 
 async fn within<T>(
     operation: &'static str,
-    work: impl Future<Output = Result<T, Trouble>> + Send,
+    work: impl Future<Output = Result<T, StepError>> + Send,
 ) -> Result<T, Error> {
-    match timeout(PATIENCE, work).await {
-        Ok(result) => result.map_err(|trouble| trouble.into_error::<Postgres>(operation)),
+    match timeout(TIMEOUT, work).await {
+        Ok(result) => result.map_err(|error| error.into_error::<Postgres>(operation)),
         Err(_) => Err(Error::timeout(NAME, operation)),
     }
 }

@@ -1,4 +1,5 @@
-//! The shared cache in PostgreSQL: its conformance suite, and what it does when others write, time passes, or the server fails.
+//! The shared cache in PostgreSQL: its conformance suite, foreign writes, expiry and failures of
+//! the server.
 
 mod faults;
 mod lab;

@@ -1,4 +1,4 @@
-//! The conformance suite on every database, and what is special to SQL.
+//! The conformance suite on every database, and tests of SQL-specific behaviour.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
 mod bus;

@@ -1,4 +1,4 @@
-//! The schema comes, changes and goes, on every database, whatever happens meanwhile.
+//! Migrations up and down on every database, also when they are interrupted or run concurrently.
 
 mod interrupted;
 mod processes;
@@ -12,22 +12,22 @@ use session_sqlx::{SqlStore, Step};
 
 use crate::support::Tested;
 
-/// The versions and directions of steps.
+/// Returns the versions and directions of steps.
 fn taken(steps: &[Step]) -> Vec<(u32, bool)> {
     steps.iter().map(|step| (step.version, step.is_up)).collect()
 }
 
-/// The steps up from one version to another.
+/// Returns the steps up from one version to another.
 fn up(from: u32, to: u32) -> Vec<(u32, bool)> {
     (from + 1..=to).map(|version| (version, true)).collect()
 }
 
-/// The steps down from one version to another.
+/// Returns the steps down from one version to another.
 fn down(from: u32, to: u32) -> Vec<(u32, bool)> {
     (to + 1..=from).rev().map(|version| (version, false)).collect()
 }
 
-/// A session's whole life.
+/// Uses a store for the whole life of a session.
 async fn use_store<D: Tested>(store: &SqlStore<D>) {
     let record = full("ann");
     let (id, user) = (record.id, record.user_id.clone().unwrap());

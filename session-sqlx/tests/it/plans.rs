@@ -1,4 +1,4 @@
-//! Every statement that a store sends is served by an index, in a table of 100,000 sessions.
+//! An index serves every statement that a store sends, in a table of 100,000 sessions.
 
 mod capture;
 mod explain;
@@ -70,17 +70,17 @@ async fn explain_all<D: Explained>(
     wrong
 }
 
-/// Most rows that may be sorted for a page.
+/// The most rows that may be sorted for a page.
 const MAX_SORTED: u64 = 1000;
 
-/// How the table may be read.
+/// How a statement may read the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
-    /// A part of an index, in its order or as good as that.
+    /// Reads a range of an index, in its order or with a small sort.
     Search,
-    /// A part of an index that is one user's rows or one batch, so they may be sorted.
+    /// Reads a range of an index with one user's rows or one batch, so the rows may be sorted.
     Few,
-    /// An index in its order, until the page is full.
+    /// Reads an index in its order, until the page is full.
     Walk,
 }
 
@@ -95,7 +95,8 @@ struct Call {
 
 impl Call {
     fn allows(&self, plan: &Plan, values: Values) -> bool {
-        // An everyday user has a few rows, ended ones included, so one index of the user is as good as the other.
+        // With `Everyday` values a user has a few rows, including ended ones, so either index of
+        // the user is good enough.
         let by_user = ["_active_idx", "_user_idx"];
         let is_short = |index: &str| {
             values == Values::Everyday
@@ -136,7 +137,7 @@ impl Calls {
         }
     }
 
-    /// Every combination of what a listing can ask for.
+    /// Adds every combination of the filters of a listing.
     async fn listings<D: Explained>(&mut self, store: &SqlStore<D>, sample: &Sample) {
         let name = format!("{}@example.com", sample.user);
         let cursor = Cursor::new(days_ago(45), sample.ids[0]);
@@ -176,7 +177,7 @@ impl Calls {
         }
     }
 
-    /// All but `stats`, which counts every row there is.
+    /// Adds all other calls except `stats`, which counts all rows.
     async fn others<D: Explained>(&mut self, store: &SqlStore<D>, sample: &Sample) {
         let (ids, user, device) = (&sample.ids, sample.user.clone(), sample.device);
         let (primary, end) = (D::PRIMARY, logged_out(0));

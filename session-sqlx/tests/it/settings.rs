@@ -1,4 +1,4 @@
-//! What the builder's settings do, and on which connection an operation runs.
+//! The settings of the builder, and the connections on which operations run.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use sqlx::Sqlite;
 use crate::support::{EmptyDatabase, Tested, on_each_database, sqlite_memory, texts};
 
 on_each_database!(
-    connections_are_held_as_the_settings_say,
-    data_is_bounded_by_the_setting,
-    listings_and_statistics_come_from_the_replica_and_nothing_else_does,
+    connections_are_held_according_to_the_settings,
+    data_is_limited_by_the_setting,
+    only_listings_and_statistics_use_the_replica,
 );
 
-async fn connections_are_held_as_the_settings_say<D: Tested>(database: EmptyDatabase<D>) {
+async fn connections_are_held_according_to_the_settings<D: Tested>(database: EmptyDatabase<D>) {
     let builder = SqlStore::builder(database.pool.clone());
     let store = builder.held_for_loads(NonZeroUsize::new(3).unwrap()).build().unwrap();
     store.migrate().await.unwrap();
@@ -35,7 +35,7 @@ async fn connections_are_held_as_the_settings_say<D: Tested>(database: EmptyData
     assert_eq!((held.opened_for_loads, held.opened_for_ends), (3, 1), "opened once and kept");
 }
 
-async fn data_is_bounded_by_the_setting<D: Tested>(database: EmptyDatabase<D>) {
+async fn data_is_limited_by_the_setting<D: Tested>(database: EmptyDatabase<D>) {
     const LIMIT: usize = 1_000_000;
     let store = SqlStore::builder(database.pool.clone()).max_payload(LIMIT).build().unwrap();
     store.migrate().await.unwrap();
@@ -48,15 +48,13 @@ async fn data_is_bounded_by_the_setting<D: Tested>(database: EmptyDatabase<D>) {
     assert_eq!(refused.kind(), ErrorKind::Invalid);
 }
 
-async fn listings_and_statistics_come_from_the_replica_and_nothing_else_does<D: Tested>(
-    primary: EmptyDatabase<D>,
-) {
+async fn only_listings_and_statistics_use_the_replica<D: Tested>(primary: EmptyDatabase<D>) {
     let Some(replica) = EmptyDatabase::<D>::new().await else { return };
     replica.store("sessions").migrate().await.unwrap();
     let store = SqlStore::builder(primary.pool.clone()).list_from(replica.pool.clone()).build().unwrap();
     store.migrate().await.unwrap();
 
-    // A replica that never catches up.
+    // The replica never catches up.
     let ann = full("ann");
     store.create(Arc::new(ann.clone()), None).await.unwrap();
     assert!(store.list(&ListQuery::default()).await.unwrap().records.is_empty());
@@ -72,9 +70,9 @@ async fn listings_and_statistics_come_from_the_replica_and_nothing_else_does<D: 
     assert_eq!(store.purge(at(21), 10).await.unwrap(), 1);
 }
 
-/// A trigger writes down how the transaction will be committed.
+/// A trigger records the setting with which each transaction is committed.
 #[tokio::test]
-async fn only_sightings_are_committed_without_waiting_for_the_disk() {
+async fn only_touches_are_committed_without_waiting_for_the_disk() {
     let Some(database) = EmptyDatabase::<sqlx::Postgres>::new().await else { return };
     let store = database.store("sessions");
     store.migrate().await.unwrap();

@@ -1,4 +1,4 @@
-//! Fresh stores.
+//! Databases and stores for tests.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,10 +15,11 @@ use sqlx::{
     Sqlite, SqlitePool,
 };
 
-/// Connections of a test's pool. More than the tasks of most tests, so that they really run at once.
+/// Connections of a test's pool. More than most tests have tasks, so that their calls run
+/// concurrently.
 const POOL: u32 = 8;
 
-/// A table that nobody else uses, because tests share a server.
+/// The name of a table for one test, because tests share a server.
 pub(crate) fn fresh_table() -> TableName {
     let id = DeviceId::mint(&session_core::SystemRandom).unwrap();
     format!("t_{}", id.to_string().replace('-', "")).parse().unwrap()
@@ -38,7 +39,7 @@ pub(crate) async fn mysql(url: &str) -> MysqlStore {
     migrated(MySqlPoolOptions::new().max_connections(POOL).connect(url).await.unwrap()).await
 }
 
-/// A database in a file that is gone with the runtime.
+/// A database in a file that is deleted when the runtime ends.
 pub(crate) async fn sqlite_file() -> SqliteStore {
     let folder = tempfile::tempdir().unwrap();
     let options = SqliteConnectOptions::new()
@@ -56,8 +57,9 @@ pub(crate) async fn sqlite_memory() -> SqliteStore {
     migrated(SqlitePoolOptions::new().max_connections(POOL).connect("sqlite::memory:").await.unwrap()).await
 }
 
-/// The URL of a server, by the name that conformance suites give it. Without one this prints one line, `skipped ...`, unless
-/// `SESSION_TEST_REQUIRE` names it: then the test fails.
+/// Returns the URL of a server, by the name that the conformance suites give it. Without a URL this
+/// prints one line, `skipped ...`; if `SESSION_TEST_REQUIRE` names the server, the test fails
+/// instead.
 pub(crate) fn server_url(name: &str) -> Option<String> {
     let variable = format!("SESSION_TEST_{}_URL", name.to_uppercase());
     if let Some(url) = env::var(&variable).ok().filter(|url| !url.is_empty()) {
@@ -73,19 +75,19 @@ pub(crate) fn server_url(name: &str) -> Option<String> {
 
 type OptionsOf<D> = <<D as Database>::Connection as Connection>::Options;
 
-/// What tests that are written once for all databases say differently on each.
+/// The differences between the databases in tests that run on all of them.
 pub(crate) trait Tested: Dialect {
-    /// Every column and index of all tables, one text a row.
+    /// Selects every column and index of all tables, one text per row.
     const CATALOGUE: &str;
 
-    /// Makes an empty database, or says that there is no server.
+    /// Creates an empty database. Returns false if there is no server.
     async fn create(name: &str) -> bool;
 
     async fn remove(name: &str);
 
     fn options(name: &str) -> OptionsOf<Self>;
 
-    /// Connections that know a further schema, and what it is called.
+    /// Returns a pool that can access a second schema, and the name of that schema.
     async fn with_schema(name: &str) -> (Pool<Self>, String);
 
     fn drop_index(table: &str, index: &str) -> String {
@@ -94,7 +96,7 @@ pub(crate) trait Tested: Dialect {
     }
 }
 
-/// A database that nobody else uses. It is gone when this is dropped.
+/// A database for one test. It is removed on drop.
 #[derive(Debug)]
 pub(crate) struct EmptyDatabase<D: Tested> {
     pub(crate) name: String,
@@ -111,19 +113,20 @@ impl<D: Tested> EmptyDatabase<D> {
         Some(Self { name, pool })
     }
 
-    /// A store that nothing was migrated for.
+    /// Returns a store whose schema was not migrated.
     pub(crate) fn store(&self, table: &str) -> SqlStore<D> {
         store_on(&self.pool, table)
     }
 
-    /// On a new connection, because SQLite looks for a column to rename in the schema that a connection remembers.
+    /// Runs a script on a new connection, because SQLite looks for a column to rename in the schema
+    /// that a connection has cached.
     pub(crate) async fn script(&self, text: &str) {
         let mut connection = D::Connection::connect_with(&D::options(&self.name)).await.unwrap();
         D::script(&mut connection, sql(text)).await.unwrap_or_else(|error| panic!("{text}: {error}"));
         connection.close().await.unwrap();
     }
 
-    /// Every column and index there is.
+    /// Returns every column and index.
     pub(crate) async fn catalogue(&self) -> Vec<String> {
         texts(&self.pool, D::CATALOGUE).await
     }
@@ -132,7 +135,7 @@ impl<D: Tested> EmptyDatabase<D> {
 impl<D: Tested> Drop for EmptyDatabase<D> {
     fn drop(&mut self) {
         let name = self.name.clone();
-        // A test that failed drops this too, and cannot wait for a future.
+        // A failed test drops this too, and cannot wait for a future.
         let removed = thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -141,7 +144,7 @@ impl<D: Tested> Drop for EmptyDatabase<D> {
                 .block_on(D::remove(&name));
         });
         if removed.join().is_err() {
-            eprintln!("the database {} is left behind", self.name);
+            eprintln!("the database {} was not removed", self.name);
         }
     }
 }
@@ -158,7 +161,7 @@ pub(crate) async fn script<D: Dialect>(pool: &Pool<D>, text: &str) -> Result<(),
     D::script(&mut *pool.acquire().await?, sql(text)).await
 }
 
-/// The first column of what a query finds.
+/// Returns the first column of a query.
 pub(crate) async fn texts<D: Dialect>(pool: &Pool<D>, text: &str) -> Vec<String> {
     let mut connection = pool.acquire().await.unwrap();
     let rows = D::rows(&mut *connection, sql(text), D::Arguments::default()).await.unwrap();
@@ -169,7 +172,7 @@ pub(crate) fn sql(text: &str) -> SqlStr {
     AssertSqlSafe(text.to_owned()).into_sql_str()
 }
 
-/// Runs functions over an [`EmptyDatabase`] as tests, on each database.
+/// Runs functions that take an [`EmptyDatabase`] as tests, on each database.
 macro_rules! on_each_database {
     ($($test:ident),+ $(,)?) => {
         $crate::support::on_each_database!(on postgres Postgres: $($test),+);
@@ -269,7 +272,7 @@ impl Tested for Sqlite {
 
     fn options(name: &str) -> SqliteConnectOptions {
         let options = SqliteConnectOptions::new().filename(folder(name).join("sessions.db"));
-        // Eight processes at once, each with its turn.
+        // Eight processes write at once, one after the other.
         options.create_if_missing(true).busy_timeout(Duration::from_secs(30))
     }
 
@@ -283,7 +286,7 @@ impl Tested for Sqlite {
     }
 }
 
-/// Where a SQLite database of that name is.
+/// Returns the folder of a SQLite database.
 fn folder(name: &str) -> PathBuf {
     env::temp_dir().join(name)
 }

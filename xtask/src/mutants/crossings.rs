@@ -1,4 +1,4 @@
-//! Mutants where two features meet.
+//! Mutants of code in which two features interact.
 
 use super::table::Mutant;
 

@@ -1,6 +1,7 @@
-//! `cargo xtask mutants`: changes one line of a copy for the worse, runs the test that must notice, and expects it to fail.
+//! `cargo xtask mutants`: breaks one line of a copy, runs the test that should detect it, and
+//! expects the test to fail.
 //!
-//! A test that never failed has not been tested.
+//! This tests the tests: one that never fails proves nothing.
 
 mod crossings;
 mod table;
@@ -18,27 +19,28 @@ use crate::table::with_columns;
 use crossings::CROSSINGS;
 use table::{MUTANTS, Mutant};
 
-/// Where the copy stands and is built. Below `target`, so that `cargo clean` removes it.
+/// The folders of the copy and its build. Below `target`, so that `cargo clean` removes them.
 const COPY: &str = "target/mutants/copy";
 const BUILD: &str = "target/mutants/build";
 
-/// Names the commit that the latest change begins after, where it has more than one commit.
+/// The variable with the commit before the latest change, if the change has more than one commit.
 const BASE: &str = "SESSION_CI_BASE";
 
-/// Its tests are built with the drivers of all databases, also those that need no server.
+/// The crate whose tests need the drivers of all databases, even those that need no server.
 const DATABASES: &str = "session-sqlx";
 const DATABASE_FEATURES: &str = "session-sqlx/mysql,session-sqlx/postgres,session-sqlx/sqlite";
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Part of the names of the mutants to run; all of them if none is given
+    /// Parts of the names of the mutants to run; all if none is given
     names: Vec<String>,
-    /// Only those of files that the latest change touches: what is not committed, and the commits since SESSION_CI_BASE or the last one
+    /// Only mutants of files in the latest change: uncommitted changes, and the commits since
+    /// SESSION_CI_BASE or the last commit
     #[arg(long, conflicts_with = "names")]
     touched: bool,
 }
 
-/// Which mutants run.
+/// The selection of mutants.
 #[derive(Debug)]
 pub(crate) enum Choice {
     All,
@@ -83,9 +85,9 @@ pub(crate) fn run(choice: &Choice) -> Result<()> {
         return Ok(());
     }
     copy_workspace()?;
-    eprintln!("without a mutant, the tests must pass");
+    eprintln!("running the tests without a mutant; they must pass");
     if !passes(&wanted)? {
-        return Err(Error::Mutants { names: "the tests fail by themselves".to_owned() });
+        return Err(Error::Mutants { names: "none, because the tests fail without a mutant".to_owned() });
     }
     let mut table = with_columns(&["mutant", "caught by"]);
     let mut survivors = Vec::new();
@@ -109,9 +111,9 @@ fn is_named(mutant: &Mutant, names: &[String]) -> bool {
     names.iter().any(|name| mutant.name.contains(name.as_str()))
 }
 
-/// The files of the latest change: what is not committed, and the commits since a base.
+/// Returns the files of the latest change: uncommitted changes, and the commits since a base.
 ///
-/// A clone without the base (a shallow one) has no latest change: then all files count.
+/// In a clone without the base (a shallow one) all files count as changed.
 fn touched() -> Result<BTreeSet<String>> {
     let base = env::var(BASE).ok().filter(|base| !base.is_empty());
     let base = base.unwrap_or_else(|| "HEAD~1".to_owned());
@@ -119,13 +121,14 @@ fn touched() -> Result<BTreeSet<String>> {
     let command = if is_there {
         Cmd::new("git", &["diff", "--name-only", &base])
     } else {
-        eprintln!("warning: there is no {base} in this clone, so every file counts as touched");
+        eprintln!("warning: this clone does not contain {base}, so every file counts as touched");
         Cmd::new("git", &["ls-files"])
     };
     Ok(command.capture()?.lines().map(str::to_owned).collect())
 }
 
-/// Whether the test fails while the line is changed. That it does not compile is an error of the table.
+/// Returns true if the test fails while the line is changed. A mutant that does not compile is an
+/// error of the table.
 fn is_caught(mutant: &Mutant) -> Result<bool> {
     let path = Path::new(COPY).join(mutant.file);
     let original = fs::read_to_string(&path).map_err(|source| Error::Copy { path: path.clone(), source })?;
@@ -143,7 +146,7 @@ fn mutated(mutant: &Mutant, original: &str) -> Result<String> {
     }
 }
 
-/// Runs the mutants' tests in the copy, and tells a failed test from everything else.
+/// Runs the mutants' tests in the copy. A failed test returns false, any other failure is an error.
 fn passes(mutants: &[&Mutant]) -> Result<bool> {
     let exactly = |it: &&Mutant| format!("(package({}) & test(={}))", it.package, it.test);
     let filter: Vec<_> = mutants.iter().map(exactly).collect();
@@ -159,9 +162,11 @@ fn passes(mutants: &[&Mutant]) -> Result<bool> {
         .args(&features.into_iter().collect::<Vec<_>>())
         .args(&["--no-fail-fast", "--ignore-default-filter", "--status-level", "none"].map(str::to_owned))
         .args(&["-E".to_owned(), filter.join(" | ")])
-        // The point is the failure, not its backtrace; what a mutation leaves unused is no news.
+        // Failures are expected, so backtraces are noise, and so are warnings about code that a
+        // mutation leaves unused.
         .env("RUST_BACKTRACE", "0")
-        // Nobody debugs what is built here, and the same crates are built and linked again for every mutant.
+        // Debug information is not needed, and the same crates are built and linked again for every
+        // mutant.
         .env("CARGO_INCREMENTAL", "1")
         .env("CARGO_PROFILE_DEV_DEBUG", "false")
         .env("CARGO_PROFILE_TEST_DEBUG", "false")
@@ -174,7 +179,8 @@ fn passes(mutants: &[&Mutant]) -> Result<bool> {
     }
 }
 
-/// Names the one test binary that has a mutant's test: the others need not be built.
+/// Returns the arguments that select the one test binary with the mutant's test, so that no other
+/// is built.
 fn target(mutant: &Mutant) -> Vec<String> {
     let module = mutant.test.split("::").next().unwrap_or_default();
     let tests = Path::new(COPY).join(mutant.package).join("tests");
@@ -195,7 +201,7 @@ fn copy_workspace() -> Result<()> {
     for file in files.lines().map(Path::new).filter(|file| file.is_file()) {
         let target = Path::new(COPY).join(file);
         let content = fs::read(file).map_err(|source| Error::Copy { path: file.to_owned(), source })?;
-        // An unchanged file keeps its time, so that only what changed is built again.
+        // An unchanged file keeps its modification time, so that only changed files are rebuilt.
         if fs::read(&target).ok().as_ref() != Some(&content) {
             let parent: PathBuf = target.parent().unwrap_or(Path::new(COPY)).to_owned();
             fs::create_dir_all(&parent).map_err(|source| Error::Copy { path: parent, source })?;
@@ -203,16 +209,16 @@ fn copy_workspace() -> Result<()> {
         }
     }
     let known: BTreeSet<_> = files.lines().map(|file| Path::new(COPY).join(file)).collect();
-    remove_others(Path::new(COPY), &known)
+    remove_unknown(Path::new(COPY), &known)
 }
 
-/// Removes what an earlier copy left: a file that is gone since can stop the build.
-fn remove_others(folder: &Path, known: &BTreeSet<PathBuf>) -> Result<()> {
+/// Removes files of an earlier copy, because a deleted file can break the build.
+fn remove_unknown(folder: &Path, known: &BTreeSet<PathBuf>) -> Result<()> {
     let failed = |source| Error::Copy { path: folder.to_owned(), source };
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         if path.is_dir() {
-            remove_others(&path, known)?;
+            remove_unknown(&path, known)?;
         } else if !known.contains(&path) {
             fs::remove_file(&path).map_err(failed)?;
         }
@@ -242,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_at_least_twelve_with_names_of_their_own() {
+    fn there_are_at_least_twelve_mutants_with_unique_names() {
         let names: BTreeSet<_> = all().map(|mutant| mutant.name).collect();
         assert!(names.len() >= 12 && names.len() == all().count());
     }

@@ -1,15 +1,15 @@
-//! The mutants: one line changed for the worse each, and the test that must notice.
+//! The mutants: changes of one line that break a guarantee, each with the test that must fail.
 
 /// A mutation of one line.
 #[derive(Debug)]
 pub(crate) struct Mutant {
-    /// What it breaks.
+    /// The broken behaviour.
     pub(crate) name: &'static str,
     pub(crate) file: &'static str,
     /// Text that occurs once in the file.
     pub(crate) find: &'static str,
     pub(crate) replace: &'static str,
-    /// The package of the test that turns red, and its name.
+    /// The package and the name of the test that must fail.
     pub(crate) package: &'static str,
     pub(crate) test: &'static str,
 }
@@ -192,7 +192,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         test: "conformance::sqlite_memory::touch_counts_only_before_the_idle_deadline",
     },
     Mutant {
-        name: "nobody is counted under a limit",
+        name: "no session is counted under a limit",
         file: "session-sqlx/src/statements.rs",
         find: "AND {LIVE} AND id <> ?",
         replace: "AND {LIVE} AND id <> ? AND FALSE",
@@ -224,7 +224,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         test: "faults::damage::sqlite::a_damaged_row_is_swept_with_the_others",
     },
     Mutant {
-        name: "a swapped reply is believed",
+        name: "a swapped reply is accepted",
         file: "session-redis/src/store.rs",
         find: "if record.id != id {",
         replace: "if false {",
@@ -240,7 +240,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         test: "faults::memory::sessions_end_however_full_the_memory_is",
     },
     Mutant {
-        name: "a sign-in that no index knows",
+        name: "a sign-in is in no index",
         file: "session-redis/src/scripts/create.lua",
         find: "redis.call('DEL', KEYS[1])",
         replace: "redis.call('EXISTS', KEYS[1])",
@@ -248,7 +248,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         test: "faults::indexes::a_sign_in_with_a_damaged_index_leaves_nothing_behind",
     },
     Mutant {
-        name: "a beat that names more than was heard",
+        name: "a heartbeat reveals no lost message",
         file: "session-core/src/bus/senders.rs",
         find: "Body::Beat(_) => (None, number != latest, number),",
         replace: "Body::Beat(_) => (None, false, number),",
@@ -272,7 +272,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         test: "faults::announced::on_a_server_of_its_own::both_methods_side_by_side_never_exceed_the_limit",
     },
     Mutant {
-        name: "a transaction passes an announcement by",
+        name: "a transaction ignores an announcement",
         file: "session-mongo/src/limited/transaction.rs",
         find: "before.map_or(Ok(false), |before| self.is_free(shard, &before))",
         replace: "Ok(before.is_some_and(|before| self.is_free(shard, &before).is_ok()))",
@@ -280,7 +280,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         test: "faults::announced::on_a_server_of_its_own::next_sign_in_carries_out_an_abandoned_announcement",
     },
     Mutant {
-        name: "the end of somebody else is believed",
+        name: "the reply to another end is accepted",
         file: "session-mongo/src/ending.rs",
         find: "Some(found) if !has_key(&found, &key) =>",
         replace: "Some(found) if !has_key(&found, &key) && key == Bson::Null =>",
@@ -320,7 +320,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
     Mutant {
-        name: "tiers: only the first cache is told",
+        name: "tiers: only the first cache is notified",
         file: "session-manager/src/tiers/spread.rs",
         find: "spread.shared.iter().map(|tier| tier.tell(&changes.entries))",
         replace: "spread.shared.iter().take(1).map(|tier| tier.tell(&changes.entries))",
@@ -328,7 +328,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
     Mutant {
-        name: "tiers: a cache that was not told is read",
+        name: "tiers: a cache that missed a change is read",
         file: "session-manager/src/tiers/shared.rs",
         find: "if told.is_ok() {",
         replace: "if true {",
@@ -336,7 +336,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
     Mutant {
-        name: "tiers: a sweep tells nobody",
+        name: "tiers: a sweep notifies no cache",
         file: "session-manager/src/tiers/writes.rs",
         find: "let records = unanswered.settle(self.store.expire(now, limit).await)?;",
         replace: "let records = unanswered.settle(self.store.expire(now, limit).await)?; if true { return Ok((records, Told::default())); }",
@@ -360,7 +360,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
     Mutant {
-        name: "tiers: nobody listens",
+        name: "tiers: messages are not applied",
         file: "session-manager/src/tiers/listen.rs",
         find: "l1.changed(change.id, change.revision, change.ended);",
         replace: "let _ = change;",

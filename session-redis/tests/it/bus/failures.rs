@@ -1,4 +1,4 @@
-//! What the bus does when its server, or the way to it, fails.
+//! The bus when its server or its connection fails.
 
 use session_conformance::fixtures::SCOPE;
 use std::sync::Arc;
@@ -13,46 +13,46 @@ use tokio::time::{Instant, timeout};
 
 use super::lab::*;
 
-/// A server is late, or a processor is shared.
+/// Allowance for a slow server or a shared processor.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// In which sentinels agree on another primary.
+/// Time within which sentinels agree on another primary.
 const FAILOVER: Duration = Duration::from_secs(75);
 
 async fn assert_works(a: &RedisBus, at_b: &mut Box<dyn Subscription>) {
     until_health(a, BusHealth::Healthy, SOON).await;
     a.publish(SCOPE, &[change(77)]).await.unwrap();
-    // Beats of the time before may still be a resync.
-    let heard = async { while at_b.next().await != BusEvent::Changed(SCOPE, vec![change(77)]) {} };
-    timeout(SOON, heard).await.expect("what was published");
+    // Earlier heartbeats may still cause a resync.
+    let received = async { while at_b.next().await != BusEvent::Changed(SCOPE, vec![change(77)]) {} };
+    timeout(SOON, received).await.expect("the published change");
 }
 
 #[tokio::test]
 async fn a_killed_subscription_is_noticed_and_replaced() {
     let Some(server) = server() else { return };
-    let mut stranger = Stranger::at(&server).await;
+    let mut raw = RawClient::at(&server).await;
     let ((a, mut at_a), (b, mut at_b)) = (node(&server.url()).await, node(&server.url()).await);
-    let killed: usize = stranger.ask("CLIENT KILL TYPE pubsub").await;
+    let killed: usize = raw.ask("CLIENT KILL TYPE pubsub").await;
     assert_eq!(killed, 2);
     let began = Instant::now();
-    assert!(until_resync(&mut at_b, RedisBus::SILENCE).await.is_empty());
-    assert!(until_resync(&mut at_a, RedisBus::SILENCE).await.is_empty());
-    assert!(began.elapsed() < RedisBus::SILENCE, "it was not the silence");
+    assert!(until_resync(&mut at_b, SILENCE).await.is_empty());
+    assert!(until_resync(&mut at_a, SILENCE).await.is_empty());
+    assert!(began.elapsed() < SILENCE, "it was not the silence");
     until_health(&b, BusHealth::Healthy, SOON).await;
     assert_works(&a, &mut at_b).await;
     assert_works(&b, &mut at_a).await;
 }
 
 #[tokio::test]
-async fn what_was_said_while_the_subscription_was_lost_is_a_resync() {
+async fn messages_missed_by_a_lost_subscription_are_a_resync() {
     let Some(server) = server() else { return };
-    let mut stranger = Stranger::at(&server).await;
+    let mut raw = RawClient::at(&server).await;
     let ((a, _at_a), (_b, mut at_b)) = (node(&server.url()).await, node(&server.url()).await);
     for round in 1..=3 {
-        let _killed: usize = stranger.ask("CLIENT KILL TYPE pubsub").await;
+        let _killed: usize = raw.ask("CLIENT KILL TYPE pubsub").await;
         a.publish(SCOPE, &[change(round)]).await.unwrap();
-        let heard = until_resync(&mut at_b, SOON).await;
-        assert!(heard.is_empty() || heard == [round], "{heard:?}");
+        let received = until_resync(&mut at_b, SOON).await;
+        assert!(received.is_empty() || received == [round], "{received:?}");
     }
 }
 
@@ -61,10 +61,10 @@ async fn a_dead_server_degrades_the_bus_until_it_is_back() {
     let Some(mut server) = server() else { return };
     let ((a, _at_a), (b, mut at_b)) = (node(&server.url()).await, node(&server.url()).await);
     server.kill().unwrap();
-    until_health(&b, BusHealth::Degraded, RedisBus::SILENCE + MARGIN).await;
+    until_health(&b, BusHealth::Degraded, SILENCE + MARGIN).await;
     assert_eq!(a.publish(SCOPE, &[change(1)]).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(b.subscribe().await.unwrap_err().kind(), ErrorKind::Unavailable);
-    assert!(at_b.next().now_or_never().is_none(), "nothing to tell before it is back");
+    assert!(at_b.next().now_or_never().is_none(), "no event before the server is back");
 
     let server = tokio::task::spawn_blocking(move || {
         server.start_again().unwrap();
@@ -79,17 +79,17 @@ async fn a_dead_server_degrades_the_bus_until_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_paused_server_degrades_the_bus_until_it_goes_on() {
+async fn a_paused_server_degrades_the_bus_until_it_resumes() {
     let Some(mut server) = server() else { return };
     let ((a, _at_a), (b, mut at_b)) = (node(&server.url()).await, node(&server.url()).await);
     let paused = Instant::now();
     server.pause().unwrap();
-    until_health(&b, BusHealth::Degraded, RedisBus::SILENCE + MARGIN).await;
+    until_health(&b, BusHealth::Degraded, SILENCE + MARGIN).await;
     let noticed = paused.elapsed();
-    assert!(noticed > RedisBus::BEAT, "{noticed:?}: the connection was not closed");
-    // Until the shared connection is known to be dead, nobody can tell what became of the message.
-    let unheard = a.publish(SCOPE, &[change(1)]).await.unwrap_err().kind();
-    assert!(matches!(unheard, ErrorKind::Timeout | ErrorKind::Unavailable), "{unheard:?}");
+    assert!(noticed > HEARTBEAT, "{noticed:?}: the connection was not closed");
+    // Until the shared connection is known to be dead, the fate of the message is unknown.
+    let unconfirmed = a.publish(SCOPE, &[change(1)]).await.unwrap_err().kind();
+    assert!(matches!(unconfirmed, ErrorKind::Timeout | ErrorKind::Unavailable), "{unconfirmed:?}");
     server.resume().unwrap();
     until_resync(&mut at_b, SOON * 2).await;
     until_health(&b, BusHealth::Healthy, SOON).await;
@@ -100,37 +100,37 @@ async fn a_paused_server_degrades_the_bus_until_it_goes_on() {
 async fn a_half_open_subscription_is_noticed_and_replaced() {
     let Some(server) = server() else { return };
     let proxy = Proxy::to(server.port()).await.unwrap();
-    let is_deaf = Arc::new(AtomicBool::new(false));
-    let is_swallowed = Arc::clone(&is_deaf);
+    let is_cut = Arc::new(AtomicBool::new(false));
+    let is_dropping = Arc::clone(&is_cut);
     proxy.edit_replies(b"SUBSCRIBE", move |bytes| {
-        if is_swallowed.load(Ordering::SeqCst) { Vec::new() } else { bytes.to_vec() }
+        if is_dropping.load(Ordering::SeqCst) { Vec::new() } else { bytes.to_vec() }
     });
     let ((a, _at_a), (b, mut at_b)) = (node(&server.url()).await, node(&proxy.url(&server.url())).await);
     a.publish(SCOPE, &[change(1)]).await.unwrap();
     assert_eq!(changed(&mut at_b).await, [1]);
 
-    let deaf = Instant::now();
-    is_deaf.store(true, Ordering::SeqCst);
+    let cut = Instant::now();
+    is_cut.store(true, Ordering::SeqCst);
     a.publish(SCOPE, &[change(2)]).await.unwrap();
     b.publish(SCOPE, &[change(3)]).await.expect("only the subscription is dead");
-    until_health(&b, BusHealth::Degraded, RedisBus::SILENCE + MARGIN).await;
-    let noticed = deaf.elapsed();
-    assert!(noticed > RedisBus::BEAT, "{noticed:?}: the connection was not closed");
-    assert!(until_resync(&mut at_b, RedisBus::SILENCE).await.is_empty(), "the second change was swallowed");
+    until_health(&b, BusHealth::Degraded, SILENCE + MARGIN).await;
+    let noticed = cut.elapsed();
+    assert!(noticed > HEARTBEAT, "{noticed:?}: the connection was not closed");
+    assert!(until_resync(&mut at_b, SILENCE).await.is_empty(), "the second change was dropped");
     until_health(&b, BusHealth::Healthy, SOON).await;
     assert_works(&a, &mut at_b).await;
-    // Its own subscription was well.
+    // Its own subscription never failed.
     until_health(&a, BusHealth::Healthy, SOON).await;
 }
 
 #[tokio::test]
-async fn a_subscription_that_cannot_be_made_is_an_error_and_can_be_tried_again() {
+async fn a_failed_subscription_is_an_error_and_can_be_retried() {
     let Some(mut server) = server() else { return };
     let bus = bus(&server.url());
     server.kill().unwrap();
     let began = Instant::now();
     assert_eq!(bus.subscribe().await.unwrap_err().kind(), ErrorKind::Unavailable);
-    assert!(began.elapsed() < RedisBus::SILENCE + MARGIN, "{:?}", began.elapsed());
+    assert!(began.elapsed() < SILENCE + MARGIN, "{:?}", began.elapsed());
     let server = tokio::task::spawn_blocking(move || {
         server.start_again().unwrap();
         server
@@ -142,29 +142,29 @@ async fn a_subscription_that_cannot_be_made_is_an_error_and_can_be_tried_again()
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_is_no_subscription() {
+async fn subscribing_to_a_paused_server_fails() {
     let Some(mut server) = server() else { return };
     let bus = bus(&server.url());
     server.pause().unwrap();
     let began = Instant::now();
     let kind = bus.subscribe().await.unwrap_err().kind();
     assert!(matches!(kind, ErrorKind::Timeout | ErrorKind::Unavailable), "{kind:?}");
-    assert!(began.elapsed() < RedisBus::SILENCE + MARGIN, "{:?}", began.elapsed());
+    assert!(began.elapsed() < SILENCE + MARGIN, "{:?}", began.elapsed());
 }
 
 #[tokio::test]
-async fn a_node_that_may_not_publish_is_told_so_when_it_subscribes() {
+async fn subscribing_without_the_right_to_publish_fails() {
     let Some(server) = server() else { return };
-    let mut stranger = Stranger::at(&server).await;
-    let _: () = stranger.ask("ACL SETUSER reader on >secret allchannels allkeys +@all -publish").await;
+    let mut raw = RawClient::at(&server).await;
+    let _: () = raw.ask("ACL SETUSER reader on >secret allchannels allkeys +@all -publish").await;
     let bus = bus(&format!("redis://reader:secret@127.0.0.1:{}/", server.port()));
     assert_eq!(bus.publish(SCOPE, &[change(1)]).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(bus.subscribe().await.unwrap_err().kind(), ErrorKind::Unavailable);
-    assert_eq!(bus.health(), BusHealth::Degraded, "it cannot know what it does not hear");
+    assert_eq!(bus.health(), BusHealth::Degraded, "it cannot notice a loss");
 }
 
 #[tokio::test]
-async fn after_a_failover_the_new_primary_is_heard() {
+async fn the_bus_subscribes_to_the_new_primary_after_a_failover() {
     let Some(mut servers) = RedisSentinels::for_test(1, &Options::default()).unwrap() else { return };
     let urls = servers.sentinel_urls();
     let node = async || {
@@ -181,7 +181,7 @@ async fn after_a_failover_the_new_primary_is_heard() {
     let ((a, _at_a), (b, mut at_b)) = (node().await, node().await);
     assert_works(&a, &mut at_b).await;
     servers.primary().kill().unwrap();
-    until_health(&b, BusHealth::Degraded, RedisBus::SILENCE + MARGIN).await;
+    until_health(&b, BusHealth::Degraded, SILENCE + MARGIN).await;
     until_resync(&mut at_b, FAILOVER).await;
     until_health(&b, BusHealth::Healthy, SOON).await;
     until(SOON * 2, "published", async || a.publish(SCOPE, &[change(1)]).await.is_ok()).await;
@@ -194,7 +194,7 @@ mod cluster {
 
     use super::*;
 
-    /// In which a replica takes over.
+    /// Time within which a replica takes over.
     const FAILOVER: Duration = Duration::from_secs(60);
 
     async fn node(url: &str) -> (RedisBus, Box<dyn Subscription>) {
@@ -205,7 +205,7 @@ mod cluster {
     }
 
     #[tokio::test]
-    async fn a_message_reaches_those_who_came_through_another_node() {
+    async fn a_message_reaches_subscribers_on_other_nodes() {
         let Some(cluster) = RedisCluster::for_test(0, &Options::default()).unwrap() else { return };
         let [first, _, third] = cluster.nodes() else { panic!("three nodes") };
         let ((a, mut at_a), (b, mut at_b)) = (node(&first.url()).await, node(&third.url()).await);
@@ -215,21 +215,21 @@ mod cluster {
         }
         b.publish(SCOPE, &[change(101)]).await.unwrap();
         assert_eq!(changed(&mut at_a).await, [101]);
-        // To a node of the cluster where nobody is subscribed.
+        // Publishes to a node of the cluster that has no subscribers.
         for (number, server) in (1..).zip(cluster.nodes()) {
-            let mut stranger = Stranger::at(server).await;
+            let mut raw = RawClient::at(server).await;
             let mut publish = redis::cmd("PUBLISH");
             publish.arg("session-kit:changes").arg(changes(number));
-            let _: u64 = publish.query_async(&mut stranger.0).await.unwrap();
+            let _: u64 = publish.query_async(&mut raw.0).await.unwrap();
             assert_eq!(changed(&mut at_a).await, [number]);
             assert_eq!(changed(&mut at_b).await, [number]);
         }
     }
 
-    /// Which node the subscriptions are on.
-    async fn carries(cluster: &RedisCluster) -> usize {
+    /// Returns the node that the subscriptions are on.
+    async fn subscribed_node(cluster: &RedisCluster) -> usize {
         for (index, server) in cluster.nodes().iter().enumerate() {
-            if Stranger::at(server).await.subscribed().await > 0 {
+            if RawClient::at(server).await.subscribed().await > 0 {
                 return index;
             }
         }
@@ -237,24 +237,24 @@ mod cluster {
     }
 
     #[tokio::test]
-    async fn a_killed_subscription_is_a_resync_although_the_driver_would_hide_it() {
+    async fn a_killed_subscription_is_a_resync_despite_the_driver() {
         let Some(cluster) = RedisCluster::for_test(0, &Options::default()).unwrap() else { return };
         let url = cluster.nodes()[0].url();
         let ((a, _at_a), (_b, mut at_b)) = (node(&url).await, node(&url).await);
-        let server = &cluster.nodes()[carries(&cluster).await];
-        let killed: usize = Stranger::at(server).await.ask("CLIENT KILL TYPE pubsub").await;
+        let server = &cluster.nodes()[subscribed_node(&cluster).await];
+        let killed: usize = RawClient::at(server).await.ask("CLIENT KILL TYPE pubsub").await;
         assert_eq!(killed, 2);
-        assert!(until_resync(&mut at_b, RedisBus::SILENCE).await.is_empty());
+        assert!(until_resync(&mut at_b, SILENCE).await.is_empty());
         assert_works(&a, &mut at_b).await;
     }
 
     #[tokio::test]
-    async fn when_a_node_is_gone_another_is_heard() {
+    async fn the_bus_subscribes_to_another_node_after_a_failure() {
         let Some(mut cluster) = RedisCluster::for_test(1, &Options::default()).unwrap() else { return };
         let ((a, _at_a), (b, mut at_b)) = (node(&cluster.url()).await, node(&cluster.url()).await);
-        let carries = carries(&cluster).await;
-        cluster.node(carries).kill().unwrap();
-        until_health(&b, BusHealth::Degraded, RedisBus::SILENCE + MARGIN).await;
+        let subscribed = subscribed_node(&cluster).await;
+        cluster.node(subscribed).kill().unwrap();
+        until_health(&b, BusHealth::Degraded, SILENCE + MARGIN).await;
         until_resync(&mut at_b, FAILOVER).await;
         until_health(&b, BusHealth::Healthy, SOON).await;
         until(FAILOVER, "published", async || a.publish(SCOPE, &[change(1)]).await.is_ok()).await;

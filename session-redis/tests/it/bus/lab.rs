@@ -1,20 +1,22 @@
-//! Nodes, what they hear, and somebody else on the channel.
+//! Nodes, their subscriptions, and another client on the channel.
 
 use session_conformance::fixtures::SCOPE;
 use std::time::Duration;
 
+pub(super) use session_core::bus::Senders;
 use session_core::{BusEvent, BusHealth, Invalidation, InvalidationBus, Revision, SessionId, Subscription};
 use session_redis::redis::aio::MultiplexedConnection;
 use session_redis::{Connection, RedisBus, redis};
+pub(super) use session_runtime::bus::{HEARTBEAT, SILENCE};
 use session_servers::{Kind, Options, Server};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{PATIENT, connect, driver_config};
 
-/// When at the latest a gap is told of what has arrived, and some time more.
-pub(super) const GAP_IS_TOLD: Duration = Duration::from_millis(1300);
+/// Time within which a gap in received messages is reported, with a margin.
+pub(super) const GAP_REPORTED: Duration = Duration::from_millis(1300);
 
-/// Long for something that needs no beat.
+/// A generous limit for events that need no heartbeat.
 pub(super) const SOON: Duration = Duration::from_secs(5);
 
 pub(super) fn server() -> Option<Server> {
@@ -25,14 +27,14 @@ pub(super) fn bus(url: &str) -> RedisBus {
     RedisBus::new(Connection::open(url).unwrap())
 }
 
-/// A node that listens.
+/// Returns a subscribed node.
 pub(super) async fn node(url: &str) -> (RedisBus, Box<dyn Subscription>) {
     let bus = bus(url);
     let subscription = subscribed(&bus).await;
     (bus, subscription)
 }
 
-/// A node that can publish at once.
+/// Returns a node that is connected and can publish.
 pub(super) async fn publisher(url: &str) -> RedisBus {
     let connection = Connection::open(url).unwrap();
     connect(&connection).await;
@@ -51,7 +53,7 @@ pub(super) async fn subscribed(bus: &RedisBus) -> Box<dyn Subscription> {
     }
 }
 
-/// A change that its revision tells from others.
+/// Returns a change that its revision distinguishes from others.
 pub(super) fn change(revision: u64) -> Invalidation {
     let id = SessionId::derive("test", b"bus", None);
     Invalidation::new(id, Revision::new(revision).unwrap(), revision.is_multiple_of(2))
@@ -61,7 +63,7 @@ pub(super) async fn next(subscription: &mut Box<dyn Subscription>) -> BusEvent {
     timeout(SOON, subscription.next()).await.expect("an event")
 }
 
-/// The revisions of the next message, which must not be a resync.
+/// Returns the revisions of the next message, which must not be a resync.
 pub(super) async fn changed(subscription: &mut Box<dyn Subscription>) -> Vec<u64> {
     match next(subscription).await {
         BusEvent::Changed(SCOPE, changes) => changes.iter().map(|change| change.revision.get()).collect(),
@@ -69,7 +71,7 @@ pub(super) async fn changed(subscription: &mut Box<dyn Subscription>) -> Vec<u64
     }
 }
 
-/// The revisions that come before the next resync.
+/// Returns the revisions that arrive before the next resync.
 pub(super) async fn until_resync(subscription: &mut Box<dyn Subscription>, limit: Duration) -> Vec<u64> {
     let mut revisions = Vec::new();
     let resync = async {
@@ -81,13 +83,13 @@ pub(super) async fn until_resync(subscription: &mut Box<dyn Subscription>, limit
     revisions
 }
 
-/// Nothing comes, not even a resync that waits for its time.
+/// Asserts that no event arrives, not even a delayed resync.
 pub(super) async fn assert_quiet(subscription: &mut Box<dyn Subscription>, time: Duration) {
     let event = timeout(time, subscription.next()).await;
     assert!(event.is_err(), "{event:?}");
 }
 
-/// Health has no event to wait for.
+/// Polls a condition, because health has no event to wait for.
 pub(super) async fn until(limit: Duration, what: &str, mut is_so: impl AsyncFnMut() -> bool) -> Duration {
     let began = Instant::now();
     while !is_so().await {
@@ -101,10 +103,10 @@ pub(super) async fn until_health(bus: &RedisBus, health: BusHealth, limit: Durat
     until(limit, &format!("{health:?}"), async || bus.health() == health).await
 }
 
-/// Somebody else on the channel.
-pub(super) struct Stranger(pub(super) MultiplexedConnection);
+/// Another client on the channel.
+pub(super) struct RawClient(pub(super) MultiplexedConnection);
 
-impl Stranger {
+impl RawClient {
     pub(super) async fn at(server: &Server) -> Self {
         let client = redis::Client::open(server.url()).unwrap();
         Self(client.get_multiplexed_async_connection_with_config(&driver_config()).await.unwrap())
@@ -117,24 +119,24 @@ impl Stranger {
         asked.query_async(&mut self.0).await.unwrap()
     }
 
-    pub(super) async fn say(&mut self, message: &[u8]) {
+    pub(super) async fn publish(&mut self, message: &[u8]) {
         let mut command = redis::cmd("PUBLISH");
         command.arg("session-kit:changes").arg(message);
-        let heard: u64 = command.query_async(&mut self.0).await.unwrap();
-        assert_ne!(heard, 0, "nobody listens");
+        let receivers: u64 = command.query_async(&mut self.0).await.unwrap();
+        assert_ne!(receivers, 0, "no node is subscribed");
     }
 
     pub(super) async fn subscribed(&mut self) -> usize {
         self.ask::<String>("CLIENT LIST TYPE pubsub").await.lines().count()
     }
 
-    /// All connections but this one.
-    pub(super) async fn others(&mut self) -> usize {
+    /// Returns the number of all connections but this one.
+    pub(super) async fn other_connections(&mut self) -> usize {
         self.ask::<String>("CLIENT LIST").await.lines().count() - 1
     }
 }
 
-/// The beginning of a message of a node that there is not, written by hand.
+/// Returns the hand-written header of a message from a node that does not exist.
 pub(super) fn header(kind: u8, number: u64) -> Vec<u8> {
     let mut message = b"SK\x01".to_vec();
     message.push(kind);
@@ -143,7 +145,7 @@ pub(super) fn header(kind: u8, number: u64) -> Vec<u8> {
     message
 }
 
-/// A message whose revision is its number.
+/// Returns a message whose revision is its number.
 pub(super) fn changes(number: u64) -> Vec<u8> {
     let mut message = header(b'C', number);
     message.extend(SCOPE.as_bytes());

@@ -12,7 +12,7 @@ use crate::support::PATIENT;
 
 const SESSIONS: usize = 24;
 
-/// Users decide over shards, and shards over nodes.
+/// A user determines the shard, and the shard determines the node.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_node_orders_refuses_and_removes() {
     let start = || RedisCluster::for_test(0, &Options::default()).unwrap();
@@ -32,7 +32,7 @@ async fn every_node_orders_refuses_and_removes() {
         assert_holds(&cache, &end).await;
         let () = redis::cmd("PERSIST").arg(key(record.id)).query_async(&mut raw).await.unwrap();
         assert_kind(cache.get(SCOPE, record.id).await, ErrorKind::Corrupt);
-        eventually("what was refused is removed", async || cache.get(SCOPE, record.id).await.is_ok()).await;
+        eventually("the refused entry is removed", async || cache.get(SCOPE, record.id).await.is_ok()).await;
         given(&cache, &first).await;
         cache.remove(SCOPE, record.id).await.unwrap();
         assert_eq!(cache.get(SCOPE, record.id).await.unwrap(), None);

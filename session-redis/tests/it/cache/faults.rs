@@ -1,4 +1,4 @@
-//! A server that is not there, does not answer, or has forgotten.
+//! A server that is down, does not reply, or has lost its data.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use super::lab::{
 };
 use crate::faults::calls::in_time;
 
-/// Asserts that every call fails that way, in time.
+/// Asserts that every call fails with this kind within the limit.
 async fn assert_all_fail(cache: &RedisCache, kind: ErrorKind, within: Duration) {
     let record = full("ann");
-    // All at once: each has the whole time.
+    // Concurrently: each has the whole time.
     let (got, put, removed) = tokio::join!(
         in_time(within, "get", cache.get(SCOPE, record.id)),
         in_time(within, "put", cache.put_if_newer(tombstone(&record, 2, at(0)), LONG)),
@@ -43,7 +43,7 @@ async fn a_server_that_comes_up_later_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_stops_answering_is_a_timeout_until_it_goes_on() {
+async fn a_paused_server_is_a_timeout_until_it_resumes() {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let Some(mut lab) = Lab::start() else { return };
     let cache = cache_connected(lab.connection().with_timeout(TIMEOUT));
@@ -51,14 +51,14 @@ async fn a_server_that_stops_answering_is_a_timeout_until_it_goes_on() {
     given(&cache, &held).await;
     lab.store(damaged.id, b"garbage").await;
     lab.server(Server::pause);
-    // At once, because the connection must outlive them.
+    // Concurrently, because the connection must outlive the calls.
     tokio::join!(
         assert_all_fail(&cache, ErrorKind::Timeout, TIMEOUT),
         assert_all_fail(&cache, ErrorKind::Timeout, TIMEOUT),
     );
     lab.server(Server::resume);
     eventually("it answers again", async || cache.get(SCOPE, held.id).await.is_ok()).await;
-    // No late reply goes to a later question.
+    // No late reply is used for a later command.
     for _ in 0..20 {
         assert_holds(&cache, &held).await;
         assert_eq!(cache.get(SCOPE, record("ann").id).await.unwrap(), None);
@@ -67,7 +67,7 @@ async fn a_server_that_stops_answering_is_a_timeout_until_it_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crash_costs_the_entries_and_nothing_else() {
+async fn a_crash_loses_entries_and_nothing_else() {
     let Some(mut lab) = Lab::start() else { return };
     let cache = lab.cache();
     let held = entry(&full("ann"), 1, at(0));
@@ -81,7 +81,7 @@ async fn a_crash_costs_the_entries_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flushed_server_has_nothing() {
+async fn a_flushed_server_has_no_entries() {
     let Some(lab) = Lab::start() else { return };
     let cache = lab.cache();
     let (held, end) = (entry(&full("ann"), 1, at(0)), tombstone(&full("bob"), 1, at(0)));
@@ -93,7 +93,8 @@ async fn a_flushed_server_has_nothing() {
     given(&cache, &held).await;
 }
 
-/// What comes back is as old as it was: it says when it was verified, and dies when it would have died.
+/// A restored entry is as old as it was: it has the same verification time, and expires when it
+/// would have expired.
 #[tokio::test(flavor = "multi_thread")]
 async fn entries_of_an_old_snapshot_are_no_younger_than_they_were() {
     let Some(mut lab) = Lab::start() else { return };
@@ -124,7 +125,7 @@ async fn entries_of_an_old_snapshot_are_no_younger_than_they_were() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_forgot_the_scripts_is_told_again() {
+async fn scripts_are_sent_again_after_the_server_lost_them() {
     let Some(lab) = Lab::start() else { return };
     let (cache, record) = (lab.cache(), full("ann"));
     for revision in 1..4 {
@@ -140,7 +141,7 @@ async fn a_server_that_forgot_the_scripts_is_told_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_is_an_outage_that_says_so() {
+async fn a_wrong_password_is_reported_as_unavailable() {
     let Some(lab) = Lab::start_with(["--requirepass", "right"]) else { return };
     let id = full("ann").id;
     for (user, detail) in [("", "asks for a password"), (":wrong@", "the password is wrong")] {
@@ -155,9 +156,10 @@ async fn a_wrong_password_is_an_outage_that_says_so() {
     given(&cache_connected(Connection::open(address).unwrap()), &entry(&full("ann"), 1, at(0))).await;
 }
 
-/// A replica that lost its role takes nothing, and the cache looks for the primary again.
+/// A server that became a replica refuses writes, and the cache reconnects when it is the primary
+/// again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demoted_server_is_an_outage() {
+async fn a_demoted_server_is_unavailable() {
     let Some(lab) = Lab::start() else { return };
     let (cache, record) = (lab.cache(), full("ann"));
     given(&cache, &entry(&record, 1, at(0))).await;
@@ -170,7 +172,8 @@ async fn a_demoted_server_is_an_outage() {
     assert_holds(&cache, &end).await;
 }
 
-/// A dropped call leaves the old entry or the new one, and the next call's reply is its own.
+/// A dropped call leaves the old entry or the new one, and does not shift the replies of later
+/// calls.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_call_leaves_one_of_two_entries() {
     let Some(lab) = Lab::start() else { return };

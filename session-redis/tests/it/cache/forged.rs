@@ -1,4 +1,4 @@
-//! What others write under the cache's keys.
+//! Entries that other programs write under the cache's keys.
 
 use std::time::Duration;
 
@@ -38,13 +38,14 @@ async fn an_entry_copied_to_another_scope_is_refused() {
             let error = assert_kind(cache.get(other, original.id).await, ErrorKind::Corrupt);
             assert!(error.to_string().contains("another session or scope"), "{error}");
             let is_gone = async || !lab.ask::<bool>(&format!("EXISTS {to}")).await;
-            eventually("what was refused is removed", is_gone).await;
+            eventually("the refused entry is removed", is_gone).await;
             assert_holds(&cache, &original).await;
         }
     }
 }
 
-/// Who can write to the server, but has no key, cannot rename an entry in its bytes either.
+/// A client that can write to the server, but has no MAC key, cannot change the scope in an entry's
+/// bytes either.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_keys_an_entry_renamed_to_another_scope_is_refused() {
     let Some(lab) = Lab::start() else { return };
@@ -55,8 +56,8 @@ async fn with_keys_an_entry_renamed_to_another_scope_is_refused() {
         renamed[26..42].copy_from_slice(other.as_bytes());
         let to = key_in(other, original.id);
         let () = lab.ask_with(&format!("SET {to}"), &[&renamed, b"PX", b"600000"]).await;
-        let believed = lab.cache().get(other, original.id).await.unwrap().map(|hit| hit.entry.scope);
-        assert_eq!(believed, Some(other));
+        let accepted = lab.cache().get(other, original.id).await.unwrap().map(|hit| hit.entry.scope);
+        assert_eq!(accepted, Some(other));
         assert_kind(lab.cache_with_keys(&[1]).get(other, original.id).await, ErrorKind::Corrupt);
     }
 }
@@ -76,7 +77,7 @@ async fn with_keys_an_entry_of_another_prefix_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_that_somebody_prolonged_is_refused() {
+async fn a_prolonged_entry_is_refused() {
     let Some(lab) = Lab::start() else { return };
     let cache = lab.cache();
     for original in [entry(&full("ann"), 1, at(0)), tombstone(&record("ann"), 2, at(0))] {
@@ -98,7 +99,7 @@ async fn an_entry_that_somebody_prolonged_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_that_somebody_prolonged_keeps_nothing_out() {
+async fn a_prolonged_entry_does_not_prevent_a_new_one() {
     let Some(lab) = Lab::start() else { return };
     let (cache, record) = (lab.cache(), full("ann"));
     for command in ["PERSIST {}", "PEXPIRE {} 660000"] {
@@ -115,7 +116,7 @@ async fn an_entry_that_somebody_prolonged_keeps_nothing_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn garbage_is_refused_and_keeps_nothing_out() {
+async fn garbage_is_refused_and_does_not_prevent_a_new_entry() {
     let Some(lab) = Lab::start() else { return };
     let (plain, keyed) = (lab.cache(), lab.cache_with_keys(&[1]));
     let record = full("ann");
@@ -149,7 +150,7 @@ async fn garbage_is_refused_and_keeps_nothing_out() {
             assert_holds(cache, &put).await;
         }
     }
-    // Bodies are for readers to judge.
+    // Readers check the bodies, scripts do not.
     for cut in [62, 62 + 20, 62 + 109, whole.len() - record.data.len() - 1] {
         lab.store(record.id, &whole[..cut]).await;
         lab.assert_refused(&plain, record.id).await;
@@ -157,7 +158,7 @@ async fn garbage_is_refused_and_keeps_nothing_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_type_is_refused_and_keeps_nothing_out() {
+async fn another_type_is_refused_and_does_not_prevent_a_new_entry() {
     let Some(lab) = Lab::start() else { return };
     let (cache, record) = (lab.cache(), full("ann"));
     for command in ["RPUSH {} a b", "HSET {} a b", "ZADD {} 1 a"] {
@@ -175,17 +176,17 @@ async fn another_type_is_refused_and_keeps_nothing_out() {
     }
 }
 
-/// What an attacker can do who writes to the server and knows this crate.
+/// The attacks of a client that can write to the server and knows this crate.
 #[tokio::test(flavor = "multi_thread")]
-async fn forged_entries_are_believed_without_keys_and_refused_with_them() {
+async fn forged_entries_are_accepted_only_without_keys() {
     let Some(lab) = Lab::start() else { return };
-    let (believer, cautious, record) = (lab.cache(), lab.cache_with_keys(&[1]), full("ann"));
+    let (trusting, cautious, record) = (lab.cache(), lab.cache_with_keys(&[1]), full("ann"));
     let wrong_key = MacKeysOf(7).named(1);
     let forgers = [lab.cache(), lab.cache_with_keys(&[7]), lab.cache().with_mac_keys(wrong_key)];
     for forger in &forgers {
         for forged in [entry(&record, 1 << 62, at(9)), tombstone(&record, 1 << 62, at(9))] {
             given(forger, &forged).await;
-            assert_holds(&believer, &forged).await;
+            assert_holds(&trusting, &forged).await;
             lab.assert_refused(&cautious, record.id).await;
 
             let honest = entry(&record, 3, at(0));
@@ -197,7 +198,7 @@ async fn forged_entries_are_believed_without_keys_and_refused_with_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_authenticated_keeps_nothing_out() {
+async fn an_unauthenticated_entry_does_not_prevent_a_new_one() {
     let Some(lab) = Lab::start() else { return };
     let (cautious, record) = (lab.cache_with_keys(&[2, 1]), full("ann"));
     for forger in [lab.cache(), lab.cache_with_keys(&[7])] {
@@ -212,7 +213,7 @@ async fn what_is_not_authenticated_keeps_nothing_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_rotate_without_a_miss_and_a_retired_one_is_refused() {
+async fn keys_rotate_without_a_miss_and_retired_keys_are_refused() {
     let Some(lab) = Lab::start() else { return };
     let (record, other) = (full("ann"), full("bob"));
     let caches = [&[1][..], &[1, 2], &[2, 1], &[2]].map(|names| lab.cache_with_keys(names));
@@ -231,9 +232,9 @@ async fn keys_rotate_without_a_miss_and_a_retired_one_is_refused() {
     lab.assert_refused(&caches[3], record.id).await;
 }
 
-/// With keys an entry can be put back, but it does not get any younger by that.
+/// With keys an entry can be put back, but it does not become fresher.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replayed_entry_still_says_when_it_was_verified() {
+async fn a_replayed_entry_keeps_its_verification_time() {
     let Some(lab) = Lab::start() else { return };
     let (cache, record) = (lab.cache_with_keys(&[1]), full("ann"));
     let earlier = entry(&record, 1, at(0));
@@ -250,7 +251,7 @@ async fn a_replayed_entry_still_says_when_it_was_verified() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_cannot_be_given_a_longer_life_inside_of_its_bytes() {
+async fn a_longer_time_to_live_inside_the_bytes_is_refused() {
     let Some(lab) = Lab::start() else { return };
     let (cache, record) = (lab.cache_with_keys(&[1]), full("ann"));
     assert!(cache.put_if_newer(entry(&record, 1, at(0)), Duration::from_secs(60)).await.unwrap());
@@ -260,7 +261,7 @@ async fn an_entry_cannot_be_given_a_longer_life_inside_of_its_bytes() {
     lab.assert_refused(&cache, record.id).await;
 }
 
-/// Makes a ring whose key is not the one that others know by its name.
+/// Makes a ring that has another key under the same name.
 struct MacKeysOf(u8);
 
 impl MacKeysOf {

@@ -1,4 +1,4 @@
-//! A server of its own for a test, and what is looked up in it behind the cache's back.
+//! A server of a test's own, with direct access to what the cache stores in it.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Lab {
         self.server.url()
     }
 
-    /// A network in front of the server.
+    /// Returns a proxy in front of the server.
     pub(super) async fn proxy(&self) -> Proxy {
         Proxy::to(self.server.port()).await.unwrap()
     }
@@ -47,7 +47,7 @@ impl Lab {
         blocking(|| step(&mut self.server)).unwrap();
     }
 
-    /// A connection that is not open yet.
+    /// Returns a connection that is not open yet.
     pub(super) fn connection(&self) -> Connection {
         Connection::open(self.url()).unwrap()
     }
@@ -56,22 +56,22 @@ impl Lab {
         cache_connected(self.connection())
     }
 
-    /// A cache that reaches its server through a network, whatever time that takes.
+    /// Returns a cache that reaches its server through a proxy, with a generous timeout.
     pub(super) fn cache_behind(&self, proxy: &Proxy) -> RedisCache {
         cache_connected(Connection::open(proxy.url(&self.url())).unwrap().with_timeout(LONG))
     }
 
-    /// One that authenticates with the first of these keys and accepts all of them.
+    /// Returns a cache that authenticates with the first of these keys and accepts all of them.
     pub(super) fn cache_with_keys(&self, names: &[u32]) -> RedisCache {
         self.cache().with_mac_keys(ring(names))
     }
 
-    /// Runs a command, with its words separated by spaces.
+    /// Runs a command whose words are separated by spaces.
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &str) -> T {
         self.ask_with(command, &[]).await
     }
 
-    /// The same with bytes at the end.
+    /// Runs a command with more arguments in bytes.
     pub(super) async fn ask_with<T: FromRedisValue>(&self, command: &str, bytes: &[&[u8]]) -> T {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection =
@@ -91,7 +91,7 @@ impl Lab {
         self.ask(&format!("EXISTS {}", key(id))).await
     }
 
-    /// What is stored, as it is.
+    /// Returns the stored bytes.
     pub(super) async fn stored(&self, id: SessionId) -> Vec<u8> {
         self.ask(&format!("GET {}", key(id))).await
     }
@@ -102,16 +102,16 @@ impl Lab {
         let () = self.ask_with(&format!("SET {}", key(id)), &[bytes, b"PX", ttl.as_bytes()]).await;
     }
 
-    /// Asserts that the cache refuses what is stored, and that it is gone then.
+    /// Asserts that the cache refuses the stored entry and removes it.
     pub(super) async fn assert_refused(&self, cache: &RedisCache, id: SessionId) -> Error {
         assert!(self.exists(id).await, "there is nothing to refuse");
         let error = assert_kind(cache.get(SCOPE, id).await, ErrorKind::Corrupt);
-        eventually("what was refused is removed", async || !self.exists(id).await).await;
+        eventually("the refused entry is removed", async || !self.exists(id).await).await;
         assert_eq!(cache.get(SCOPE, id).await.unwrap(), None);
         error
     }
 
-    /// How often a command ran since the statistics were reset.
+    /// Returns how often a command ran since the statistics were reset.
     pub(super) async fn calls(&self, command: &str) -> u64 {
         let info: String = self.ask("INFO commandstats").await;
         let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
@@ -128,12 +128,12 @@ pub(super) fn cache_on(connection: Connection) -> RedisCache {
     RedisCache::new(connection).with_prefix(PREFIX.parse().unwrap())
 }
 
-/// The key of an entry of the lab's scope.
+/// Returns the key of an entry in the lab's scope.
 pub(super) fn key(id: SessionId) -> String {
     key_in(SCOPE, id)
 }
 
-/// The key of an entry, spelled out because operators and other versions rely on it.
+/// Returns the key of an entry, spelled out because operators and other versions rely on it.
 pub(super) fn key_in(scope: Scope, id: SessionId) -> String {
     let scope: String = scope.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{PREFIX}:{{{}}}:cache:{scope}:{id}", id.shard().index())
@@ -170,7 +170,7 @@ pub(super) async fn assert_holds(cache: &RedisCache, entry: &CacheEntry) {
     assert_eq!(cache.get(entry.scope, entry.id).await.unwrap().map(|hit| hit.entry).as_ref(), Some(entry));
 }
 
-/// Waits for something that happens in another process.
+/// Waits for an effect in another process.
 pub(super) async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
     let waiting = async {
         while !is_so().await {

@@ -1,4 +1,4 @@
-//! What happens when the server takes no writes.
+//! The cache when the server refuses writes.
 
 use session_conformance::assert_kind;
 use session_conformance::fixtures::{SCOPE, at, full};
@@ -10,7 +10,7 @@ use super::lab::{Lab, assert_holds, cache_connected, entry, given, put, tombston
 const FULL: &str = "CONFIG SET maxmemory 1";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tombstone_is_stored_although_the_memory_is_full() {
+async fn a_tombstone_is_stored_when_the_memory_is_full() {
     let Some(lab) = Lab::start() else { return };
     let (cache, known, unknown) = (lab.cache(), full("ann"), full("bob"));
     given(&cache, &entry(&known, 1, at(0))).await;
@@ -19,7 +19,7 @@ async fn a_tombstone_is_stored_although_the_memory_is_full() {
         let end = tombstone(record, 2, at(1));
         given(&cache, &end).await;
         assert_holds(&cache, &end).await;
-        assert!(!put(&cache, &entry(record, 3, at(2))).await.unwrap(), "it keeps records out");
+        assert!(!put(&cache, &entry(record, 3, at(2))).await.unwrap(), "a record does not replace it");
     }
 }
 
@@ -34,7 +34,7 @@ async fn a_new_record_is_refused_while_the_memory_is_full() {
     assert!(error.to_string().contains("memory is full"), "{error}");
     assert_eq!(cache.get(SCOPE, unknown.id).await.unwrap(), None);
     assert_holds(&cache, &held).await;
-    assert!(!put(&cache, &entry(&known, 1, at(9))).await.unwrap(), "an older one stays out");
+    assert!(!put(&cache, &entry(&known, 1, at(9))).await.unwrap(), "an older record is not stored");
     let newer = entry(&known, 3, at(0));
     given(&cache, &newer).await;
     assert_holds(&cache, &newer).await;
@@ -46,7 +46,7 @@ async fn a_new_record_is_refused_while_the_memory_is_full() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn garbage_is_removed_although_the_memory_is_full() {
+async fn garbage_is_removed_when_the_memory_is_full() {
     let Some(lab) = Lab::start() else { return };
     let (cache, record) = (lab.cache(), full("ann"));
     lab.store(record.id, b"garbage").await;
@@ -54,9 +54,9 @@ async fn garbage_is_removed_although_the_memory_is_full() {
     lab.assert_refused(&cache, record.id).await;
 }
 
-/// The server lets this user remove, but not store.
+/// The server lets this user remove entries, but not store them.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_outdated_goes_although_the_new_entry_cannot_be_kept() {
+async fn an_outdated_entry_is_removed_if_the_new_one_is_not_stored() {
     let Some(lab) = Lab::start() else { return };
     let () = lab.ask("ACL SETUSER limited on >secret ~* &* +@all -set").await;
     let address = lab.url().replace("redis://", "redis://limited:secret@");
@@ -73,7 +73,7 @@ async fn what_is_outdated_goes_although_the_new_entry_cannot_be_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_without_its_replicas_is_read_and_takes_nothing() {
+async fn a_server_without_its_replicas_serves_reads_only() {
     let Some(lab) = Lab::start() else { return };
     let (cache, record) = (lab.cache(), full("ann"));
     let held = entry(&record, 1, at(0));
@@ -87,9 +87,9 @@ async fn a_server_without_its_replicas_is_read_and_takes_nothing() {
     assert_kind(cache.remove(SCOPE, record.id).await, ErrorKind::Unavailable);
 }
 
-/// It may forget what it likes, and says nothing else than what it was told last.
+/// The server may evict any entry, but returns each other entry as it was last stored.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_evicts_forgets_and_never_errs() {
+async fn an_evicting_server_loses_entries_and_returns_no_wrong_one() {
     let Some(lab) = Lab::start_with(["--maxmemory-policy", "allkeys-lru"]) else { return };
     let cache = lab.cache();
     let info: String = lab.ask("INFO memory").await;

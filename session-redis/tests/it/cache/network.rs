@@ -1,4 +1,4 @@
-//! Replies that come late or to others.
+//! Replies that arrive late or for another command.
 
 use session_conformance::assert_kind;
 use session_conformance::fixtures::{SCOPE, at, full, record};
@@ -7,7 +7,7 @@ use session_servers::{Fault, Proxy};
 
 use super::lab::{LONG, Lab, assert_holds, entry, eventually, given, key, tombstone};
 
-/// The entry of one session comes as the answer for another one.
+/// The entry of one session arrives as the reply for another session.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swapped_reply_is_refused_and_its_connection_replaced() {
     let Some(lab) = Lab::start() else { return };
@@ -22,17 +22,17 @@ async fn a_swapped_reply_is_refused_and_its_connection_replaced() {
     swap(&proxy, key(ann.id), key(bob.id));
     let error = assert_kind(cache.get(SCOPE, ann.id).await, ErrorKind::Corrupt);
     assert!(error.to_string().contains("another session"), "{error}");
-    // The replies of the new connection fit.
+    // The replies of the new connection match.
     assert_holds(&cache, &of_ann).await;
     assert_eq!(proxy.accepted(), accepted + 1);
-    eventually("the refused entry is looked at", async || lab.calls("eval").await >= 2).await;
+    eventually("the removal script runs", async || lab.calls("eval").await >= 2).await;
     for entry in [&of_ann, &of_bob] {
         assert_holds(&lab.cache(), entry).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_swapped_reply_to_a_put_is_no_answer() {
+async fn a_swapped_reply_to_a_put_is_refused() {
     let Some(lab) = Lab::start() else { return };
     let proxy = lab.proxy().await;
     let cache = lab.cache_behind(&proxy);
@@ -45,11 +45,11 @@ async fn a_swapped_reply_to_a_put_is_no_answer() {
     assert_eq!(proxy.accepted(), accepted + 1);
 }
 
-/// The removal of what was refused arrives after a good entry.
+/// The removal of a refused entry arrives after a valid entry.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_good_entry_that_was_put_meanwhile_is_not_removed() {
+async fn a_valid_entry_that_was_put_meanwhile_is_not_removed() {
     let Some(lab) = Lab::start() else { return };
-    let (record, garbage) = (full("ann"), b"garbage that nobody can read");
+    let (record, garbage) = (full("ann"), b"garbage that cannot be parsed");
     let proxy = lab.proxy().await;
     let cache = lab.cache_behind(&proxy);
     lab.store(record.id, garbage).await;
@@ -67,9 +67,9 @@ async fn a_good_entry_that_was_put_meanwhile_is_not_removed() {
     assert_holds(&cache, &good).await;
 }
 
-/// The same bytes, this time with a time to live.
+/// The bytes are the same, but now they have a time to live.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_whose_time_was_put_right_meanwhile_is_not_removed() {
+async fn an_entry_whose_ttl_was_repaired_meanwhile_is_not_removed() {
     let Some(lab) = Lab::start() else { return };
     let record = full("ann");
     let proxy = lab.proxy().await;
@@ -92,9 +92,9 @@ async fn an_entry_whose_time_was_put_right_meanwhile_is_not_removed() {
     assert_holds(&cache, &good).await;
 }
 
-/// Between the question for its time to live and the one for its value.
+/// An entry is stored between the read of its time to live and the read of its value.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_that_is_stored_while_it_is_read_is_no_damage() {
+async fn an_entry_stored_during_a_read_is_not_corrupt() {
     let Some(lab) = Lab::start() else { return };
     let (cache, record) = (lab.cache(), full("ann"));
     let (brief, lasting) = (entry(&record, 1, at(0)), tombstone(&record, 2, at(0)));
@@ -108,7 +108,7 @@ async fn an_entry_that_is_stored_while_it_is_read_is_no_damage() {
         proxy.arm(Fault::Hold, b"*2\r\n$3\r\nGET\r\n");
         let reading = tokio::spawn(async move { reader.get(SCOPE, record.id).await });
         proxy.until_met().await;
-        eventually("the time is asked for", async || lab.calls("pttl").await > 0).await;
+        eventually("the time to live was read", async || lab.calls("pttl").await > 0).await;
         given(&cache, &lasting).await;
         proxy.disarm();
         let found = reading.await.unwrap().unwrap().map(|hit| hit.entry);
@@ -117,8 +117,9 @@ async fn an_entry_that_is_stored_while_it_is_read_is_no_damage() {
     }
 }
 
-/// From the next request for the one on, its connection asks for the other instead, as if the replies to two requests were swapped. Both
-/// are equally long, so that the lengths in front of them stay right.
+/// From the next request for `from` on, the connection requests `to` instead, as if the replies to
+/// two requests were swapped. Both are equally long, so that the lengths in front of them stay
+/// correct.
 fn swap<B: AsRef<[u8]> + Send + 'static>(proxy: &Proxy, from: B, to: B) {
     assert_eq!(from.as_ref().len(), to.as_ref().len());
     let asked = from.as_ref().to_vec();

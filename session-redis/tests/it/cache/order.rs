@@ -1,4 +1,4 @@
-//! Which entry stays, where Lua's numbers end.
+//! Which of two entries is kept, at the limits of Lua's numbers.
 
 use session_conformance::fixtures::{SCOPE, at, full};
 use session_core::{CacheEntry, Scope, SessionCache, SessionRecord, Timestamp};
@@ -36,9 +36,10 @@ const TIMES: [i64; 14] = [
     i64::MAX,
 ];
 
-/// The rule of `CacheEntry::replaces`, for every pair of numbers that differ in one place only, or in all.
+/// Checks the rule of `CacheEntry::replaces` for every pair of numbers that differ in one place
+/// only, or in all.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_server_orders_as_the_rule_does() {
+async fn the_script_orders_entries_as_the_rule_does() {
     let Some(lab) = Lab::start() else { return };
     let cache = lab.cache();
     for make in [entry, tombstone] {
@@ -72,7 +73,7 @@ fn pairs() -> Vec<((u64, i64), (u64, i64))> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_of_another_scope_keeps_nothing_out() {
+async fn an_entry_of_another_scope_does_not_prevent_a_new_one() {
     let Some(lab) = Lab::start() else { return };
     let (cache, ann) = (lab.cache(), full("ann"));
     given(&cache, &tombstone(&ann, 9, at(0))).await;
@@ -80,7 +81,7 @@ async fn an_entry_of_another_scope_keeps_nothing_out() {
     elsewhere.scope = Scope::from_bytes([9; 16]);
     given(&cache, &elsewhere).await;
     assert_holds(&cache, &elsewhere).await;
-    // A copy of the tombstone under that key is of another scope by its bytes.
+    // Its bytes name the scope of the tombstone, although the key is that of the other scope.
     let (from, to) = (key(ann.id), key_in(elsewhere.scope, ann.id));
     let copied: bool = lab.ask(&format!("COPY {from} {to} REPLACE")).await;
     assert!(copied);
@@ -90,7 +91,7 @@ async fn an_entry_of_another_scope_keeps_nothing_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_of_another_session_keeps_nothing_out() {
+async fn an_entry_of_another_session_does_not_prevent_a_new_one() {
     let Some(lab) = Lab::start() else { return };
     let (cache, ann, other) = (lab.cache(), full("ann"), full("ann"));
     given(&cache, &tombstone(&other, 9, at(0))).await;

@@ -1,4 +1,4 @@
-//! What the server sees: commands, keys and times to live.
+//! Commands, keys and times to live as the server sees them.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use super::lab::{LONG, Lab, assert_holds, cache_connected, entry, given, key, pu
 
 const ROUNDS: u64 = 50;
 
-/// All commands that a server ran since its statistics were reset, but those of this test and the sign of life each second.
+/// Returns the commands that a server ran since its statistics were reset, without those of this
+/// test and the `PING` each second.
 async fn ran(lab: &Lab) -> Vec<(String, u64)> {
     let info: String = lab.ask("INFO commandstats").await;
     let lines = info.lines().filter_map(|line| line.strip_prefix("cmdstat_"));
@@ -128,7 +129,7 @@ async fn the_documented_rights_are_enough() {
     assert!(!lab.exists(record.id).await);
 }
 
-/// No secret and no key is in any message.
+/// No error and no debug output contains a secret or a key.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_secret_is_printed() {
     let Some(lab) = Lab::start() else { return };

@@ -1,4 +1,4 @@
-//! Whether the indexes say the same as the sessions, in both directions.
+//! Checks that the indexes match the sessions, in both directions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,14 +14,15 @@ const RETENTION: i64 = 400 * 24 * 3_600_000;
 
 type Indexes = BTreeMap<String, BTreeMap<String, i64>>;
 
-/// What is found wrong.
+/// A description of an inconsistency.
 type Finding = String;
 
-/// Asserts that every session is in the indexes where it belongs, that they hold nothing else, and that nothing stays for ever.
-/// Returns how many sessions there are.
+/// Asserts that every session is in its indexes, that the indexes contain nothing else, and that
+/// every key has a time to live. Returns the number of sessions.
 ///
-/// It reads one thing after the other. So what it finds wrong must still be wrong when it looks again: a call that was under way, and
-/// whose caller has left, may reach the server in between.
+/// The audit reads the keys one after the other, so an inconsistency counts only if a second audit
+/// finds one too: a call that is in flight, and whose caller has left, may reach the server in
+/// between.
 pub(super) async fn assert_consistent(store: &RedisStore, keys: &Keys, nodes: &mut [Raw]) -> usize {
     match audit(store, keys, nodes).await {
         Ok(count) => count,
@@ -80,7 +81,8 @@ async fn audit(store: &RedisStore, keys: &Keys, nodes: &mut [Raw]) -> Result<usi
     Ok(ids.len())
 }
 
-/// The server forgets it later than everybody else, and an ended one when its history is over.
+/// The server must keep an active session past its absolute expiry, and an ended one until its
+/// retention is over.
 fn check_life(record: &Arc<SessionRecord>, ttl: i64) -> Result<(), Finding> {
     match record.ended() {
         Some(_) => ensure((RETENTION - 600_000..=RETENTION).contains(&ttl), || {

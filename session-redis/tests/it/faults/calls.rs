@@ -1,4 +1,4 @@
-//! The operations of a store, each as one call that must be answered in time.
+//! The operations of a store, each as one call that must end in time.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use session_redis::RedisStore;
 
 use super::{DEADLINE, LATE, RECOVERY};
 
-/// How often a test looks how late it is woken.
+/// How often a test measures how late it is woken.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Every operation that asks the server.
+/// Every operation that uses the server.
 pub(super) const CALLS: [&str; 11] = [
     "create",
     "create under a limit",
@@ -29,10 +29,10 @@ pub(super) const CALLS: [&str; 11] = [
     "stats",
 ];
 
-/// Those that write nothing.
+/// The operations that write nothing.
 pub(super) const READS: [&str; 3] = ["load", "list", "stats"];
 
-/// Makes a call whose answer is not "nothing", as long as the session is stored and active.
+/// Makes a call that has a result other than "nothing" while the session is stored and active.
 pub(super) async fn call(store: &RedisStore, name: &str, session: &Arc<SessionRecord>) -> Result<()> {
     let ann = user("ann");
     match name {
@@ -54,18 +54,18 @@ pub(super) async fn call(store: &RedisStore, name: &str, session: &Arc<SessionRe
         "purge" => store.purge(at(7), 10).await.map(drop),
         "erase" => store.erase(&ann, 10).await.map(drop),
         "stats" => found(usize::from(store.stats(at(1)).await?.oldest.is_some())),
-        other => panic!("no call {other}"),
+        other => panic!("unknown call {other}"),
     }
 }
 
-/// That something stored is not found is the one answer that an outage must not give.
+/// Fails if nothing was found: an outage must never make a stored session look absent.
 fn found(records: usize) -> Result<()> {
     if records == 0 { Err(Error::not_found("test", "read")) } else { Ok(()) }
 }
 
-/// Waits for an answer, which must come in time by itself.
+/// Waits for a call, which must end in time by itself.
 ///
-/// A busy machine wakes everybody late; how late is measured beside the call.
+/// A busy machine wakes every task late; the lag is measured beside the call.
 pub(crate) async fn in_time<T>(
     deadline: Duration,
     what: &str,
@@ -87,7 +87,7 @@ pub(crate) async fn in_time<T>(
     result
 }
 
-/// Asserts that the failure says "cannot tell now".
+/// Asserts that the failure is transient.
 #[track_caller]
 pub(super) fn assert_transient<T>(what: &str, result: Result<T>) -> Error {
     match result {
@@ -99,7 +99,7 @@ pub(super) fn assert_transient<T>(what: &str, result: Result<T>) -> Error {
     }
 }
 
-/// Asserts a kind that tells the application the truth.
+/// Asserts that the call fails with this kind.
 #[track_caller]
 pub(super) fn assert_fails<T>(what: &str, kind: ErrorKind, result: Result<T>) -> Error {
     match result {
@@ -111,7 +111,7 @@ pub(super) fn assert_fails<T>(what: &str, kind: ErrorKind, result: Result<T>) ->
     }
 }
 
-/// Makes every call at once while the server is away, and returns what they say.
+/// Makes every call at once while the server is down, and returns the errors.
 pub(super) async fn all_fail(
     store: &RedisStore,
     session: &Arc<SessionRecord>,
@@ -124,7 +124,7 @@ pub(super) async fn all_fail(
     join_all(calls).await
 }
 
-/// Stores a session of somebody.
+/// Stores a session of the named user.
 pub(super) async fn given(store: &RedisStore, name: &str) -> Arc<SessionRecord> {
     create(store, record(name)).await
 }
@@ -154,7 +154,7 @@ pub(super) async fn assert_works(store: &RedisStore) {
     try_all(store).await.unwrap();
 }
 
-/// Asserts that all operations work again within the time that a store has for it, without help.
+/// Asserts that all operations work again within [`RECOVERY`], without help.
 pub(super) async fn assert_recovers(store: &RedisStore) -> Duration {
     assert_recovers_in(store, RECOVERY).await
 }

@@ -18,7 +18,7 @@ use super::lab::Lab;
 /// How often each call is dropped.
 const ROUNDS: u64 = 120;
 
-/// Most live sessions of a user.
+/// Maximum number of live sessions of a user.
 const MAX: usize = 2;
 
 const CALLS: [&str; 6] = ["create", "create under a limit", "update", "touch", "end", "expire"];
@@ -35,20 +35,20 @@ async fn dropped_calls_leave_the_old_state_or_the_new_one() {
         }
     }
     tasks.join_all().await;
-    // What was sent is done before this is.
+    // Calls that were sent have finished when this one has.
     assert_works(&store).await;
     let count = assert_consistent(&store, &lab.keys, &mut [lab.raw().await]).await;
     println!("{count} sessions");
 }
 
-async fn drop_often(store: Arc<RedisStore>, name: &'static str, who: String) {
-    let (limit, scope) = (limit(2, OnExceed::EndLeastRecentlySeen, 500), EndScope::User(user(&who)));
+async fn drop_often(store: Arc<RedisStore>, name: &'static str, user_name: String) {
+    let (limit, scope) = (limit(2, OnExceed::EndLeastRecentlySeen, 500), EndScope::User(user(&user_name)));
     let mut finished = 0;
-    // A sweep looks into every shard.
+    // A sweep queries every shard.
     let rounds = if name == "expire" { ROUNDS / 5 } else { ROUNDS };
     for round in 0..rounds {
-        let mut session = record_at(&who, round);
-        // The sweeps are for their own sessions only.
+        let mut session = record_at(&user_name, round);
+        // The sweeps find only their own sessions.
         session.expires_at = at(if name == "expire" { 5_000 } else { 50_000 } + round);
         let session = Arc::new(session);
         if !name.starts_with("create") {
@@ -56,14 +56,14 @@ async fn drop_often(store: Arc<RedisStore>, name: &'static str, who: String) {
         }
         let mut changed = SessionRecord::clone(&session);
         changed.label = Some("changed".to_owned());
-        let sightings = [touch(session.id, round + 1)];
+        let touches = [touch(session.id, round + 1)];
         let ended = logged_out(round + 2);
         let call = async {
             match name {
                 "create" => store.create(Arc::clone(&session), None).await.map(drop),
                 "create under a limit" => store.create(Arc::clone(&session), Some(&limit)).await.map(drop),
                 "update" => store.update(Arc::new(changed), session.revision).await.map(drop),
-                "touch" => store.touch(&sightings, NOW).await.map(drop),
+                "touch" => store.touch(&touches, NOW).await.map(drop),
                 "end" => store.end(&scope, &ended, Timestamp::MAX).await.map(drop),
                 _ => store.expire(at(5_000 + round), 10).await.map(drop),
             }
@@ -81,15 +81,17 @@ async fn drop_often(store: Arc<RedisStore>, name: &'static str, who: String) {
         };
         assert_eq!(stored.label.is_some(), stored.revision != session.revision && name == "update", "{name}");
         if name == "create under a limit" {
-            let query = ListQuery::default().with_user(user(&who)).with_state(StateFilter::Live(at(500)));
+            let query =
+                ListQuery::default().with_user(user(&user_name)).with_state(StateFilter::Live(at(500)));
             assert!(store.list(&query).await.unwrap().records.len() <= MAX);
         }
     }
-    println!("{name}: {finished} of {rounds} came to an end");
+    println!("{name}: {finished} of {rounds} finished");
     assert!(finished < rounds, "{name} was never dropped");
 }
 
-/// Drops a future after so many polls, each when it is ready for it. Says whether it came to its end.
+/// Drops a future after a number of polls, each when it is ready for one. Returns true if it
+/// finished.
 async fn after_polls(future: impl Future, polls: u64) -> bool {
     let mut future = pin!(future);
     let mut left = polls;

@@ -18,7 +18,7 @@ use super::load::Load;
 use super::{DEADLINE, RECOVERY};
 use crate::support::{PATIENT, connected};
 
-/// In which a replica takes over.
+/// Time within which a replica takes over.
 const FAILOVER: Duration = Duration::from_secs(60);
 
 /// The nodes, and users of each.
@@ -38,7 +38,7 @@ impl Nodes {
         self.store_in(DEADLINE)
     }
 
-    /// A store that gives a call so much time.
+    /// Returns a store with this timeout for a call.
     pub(super) fn store_in(&self, deadline: Duration) -> Arc<RedisStore> {
         let urls = self.cluster.url();
         let connection = Connection::cluster(ClusterClientBuilder::new(urls.split(','))).unwrap();
@@ -51,12 +51,12 @@ impl Nodes {
         Raw::to(&self.cluster.nodes()[node].url()).await
     }
 
-    /// Connections to the primaries.
+    /// Returns connections to the primaries.
     pub(super) async fn raws(&self) -> [Raw; 3] {
         [self.raw(0).await, self.raw(1).await, self.raw(2).await]
     }
 
-    /// Names of users whose sessions are on a node.
+    /// Returns names of users whose sessions are on a node.
     pub(super) async fn users_of(&self, node: usize, count: usize) -> Vec<String> {
         let (mut raw, mut found) = (self.raw(node).await, Vec::new());
         for number in 0.. {
@@ -82,12 +82,12 @@ impl Nodes {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_is_what_its_nodes_are() {
+async fn a_store_works_on_a_cluster() {
     let Some(nodes) = Nodes::start(0, &[]) else { return };
     let store = nodes.store();
     assert!(!store.connection().check().await.unwrap().version.is_empty());
     assert_works(&store).await;
-    // A node is not taken for a server.
+    // A node is not accepted as a single server.
     let one = nodes.keys.store_on(Connection::open(nodes.cluster.nodes()[0].url()).unwrap());
     assert_fails("check", ErrorKind::Unsupported, one.connection().check().await);
     assert_fails("load", ErrorKind::Unsupported, one.load(&[record("ann").id]).await);
@@ -104,7 +104,7 @@ async fn a_cluster_is_what_its_nodes_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_gone_concerns_its_own_users_only() {
+async fn a_dead_node_affects_only_its_own_users() {
     let Some(mut nodes) = Nodes::start(0, &["--cluster-require-full-coverage", "no"]) else { return };
     let store = nodes.store();
     let (lost, mut kept) = (nodes.users_of(2, 1).await.remove(0), nodes.users_of(0, 5).await);
@@ -117,10 +117,10 @@ async fn a_node_that_is_gone_concerns_its_own_users_only() {
     load.wait_for_rounds(50).await;
     nodes.node(2, Server::kill);
     let began = Instant::now();
-    // Until after the others have agreed on it.
+    // Until after the other nodes have agreed on the failure.
     while began.elapsed() < Duration::from_secs(8) {
         assert_transient("load", in_time(DEADLINE, "load", store.load(&[theirs.id])).await);
-        // And on the connection of the others.
+        // The same on the connection of the other users.
         assert_transient("load", in_time(PATIENT, "load", patient.load(&[theirs.id])).await);
         let both = in_time(DEADLINE, "load of both", store.load(&[theirs.id, old.id])).await;
         assert_transient("load of both", both);
@@ -138,7 +138,7 @@ async fn a_node_that_is_gone_concerns_its_own_users_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_takes_over_from_a_node_that_is_gone() {
+async fn a_replica_takes_over_from_a_dead_node() {
     let Some(mut nodes) = Nodes::start(1, &["--cluster-require-full-coverage", "no"]) else { return };
     let store = nodes.store();
     let mut names = nodes.users_of(0, 9).await;
@@ -146,7 +146,7 @@ async fn a_replica_takes_over_from_a_node_that_is_gone() {
     let (live, gone) = (given(&store, &name).await, given(&store, &name).await);
     store.end(&EndScope::id(gone.id), &logged_out(1), Timestamp::MAX).await.unwrap();
     let mut raw = nodes.raw(0).await;
-    // It waits for what its own connection has written, which is the latest then.
+    // `WAIT` covers the writes of its own connection, and this write is the latest.
     raw.run(&format!("SET {{{}}}mark 1", user(&name).shard().index())).await;
     assert_eq!(raw.ask::<u32>("WAIT 1 10000").await, 1);
     let load = Load::of(names.into_iter(), &store, DEADLINE);
@@ -162,7 +162,7 @@ async fn a_replica_takes_over_from_a_node_that_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_stopped_is_a_timeout_for_its_own_users_only() {
+async fn a_paused_node_is_a_timeout_for_its_own_users_only() {
     let settings = ["--cluster-require-full-coverage", "no", "--cluster-node-timeout", "60000"];
     let Some(mut nodes) = Nodes::start(0, &settings) else { return };
     let store = nodes.store();
@@ -184,7 +184,7 @@ async fn a_node_that_is_stopped_is_a_timeout_for_its_own_users_only() {
     assert_eq!(kept.unwrap().len(), 1);
     assert_transient("list", page);
     assert_transient("stats", stats);
-    // A sweep does what it can in its time, and if that is nothing it says so.
+    // A sweep does what it can in its time, and fails if that is nothing.
     match swept {
         Ok(swept) => assert_eq!(ids(&swept), [old.id]),
         Err(error) => drop(assert_transient::<()>("expire", Err(error))),
@@ -195,9 +195,10 @@ async fn a_node_that_is_stopped_is_a_timeout_for_its_own_users_only() {
     assert_recovers_in(&store, RECOVERY).await;
 }
 
-/// With sweeps and listings under way to a node that is gone, the driver can stay stuck when it is back.
+/// With sweeps and listings in flight to a dead node, the driver can stay stuck when the node is
+/// back.
 #[tokio::test(flavor = "multi_thread")]
-async fn sweeps_into_a_gone_node_do_not_spoil_the_connection() {
+async fn sweeps_to_a_dead_node_do_not_break_the_connection() {
     let Some(mut nodes) = Nodes::start(0, &["--cluster-require-full-coverage", "no"]) else { return };
     let store = nodes.store();
     let lost = nodes.users_of(2, 1).await.remove(0);

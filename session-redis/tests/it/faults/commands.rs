@@ -1,4 +1,4 @@
-//! What is sent for a call, as the server itself sees it.
+//! The commands of a call, as the server sees them.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use super::calls::assert_works;
 use super::lab::{Lab, Raw, wait_until};
 
-/// Everything that clients send, without what scripts do and without the connection's signs of life.
+/// All commands that clients send, without the commands of scripts and the pings of connections.
 struct Monitor {
     lines: Arc<Mutex<Vec<String>>>,
     raw: Raw,
@@ -34,7 +34,7 @@ impl Monitor {
         Self { lines, raw: lab.raw().await, marks: 0 }
     }
 
-    /// The names of the commands since the last time.
+    /// Returns the names of the commands since the last call.
     async fn sent(&mut self) -> Vec<String> {
         self.marks += 1;
         let mark = format!("\"mark-{}\"", self.marks);
@@ -68,9 +68,9 @@ async fn each_call_of_the_request_path_is_one_command() {
     }
     store.load(&[session.id]).await.unwrap();
     assert_eq!(monitor.sent().await, ["GET"], "load");
-    store.load(&[record("nobody").id]).await.unwrap();
-    assert_eq!(monitor.sent().await, ["GET"], "load of what is not there");
-    store.load(&[session.id, touches[3].id, record("nobody").id]).await.unwrap();
+    store.load(&[record("absent").id]).await.unwrap();
+    assert_eq!(monitor.sent().await, ["GET"], "load of an absent session");
+    store.load(&[session.id, touches[3].id, record("absent").id]).await.unwrap();
     assert_eq!(monitor.sent().await, ["GET", "GET", "GET"], "load of several, in one packet");
     store.touch(&touches, NOW).await.unwrap();
     assert_eq!(monitor.sent().await, ["EVALSHA"], "touch of several");
@@ -93,7 +93,8 @@ async fn each_call_of_the_request_path_is_one_command() {
     assert_eq!(monitor.sent().await, ["EVALSHA"], "erase");
 }
 
-/// A small store has its sessions in a few of the shards. A script for each of the 1,024 costs 50 ms where this costs 5.
+/// A small store has its sessions in a few of the shards. A script for each of the 1,024 shards
+/// costs 50 ms; counting first costs 5 ms.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_of_all_runs_scripts_only_for_shards_that_have_sessions() {
     let Some(lab) = Lab::start() else { return };
@@ -114,9 +115,9 @@ async fn a_list_of_all_runs_scripts_only_for_shards_that_have_sessions() {
     assert_eq!(raw.calls("evalsha").await - before, 7, "statistics");
 }
 
-/// Neither keys nor values say what nobody may read.
+/// No call needs a command that scans keys, selects a database or accesses the configuration.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_call_looks_through_the_keys_of_the_server() {
+async fn no_call_scans_keys_or_reads_the_configuration() {
     let Some(lab) = Lab::start() else { return };
     let store = lab.store();
     let mut raw = lab.raw().await;

@@ -1,4 +1,4 @@
-//! Connections that are lost between a write and its answer.
+//! Connections that are lost between a write and its reply.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::support::connected;
 
 const CUTS: [Fault; 5] = [Fault::Before, Fault::After, Fault::Half, Fault::Reset, Fault::SlowClose];
 
-/// A store that reaches its server through a network that fails, and one that does not.
+/// A store that reaches its server through a failing network, and one that reaches it directly.
 struct Paths {
     proxy: Proxy,
     store: Arc<RedisStore>,
@@ -50,7 +50,7 @@ impl Paths {
         self.direct.list(&query).await.unwrap().records.len()
     }
 
-    /// The next call goes over a new connection, and nobody notices.
+    /// Asserts that the next call uses a new connection and succeeds.
     async fn end(mut self) {
         assert_works(&self.store).await;
         assert_consistent(&self.direct, &self.lab.keys, std::slice::from_mut(&mut self.raw)).await;
@@ -58,7 +58,7 @@ impl Paths {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sign_in_whose_answer_is_lost_happened_whole_or_not_at_all() {
+async fn a_sign_in_whose_reply_is_lost_is_complete_or_absent() {
     let Some(paths) = Paths::open().await else { return };
     let limit = limit(2, OnExceed::EndOldest, 500);
     for cut in CUTS {
@@ -75,10 +75,10 @@ async fn a_sign_in_whose_answer_is_lost_happened_whole_or_not_at_all() {
         assert_eq!(paths.stored(oldest.id).await.unwrap().ended().is_some(), happened, "{cut:?}");
         assert!(paths.stored(old.id).await.unwrap().ended().is_none());
         assert_eq!(paths.live(&name).await, 2);
-        // Who does not know takes another id.
+        // A caller that does not know the outcome uses another id.
         paths.store.create(Arc::clone(again), Some(&limit)).await.unwrap();
         assert_eq!(paths.live(&name).await, 2);
-        // And who takes the same one is told.
+        // A caller that uses the same id receives an error.
         let same = paths.store.create(Arc::clone(new), Some(&limit)).await.map_err(|error| error.kind());
         assert_eq!(same.err(), happened.then_some(ErrorKind::AlreadyExists), "{cut:?}");
     }
@@ -86,7 +86,7 @@ async fn a_sign_in_whose_answer_is_lost_happened_whole_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_whose_answer_is_lost_happened_whole_or_not_at_all() {
+async fn a_write_whose_reply_is_lost_is_complete_or_absent() {
     let Some(paths) = Paths::open().await else { return };
     for cut in CUTS {
         let happened = cut != Fault::Before;
@@ -119,22 +119,22 @@ async fn a_write_whose_answer_is_lost_happened_whole_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_whose_answer_is_lost_is_no_absence() {
+async fn a_read_whose_reply_is_lost_is_not_an_absence() {
     let Some(paths) = Paths::open().await else { return };
     let session = given(&paths.store, "dora").await;
     for cut in CUTS {
         paths.lose(cut, "load", session.id, paths.store.load(&[session.id])).await;
         assert_eq!(paths.store.load(&[session.id]).await.unwrap().len(), 1, "{cut:?}");
-        let both = [session.id, record_at("nobody", 1).id];
+        let both = [session.id, record_at("absent", 1).id];
         paths.lose(cut, "load of several", session.id, paths.store.load(&both)).await;
         assert_eq!(paths.store.load(&both).await.unwrap().len(), 1, "{cut:?}");
     }
     paths.end().await;
 }
 
-/// The caller gives up first, and the connection stays as silent as it is until somebody asks it for a sign of life.
+/// The caller gives up first, and the connection stays silent until its next `PING`.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_never_comes_is_a_timeout_and_the_connection_is_replaced() {
+async fn a_missing_reply_is_a_timeout_and_replaces_the_connection() {
     let Some(paths) = Paths::open().await else { return };
     let patience = Duration::from_secs(1);
     let address = paths.proxy.url(&paths.lab.url());

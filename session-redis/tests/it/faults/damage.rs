@@ -1,4 +1,4 @@
-//! Values that somebody damaged, and what the store says of them.
+//! Damaged values, and how the store reports them.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use session_redis::RedisStore;
 use super::calls::{assert_fails, assert_works, create, given, ids};
 use super::lab::{Lab, Raw};
 
-/// What is done to a stored value. `None`: another type takes its place.
+/// A change of a stored value. `None` replaces it by another type.
 type Damage = (&'static str, fn(Vec<u8>) -> Option<Vec<u8>>);
 
 const DAMAGES: [Damage; 10] = [
@@ -43,7 +43,7 @@ async fn dump(raw: &mut Raw, key: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_session_is_told_as_such_and_left_alone() {
+async fn a_damaged_session_is_reported_and_left_unchanged() {
     let Some(lab) = Lab::start() else { return };
     let store = lab.store();
     let mut raw = lab.raw().await;
@@ -71,7 +71,7 @@ async fn a_damaged_session_is_told_as_such_and_left_alone() {
             assert_fails(what, ErrorKind::Corrupt, store.list(&by_ann).await);
             assert_eq!(dump(&mut raw, &key).await, before, "{what}");
         }
-        // To save over it may repair it, and may be refused, but it is there.
+        // An update may repair it or fail, but the session exists.
         if let Err(error) = store.update(Arc::clone(&bad), bad.revision).await {
             assert!([ErrorKind::Corrupt, ErrorKind::Ended].contains(&error.kind()), "{what}: {error:?}");
             assert_eq!(dump(&mut raw, &key).await, before, "{what}");
@@ -82,7 +82,7 @@ async fn a_damaged_session_is_told_as_such_and_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_sessions_value_is_not_answered() {
+async fn the_value_of_another_session_is_not_returned() {
     let Some(lab) = Lab::start() else { return };
     let store = lab.store();
     let mut raw = lab.raw().await;
@@ -98,12 +98,13 @@ async fn another_sessions_value_is_not_answered() {
     assert!(
         store.end(&EndScope::User(user("bob")), &logged_out(3), Timestamp::MAX).await.unwrap().is_empty()
     );
-    // Whatever became of hers, his is as it was.
+    // Whatever happened to ann's session, eve's session is unchanged.
     let stored = store.load(&[eve.id]).await.unwrap();
     assert_eq!((&stored[0].data, stored[0].ended()), (&eve.data, None));
 }
 
-/// The one that cannot be read is not live either; nobody else's end waits for it or is forgotten because of it.
+/// A session that cannot be read is not live either; it neither delays nor hides the ends of other
+/// sessions.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_session_does_not_keep_others_alive() {
     let Some(lab) = Lab::start() else { return };
@@ -114,7 +115,7 @@ async fn a_damaged_session_does_not_keep_others_alive() {
         let bad = create(&store, full("ann")).await;
         let old = create(&store, record_at("ann", 1)).await;
         damage(&mut raw, &lab.keys.session(bad.id), change).await;
-        // It counts only if it can be read.
+        // The damaged session counts only if it can be read.
         let new = Arc::new(record_at("ann", 2));
         let evicted =
             store.create(Arc::clone(&new), Some(&limit(1, OnExceed::EndOldest, 500))).await.unwrap();
@@ -141,7 +142,7 @@ async fn is_over(store: &RedisStore, id: SessionId) -> bool {
     store.load(&[id]).await.is_ok_and(|found| found.iter().all(|record| record.ended().is_some()))
 }
 
-/// One that was repaired by its end may be among them.
+/// Leaves out the damaged session, which its end may have repaired.
 fn without(bad: SessionId, records: &[Arc<SessionRecord>]) -> Vec<SessionId> {
     let mut ids = ids(records);
     ids.retain(|id| *id != bad);
@@ -171,7 +172,7 @@ async fn a_damaged_session_is_swept_with_the_others() {
     }
 }
 
-/// Fewer than were asked for would mean that nothing is left.
+/// Fewer sessions than the limit would mean that none is left.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_sweep_is_full_without_the_damaged_sessions() {
     let Some(lab) = Lab::start() else { return };

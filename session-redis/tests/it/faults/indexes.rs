@@ -1,4 +1,4 @@
-//! Indexes that somebody damaged, or that do not fit the sessions.
+//! Indexes that are damaged, or that do not match the sessions.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ async fn a_sign_in_with_a_damaged_index_leaves_nothing_behind() {
             assert!(store.load(&[new.id]).await.unwrap().is_empty(), "{what}");
             assert!(
                 store.load(&[old.id]).await.unwrap()[0].ended().is_none(),
-                "{what}: somebody was signed out"
+                "{what}: another session was ended"
             );
             remove(&mut raw, &index).await;
             for (rest, index) in indexes(&lab.keys, "ann") {
@@ -57,7 +57,7 @@ async fn a_sign_in_with_a_damaged_index_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_ends_whatever_its_indexes_are() {
+async fn a_session_ends_despite_damaged_indexes() {
     let Some(lab) = Lab::start() else { return };
     let store = lab.store();
     let mut raw = lab.raw().await;
@@ -70,7 +70,7 @@ async fn a_session_ends_whatever_its_indexes_are() {
         assert!(store.load(&[one.id]).await.unwrap()[0].ended().is_some());
         let all = store.end(&EndScope::User(user("ann")), &logged_out(7), Timestamp::MAX).await;
         if what == "user" {
-            // Nobody knows which ones they are.
+            // Without the index, the sessions of the user are unknown.
             assert_fails(what, ErrorKind::Corrupt, all);
         } else {
             assert_eq!(ids(&all.unwrap()), [other.id], "{what}");
@@ -80,9 +80,9 @@ async fn a_session_ends_whatever_its_indexes_are() {
     }
 }
 
-/// The damaged shard is told, when nothing else is left to do.
+/// The damaged shard is reported when no other shard has anything left to sweep.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_shard_does_not_hold_up_the_sweeps_of_the_others() {
+async fn a_damaged_shard_does_not_block_the_sweeps_of_others() {
     let Some(lab) = Lab::start() else { return };
     let store = lab.store();
     let mut raw = lab.raw().await;
@@ -105,7 +105,7 @@ async fn a_damaged_shard_does_not_hold_up_the_sweeps_of_the_others() {
     assert_eq!(store.purge(at(2_000), 10).await.unwrap(), 1);
     assert_fails("purge", ErrorKind::Corrupt, store.purge(at(2_000), 10).await);
 
-    // Half a list and half a count would be untrue.
+    // Half a list or half a count would be wrong.
     raw.make_list(&lab.keys.of(shards[2], "created")).await;
     assert_fails("list", ErrorKind::Corrupt, store.list(&ListQuery::default()).await);
     assert_fails("stats", ErrorKind::Corrupt, store.stats(at(1)).await);
@@ -119,7 +119,7 @@ async fn a_damaged_shard_does_not_hold_up_the_sweeps_of_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn members_whose_sessions_are_gone_are_passed_by_and_removed() {
+async fn members_without_a_session_are_skipped_and_removed() {
     let Some(lab) = Lab::start() else { return };
     let store = lab.store();
     let mut raw = lab.raw().await;
@@ -173,7 +173,7 @@ async fn members_whose_sessions_are_gone_are_passed_by_and_removed() {
     }
 }
 
-/// What an index does not name is still there for whoever has its token, and ends by its id.
+/// A session that is missing from its indexes still loads with its token, and ends by its id.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_is_missing_from_its_indexes_still_loads_and_ends() {
     let Some(lab) = Lab::start() else { return };

@@ -12,7 +12,7 @@ use super::lab::Lab;
 use crate::support::{connected, driver_config};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_unix_socket_does_as_well() {
+async fn a_unix_socket_works() {
     let Some(mut lab) = Lab::start() else { return };
     let path = lab.server(|server| Ok(server.socket().unwrap()));
     let store = lab.store_at(&format!("redis+unix://{}", path.display()));
@@ -27,7 +27,7 @@ async fn a_unix_socket_does_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_managed_connection_of_the_application_works_and_comes_back_by_itself() {
+async fn a_managed_connection_of_the_application_recovers_by_itself() {
     let Some(mut lab) = Lab::start() else { return };
     let client = redis::Client::open(lab.url()).unwrap();
     let config = ConnectionManagerConfig::new()
@@ -35,7 +35,10 @@ async fn a_managed_connection_of_the_application_works_and_comes_back_by_itself(
         .set_connection_timeout(Some(DEADLINE));
     let manager = client.get_connection_manager_with_config(config).await.unwrap();
     let store = lab.store_on(Connection::from(manager));
-    assert!(store.connection().check().await.unwrap().version.is_empty(), "nobody asked it");
+    assert!(
+        store.connection().check().await.unwrap().version.is_empty(),
+        "a given connection is not checked"
+    );
     assert_works(&store).await;
     let session = given(&store, "dora").await;
     lab.server(Server::kill);

@@ -19,7 +19,7 @@ pub(super) struct Lab {
 }
 
 impl Lab {
-    /// Starts a server. `None` if it is not installed, and then the test is skipped.
+    /// Starts a server. Returns `None` if it is not installed, and then the test is skipped.
     pub(super) fn start() -> Option<Self> {
         Self::start_with(&Options::default())
     }
@@ -41,38 +41,38 @@ impl Lab {
         self.server.port()
     }
 
-    /// A network in front of the server.
+    /// Returns a proxy in front of the server.
     pub(super) async fn proxy(&self) -> Proxy {
         Proxy::to(self.port()).await.unwrap()
     }
 
-    /// Does something to the server.
+    /// Runs an action on the server.
     pub(super) fn server<T>(&mut self, act: impl FnOnce(&mut Server) -> session_servers::Result<T>) -> T {
         tokio::task::block_in_place(|| act(&mut self.server)).unwrap()
     }
 
-    /// A store that is connected.
+    /// Returns a connected store.
     pub(super) fn store(&self) -> Arc<RedisStore> {
         let store = self.store_at(&self.url());
         connected(store.connection());
         store
     }
 
-    /// The same for what is not about time.
+    /// Returns a connected store for tests that do not measure time.
     pub(super) fn patient_store(&self) -> Arc<RedisStore> {
         let connection = Connection::open(self.url()).unwrap().with_timeout(PATIENT);
         connected(&connection);
         self.store_on(connection)
     }
 
-    /// A store that is connected through a network.
+    /// Returns a store that is connected through a proxy.
     pub(super) fn store_behind(&self, proxy: &Proxy) -> Arc<RedisStore> {
         let store = self.store_at(&proxy.url(&self.url()));
         connected(store.connection());
         store
     }
 
-    /// A store that reaches the server by some URL and is not connected yet.
+    /// Returns a store for a URL of the server, not connected yet.
     pub(super) fn store_at(&self, url: &str) -> Arc<RedisStore> {
         self.store_on(Connection::open(url).unwrap())
     }
@@ -81,13 +81,13 @@ impl Lab {
         self.keys.store_on(connection)
     }
 
-    /// A connection of the test's own.
+    /// Returns a connection of the test's own.
     pub(super) async fn raw(&self) -> Raw {
         Raw::to(&self.url()).await
     }
 }
 
-/// The names of a store's keys, written down once more: they are a promise to operators.
+/// The names of a store's keys, written a second time: they are a promise to operators.
 #[derive(Debug, Clone)]
 pub(super) struct Keys(pub(super) KeyPrefix);
 
@@ -117,7 +117,7 @@ impl Keys {
     }
 }
 
-/// A connection for what the store would never do.
+/// A connection for commands that the store never sends.
 pub(super) struct Raw(MultiplexedConnection);
 
 impl Raw {
@@ -152,7 +152,7 @@ impl Raw {
         let _: () = self.send(redis::cmd("SET").arg(key).arg(value)).await;
     }
 
-    /// The members of a sorted set and their scores.
+    /// Returns the members of a sorted set and their scores.
     pub(super) async fn members(&mut self, key: &str) -> Vec<(String, i64)> {
         let flat: Vec<(String, f64)> =
             self.send(redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).arg("WITHSCORES")).await;
@@ -160,14 +160,14 @@ impl Raw {
         flat.into_iter().map(|(member, score)| (member, score as i64)).collect()
     }
 
-    /// Puts something of another type in the place of a key.
+    /// Replaces a key by a value of another type.
     pub(super) async fn make_list(&mut self, key: &str) {
         let mut pipeline = redis::pipe();
         pipeline.cmd("DEL").arg(key).ignore().cmd("RPUSH").arg(key).arg("damage");
         let _: redis::Value = pipeline.query_async(&mut self.0).await.unwrap();
     }
 
-    /// One line of `INFO`.
+    /// Returns one line of `INFO`.
     pub(super) async fn info(&mut self, section: &str, name: &str) -> Option<String> {
         let info: String = self.send(redis::cmd("INFO").arg(section)).await;
         let line =
@@ -175,17 +175,17 @@ impl Raw {
         line.map(|line| line.trim().to_owned())
     }
 
-    /// How many commands of this name the server has run.
+    /// Returns how many commands of this name the server has run.
     pub(super) async fn calls(&mut self, command: &str) -> u64 {
         self.count("commandstats", &format!("cmdstat_{command}"), "calls=").await
     }
 
-    /// How often the server has answered with this error.
+    /// Returns how often the server has replied with this error.
     pub(super) async fn errors(&mut self, code: &str) -> u64 {
         self.count("errorstats", &format!("errorstat_{code}"), "count=").await
     }
 
-    /// The time that the server itself has worked. A busy machine does not add to it.
+    /// Returns the processor time of the server. A busy machine does not add to it.
     pub(super) async fn worked(&mut self) -> Duration {
         let mut all = 0.0;
         for name in ["used_cpu_user_main_thread", "used_cpu_sys_main_thread"] {
@@ -209,7 +209,7 @@ pub(super) fn command(words: &str) -> Cmd {
     command
 }
 
-/// Waits until it is so.
+/// Waits until a condition holds.
 pub(super) async fn wait_until(what: &str, is_so: impl AsyncFnMut() -> bool) -> Duration {
     wait_for(RECOVERY, what, is_so).await
 }
@@ -227,7 +227,7 @@ pub(super) async fn wait_for(
     began.elapsed()
 }
 
-/// Whether the store has a connection open, as it tells itself.
+/// Returns true if the store's connection is open, according to its debug output.
 pub(super) fn is_open(store: &RedisStore) -> bool {
     format!("{:?}", store.connection()).contains("\"open\"")
 }

@@ -1,4 +1,5 @@
-//! Sign-ins, requests and sign-outs that go on while the server fails, and what was promised to them.
+//! Sign-ins, requests and sign-outs that continue while the server fails, and a record of those
+//! that succeeded.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,10 +18,10 @@ use super::calls::{assert_transient, in_time};
 use super::lab::wait_for;
 use crate::support::PATIENT;
 
-/// How many tasks make calls.
+/// Number of tasks that make calls.
 pub(super) const TASKS: usize = 64;
 
-/// How long each rests after a session, so that a test does not store more than it can look at.
+/// Pause of each task after a session, so that a test does not store more than it can check.
 const REST: Duration = Duration::from_millis(8);
 
 /// Tasks that make calls until they are stopped.
@@ -30,7 +31,7 @@ pub(super) struct Load {
     tasks: JoinSet<()>,
 }
 
-/// What was answered with "done".
+/// The calls that succeeded.
 #[derive(Default)]
 pub(super) struct Promised {
     pub(super) created: Mutex<BTreeSet<SessionId>>,
@@ -50,7 +51,7 @@ impl Load {
         Self::of((0..TASKS).map(|task| format!("user {task}")), store, deadline)
     }
 
-    /// One task for each user.
+    /// Starts one task for each user.
     pub(super) fn of(
         users: impl Iterator<Item = String>,
         store: &Arc<RedisStore>,
@@ -64,7 +65,7 @@ impl Load {
         Self { store: Arc::clone(store), promised, tasks }
     }
 
-    /// Waits until so many more rounds went well.
+    /// Waits until this many more rounds succeeded.
     pub(super) async fn wait_for_rounds(&self, rounds: u64) -> Duration {
         self.wait_for_rounds_in(PATIENT, rounds).await
     }
@@ -73,7 +74,7 @@ impl Load {
         let began = Instant::now();
         let target = self.promised.rounds.load(Ordering::SeqCst) + rounds;
         let is_there = async || self.promised.rounds.load(Ordering::SeqCst) >= target;
-        wait_for(patience, "rounds that go well", is_there).await;
+        wait_for(patience, "rounds that succeed", is_there).await;
         began.elapsed()
     }
 
@@ -91,20 +92,20 @@ impl Load {
         wait_for(PATIENT, "calls fail", async || self.failures() > before).await;
     }
 
-    /// Lets all tasks come to their end.
+    /// Stops all tasks after their current round.
     pub(super) async fn stop(self) -> Arc<Promised> {
         self.promised.is_over.store(true, Ordering::SeqCst);
         self.tasks.join_all().await;
         self.promised
     }
 
-    /// Stops, and asserts that everything promised is so.
+    /// Stops, and asserts that every successful call took effect.
     pub(super) async fn assert_kept(self) {
         let store = Arc::clone(&self.store);
         self.assert_kept_in(&store).await;
     }
 
-    /// The same as another store sees it.
+    /// Does the same through another store.
     pub(super) async fn assert_kept_in(self, store: &RedisStore) {
         let promised = self.stop().await;
         assert_eq!(promised.lost(store).await, (0, 0), "sign-ins and ends were lost");
@@ -113,7 +114,7 @@ impl Load {
 }
 
 impl Promised {
-    /// How many sign-ins, and how many ends, are not there.
+    /// Returns how many sign-ins, and how many ends, were lost.
     pub(super) async fn lost(&self, store: &RedisStore) -> (usize, usize) {
         let (created, ended) = (self.created.lock().clone(), self.ended.lock().clone());
         let (mut stored, mut over) = (BTreeSet::new(), BTreeSet::new());
@@ -146,7 +147,7 @@ async fn run(store: Arc<RedisStore>, promised: Arc<Promised>, name: String, dead
     }
 }
 
-/// A session from its sign-in to its sign-out, or until the limit ends it.
+/// Runs a session from its sign-in to its sign-out, or until the limit ends it.
 async fn round(
     store: &RedisStore,
     promised: &Promised,
@@ -158,7 +159,7 @@ async fn round(
     let limit = limit(2, OnExceed::EndOldest, round);
     let limit = round.is_multiple_of(2).then_some(&limit);
     let evicted = expected(in_time(deadline, "create", store.create(Arc::clone(&session), limit)).await)?;
-    assert!(evicted.iter().all(|record| record.user_id == session.user_id), "somebody else was signed out");
+    assert!(evicted.iter().all(|record| record.user_id == session.user_id), "another user was signed out");
     promised.created.lock().insert(session.id);
     promised.ended.lock().extend(evicted.iter().map(|record| record.id));
 
@@ -176,13 +177,13 @@ async fn round(
         let ended = expected(
             in_time(deadline, "end", store.end(&scope, &logged_out(round + 2), Timestamp::MAX)).await,
         )?;
-        assert!(ended.iter().all(|record| record.user_id == session.user_id), "somebody else was signed out");
+        assert!(ended.iter().all(|record| record.user_id == session.user_id), "another user was signed out");
         promised.ended.lock().extend(ended.iter().map(|record| record.id).chain([session.id]));
     }
     Ok(())
 }
 
-/// A failure in between says that nobody can tell, and nothing else.
+/// A call under load may fail only with a transient error.
 fn expected<T>(result: Result<T>) -> Result<T> {
     result.map_err(|error| assert_transient::<()>("a call under load", Err(error)))
 }

@@ -1,4 +1,4 @@
-//! A server whose memory is full, or that is allowed to make room by itself.
+//! A server whose memory is full, or that may evict keys.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ use super::calls::{assert_fails, assert_recovers, create, ids, in_time};
 use super::lab::{Lab, Raw};
 use crate::support::connect;
 
-/// A session with as much data as there may be, that cannot be made smaller.
+/// Returns a session with nearly the most data that is allowed, which cannot be compressed.
 fn large(name: &str) -> Arc<SessionRecord> {
     let mut session = record(name);
     let mut data = vec![0; 60_000];
@@ -30,7 +30,7 @@ fn assert_full<T>(what: &str, result: Result<T>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn full_memory_refuses_sign_ins_and_lets_everybody_else_go_on() {
+async fn full_memory_refuses_sign_ins_and_keeps_sessions() {
     let settings = ["--maxmemory", "4mb", "--maxmemory-policy", "noeviction"];
     let Some(lab) = Lab::start_set(&settings) else { return };
     let store = lab.store();
@@ -55,7 +55,7 @@ async fn full_memory_refuses_sign_ins_and_lets_everybody_else_go_on() {
     for session in &stored {
         assert_eq!(store.load(&[session.id]).await.unwrap()[0].data, session.data);
     }
-    // What ends gives its memory back.
+    // Ended sessions release their memory.
     let all = store.end(&EndScope::User(user("eve")), &logged_out(1), Timestamp::MAX).await.unwrap();
     assert_eq!(all.len(), stored.len());
     assert_recovers(&store).await;
@@ -63,7 +63,7 @@ async fn full_memory_refuses_sign_ins_and_lets_everybody_else_go_on() {
     assert_consistent(&store, &lab.keys, &mut [raw]).await;
 }
 
-/// Whatever is freed, it is not enough.
+/// Sets a limit that no eviction can meet.
 async fn starve(raw: &mut Raw) {
     raw.run("CONFIG SET maxmemory 1").await;
 }
@@ -79,7 +79,7 @@ async fn sessions_end_however_full_the_memory_is() {
     let old = create(&store, record("dora")).await;
     let stays = create(&store, record("stay")).await;
     starve(&mut raw).await;
-    // It does not even know the scripts any more.
+    // The server has lost its scripts, too.
     raw.run("SCRIPT FLUSH").await;
 
     assert_full("create", store.create(Arc::new(full("ann")), None).await);
@@ -119,9 +119,9 @@ async fn sessions_end_however_full_the_memory_is() {
     assert_consistent(&store, &lab.keys, &mut [raw]).await;
 }
 
-/// A limit ends the old session and takes the new one in one step, or does neither.
+/// A limit ends the old session and stores the new one in one step, or does neither.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sign_in_under_a_limit_is_whole_however_full_the_memory_is() {
+async fn a_sign_in_under_a_limit_is_atomic_when_memory_is_full() {
     let Some(lab) = Lab::start() else { return };
     let store = lab.store();
     let mut raw = lab.raw().await;
@@ -143,7 +143,7 @@ async fn is_ended(store: &RedisStore, id: SessionId) -> bool {
     store.load(&[id]).await.unwrap()[0].ended().is_some()
 }
 
-/// Keeps the warnings of one thread.
+/// Collects the warnings of one thread.
 #[derive(Clone, Default)]
 struct Warnings(Arc<Mutex<Vec<String>>>);
 
@@ -178,8 +178,8 @@ impl tracing::Subscriber for Warnings {
 }
 
 #[test]
-fn a_server_that_may_evict_sessions_is_warned_of() {
-    // The connection is opened by a task; on this runtime that is on this thread.
+fn a_server_that_may_evict_sessions_logs_a_warning() {
+    // A task opens the connection; on this runtime it runs on this thread.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let settings = ["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"];
     let options = session_servers::Options::default().with_settings(settings);

@@ -1,7 +1,8 @@
-//! What the store does when its server fails. Servers are real ones that each test starts for itself.
+//! The store when its server fails. Each test starts real servers of its own.
 //!
-//! Two answers must never be mixed up: "there is no such session" and "nobody can tell now". So while a server is away, every call
-//! ends in time with a transient error; and when it is back, the same store works again.
+//! Two results must never be confused: "there is no such session" and "unknown at the moment". So
+//! while a server is down, every call ends within its timeout with a transient error, and when the
+//! server is back, the same store works again.
 
 mod audit;
 pub(crate) mod calls;
@@ -28,11 +29,12 @@ mod reshard;
 
 use std::time::Duration;
 
-/// What a store gives one call.
+/// The default timeout of a call.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// How late an answer may be after its deadline, on a machine that is idle.
+/// How late a reply may be after its deadline, on an idle machine.
 const LATE: Duration = Duration::from_millis(300);
 
-/// In which a store works again once its server does, although the machine may stand still for some seconds.
+/// Time within which a store works again once its server does, although the machine may stall for
+/// some seconds.
 const RECOVERY: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! A network that swallows, delays or closes.
+//! A network that drops, delays or closes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,14 +13,15 @@ use super::lab::{Lab, is_open, wait_until};
 use crate::support::connected;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_network_that_swallows_everything_is_an_outage() {
+async fn a_network_that_drops_everything_is_an_outage() {
     let Some(lab) = Lab::start() else { return };
     let proxy = lab.proxy().await;
     let store = lab.store_behind(&proxy);
     assert_works(&store).await;
     let session = given(&store, "dora").await;
     proxy.freeze();
-    // On the open connection, then on those that are opened meanwhile. Whoever asks when the silence is noticed hears of that.
+    // On the open connection, then on those that are opened meanwhile. A call in flight when the
+    // silence is noticed fails with `Unavailable`.
     for _ in 0..2 {
         for error in all_fail(&store, &session, DEADLINE).await {
             assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable), "{error:?}");
@@ -31,9 +32,9 @@ async fn a_network_that_swallows_everything_is_an_outage() {
     assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1);
 }
 
-/// Nobody calls, and yet the connection that died is found out.
+/// A dead connection is detected without any call.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_falls_silent_while_nobody_calls_is_replaced() {
+async fn an_idle_connection_that_falls_silent_is_replaced() {
     let Some(lab) = Lab::start() else { return };
     let proxy = lab.proxy().await;
     let store = lab.store_behind(&proxy);
@@ -42,7 +43,7 @@ async fn a_connection_that_falls_silent_while_nobody_calls_is_replaced() {
     proxy.freeze();
     wait_until("the silence is noticed", async || !is_open(&store)).await;
     let took = began.elapsed();
-    assert!(took > Duration::from_millis(1_900), "{took:?} is too little patience");
+    assert!(took > Duration::from_millis(1_900), "{took:?} is too soon");
     proxy.pass_new();
     connected(store.connection());
     assert_eq!(in_time(DEADLINE, "load", store.load(&[session.id])).await.unwrap().len(), 1);
@@ -50,14 +51,14 @@ async fn a_connection_that_falls_silent_while_nobody_calls_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_network_is_slow_and_one_that_is_too_slow_a_timeout() {
+async fn a_slow_network_delays_calls_until_they_time_out() {
     let Some(lab) = Lab::start() else { return };
     let proxy = lab.proxy().await;
     let patience = Duration::from_millis(800);
     let store = lab.store_on(Connection::open(proxy.url(&lab.url())).unwrap().with_timeout(patience));
     connected(store.connection());
     let direct = lab.store();
-    // The server then knows all scripts, so that a request is all that it takes.
+    // Afterwards the server knows all scripts, so each call takes one request.
     assert_works(&direct).await;
     let session = given(&direct, "dora").await;
     let slow = Duration::from_millis(100);
@@ -80,18 +81,18 @@ async fn a_slow_network_is_slow_and_one_that_is_too_slow_a_timeout() {
     assert_fails("end", ErrorKind::Timeout, end);
     proxy.delay(Duration::ZERO);
     wait_until("it is fast again", async || store.load(&ids).await.is_ok()).await;
-    wait_until("it came through", async || direct.load(&ids).await.unwrap()[0].ended() == Some(&ended)).await;
+    wait_until("the end arrived", async || direct.load(&ids).await.unwrap()[0].ended() == Some(&ended)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_the_server_closes_for_idleness_are_replaced_unseen() {
+async fn connections_closed_for_idleness_are_replaced() {
     let Some(lab) = Lab::start_set(&["--timeout", "1"]) else { return };
     let store = lab.store();
     let session = given(&store, "dora").await;
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(1_300)).await;
         if let Err(error) = store.load(&[session.id]).await {
-            // It was closed under the call.
+            // The server closed the connection during the call.
             assert!(error.is_transient() && !is_open(&store), "{error:?}");
             connected(store.connection());
         }
@@ -101,7 +102,7 @@ async fn connections_that_the_server_closes_for_idleness_are_replaced_unseen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_is_closed_while_nobody_calls_is_replaced_unseen() {
+async fn a_connection_closed_while_idle_is_replaced() {
     let Some(lab) = Lab::start() else { return };
     let store = lab.store();
     let session = given(&store, "dora").await;

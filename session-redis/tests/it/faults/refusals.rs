@@ -1,4 +1,4 @@
-//! A server that answers, and refuses.
+//! A server that replies with a refusal.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -14,30 +14,30 @@ use super::lab::{Lab, Raw, command, wait_for, wait_until};
 use super::{DEADLINE, RECOVERY};
 use crate::support::connected;
 
-fn assert_says<T>(what: &str, part: &str, result: Result<T>) {
+fn assert_unavailable<T>(what: &str, part: &str, result: Result<T>) {
     let error = assert_fails(what, ErrorKind::Unavailable, result);
     assert!(error.to_string().contains(part), "{what}: {error}");
 }
 
-/// Asserts that writes are refused in time with this detail, and that reads answer.
+/// Asserts that writes are refused in time with this detail, and that reads succeed.
 async fn assert_reads_only(store: &RedisStore, session: &Arc<SessionRecord>, detail: &str) {
     for name in CALLS {
         let result = in_time(DEADLINE, name, call(store, name, session)).await;
         if READS.contains(&name) {
             result.unwrap();
-        // Those find nothing to write.
+        // These find nothing to write.
         } else if !["expire", "purge", "erase"].contains(&name) {
-            assert_says(name, detail, result);
+            assert_unavailable(name, detail, result);
         }
     }
     let ended =
         in_time(DEADLINE, "end", store.end(&EndScope::id(session.id), &logged_out(1), Timestamp::MAX)).await;
-    assert_says("end", detail, ended);
+    assert_unavailable("end", detail, ended);
     assert!(store.load(&[session.id]).await.unwrap()[0].ended().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_cannot_save_refuses_writes_and_answers_reads() {
+async fn a_server_that_cannot_save_serves_reads_only() {
     let Some(mut lab) = Lab::start_set(&["--save", "1 1"]) else { return };
     let store = lab.store();
     let folder = lab.server(|server| Ok(server.folder().to_owned()));
@@ -53,7 +53,7 @@ async fn a_server_that_cannot_save_refuses_writes_and_answers_reads() {
     assert_reads_only(&store, &session, "cannot save").await;
     may_write(mode);
     wait_until("saving succeeds", async || {
-        // It refuses while it saves by itself.
+        // The server refuses it while it saves on its own.
         let _ = raw.try_send::<redis::Value>(&command("BGSAVE")).await;
         raw.info("persistence", "rdb_last_bgsave_status").await.unwrap() == "ok"
     })
@@ -63,13 +63,14 @@ async fn a_server_that_cannot_save_refuses_writes_and_answers_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_clients_are_an_outage_that_passes() {
+async fn too_many_clients_are_a_temporary_outage() {
     let Some(lab) = Lab::start_set(&["--maxclients", "3"]) else { return };
     let mut others = Vec::new();
     for _ in 0..3 {
         others.push(TcpStream::connect(("127.0.0.1", lab.port())).await.unwrap());
     }
-    // The kernel accepts them before the server counts them, and who is connected stays so.
+    // The kernel accepts connections before the server counts them, and a connected client stays
+    // connected.
     let mut store = lab.store_at(&lab.url());
     let full = async {
         while store.load(&[record("ann").id]).await.is_ok() {
@@ -87,14 +88,18 @@ async fn too_many_clients_are_an_outage_that_passes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_that_is_missing_or_wrong_is_told() {
+async fn a_missing_or_wrong_password_is_reported() {
     let Some(lab) = Lab::start_set(&["--requirepass", "secret"]) else { return };
     let with = |password: &str| lab.url().replace("redis://", &format!("redis://:{password}@"));
     let id = record("ann").id;
     let (missing, wrong) = (lab.store_at(&lab.url()), lab.store_at(&with("wrong")));
     for _ in 0..3 {
-        assert_says("missing", "asks for a password", in_time(DEADLINE, "load", missing.load(&[id])).await);
-        assert_says("wrong", "password is wrong", in_time(DEADLINE, "load", wrong.load(&[id])).await);
+        assert_unavailable(
+            "missing",
+            "asks for a password",
+            in_time(DEADLINE, "load", missing.load(&[id])).await,
+        );
+        assert_unavailable("wrong", "password is wrong", in_time(DEADLINE, "load", wrong.load(&[id])).await);
     }
     let debug = format!("{:?} {:?}", wrong, wrong.load(&[id]).await);
     assert!(!debug.contains("secret") && !debug.contains("\"wrong\""), "{debug}");
@@ -102,7 +107,7 @@ async fn a_password_that_is_missing_or_wrong_is_told() {
     connected(right.connection());
     assert_works(&right).await;
 
-    // Nobody has to start anything again when it comes right.
+    // The store recovers without a restart when the password becomes valid.
     let mut raw = Raw::to(&with("secret")).await;
     raw.run("CONFIG SET requirepass wrong").await;
     assert_recovers(&wrong).await;
@@ -110,7 +115,7 @@ async fn a_password_that_is_missing_or_wrong_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_without_the_right_to_run_scripts_is_told() {
+async fn a_missing_right_to_run_scripts_is_reported() {
     let Some(lab) = Lab::start() else { return };
     let session = given(&lab.store(), "dora").await;
     let mut raw = lab.raw().await;
@@ -119,18 +124,18 @@ async fn a_user_without_the_right_to_run_scripts_is_told() {
     connected(store.connection());
     assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1);
     for name in ["create", "create under a limit", "update", "touch", "end", "list", "stats", "erase"] {
-        assert_says(name, "may not run", in_time(DEADLINE, name, call(&store, name, &session)).await);
+        assert_unavailable(name, "may not run", in_time(DEADLINE, name, call(&store, name, &session)).await);
     }
     raw.run("ACL SETUSER reader +evalsha +eval").await;
     assert_works(&store).await;
-    // Nor may it see other keys.
+    // Nor may it read other keys.
     raw.run("ACL SETUSER reader resetkeys ~other:*").await;
-    assert_says("load", "may not run", store.load(&[session.id]).await);
-    assert_says("load of several", "may not run", store.load(&[session.id, record("ann").id]).await);
+    assert_unavailable("load", "may not run", store.load(&[session.id]).await);
+    assert_unavailable("load of several", "may not run", store.load(&[session.id, record("ann").id]).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_busy_with_a_script_is_an_outage_until_it_is_killed() {
+async fn a_server_busy_with_a_script_is_unavailable_until_it_ends() {
     let Some(lab) = Lab::start_set(&["--busy-reply-threshold", "100"]) else { return };
     let store = lab.store();
     let session = given(&store, "dora").await;
@@ -144,7 +149,7 @@ async fn a_server_that_is_busy_with_a_script_is_an_outage_until_it_is_killed() {
     })
     .await;
     for name in CALLS {
-        assert_says(name, "busy", in_time(DEADLINE, name, call(&store, name, &session)).await);
+        assert_unavailable(name, "busy", in_time(DEADLINE, name, call(&store, name, &session)).await);
     }
     other.run("SCRIPT KILL").await;
     assert!(script.await.unwrap().is_err());
@@ -153,17 +158,17 @@ async fn a_server_that_is_busy_with_a_script_is_an_outage_until_it_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_became_a_replica_is_left_and_taken_again() {
+async fn a_demoted_server_is_unavailable_until_it_is_the_primary() {
     let Some(lab) = Lab::start() else { return };
     let store = lab.store();
     let session = given(&store, "dora").await;
     let mut raw = lab.raw().await;
     raw.run("REPLICAOF 127.0.0.1 1").await;
     let refused = in_time(DEADLINE, "create", store.create(Arc::new(record("ann")), None)).await;
-    assert_says("create", "is a replica", refused);
-    // It might be behind, so it is not even read any more.
+    assert_unavailable("create", "is a replica", refused);
+    // The replica might be behind, so the store does not read from it either.
     for name in CALLS {
-        assert_says(name, "is a replica", in_time(DEADLINE, name, call(&store, name, &session)).await);
+        assert_unavailable(name, "is a replica", in_time(DEADLINE, name, call(&store, name, &session)).await);
     }
     raw.run("REPLICAOF NO ONE").await;
     println!("recovered after {:?}", assert_recovers(&store).await);
@@ -171,7 +176,7 @@ async fn a_server_that_became_a_replica_is_left_and_taken_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_still_loads_its_data_is_an_outage_until_it_is_done() {
+async fn a_server_that_loads_its_data_is_unavailable_until_it_is_done() {
     let options = Options::default().with_durable(true).with_settings(["--aof-use-rdb-preamble", "yes"]);
     let options = options.with_settings([
         "--key-load-delay",

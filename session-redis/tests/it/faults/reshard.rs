@@ -1,4 +1,4 @@
-//! Slots that move from node to node while their sessions are used.
+//! Slots that move between nodes while their sessions are used.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::lab::Raw;
 use super::load::Load;
 use crate::support::PATIENT;
 
-/// Users whose slots move.
+/// Number of users whose slots move.
 const USERS: usize = 10;
 
 /// Moves slots, key by key, as `redis-cli --cluster reshard` does.
@@ -43,7 +43,7 @@ impl Move {
             let mut migrate = redis::cmd("MIGRATE");
             migrate.arg("127.0.0.1").arg(self.port).arg("").arg(0).arg(5_000).arg("KEYS").arg(keys);
             let _: String = self.from.send(&migrate).await;
-            // Somebody should meet the slot as it is halfway.
+            // Gives calls the time to find the slot half moved.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         for node in [&mut self.to, &mut self.from, &mut self.third] {
@@ -61,7 +61,7 @@ async fn errors(raws: &mut [Raw], code: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_notices_that_slots_move() {
+async fn calls_succeed_while_slots_move() {
     let Some(nodes) = Nodes::start(0, &[]) else { return };
     let store = nodes.store_in(PATIENT);
     let mut raws = nodes.raws().await;

@@ -1,4 +1,4 @@
-//! A primary that is gone, and a replica that takes its place.
+//! A primary that fails, and a replica that takes over.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::load::Load;
 use super::{DEADLINE, RECOVERY};
 use crate::support::connected;
 
-/// In which sentinels agree, promote a replica, and the store finds it.
+/// Time within which sentinels agree, promote a replica, and the store finds it.
 const FAILOVER: Duration = Duration::from_secs(75);
 
 struct Servers {
@@ -49,12 +49,12 @@ impl Servers {
         store
     }
 
-    /// A store that is not connected yet.
+    /// Returns a store that is not connected yet.
     fn new_store(&self) -> Arc<RedisStore> {
         self.keys.store_on(self.connection())
     }
 
-    /// A store whose writes are answered when a replica has them.
+    /// Returns a store whose writes succeed only when a replica has them.
     fn careful_store(&self) -> Arc<RedisStore> {
         let connection = self.connection();
         connected(&connection);
@@ -70,15 +70,15 @@ impl Servers {
         tokio::task::block_in_place(|| self.sentinels.replicas().iter_mut().try_for_each(act)).unwrap();
     }
 
-    /// Waits until the replicas have what the primary has.
+    /// Waits until the replicas have every write of the primary.
     async fn replicate(&mut self) {
         let mut raw = Raw::to(&self.sentinels.primary().url()).await;
-        // It waits for what its own connection has written, which is the latest then.
+        // `WAIT` covers the writes of its own connection, and this write is the latest.
         raw.run("SET mark 1").await;
         assert_eq!(raw.ask::<u32>("WAIT 2 10000").await, 2);
     }
 
-    /// A connection to the replica that was made the primary.
+    /// Returns a connection to the promoted replica.
     async fn promoted(&mut self) -> Raw {
         for replica in self.sentinels.replicas() {
             let mut raw = Raw::to(&replica.url()).await;
@@ -91,7 +91,7 @@ impl Servers {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_primary_is_found_and_what_was_replicated_holds() {
+async fn a_new_primary_is_found_with_all_replicated_writes() {
     let Some(mut servers) = Servers::start() else { return };
     let store = servers.store();
     let (kept, gone) = (given(&store, "dora").await, given(&store, "dora").await);
@@ -111,9 +111,10 @@ async fn a_new_primary_is_found_and_what_was_replicated_holds() {
     assert_consistent(&store, &servers.keys, std::slice::from_mut(&mut raw)).await;
 }
 
-/// What a replica has confirmed survives. What none has is not answered with "done", and may be lost.
+/// A write that a replica confirmed survives. A write that no replica confirmed does not succeed,
+/// and may be lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_that_a_replica_has_confirmed_survives_a_failover() {
+async fn a_write_that_a_replica_confirmed_survives_a_failover() {
     let Some(mut servers) = Servers::start() else { return };
     let (careful, careless) = (servers.careful_store(), servers.store());
     let (kept, gone) = (given(&careful, "dora").await, given(&careful, "dora").await);
@@ -128,7 +129,7 @@ async fn a_write_that_a_replica_has_confirmed_survives_a_failover() {
     let scope = EndScope::id(kept.id);
     let ended = in_time(DEADLINE, "end", careful.end(&scope, &logged_out(52), Timestamp::MAX)).await;
     assert_fails("end", ErrorKind::Unavailable, ended);
-    // This is the documented loss: answered, and known to nobody but the primary.
+    // This is the documented loss: the write succeeded, and only the primary has it.
     let acknowledged = create(&careless, record_at("bob", 1)).await;
     assert_eq!(careless.load(&[acknowledged.id, unconfirmed.id]).await.unwrap().len(), 2);
     servers.kill_primary();
@@ -141,13 +142,13 @@ async fn a_write_that_a_replica_has_confirmed_survives_a_failover() {
         assert_eq!(store.load(&[kept.id]).await.unwrap().len(), 1, "a session was lost");
         println!("still there: {:?}", store.load(&[acknowledged.id, unconfirmed.id]).await.unwrap().len());
     }
-    // The end that was not answered is repeated.
+    // The end that did not succeed is repeated.
     careful.end(&scope, &logged_out(53), Timestamp::MAX).await.unwrap();
     assert!(careless.load(&[kept.id]).await.unwrap()[0].ended().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sentinel_that_hangs_does_not_keep_the_others_from_answering() {
+async fn a_sentinel_that_hangs_does_not_block_the_others() {
     let Some(mut servers) = Servers::start() else { return };
     let store = servers.new_store();
     tokio::task::block_in_place(|| servers.sentinels.sentinels()[0].pause()).unwrap();
@@ -157,14 +158,14 @@ async fn a_sentinel_that_hangs_does_not_keep_the_others_from_answering() {
         created.is_ok() || created.is_err_and(|error| error.kind() == ErrorKind::AlreadyExists)
     })
     .await;
-    // Nobody can be asked for the primary.
+    // No sentinel can name the primary.
     tokio::task::block_in_place(|| servers.sentinels.sentinels().iter_mut().try_for_each(Server::pause))
         .unwrap();
     let another = servers.new_store();
     for _ in 0..2 {
         assert_transient("load", in_time(DEADLINE, "load", another.load(&[session.id])).await);
     }
-    assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1, "who is connected needs no sentinel");
+    assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1, "a connected store needs no sentinel");
     tokio::task::block_in_place(|| servers.sentinels.sentinels().iter_mut().try_for_each(Server::resume))
         .unwrap();
     wait_for(FAILOVER, "it is found again", async || another.load(&[session.id]).await.is_ok()).await;

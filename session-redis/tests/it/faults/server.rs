@@ -34,9 +34,10 @@ async fn a_server_that_comes_up_later_is_found() {
     println!("found after {:?}", assert_recovers(&store).await);
 }
 
-/// Not one timeout after the other: between two attempts to connect the answer is known.
+/// There is not one timeout after the other: between two attempts to connect, calls fail with the
+/// last error.
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_between_two_attempts_to_connect_fail_at_once() {
+async fn calls_between_two_attempts_to_connect_fail_immediately() {
     let Some(lab) = Lab::start() else { return };
     let proxy = lab.proxy().await;
     proxy.freeze();
@@ -58,7 +59,7 @@ async fn calls_between_two_attempts_to_connect_fail_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crash_loses_nothing_that_was_promised() {
+async fn a_crash_loses_no_confirmed_write() {
     let Some(mut lab) = Lab::start_with(&Options::default().with_durable(true)) else { return };
     let store = lab.store();
     let load = Load::start(&store);
@@ -78,9 +79,10 @@ async fn a_crash_loses_nothing_that_was_promised() {
     println!("{count} sessions are consistent");
 }
 
-/// Without persistence that is the truth, and it is one: nobody is told that nobody can tell.
+/// Without persistence the sessions are really gone, so an empty result is correct and not an
+/// error.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_forgets_has_no_sessions_and_takes_new_ones() {
+async fn a_server_that_lost_its_sessions_accepts_new_ones() {
     let Some(mut lab) = Lab::start() else { return };
     let store = lab.store();
     let session = given(&store, "dora").await;
@@ -97,7 +99,7 @@ async fn a_server_that_forgets_has_no_sessions_and_takes_new_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_server_is_a_timeout_and_nothing_else() {
+async fn a_paused_server_is_a_timeout() {
     let Some(mut lab) = Lab::start() else { return };
     let store = lab.store();
     assert_works(&store).await;
@@ -116,7 +118,7 @@ async fn a_stopped_server_is_a_timeout_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_deadline_is_the_one_that_was_set() {
+async fn calls_end_at_the_configured_deadline() {
     let Some(mut lab) = Lab::start() else { return };
     let patience = Duration::from_millis(150);
     let store = lab.store_on(Connection::open(lab.url()).unwrap().with_timeout(patience));
@@ -124,7 +126,7 @@ async fn the_deadline_is_the_one_that_was_set() {
     connected(store.connection());
     lab.server(Server::pause);
     let (asked, session) = (&store, &session);
-    // At once, because the connection must outlive them.
+    // Concurrently, because the connection must outlive the calls.
     join_all(CALLS.map(|name| async move {
         let began = Instant::now();
         let error = assert_transient(name, in_time(patience, name, call(asked, name, session)).await);
@@ -138,9 +140,9 @@ async fn the_deadline_is_the_one_that_was_set() {
         .await;
 }
 
-/// The connection survives these pauses, and answers come to calls whose callers are gone.
+/// The connection survives these pauses, and replies arrive for calls that were dropped.
 #[tokio::test(flavor = "multi_thread")]
-async fn late_replies_never_answer_other_questions() {
+async fn late_replies_never_answer_other_commands() {
     let Some(mut lab) = Lab::start() else { return };
     let patience = Duration::from_millis(200);
     let store = lab.store_on(Connection::open(lab.url()).unwrap().with_timeout(patience));
@@ -168,7 +170,7 @@ async fn late_replies_never_answer_other_questions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flushed_server_has_no_sessions_and_no_remains_of_them() {
+async fn a_flushed_server_has_no_sessions_and_no_index_members() {
     let Some(lab) = Lab::start() else { return };
     let store = lab.store();
     let mut raw = lab.raw().await;
@@ -190,7 +192,7 @@ async fn a_flushed_server_has_no_sessions_and_no_remains_of_them() {
     assert_eq!(assert_consistent(&store, &lab.keys, &mut [lab.raw().await]).await, 0);
     assert_works(&store).await;
 
-    // In the middle of everything, too.
+    // The same in the middle of a load.
     let load = Load::start(&store);
     load.wait_for_rounds(50).await;
     let promised = load.stop().await;
@@ -203,7 +205,7 @@ async fn a_flushed_server_has_no_sessions_and_no_remains_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_forgets_its_scripts_is_told_them_again() {
+async fn scripts_are_sent_again_after_the_server_lost_them() {
     let Some(lab) = Lab::start() else { return };
     let store = lab.patient_store();
     let mut raw = lab.raw().await;

@@ -13,11 +13,12 @@ use super::lab::{Lab, Raw};
 
 const MANY: u64 = 20_000;
 
-/// For which no script may hold up the server. Those that look at all sessions of the user take half of it.
+/// Longest time for which a script may block the server. Scripts that read all sessions of the user
+/// take half of it.
 const LONG: Duration = Duration::from_millis(200);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn very_many_sessions_of_one_user_hold_up_nobody_for_long() {
+async fn scripts_for_a_user_with_many_sessions_are_short() {
     let Some(lab) = Lab::start() else { return };
     let store = lab.patient_store();
     let device = DeviceId::mint(&SystemRandom).unwrap();
@@ -58,7 +59,7 @@ async fn very_many_sessions_of_one_user_hold_up_nobody_for_long() {
     assert!(store.list(&live).await.unwrap().records.is_empty());
 }
 
-/// Asserts that so many scripts each took the server a short time, on the average.
+/// Asserts that scripts took the server a short time each, on average.
 async fn assert_short(raw: &mut Raw, before: Duration, what: &str, scripts: u32) {
     let each = (raw.worked().await - before) / scripts;
     println!("{what}: {each:?} each");

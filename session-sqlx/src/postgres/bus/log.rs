@@ -1,9 +1,10 @@
 //! The log: a table of messages, numbered in the order in which they become visible.
 //!
-//! A sequence would number them in the order in which they are begun, and a reader that has gone past a number would miss a message that
-//! is committed under it later. Here the number comes out of a row that stays locked until the message is committed: numbers have no
-//! holes, whoever sees one sees all before it, and what rolls back uses none. The lock lets one message in at a time; `NOTIFY` would do
-//! that anyhow, for all databases of the server.
+//! A sequence would number the messages in the order in which their transactions begin. A reader
+//! that has passed a number would miss a message that is committed under it later. Here the number
+//! comes from a row that stays locked until the message is committed: numbers have no holes, a
+//! reader that sees a number sees all before it, and a rollback uses no number. The lock admits one
+//! message at a time; `NOTIFY` does that anyway, for all databases of the server.
 
 use session_core::Error;
 use session_core::bus::Message;
@@ -13,10 +14,11 @@ use sqlx::{Postgres, SqlStr};
 use super::super::schema::{Schema, template};
 use super::super::{NAME, NOW};
 use crate::dialect::Dialect;
-use crate::error::Trouble;
+use crate::error::StepError;
 use crate::table::TableName;
 
-/// The log is named by the time of its first message, in microseconds: after a crash the tables are empty, and it begins anew.
+/// The id of a log: the time of its first message, in microseconds. After a crash the tables are
+/// empty, and a new log begins.
 const LOG: &str = "floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 pub(super) const SCHEMA: Schema = Schema {
@@ -35,16 +37,18 @@ CREATE UNLOGGED TABLE IF NOT EXISTS {table} (
     indexes: &[],
 };
 
-/// The text of every statement on a log.
+/// The SQL of every statement on a log.
 #[derive(Debug)]
 pub(super) struct Statements {
-    /// Binds the message, whether to wake the listeners, the channel, and how long to wait for its turn, in milliseconds as text.
+    /// Binds the message, whether to notify the listeners, the channel, and how long to wait for
+    /// the lock, in milliseconds as text.
     pub(super) write: SqlStr,
-    /// Binds the number of the latest message that was read, and how many to read at most.
+    /// Binds the number of the latest message that was read, and the maximum number of messages.
     pub(super) read: SqlStr,
-    /// Binds how long messages are kept, in milliseconds, how many of them, and how many are removed at most. Returns how many were.
+    /// Binds how long messages are kept, in milliseconds, how many are kept, and the maximum number
+    /// to remove. Returns the number removed.
     pub(super) clean: SqlStr,
-    /// What listeners are woken by.
+    /// The channel that listeners subscribe to.
     pub(super) channel: String,
 }
 
@@ -56,7 +60,7 @@ impl Statements {
             template.sql(&text.replace("{now}", NOW).replace("{log}", LOG).replace("{longest}", &longest))
         };
         Self {
-            // The server gives up waiting for its turn when the caller does.
+            // The server stops waiting for the lock when the caller does.
             write: sql("WITH head AS (
                     INSERT INTO {head} AS head (one, log, seq)
                     SELECT TRUE, {log}, 1 FROM (SELECT set_config('lock_timeout', $4, TRUE) AS is_set) AS limits
@@ -64,7 +68,8 @@ impl Statements {
                     ON CONFLICT (one) DO UPDATE SET seq = head.seq + 1 RETURNING seq),
                 entry AS (INSERT INTO {table} (seq, at, message) SELECT seq, {now}, $1 FROM head RETURNING seq)
                 SELECT seq, CASE WHEN $2 THEN pg_notify($3, '')::text END FROM entry"),
-            // What is too long for a message is not sent over to be refused here.
+            // Cuts off a value that is too long for a message, so that it is not sent here only to
+            // be rejected.
             read: sql("SELECT head.log, head.seq, entry.seq, entry.message
                 FROM {head} AS head LEFT JOIN LATERAL (
                     SELECT seq, substring(message FROM 1 FOR {longest}) AS message FROM {table}
@@ -75,7 +80,8 @@ impl Statements {
                         AND (at < (SELECT {now}) - $1 OR seq <= (SELECT seq FROM {head}) - $2)
                     FOR UPDATE SKIP LOCKED)) RETURNING 1)
                 SELECT COUNT(*) FROM gone"),
-            // 63 bytes at most. Tables of the same name in several schemas have different ones.
+            // At most 63 bytes. The number keeps tables of the same name in different schemas
+            // apart.
             channel: format!("{}_{:08x}", table.name(), table.lock_number("") >> 32),
         }
     }
@@ -84,9 +90,9 @@ impl Statements {
 /// How far a log was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cursor {
-    /// It is read from now on.
+    /// Nothing was read yet. Reading begins after the latest message.
     Fresh,
-    /// There was no message yet.
+    /// The log had no message yet.
     Empty,
     At {
         log: i64,
@@ -94,21 +100,21 @@ pub(super) enum Cursor {
     },
 }
 
-/// What was read of a log.
+/// The result of a read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Page {
     pub(super) messages: Vec<Vec<u8>>,
-    /// Whether messages are gone that were not read.
+    /// Whether unread messages are gone.
     pub(super) is_gap: bool,
-    /// Whether there are more.
+    /// Whether more messages follow.
     pub(super) is_more: bool,
 }
 
-/// A message and its number.
+/// The number of a message, and the message.
 type Entry = (i64, Vec<u8>);
 
 impl Cursor {
-    /// From where to read on.
+    /// Returns the number after which to read.
     pub(super) fn seq(self) -> i64 {
         match self {
             Self::Fresh => i64::MAX,
@@ -117,14 +123,14 @@ impl Cursor {
         }
     }
 
-    /// Takes the rows that were read from there.
-    pub(super) fn take(&mut self, rows: &[PgRow]) -> Result<Page, Trouble> {
+    /// Takes the rows that were read after [`seq`](Self::seq).
+    pub(super) fn take(&mut self, rows: &[PgRow]) -> Result<Page, StepError> {
         let number = |row: &PgRow, column| match Postgres::int(row, column)? {
-            Some(number) => Ok::<i64, Trouble>(number),
+            Some(number) => Ok::<i64, StepError>(number),
             None => Err(Error::corrupt(NAME, "subscribe", "a number is missing").into()),
         };
         let head =
-            rows.first().map(|row| Ok::<_, Trouble>((number(row, 0)?, number(row, 1)?))).transpose()?;
+            rows.first().map(|row| Ok::<_, StepError>((number(row, 0)?, number(row, 1)?))).transpose()?;
         let mut entries = Vec::with_capacity(rows.len());
         for row in rows {
             if let Some(seq) = Postgres::int(row, 2)? {
@@ -145,7 +151,7 @@ impl Cursor {
             Self::Fresh => return Page::default(),
             Self::Empty => 0,
             Self::At { log: known, seq } if known == log && seq <= latest => seq,
-            // It began anew.
+            // A new log began.
             Self::At { .. } => return Page { is_gap: true, ..Page::default() },
         };
         let mut page = Page::default();
@@ -185,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_begins_reads_what_comes_from_then_on() {
+    fn reading_starts_after_the_latest_message() {
         assert_eq!(read(Cursor::Fresh, Some((7, 40)), &[]), (at(7, 40), 0, false, false));
         assert_eq!(read(Cursor::Fresh, None, &[]), (Cursor::Empty, 0, false, false));
         assert_eq!(read(Cursor::Empty, None, &[]), (Cursor::Empty, 0, false, false));
@@ -193,14 +199,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_read_is_read_in_parts() {
+    fn unread_messages_are_read_in_pages() {
         assert_eq!(read(at(7, 40), Some((7, 40)), &[]), (at(7, 40), 0, false, false));
         assert_eq!(read(at(7, 40), Some((7, 43)), &[41, 42, 43]), (at(7, 43), 3, false, false));
         assert_eq!(read(at(7, 40), Some((7, 43)), &[41, 42]), (at(7, 42), 2, false, true));
     }
 
     #[test]
-    fn what_is_gone_is_a_gap_and_the_rest_is_not_read() {
+    fn missing_messages_are_a_gap_and_end_the_page() {
         assert_eq!(read(at(7, 40), Some((7, 43)), &[42, 43]), (at(7, 43), 0, true, false), "the first");
         assert_eq!(read(at(7, 40), Some((7, 43)), &[41, 43]), (at(7, 43), 1, true, false), "one between");
         assert_eq!(read(at(7, 40), Some((7, 43)), &[]), (at(7, 43), 0, true, false), "all");
@@ -212,10 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_began_anew_is_a_gap() {
+    fn a_new_log_is_a_gap() {
         assert_eq!(read(at(7, 40), None, &[]), (Cursor::Empty, 0, true, false));
         assert_eq!(read(at(7, 40), Some((8, 2)), &[]), (at(8, 2), 0, true, false));
         assert_eq!(read(at(7, 40), Some((8, 42)), &[41, 42]), (at(8, 42), 0, true, false));
-        assert_eq!(read(at(7, 40), Some((7, 39)), &[]), (at(7, 39), 0, true, false), "somebody put it back");
+        assert_eq!(
+            read(at(7, 40), Some((7, 39)), &[]),
+            (at(7, 39), 0, true, false),
+            "the number was set back"
+        );
     }
 }

@@ -1,13 +1,14 @@
-//! The bytes of an entry's body.
+//! The encoding of an entry's body.
 //!
-//! | bytes, from 0 | what |
+//! | bytes, from 0 | content |
 //! |---|---|
 //! | 0, 1 | format 2; `R`ecord or `T`ombstone |
 //! | 2, 18 | scope, session id |
-//! | 34 | the parts, each behind its length in 4 bytes, big-endian |
+//! | 34 | the parts, each preceded by its length in 4 bytes, big-endian |
 //!
-//! A record's parts are its fields as JSON, the bytes of both secrets (empty for none), and its data. A tombstone's only part is the end,
-//! as JSON. The JSON is a list without names. It cannot keep every number with a point, so those are written as their bits.
+//! The parts of a record are its fields as JSON, the bytes of both secrets (empty for none), and
+//! its data. The only part of a tombstone is the end, as JSON. The JSON is an array without names.
+//! JSON cannot represent every floating-point number exactly, so those are written as their bits.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -22,7 +23,7 @@ use session_core::{
 
 use super::super::NAME;
 
-/// The format that is written. Entries of another one are misses.
+/// The format that is written. An entry of another format is an error.
 const FORMAT: u8 = 2;
 
 const RECORD: u8 = b'R';
@@ -30,26 +31,26 @@ const TOMBSTONE: u8 = b'T';
 
 type Text<'a> = Option<&'a str>;
 
-/// Who, what and when.
+/// User, kind, times and flags.
 type Session<'a> = (Text<'a>, Text<'a>, &'a str, [i64; 4], Option<u64>, bool, Option<u64>);
 
-/// Where from.
+/// The client at sign-in.
 type Client<'a> = (Option<IpAddr>, Text<'a>, [Text<'a>; 7], [Text<'a>; 4], Option<[u64; 2]>);
 
-/// What was seen last, the device and its label.
-type Sighting<'a> = (Option<IpAddr>, Text<'a>, Option<[u8; 16]>, Text<'a>);
+/// The last-seen client, the device and the label.
+type LastSeen<'a> = (Option<IpAddr>, Text<'a>, Option<[u8; 16]>, Text<'a>);
 
-/// The texts as they are read: JSON may spell them in another way than it keeps them.
+/// The same types for reading. Strings are owned, because JSON may contain escape sequences.
 mod read {
     use super::IpAddr;
 
     pub(super) type Text = Option<String>;
     pub(super) type Session = (Text, Text, String, [i64; 4], Option<u64>, bool, Option<u64>);
     pub(super) type Client = (Option<IpAddr>, Text, [Text; 7], [Text; 4], Option<[u64; 2]>);
-    pub(super) type Sighting = (Option<IpAddr>, Text, Option<[u8; 16]>, Text);
+    pub(super) type LastSeen = (Option<IpAddr>, Text, Option<[u8; 16]>, Text);
 }
 
-/// Why bytes are not an entry. Says nothing of what they hold.
+/// The reason why bytes are not an entry. It contains none of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unreadable(pub(super) &'static str);
 
@@ -68,13 +69,13 @@ impl From<serde_json::Error> for Unreadable {
 /// Writes the body of an entry.
 ///
 /// # Errors
-/// `Invalid` for an entry that no reader would accept, `Unsupported` for one of a later version.
+/// `Invalid` for an entry that every reader would reject, `Unsupported` for one of a later version.
 pub(super) fn write(entry: &CacheEntry, operation: &'static str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     match &entry.body {
         CacheBody::Record(record) => {
             if !is_consistent(record, entry.id, entry.revision) {
-                return Err(Error::invalid(operation, "the entry says something else than its record"));
+                return Err(Error::invalid(operation, "the entry contradicts its record"));
             }
             record.check()?;
             put_head(&mut bytes, RECORD, entry);
@@ -146,7 +147,7 @@ fn fields(record: &SessionRecord, operation: &'static str) -> Result<Vec<u8>> {
         places,
         geo.coordinates.map(|(latitude, longitude)| [latitude, longitude].map(f64::to_bits)),
     );
-    let last: Sighting<'_> = (
+    let last: LastSeen<'_> = (
         record.last_client.ip,
         record.last_client.country_code.as_deref(),
         record.device_id.as_ref().map(|device| *device.as_bytes()),
@@ -159,7 +160,7 @@ fn unwritable(operation: &'static str) -> impl Fn(serde_json::Error) -> Error {
     move |error| Error::other(NAME, operation, error)
 }
 
-/// Reads the body of an entry that was asked for by its scope and id.
+/// Reads the body of an entry that was requested by its scope and id.
 pub(super) fn read(
     bytes: &[u8],
     (scope, id): (Scope, SessionId),
@@ -197,7 +198,7 @@ pub(super) fn read(
         _ => return Err(Unreadable("the stored entry is of another kind than its row")),
     };
     if !rest.is_empty() {
-        return Err(Unreadable("something follows the stored entry"));
+        return Err(Unreadable("there are bytes after the stored entry"));
     }
     Ok(CacheEntry::of(scope, Arc::new(record), verified_at))
 }
@@ -207,16 +208,16 @@ fn some(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 fn part<'b>(rest: &mut &'b [u8]) -> Result<&'b [u8], Unreadable> {
-    let cut_off = Unreadable("the stored entry is cut off");
-    let (length, after) = rest.split_first_chunk().ok_or(cut_off)?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| cut_off)?;
-    let (part, after) = after.split_at_checked(length).ok_or(cut_off)?;
+    let truncated = Unreadable("the stored entry is truncated");
+    let (length, after) = rest.split_first_chunk().ok_or(truncated)?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| truncated)?;
+    let (part, after) = after.split_at_checked(length).ok_or(truncated)?;
     *rest = after;
     Ok(part)
 }
 
 fn record_of(id: SessionId, revision: Revision, json: &[u8]) -> Result<SessionRecord, Unreadable> {
-    type Fields = (read::Session, Vec<AuthEvent>, read::Client, read::Sighting);
+    type Fields = (read::Session, Vec<AuthEvent>, read::Client, read::LastSeen);
     let (session, auth, client, last): Fields = serde_json::from_slice(json)?;
     let (user, username, kind, times, idle, remembered, credential_version) = session;
     let [created_at, authenticated_at, last_seen_at, expires_at] = times.map(Timestamp::from_millis);
@@ -260,7 +261,7 @@ fn parsed<T: FromStr<Err = Error>>(text: &read::Text) -> Result<Option<T>, Unrea
     Ok(text.as_deref().map(str::parse).transpose()?)
 }
 
-/// Whether a record is what its entry says: that one, of that revision, and active.
+/// Returns true if a record matches its entry: the same id and revision, and active.
 fn is_consistent(record: &SessionRecord, id: SessionId, revision: Revision) -> bool {
     record.id == id && record.revision == revision && record.ended().is_none()
 }

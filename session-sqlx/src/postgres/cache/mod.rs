@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::NAME;
 use super::lines::Lines;
 use crate::dialect::Dialect;
-use crate::error::Trouble;
+use crate::error::StepError;
 use crate::migrate::MigrateError;
 use crate::table::TableName;
 use row::Row;
@@ -31,18 +31,19 @@ const REMOVE: &str = "remove";
 /// How many expired rows one statement removes.
 const SWEEP: i64 = 500;
 
-/// How many such statements follow each other.
+/// How many of these statements one sweep runs.
 const SWEEPS: usize = 20;
 
-/// How often at most expired rows are looked for.
+/// The least time between two sweeps for expired rows.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// A cache in PostgreSQL 12 or later that all nodes share.
 ///
 /// Every entry is a row of one table, under its [`Scope`] and session id, with a time to live. The
-/// table is `UNLOGGED`: nothing of it goes to the write-ahead log, and puts wait for no disk. So a
-/// crash of the server, or a failover, empties it, which is a cache's right. It may stand in
-/// another database than the store of record; [`migrate`](Self::migrate) needs nothing but itself.
+/// table is `UNLOGGED`: its rows are not written to the write-ahead log, and puts do not wait for
+/// the disk. A crash of the server, or a failover, empties the table, which a cache may lose. The
+/// table may be in a different database than the store of record; [`migrate`](Self::migrate)
+/// depends on nothing else in its database.
 ///
 /// | setting | default | range |
 /// |---|---|---|
@@ -53,42 +54,50 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 ///
 /// | bound | value | reason |
 /// |---|---|---|
-/// | opening a connection | 5 s, in a task of its own | a call waits for it no longer than for anything else |
+/// | opening a connection | 5 s, in a separate task | a call waits for it no longer than for anything else |
 /// | removal of expired rows | at most 500 in a statement, 20 statements a second and process | keeps up with 10,000 new entries a second |
 /// | a statement whose caller gave up | 1 s, or the timeout if that is longer | then its connection is closed |
 /// | attempts of one statement | 5, within the call's time | after a restart each old connection fails once |
-/// | [`migrate`](Self::migrate), [`verify`](Self::verify) | 30 s | another process may be at it |
+/// | [`migrate`](Self::migrate), [`verify`](Self::verify) | 30 s | another process may hold the lock |
 ///
-/// A user that may do nothing else needs `SELECT`, `INSERT`, `UPDATE` and `DELETE` on the table.
+/// A database user with the least privileges needs `SELECT`, `INSERT`, `UPDATE` and `DELETE` on the
+/// table.
 ///
 /// # Connections
-/// The cache opens connections of its own, with the options and hooks of the given pool: what fills the pool does not slow the cache.
-/// Plan for them besides the pool's maximum. They are opened when they are first needed, by tasks that outlive the call: one that gives up
-/// leaves an open connection to the next, and a late answer closes none. sqlx tries again while a server refuses connections, so without a
-/// server a call takes all of its time. It needs a tokio runtime. Behind PgBouncer the [crate's remarks](crate#behind-pgbouncer) hold.
+/// The cache opens its own connections, with the options and hooks of the given pool, so a full
+/// pool does not slow the cache. Plan for them in addition to the pool's maximum. They are opened
+/// when they are first needed, by tasks that outlive the call: a call that gives up leaves an open
+/// connection to the next one, and a late reply does not close the connection. sqlx retries while a
+/// server refuses connections, so without a server a call takes all of its time. The cache needs a
+/// tokio runtime. Behind PgBouncer the [crate's notes](crate#behind-pgbouncer) apply.
 ///
 /// # Cancellation
-/// A call that was dropped may still reach the server, and leaves the old entry, the new one or none. No transaction stays open.
+/// A dropped call may still reach the server, and leaves the old entry, the new one or none. No
+/// transaction stays open.
 ///
 /// # Time
-/// How long an entry lives is counted by the clock of the database, so that nodes need not agree. If that clock is set back, entries
-/// that would live longer than they were given are refused; if it is set forward, they are gone early. What has expired counts as absent,
-/// and is removed by later puts of any node, at the latest. Without puts the table does not grow.
+/// The clock of the database measures how long an entry lives, so the clocks of the nodes need not
+/// agree. If that clock is set back, entries that would outlive their time to live are refused; if
+/// it is set forward, entries expire early. An expired entry counts as absent, and later puts of
+/// any node remove it at the latest. Without puts the table does not grow.
 ///
-/// # What is refused
-/// [`get`](SessionCache::get) answers [`Corrupt`](session_core::ErrorKind::Corrupt), and removes what is there, if
+/// # Refused entries
+/// [`get`](SessionCache::get) returns [`Corrupt`](session_core::ErrorKind::Corrupt), and removes
+/// the row, if
 ///
-/// - the row cannot be read, or was written by a version with another format;
-/// - it names another session or another scope than its key;
-/// - it would live longer than it was given: who prolongs an entry must not prolong a session.
+/// - the row cannot be decoded, or was written by a version with another format;
+/// - it names a session or a scope that differs from its key;
+/// - it would outlive its time to live: a client that extends an entry must not extend a session.
 ///
-/// An answer to another question is refused too; the row is left alone then, and the connections are replaced.
+/// A reply to another query is refused too; then the row stays, and the connections are replaced.
 ///
 /// # Security
-/// Entries hold data and the hashes of secrets, in the clear. Who can **read** the table reads the data of sessions, but gets no token.
-/// Who can **write** to it can forge sessions: an entry that confirms a token of his own as anybody's session, and tombstones that sign
-/// people out. Entries are not authenticated, other than those of a Redis cache with keys. So give the table to the service's
-/// own database user only, as you do with the table of sessions.
+/// Entries contain data and the hashes of secrets, in the clear. A client that can **read** the
+/// table reads the data of sessions, but gets no token. A client that can **write** to it can forge
+/// sessions: an entry that accepts the client's own token as the session of any user, and
+/// tombstones that sign users out. Entries are not authenticated, unlike those of a Redis cache
+/// with keys. So grant access to the table only to the service's own database user, as you do for
+/// the table of sessions.
 ///
 /// # Examples
 /// ```no_run
@@ -109,7 +118,7 @@ pub struct PostgresCache {
     swept: Arc<Mutex<Option<Instant>>>,
 }
 
-/// What tasks in the background need.
+/// The parts that background tasks share.
 #[derive(Debug)]
 struct Core {
     lines: Lines,
@@ -120,19 +129,22 @@ impl PostgresCache {
     const CONNECTIONS: usize = 4;
     const MAX_CONNECTIONS: usize = 32;
     const MAX_TTL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(86_400));
-    /// Below the 50 ms that a manager gives a shared cache.
+    /// Below the 50 ms that a manager allows for a shared cache.
     const TIMEOUT: Duration = Duration::from_millis(40);
-    /// How long a statement may take for which nobody waits any more.
-    const PATIENCE: Duration = Duration::from_secs(1);
+    /// The limit for a statement whose caller gave up.
+    const STATEMENT_TIMEOUT: Duration = Duration::from_secs(1);
     const TIMEOUTS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(60));
 
-    /// Makes a cache in the database of a pool. Opens nothing and changes nothing.
+    /// Creates a cache in the database of a pool. Opens no connection and changes nothing.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
         let table = Self::default_table();
         let statements = Statements::new(&table);
         Self {
-            core: Arc::new(Core { lines: Lines::new(pool, Self::CONNECTIONS, Self::PATIENCE), statements }),
+            core: Arc::new(Core {
+                lines: Lines::new(pool, Self::CONNECTIONS, Self::STATEMENT_TIMEOUT),
+                statements,
+            }),
             table,
             max_ttl: Duration::from_secs(3_600),
             timeout: Self::TIMEOUT,
@@ -140,23 +152,23 @@ impl PostgresCache {
         }
     }
 
-    /// Makes a cache in a database of its own, and opens the first connection.
+    /// Creates a cache in a database of its own, and opens the first connection.
     ///
     /// # Errors
-    /// [`Unavailable`](session_core::ErrorKind::Unavailable) if there is no connection within 5 seconds,
-    /// [`Other`](session_core::ErrorKind::Other) for a URL that is none.
+    /// [`Unavailable`](session_core::ErrorKind::Unavailable) if there is no connection within 5
+    /// seconds, [`Other`](session_core::ErrorKind::Other) for an invalid URL.
     pub async fn connect(url: &str) -> Result<Self> {
-        let failed = |trouble: Trouble| trouble.into_error::<Postgres>("connect");
+        let failed = |error: StepError| error.into_error::<Postgres>("connect");
         let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| failed(error.into()))?;
         let cache = Self::new(PgPoolOptions::new().connect_lazy_with(options));
         cache.core.lines.open().await.map_err(failed)?;
         Ok(cache)
     }
 
-    /// Returns the name of the table unless another is set: `session_cache`.
+    /// Returns the default name of the table: `session_cache`.
     #[must_use]
     pub fn default_table() -> TableName {
-        TableName::ours("session_cache")
+        TableName::unchecked("session_cache")
     }
 
     /// Sets the table.
@@ -167,13 +179,14 @@ impl PostgresCache {
         self.on(lines)
     }
 
-    /// Sets how many connections are kept, and so how many calls the server works on at once.
+    /// Sets the number of connections, and so how many calls the server processes at once.
     ///
-    /// A number above 32 stands for 32.
+    /// A number above 32 is clamped to 32.
     #[must_use]
     pub fn with_connections(self, connections: NonZeroUsize) -> Self {
         let size = connections.get().min(Self::MAX_CONNECTIONS);
-        let lines = Lines::new(self.core.lines.pool().clone(), size, self.timeout.max(Self::PATIENCE));
+        let lines =
+            Lines::new(self.core.lines.pool().clone(), size, self.timeout.max(Self::STATEMENT_TIMEOUT));
         self.on(lines)
     }
 
@@ -182,9 +195,9 @@ impl PostgresCache {
         self
     }
 
-    /// Sets how long an entry may live. What is put for longer is cut to that.
+    /// Sets the longest time to live of an entry. A longer one is reduced to it.
     ///
-    /// A value outside of the range stands for its nearer end.
+    /// A value outside the range is clamped to it.
     #[must_use]
     pub fn with_max_ttl(mut self, ttl: Duration) -> Self {
         let (shortest, longest) = Self::MAX_TTL;
@@ -192,37 +205,39 @@ impl PostgresCache {
         self
     }
 
-    /// Sets how long a call may take, the wait for a connection included. Then it is a
+    /// Sets the limit for a call, including the wait for a connection. A call that exceeds it is a
     /// [`Timeout`](session_core::ErrorKind::Timeout).
     ///
-    /// A value outside of the range stands for its nearer end.
+    /// A value outside the range is clamped to it.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         let (shortest, longest) = Self::TIMEOUTS;
         self.timeout = timeout.clamp(shortest, longest);
-        let lines = self.core.lines.with_patience(self.timeout.max(Self::PATIENCE));
+        let lines = self.core.lines.with_statement_timeout(self.timeout.max(Self::STATEMENT_TIMEOUT));
         self.on(lines)
     }
 
-    /// Makes the table if it is not there, and checks it. Any number of processes may call it at once.
+    /// Creates the table if it does not exist, and checks it. Any number of processes may call it
+    /// at once.
     ///
-    /// Drops a table of the layout before there were scopes, with its entries, and makes it anew.
+    /// Replaces a table of the layout without scopes, and drops its entries.
     ///
     /// # Errors
-    /// [`Missing`](MigrateError::Missing) if a table of that name exists that is not ours: nothing is changed then.
+    /// [`Missing`](MigrateError::Missing) if a table of that name exists with other columns; its rows
+    /// and columns are not changed.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
         SCHEMA.migrate(self.core.lines.pool(), &self.table).await
     }
 
-    /// Checks that everything the cache needs is there, and says exactly what is not. Changes nothing.
+    /// Checks that everything the cache needs exists, and lists what is missing. Changes nothing.
     ///
     /// # Errors
-    /// [`Missing`](MigrateError::Missing) with the table, or every column and index that is not there.
+    /// [`Missing`](MigrateError::Missing) with the table, or each missing column and index.
     pub async fn verify(&self) -> Result<(), MigrateError> {
         SCHEMA.verify(self.core.lines.pool(), &self.table).await
     }
 
-    /// Returns the text that makes the table, for people who apply changes with a tool of their own.
+    /// Returns the SQL that creates the table, for use with another migration tool.
     ///
     /// # Examples
     /// ```
@@ -236,18 +251,18 @@ impl PostgresCache {
         SCHEMA.sql(table)
     }
 
-    async fn in_time<T>(
+    async fn within_timeout<T>(
         &self,
         operation: &'static str,
-        call: impl Future<Output = Result<T, Trouble>> + Send,
+        call: impl Future<Output = Result<T, StepError>> + Send,
     ) -> Result<T> {
         match timeout(self.timeout, call).await {
-            Ok(result) => result.map_err(|trouble| trouble.into_error::<Postgres>(operation)),
+            Ok(result) => result.map_err(|error| error.into_error::<Postgres>(operation)),
             Err(_) => Err(Error::timeout(NAME, operation).with_detail("the cache did not answer in time")),
         }
     }
 
-    /// Removes what was refused, unless it is something else by then. Nobody waits for that.
+    /// Removes a refused row in the background, unless it has changed by then.
     fn discard(&self, scope: Scope, id: SessionId, row: &Row) {
         let (core, body) = (Arc::clone(&self.core), row.body.clone());
         let (expires_at, ttl) = (row.expires_at, row.ttl);
@@ -259,14 +274,14 @@ impl PostgresCache {
                 arguments.add(&body)?;
                 Ok(arguments)
             };
-            if let Err(trouble) = core.lines.rows(&core.statements.discard, arguments).await {
-                let error = trouble.into_error::<Postgres>(GET);
+            if let Err(error) = core.lines.rows(&core.statements.discard, arguments).await {
+                let error = error.into_error::<Postgres>(GET);
                 tracing::debug!(backend = NAME, %error, "a refused entry was not removed");
             }
         }));
     }
 
-    /// Removes expired rows in the background, unless that was done a moment ago.
+    /// Removes expired rows in the background, unless a sweep ran a moment ago.
     fn sweep(&self) {
         let mut swept = self.swept.lock();
         if swept.is_some_and(|swept| swept.elapsed() < SWEEP_EVERY) {
@@ -274,14 +289,14 @@ impl PostgresCache {
         }
         *swept = Some(Instant::now());
         let core = Arc::clone(&self.core);
-        // Not longer than until the next one.
+        // Ends before the next sweep begins.
         tokio::spawn(timeout(SWEEP_EVERY, async move {
             for _ in 0..SWEEPS {
                 match core.swept().await {
                     Ok(count) if count == SWEEP => {}
                     Ok(_) => break,
-                    Err(trouble) => {
-                        let error = trouble.into_error::<Postgres>("sweep");
+                    Err(error) => {
+                        let error = error.into_error::<Postgres>("sweep");
                         tracing::debug!(backend = NAME, %error, "expired entries were not removed");
                         break;
                     }
@@ -292,8 +307,8 @@ impl PostgresCache {
 }
 
 impl Core {
-    /// Removes a batch of expired rows and returns how many.
-    async fn swept(&self) -> Result<i64, Trouble> {
+    /// Removes a batch of expired rows and returns their number.
+    async fn swept(&self) -> Result<i64, StepError> {
         let arguments = || {
             let mut arguments = PgArguments::default();
             arguments.add(SWEEP)?;
@@ -303,23 +318,23 @@ impl Core {
         Ok(rows.first().map(|row| Postgres::int(row, 0)).transpose()?.flatten().unwrap_or_default())
     }
 
-    /// An error for an answer to another question. No connection is used again.
-    fn confused(&self, operation: &'static str) -> Trouble {
-        self.lines.forget();
-        Error::corrupt(NAME, operation, "an answer to another question").into()
+    /// Returns an error for a reply to another query, and closes the idle connections.
+    fn wrong_reply(&self, operation: &'static str) -> StepError {
+        self.lines.drop_idle();
+        Error::corrupt(NAME, operation, "a reply to another query").into()
     }
 
-    async fn find(&self, scope: Scope, id: SessionId) -> Result<Option<Row>, Trouble> {
+    async fn find(&self, scope: Scope, id: SessionId) -> Result<Option<Row>, StepError> {
         let rows = self.lines.rows(&self.statements.get, || with_key(scope, id)).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         if !has_key(row, scope, id)? {
-            return Err(self.confused(GET));
+            return Err(self.wrong_reply(GET));
         }
         Ok(Some(Row::read(row)?))
     }
 }
 
-/// The first two arguments of every statement on one entry.
+/// Returns the first two arguments of every statement on one entry.
 fn with_key(scope: Scope, id: SessionId) -> Result<PgArguments, sqlx::error::BoxDynError> {
     let mut arguments = PgArguments::default();
     arguments.add(Uuid::from_bytes(*scope.as_bytes()))?;
@@ -327,7 +342,7 @@ fn with_key(scope: Scope, id: SessionId) -> Result<PgArguments, sqlx::error::Box
     Ok(arguments)
 }
 
-/// Whether a row begins with this scope and id.
+/// Returns true if a row begins with this scope and id.
 fn has_key(row: &PgRow, scope: Scope, id: SessionId) -> Result<bool, sqlx::Error> {
     let key = (Postgres::uuid(row, 0)?, Postgres::uuid(row, 1)?);
     Ok(key == (Some(*scope.as_bytes()), Some(*id.as_bytes())))
@@ -340,7 +355,7 @@ impl SessionCache for PostgresCache {
     }
 
     async fn get(&self, scope: Scope, id: SessionId) -> Result<Option<CacheHit>> {
-        let Some(row) = self.in_time(GET, self.core.find(scope, id)).await? else { return Ok(None) };
+        let Some(row) = self.within_timeout(GET, self.core.find(scope, id)).await? else { return Ok(None) };
         row.hit(scope, id).map_err(|entry::Unreadable(why)| {
             self.discard(scope, id, &row);
             Error::corrupt(NAME, GET, why)
@@ -370,16 +385,16 @@ impl SessionCache for PostgresCache {
             match rows.first().map(|row| has_key(row, entry.scope, entry.id)).transpose()? {
                 None => Ok(false),
                 Some(true) => Ok(true),
-                Some(false) => Err(self.core.confused(PUT)),
+                Some(false) => Err(self.core.wrong_reply(PUT)),
             }
         };
-        let stored = self.in_time(PUT, stored).await?;
+        let stored = self.within_timeout(PUT, stored).await?;
         self.sweep();
         Ok(stored)
     }
 
     async fn remove(&self, scope: Scope, id: SessionId) -> Result<()> {
         let removed = self.core.lines.rows(&self.core.statements.remove, || with_key(scope, id));
-        self.in_time(REMOVE, removed).await.map(drop)
+        self.within_timeout(REMOVE, removed).await.map(drop)
     }
 }

@@ -9,7 +9,7 @@ use sqlx::postgres::PgRow;
 use super::entry::{self, Unreadable};
 use crate::dialect::Dialect;
 
-/// What is stored.
+/// A stored row.
 #[derive(Debug)]
 pub(super) struct Row {
     revision: i64,
@@ -37,14 +37,14 @@ impl Row {
         })
     }
 
-    /// The entry and the rest of its life, `None` if that is over.
+    /// Returns the entry and its remaining time to live, or `None` if it has expired.
     pub(super) fn hit(&self, scope: Scope, id: SessionId) -> Result<Option<CacheHit>, Unreadable> {
         let remaining = u64::try_from(self.remaining).unwrap_or(0);
         if remaining == 0 {
             return Ok(None);
         }
         if self.remaining > self.ttl {
-            return Err(Unreadable("an entry lives longer than it was given"));
+            return Err(Unreadable("an entry outlives its time to live"));
         }
         let revision = Revision::new(u64::try_from(self.revision).unwrap_or(0))?;
         let verified_at = Timestamp::from_millis(self.verified_at);

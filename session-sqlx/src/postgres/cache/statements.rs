@@ -1,4 +1,4 @@
-//! The table of a cache, and the text of every statement on it.
+//! The table of a cache, and the SQL of every statement on it.
 
 use sqlx::SqlStr;
 
@@ -6,11 +6,11 @@ use super::super::NOW;
 use super::super::schema::{Schema, template};
 use crate::table::TableName;
 
-/// Times to live are counted by the server's clock, in milliseconds like every other time.
+/// Times to live are measured by the server's clock, in milliseconds like every other time.
 ///
-/// The first layout had no scope. What stands there is of no use to anyone, because no entry says
-/// whose it is: a table with exactly the columns of that layout is made anew, any other one is left
-/// alone.
+/// The first layout had no scope. Its entries are useless, because they do not name the application
+/// that they belong to. So a table with exactly the columns of that layout is dropped and created
+/// again; any other table is left alone.
 pub(super) const SCHEMA: Schema = Schema {
     text: r#"DO $$ BEGIN
     IF (SELECT array_agg(attname::text ORDER BY attname::text COLLATE "C") FROM pg_attribute
@@ -41,14 +41,14 @@ CREATE INDEX IF NOT EXISTS "{name}_expires_idx" ON {table} (expires_at);
 pub(super) struct Statements {
     /// Binds the scope and the id.
     pub(super) get: SqlStr,
-    /// Binds the columns but for the end, which is counted by the server. Returns the scope and the
-    /// id if it was stored.
+    /// Binds the columns without `expires_at`, which the server computes. Returns the scope and the
+    /// id if the entry was stored.
     pub(super) put: SqlStr,
     /// Binds the scope and the id.
     pub(super) remove: SqlStr,
-    /// Binds what was found: scope, id, end, time to live, body.
+    /// Binds the values that were read: scope, id, expiry, time to live, body.
     pub(super) discard: SqlStr,
-    /// Binds the most rows. Returns how many were removed.
+    /// Binds the maximum number of rows. Returns the number of rows removed.
     pub(super) sweep: SqlStr,
 }
 
@@ -59,8 +59,9 @@ impl Statements {
         Self {
             get: sql("SELECT scope, id, revision, verified_at, tombstone, ttl_ms, expires_at, expires_at - {now}, body
                 FROM {table} WHERE scope = $1 AND id = $2"),
-            // What has expired is absent. What was stored in the future, by a clock that was set back since, is refused by readers,
-            // so it must not keep anything out. The rest is `CacheEntry::replaces`.
+            // An expired entry counts as absent. So does an entry that was stored in the future, by
+            // a clock that was set back since: readers refuse it, so it must not keep a new entry
+            // out. The rest is `CacheEntry::replaces`.
             put: sql("INSERT INTO {table} AS old (scope, id, revision, verified_at, tombstone, ttl_ms, expires_at, body)
                 VALUES ($1, $2, $3, $4, $5, $6, {now} + $6, $7)
                 ON CONFLICT (scope, id) DO UPDATE SET revision = EXCLUDED.revision, verified_at = EXCLUDED.verified_at,
@@ -73,8 +74,8 @@ impl Statements {
             remove: sql("DELETE FROM {table} WHERE scope = $1 AND id = $2"),
             discard: sql("DELETE FROM {table}
                 WHERE scope = $1 AND id = $2 AND expires_at = $3 AND ttl_ms = $4 AND body = $5"),
-            // ARRAY makes the sub-select run once, and as a sub-select of its own the time can be
-            // looked for in the index. The rows are locked, so they stay in their places.
+            // ARRAY makes the sub-select run once. A sub-select for the time lets the planner use
+            // the index. The rows are locked, so their `ctid` does not change.
             sweep: sql("WITH gone AS (DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table}
                     WHERE expires_at <= (SELECT {now}) ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING 1)
                 SELECT COUNT(*) FROM gone"),

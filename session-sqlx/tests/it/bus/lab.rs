@@ -1,4 +1,4 @@
-//! Nodes on a server, and what others do there.
+//! Nodes on a server, and a client that reads and writes the tables directly.
 
 use session_conformance::fixtures::SCOPE;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use session_core::{
     BusEvent, BusHealth, ErrorKind, Invalidation, InvalidationBus, Revision, SessionId, Subscription,
 };
+pub(super) use session_runtime::bus::{HEARTBEAT, SILENCE};
 use session_servers::{Kind, Options, Server};
 use session_sqlx::{PostgresBus, TableName};
 use sqlx::{Connection, PgConnection, PgPool, Row};
@@ -13,16 +14,16 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{fresh_table, server_url, sql};
 
-/// When at the latest a gap is told of what has arrived, and some time more.
-pub(super) const GAP_IS_TOLD: Duration = Duration::from_millis(1500);
+/// Longer than it takes from a gap to the resync.
+pub(super) const RESYNC_DELAY: Duration = Duration::from_millis(1500);
 
-/// Long for what takes a moment, because processors are shared.
+/// A generous limit for something that takes a moment, because processors are shared.
 pub(super) const SOON: Duration = Duration::from_secs(15);
 
-/// What tests that are not about time give a publication.
-const PATIENT: Duration = Duration::from_secs(30);
+/// The timeout of publications in tests that do not measure time.
+const LONG_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A table of a test's own, on the server that all share or on one of its own.
+/// A table for one test, on the shared server or on a server of its own.
 #[derive(Debug)]
 pub(super) struct Lab {
     pub(super) url: String,
@@ -52,19 +53,16 @@ impl Lab {
 
     pub(super) fn bus_at(&self, url: &str) -> PostgresBus {
         let bus = PostgresBus::new(PgPool::connect_lazy(url).unwrap());
-        bus.with_table(self.table.clone()).with_timeout(PATIENT)
+        bus.with_table(self.table.clone()).with_timeout(LONG_TIMEOUT)
     }
 
-    /// A node that listens.
+    /// Starts a node that listens.
     pub(super) async fn node(&self) -> (PostgresBus, Box<dyn Subscription>) {
         listening(self.bus()).await
     }
 
-    pub(super) async fn stranger(&self) -> Stranger {
-        Stranger {
-            connection: PgConnection::connect(&self.url).await.unwrap(),
-            table: self.table.to_string(),
-        }
+    pub(super) async fn client(&self) -> Client {
+        Client { connection: PgConnection::connect(&self.url).await.unwrap(), table: self.table.to_string() }
     }
 }
 
@@ -74,7 +72,7 @@ pub(super) async fn listening(bus: PostgresBus) -> (PostgresBus, Box<dyn Subscri
     (bus, subscription)
 }
 
-/// As many attempts as it takes.
+/// Subscribes, with as many attempts as it takes.
 pub(super) async fn subscribed(bus: &PostgresBus) -> Box<dyn Subscription> {
     let mut subscription = None;
     until(SOON, "subscribed", async || {
@@ -85,7 +83,8 @@ pub(super) async fn subscribed(bus: &PostgresBus) -> Box<dyn Subscription> {
     subscription.unwrap()
 }
 
-/// Publishes in vain, and returns why. Where processors are shared some failures are late, but not all.
+/// Publishes three times, asserts that each attempt fails, and returns the kinds. On shared
+/// processors some failures are late, but not all.
 pub(super) async fn fails_in_time(bus: &PostgresBus) -> Vec<ErrorKind> {
     let (mut kinds, mut least) = (Vec::new(), Duration::MAX);
     for _ in 0..3 {
@@ -95,11 +94,11 @@ pub(super) async fn fails_in_time(bus: &PostgresBus) -> Vec<ErrorKind> {
         assert!(error.is_transient(), "{error:?}");
         kinds.push(error.kind());
     }
-    assert!(least < PostgresBus::TIMEOUT + GAP_IS_TOLD, "{least:?}");
+    assert!(least < PostgresBus::TIMEOUT + RESYNC_DELAY, "{least:?}");
     kinds
 }
 
-/// A change that its revision tells from others.
+/// A change with a revision that identifies it.
 pub(super) fn change(revision: u64) -> Invalidation {
     let id = SessionId::derive("test", b"bus", None);
     Invalidation::new(id, Revision::new(revision).unwrap(), revision.is_multiple_of(2))
@@ -109,7 +108,7 @@ pub(super) async fn next(subscription: &mut Box<dyn Subscription>) -> BusEvent {
     timeout(SOON, subscription.next()).await.expect("an event")
 }
 
-/// The revisions of the next message, which must not be a resync.
+/// Returns the revisions of the next event, which must not be a resync.
 pub(super) async fn changed(subscription: &mut Box<dyn Subscription>) -> Vec<u64> {
     match next(subscription).await {
         BusEvent::Changed(SCOPE, changes) => changes.iter().map(|change| change.revision.get()).collect(),
@@ -117,7 +116,7 @@ pub(super) async fn changed(subscription: &mut Box<dyn Subscription>) -> Vec<u64
     }
 }
 
-/// The revisions that come before the next resync.
+/// Returns the revisions that arrive before the next resync.
 pub(super) async fn until_resync(subscription: &mut Box<dyn Subscription>, limit: Duration) -> Vec<u64> {
     let mut revisions = Vec::new();
     let resync = async {
@@ -129,32 +128,33 @@ pub(super) async fn until_resync(subscription: &mut Box<dyn Subscription>, limit
     revisions
 }
 
-/// The same, of a stranger who goes on to say this once a second: it is not his silence that is told.
+/// The same, while `client` writes `message` once a second, so that its silence does not cause
+/// the resync.
 pub(super) async fn until_gap(
     subscription: &mut Box<dyn Subscription>,
-    stranger: &mut Stranger,
+    client: &mut Client,
     message: &[u8],
 ) -> Vec<u64> {
     let (mut revisions, began) = (Vec::new(), Instant::now());
     while began.elapsed() < SOON {
-        match timeout(PostgresBus::BEAT, subscription.next()).await {
+        match timeout(HEARTBEAT, subscription.next()).await {
             Ok(BusEvent::Changed(_, changes)) => {
                 revisions.extend(changes.iter().map(|change| change.revision.get()));
             }
             Ok(_) => return revisions,
-            Err(_) => stranger.say(message).await,
+            Err(_) => client.write(message).await,
         }
     }
     panic!("no resync after {revisions:?}");
 }
 
-/// Nothing comes, not even a resync that waits for its time.
+/// Asserts that no event arrives, not even a delayed resync.
 pub(super) async fn assert_quiet(subscription: &mut Box<dyn Subscription>, time: Duration) {
     let event = timeout(time, subscription.next()).await;
     assert!(event.is_err(), "{event:?}");
 }
 
-/// Health has no event to wait for.
+/// Polls until a condition holds. Health changes send no event.
 pub(super) async fn until(limit: Duration, what: &str, mut is_so: impl AsyncFnMut() -> bool) -> Duration {
     let began = Instant::now();
     while !is_so().await {
@@ -168,66 +168,66 @@ pub(super) async fn until_health(bus: &PostgresBus, health: BusHealth, limit: Du
     until(limit, &format!("{health:?}"), async || bus.health() == health).await
 }
 
-/// Somebody else on the server.
-pub(super) struct Stranger {
+/// A client that is not a bus.
+pub(super) struct Client {
     connection: PgConnection,
     table: String,
 }
 
-impl Stranger {
-    /// Runs statements, in which `{t}` is the table. Returns the first number, if there is one.
-    pub(super) async fn ask(&mut self, text: &str) -> Option<i64> {
+impl Client {
+    /// Runs statements, with `{t}` as the table. Returns the first number, if there is one.
+    pub(super) async fn query(&mut self, text: &str) -> Option<i64> {
         let text = text.replace("{t}", &self.table);
         let rows = sqlx::raw_sql(sql(&text)).fetch_all(&mut self.connection).await;
         let rows = rows.unwrap_or_else(|error| panic!("{text}: {error}"));
         rows.first().and_then(|row| row.try_get(0).ok())
     }
 
-    /// Writes a message as a bus does.
-    pub(super) async fn say(&mut self, message: &[u8]) {
+    /// Writes a message as a bus would.
+    pub(super) async fn write(&mut self, message: &[u8]) {
         let hex: String = message.iter().map(|byte| format!("{byte:02x}")).collect();
-        let said = self
-            .ask(&format!(
+        let written = self
+            .query(&format!(
                 "WITH head AS (UPDATE {{t}}_head SET seq = seq + 1 RETURNING seq)
                     INSERT INTO {{t}} SELECT seq, extract(epoch FROM now()) * 1000, '\\x{hex}' FROM head RETURNING seq"
             ))
             .await;
-        assert!(said.is_some(), "nobody has begun the log");
+        assert!(written.is_some(), "the log has no first message");
     }
 
-    /// How many connections listen to that table's bus.
+    /// Returns how many connections listen for messages in this table.
     pub(super) async fn listening(&mut self) -> i64 {
         let listening = "SELECT COUNT(*) FROM pg_stat_activity WHERE query LIKE '%FROM \"{t}_head\" AS head%'
             AND pid <> pg_backend_pid()";
-        self.ask(listening).await.unwrap()
+        self.query(listening).await.unwrap()
     }
 
-    /// Closes all connections that listen to it.
+    /// Closes all connections that listen, and returns their number.
     pub(super) async fn kill_listening(&mut self) -> i64 {
         let kill = "SELECT COUNT(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity
             WHERE query LIKE '%FROM \"{t}_head\" AS head%' AND pid <> pg_backend_pid() OFFSET 0) AS killed";
-        self.ask(kill).await.unwrap()
+        self.query(kill).await.unwrap()
     }
 
-    /// How many publications and beats wait for their turn.
+    /// Returns how many publications and heartbeats wait for the lock.
     pub(super) async fn waiting(&mut self) -> i64 {
         let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{t}_head%'";
-        self.ask(waiting).await.unwrap()
+        self.query(waiting).await.unwrap()
     }
 
-    /// All connections to the server but this one.
-    pub(super) async fn others(&mut self) -> i64 {
+    /// Returns the number of connections to the server besides this one.
+    pub(super) async fn other_connections(&mut self) -> i64 {
         let others = "SELECT COUNT(*) FROM pg_stat_activity
             WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
-        self.ask(others).await.unwrap()
+        self.query(others).await.unwrap()
     }
 
     pub(super) async fn rows(&mut self) -> i64 {
-        self.ask("SELECT COUNT(*) FROM {t}").await.unwrap()
+        self.query("SELECT COUNT(*) FROM {t}").await.unwrap()
     }
 }
 
-/// The beginning of a message of a node that there is not, written by hand.
+/// The header of a message of a node that does not exist.
 pub(super) fn header(kind: u8, number: u64) -> Vec<u8> {
     let mut message = b"SK\x01".to_vec();
     message.push(kind);
@@ -236,7 +236,7 @@ pub(super) fn header(kind: u8, number: u64) -> Vec<u8> {
     message
 }
 
-/// A message whose revision is its number.
+/// A message with one change whose revision is the message's number.
 pub(super) fn changes(number: u64) -> Vec<u8> {
     let mut message = header(b'C', number);
     message.extend(SCOPE.as_bytes());

@@ -1,4 +1,4 @@
-//! A server that is not there, does not answer, or has forgotten.
+//! A server that is down, does not answer, or lost its data.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -14,14 +14,15 @@ use sqlx::Connection;
 use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
 
-use super::lab::{LONG, Lab, PATIENT, assert_holds, clients, entry, eventually, given, put, tombstone};
+use super::lab::{LONG, LONG_TIMEOUT, Lab, assert_holds, clients, entry, eventually, given, put, tombstone};
 
-/// How late an answer may be after its deadline.
+/// How long after its deadline a call may return.
 const LATE: Duration = Duration::from_millis(100);
 
 const TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Asserts that every call fails so that the next tier is asked, in time. Where processors are shared some are late, but not all.
+/// Asserts that every call fails in time, with a kind that makes the next tier answer. On shared
+/// processors some calls are late, but not all.
 async fn assert_all_fail(cache: &PostgresCache, kinds: &[ErrorKind]) {
     let mut least = Duration::MAX;
     for _ in 0..5 {
@@ -33,7 +34,7 @@ async fn assert_all_fail(cache: &PostgresCache, kinds: &[ErrorKind]) {
 async fn fail_all(cache: &PostgresCache, kinds: &[ErrorKind]) -> Duration {
     let record = full("ann");
     let start = Instant::now();
-    // All at once: each has the whole time.
+    // All at once: each call has the whole timeout.
     let (got, put, removed) = tokio::join!(
         cache.get(SCOPE, record.id),
         cache.put_if_newer(tombstone(&record, 2, at(0)), LONG),
@@ -48,7 +49,7 @@ async fn fail_all(cache: &PostgresCache, kinds: &[ErrorKind]) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_comes_up_later_is_found() {
+async fn a_server_that_starts_later_is_found() {
     let Some(mut lab) = Lab::start().await else { return };
     lab.server(Server::stop);
     let cache = lab.cache().with_timeout(TIMEOUT);
@@ -56,12 +57,12 @@ async fn a_server_that_comes_up_later_is_found() {
     lab.server(Server::start_again);
     let put = entry(&full("ann"), 1, at(0));
     eventually("the server is found", async || cache.put_if_newer(put.clone(), LONG).await.is_ok()).await;
-    let cache = cache.with_timeout(PATIENT);
+    let cache = cache.with_timeout(LONG_TIMEOUT);
     assert_holds(&cache, &put).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_stops_answering_is_a_timeout_until_it_goes_on() {
+async fn a_server_that_stops_answering_is_a_timeout_until_it_resumes() {
     let Some(mut lab) = Lab::start().await else { return };
     let cache = lab.cache().with_timeout(TIMEOUT);
     let held = entry(&full("ann"), 1, at(0));
@@ -70,8 +71,8 @@ async fn a_server_that_stops_answering_is_a_timeout_until_it_goes_on() {
     assert_all_fail(&cache, &[ErrorKind::Timeout]).await;
     lab.server(Server::resume);
     eventually("it answers again", async || cache.get(SCOPE, held.id).await.is_ok()).await;
-    let cache = cache.with_timeout(PATIENT);
-    // No late reply goes to a later question.
+    let cache = cache.with_timeout(LONG_TIMEOUT);
+    // No late reply goes to a later call.
     for _ in 0..20 {
         assert_holds(&cache, &held).await;
         assert_eq!(cache.get(SCOPE, record("ann").id).await.unwrap(), None);
@@ -79,7 +80,7 @@ async fn a_server_that_stops_answering_is_a_timeout_until_it_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crash_costs_the_entries_and_nothing_else() {
+async fn a_crash_loses_the_entries_and_nothing_else() {
     let Some(mut lab) = Lab::start().await else { return };
     let cache = lab.cache().with_timeout(TIMEOUT);
     let held = entry(&full("ann"), 1, at(0));
@@ -88,12 +89,13 @@ async fn a_crash_costs_the_entries_and_nothing_else() {
     assert_all_fail(&cache, &[ErrorKind::Unavailable, ErrorKind::Timeout]).await;
     lab.server(Server::start_again);
     eventually("it works again", async || cache.get(SCOPE, held.id).await.is_ok()).await;
-    let cache = cache.with_timeout(PATIENT);
+    let cache = cache.with_timeout(LONG_TIMEOUT);
     assert_eq!(cache.get(SCOPE, held.id).await.unwrap(), None);
     given(&cache, &held).await;
 }
 
-/// A restart in order keeps the entries, and the first call afterwards does not fail for the sake of an old connection.
+/// A clean restart keeps the entries, and the first call after it does not fail because of an old
+/// connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_restart_the_first_call_works() {
     let Some(mut lab) = Lab::start().await else { return };
@@ -107,7 +109,8 @@ async fn after_a_restart_the_first_call_works() {
     assert_eq!(cache.get(SCOPE, held.id).await.unwrap(), None);
 }
 
-/// The server stored it, and nobody hears of it: then it is asked again and nothing is stored twice or turned back.
+/// The server stores the entry and the reply is lost. The cache repeats the statement, and the
+/// entry is neither stored twice nor replaced by an older one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_reply_leaves_one_entry() {
     let Some(lab) = Lab::start().await else { return };
@@ -115,7 +118,7 @@ async fn a_lost_reply_leaves_one_entry() {
     let cache = lab.cache_at(&proxy.url(&lab.url)).with_connections(NonZeroUsize::MIN);
     let record = full("ann");
     for (revision, fault) in [(1, Fault::After), (3, Fault::Before), (5, Fault::Half), (7, Fault::Reset)] {
-        // Whatever becomes of it, on a new connection or an old one.
+        // The outcome does not matter here; the call may retry on another connection.
         proxy.arm(fault, record.id.as_bytes());
         let stored = put(&cache, &entry(&record, revision, at(0))).await;
         assert!(stored.is_ok() || stored.is_err_and(|error| error.is_transient()), "{fault:?}");
@@ -127,13 +130,13 @@ async fn a_lost_reply_leaves_one_entry() {
     }
 }
 
-/// The removal of what was refused arrives after a good entry.
+/// The removal of a refused entry arrives after a valid entry was stored.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_good_entry_that_was_put_meanwhile_is_not_removed() {
+async fn a_valid_entry_that_was_put_meanwhile_is_not_removed() {
     let Some(lab) = Lab::start().await else { return };
     let proxy = lab.proxy().await;
     let cache = lab.cache_at(&proxy.url(&lab.url)).with_connections(NonZeroUsize::MIN);
-    let (record, garbage) = (full("ann"), "garbage that nobody can read");
+    let (record, garbage) = (full("ann"), "garbage that no reader can decode");
     given(&lab.cache(), &entry(&record, 9, at(0))).await;
     lab.forge(record.id, &format!("body = '{garbage}'")).await;
     proxy.arm(Fault::Hold, garbage.as_bytes());
@@ -142,29 +145,30 @@ async fn a_good_entry_that_was_put_meanwhile_is_not_removed() {
     let good = entry(&record, 10, at(0));
     given(&lab.cache(), &good).await;
     proxy.disarm();
-    // It has one connection, so this is after the removal.
+    // The cache has one connection, so this call runs after the removal.
     assert_holds(&cache, &good).await;
     assert_holds(&cache, &good).await;
 }
 
-/// A network that is slow to connect: each call gives up, and what it began is there for the next.
+/// Connecting takes longer than a call: each call gives up, and the next one uses the connection
+/// that it began to open.
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_too_short_for_a_connection_get_one_all_the_same() {
+async fn calls_too_short_to_connect_succeed_eventually() {
     const SHORT: Duration = Duration::from_millis(60);
     let Some(lab) = Lab::start().await else { return };
     let proxy = lab.proxy().await;
-    // Each answer of the server comes so much later, and there are two before the first statement.
+    // The proxy delays each reply, and two replies precede the first statement.
     proxy.delay(SHORT * 2 / 3);
     let cache =
         lab.cache_at(&proxy.url(&lab.url)).with_connections(NonZeroUsize::MIN).with_timeout(SHORT * 2);
     let id = full("ann").id;
     let first = cache.get(SCOPE, id).await;
     println!("{first:?}");
-    eventually("a call comes through", async || cache.get(SCOPE, id).await.is_ok()).await;
+    eventually("a call succeeds", async || cache.get(SCOPE, id).await.is_ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_pool_of_the_application_keeps_nobody_waiting() {
+async fn an_exhausted_application_pool_does_not_delay_calls() {
     let Some(lab) = Lab::start().await else { return };
     let pool = PgPoolOptions::new().max_connections(1).connect(&lab.url).await.unwrap();
     let _busy = pool.acquire().await.unwrap();
@@ -174,7 +178,7 @@ async fn a_full_pool_of_the_application_keeps_nobody_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cache_opens_no_more_connections_than_it_may() {
+async fn a_cache_opens_at_most_its_limit_of_connections() {
     let Some(lab) = Lab::start().await else { return };
     let mut watcher = lab.alone().await;
     let cache = Arc::new(lab.cache().with_connections(NonZeroUsize::new(3).unwrap()));
@@ -194,7 +198,7 @@ async fn a_cache_opens_no_more_connections_than_it_may() {
     assert!((1..=3).contains(&most), "{most}");
 }
 
-/// A server that has no connection to give is an outage, and one that has again is found.
+/// A server without a free connection is an outage, and the cache works again once there is one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_server_is_an_outage() {
     let Some(lab) = Lab::start_with(&["max_connections=8"]).await else { return };
@@ -206,10 +210,11 @@ async fn a_full_server_is_an_outage() {
     assert_all_fail(&cache, &[ErrorKind::Unavailable, ErrorKind::Timeout]).await;
     drop(others);
     let id = full("ann").id;
-    eventually("it is found", async || cache.get(SCOPE, id).await.is_ok()).await;
+    eventually("the cache works again", async || cache.get(SCOPE, id).await.is_ok()).await;
 }
 
-/// A dropped call leaves the old entry or the new one, and no transaction; the next call's reply is its own.
+/// A dropped call leaves the old entry or the new one, and no transaction. The next call receives
+/// its own reply.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_call_leaves_one_of_two_entries_and_nothing_open() {
     let Some(lab) = Lab::start().await else { return };
@@ -217,19 +222,19 @@ async fn a_dropped_call_leaves_one_of_two_entries_and_nothing_open() {
     given(&cache, &entry(&record, 1, at(0))).await;
     let mut highest = 1;
     for revision in 2..200 {
-        let patience = Duration::from_micros(revision % 20 * 40);
+        let limit = Duration::from_micros(revision % 20 * 40);
         let putting = cache.put_if_newer(entry(&record, revision, at(0)), LONG);
-        let is_done = tokio::time::timeout(patience, putting).await.is_ok();
-        let _ = tokio::time::timeout(patience, cache.get(SCOPE, record.id)).await;
+        let is_done = tokio::time::timeout(limit, putting).await.is_ok();
+        let _ = tokio::time::timeout(limit, cache.get(SCOPE, record.id)).await;
         let found = cache.get(SCOPE, record.id).await.unwrap().expect("an entry").entry.revision.get();
         assert!(found == revision || (!is_done && found >= highest), "{found} after {revision}");
         highest = found;
     }
-    eventually("nothing is open", async || lab.left_open().await == 0).await;
-    eventually("few are connected", async || lab.clients().await <= 4).await;
+    eventually("no transaction is open", async || lab.left_open().await == 0).await;
+    eventually("few connections are open", async || lab.clients().await <= 4).await;
 }
 
-/// All connections of the cache are as dead as the first that failed, and none of its calls fails for it.
+/// All connections of the cache are killed at once, and none of its calls fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_connections_are_replaced_without_a_failure() {
     let Some(lab) = Lab::start().await else { return };

@@ -1,4 +1,4 @@
-//! A cache on the shared server or on one of its own, and what is looked up in its table behind its back.
+//! A cache on the shared server or on a server of its own, and direct access to its table.
 
 use std::time::Duration;
 
@@ -17,15 +17,16 @@ use crate::support::{fresh_table, server_url, sql};
 /// Longer than any test takes.
 pub(super) const LONG: Duration = Duration::from_secs(600);
 
-/// For tests that are not about time: processors are shared.
-pub(super) const PATIENT: Duration = Duration::from_secs(30);
+/// The timeout in tests that do not measure time, because processors are shared.
+pub(super) const LONG_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is true some time must be true by then.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The limit of [`eventually`].
+const EVENTUALLY: Duration = Duration::from_secs(20);
 
-/// A cache in a table that nobody else uses.
+/// A cache in a table of its own.
 pub(super) async fn fresh_cache(url: &str) -> PostgresCache {
-    let cache = PostgresCache::connect(url).await.unwrap().with_table(fresh_table()).with_timeout(PATIENT);
+    let cache =
+        PostgresCache::connect(url).await.unwrap().with_table(fresh_table()).with_timeout(LONG_TIMEOUT);
     cache.migrate().await.unwrap();
     cache
 }
@@ -38,13 +39,13 @@ pub(super) struct Lab {
 }
 
 impl Lab {
-    /// On the server that all share.
+    /// Uses the shared server.
     pub(super) async fn shared() -> Option<Self> {
         let url = server_url("postgres")?;
         Some(Self::at(url, None).await)
     }
 
-    /// On a server of its own.
+    /// Starts a server.
     pub(super) async fn start() -> Option<Self> {
         Self::start_with(&[]).await
     }
@@ -66,7 +67,7 @@ impl Lab {
         tokio::task::block_in_place(|| step(self.server.as_mut().unwrap())).unwrap();
     }
 
-    /// A network in front of the server.
+    /// Returns a proxy in front of the server.
     pub(super) async fn proxy(&self) -> Proxy {
         Proxy::to(self.server.as_ref().unwrap().port()).await.unwrap()
     }
@@ -80,10 +81,10 @@ impl Lab {
     }
 
     pub(super) fn cache_on(&self, pool: PgPool) -> PostgresCache {
-        PostgresCache::new(pool).with_table(self.table.clone()).with_timeout(PATIENT)
+        PostgresCache::new(pool).with_table(self.table.clone()).with_timeout(LONG_TIMEOUT)
     }
 
-    /// Runs statements, in which `{t}` is the table.
+    /// Runs statements, with `{t}` as the table.
     pub(super) async fn run(&self, text: &str) -> Vec<PgRow> {
         let mut connection = PgConnection::connect(&self.url).await.unwrap();
         let text = text.replace("{t}", &self.table.to_string());
@@ -91,7 +92,7 @@ impl Lab {
         rows.unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
-    /// The number that a query finds.
+    /// Returns the number that a query selects.
     pub(super) async fn number(&self, text: &str) -> i64 {
         self.run(text).await[0].get(0)
     }
@@ -105,28 +106,29 @@ impl Lab {
         self.run(&format!("UPDATE {{t}} SET {change} WHERE id = '{id}'")).await;
     }
 
-    /// Asserts that the cache refuses what is stored, and that it is gone then.
+    /// Asserts that the cache refuses the stored entry and removes it.
     pub(super) async fn assert_refused(&self, cache: &PostgresCache, id: SessionId) -> Error {
-        assert!(self.exists(id).await, "there is nothing to refuse");
+        assert!(self.exists(id).await, "there is no entry");
         let error = assert_kind(cache.get(SCOPE, id).await, ErrorKind::Corrupt);
-        eventually("what was refused is removed", async || !self.exists(id).await).await;
+        eventually("the refused entry is removed", async || !self.exists(id).await).await;
         assert_eq!(cache.get(SCOPE, id).await.unwrap(), None);
         error
     }
 
-    /// How many connections to the server there are besides the one that asks.
+    /// Returns the number of connections to the server besides this one.
     pub(super) async fn clients(&self) -> i64 {
         self.number(CLIENTS).await
     }
 
-    /// A connection beside which there is no other: those of the lab are gone some time after they were dropped.
+    /// Returns a connection once it is the only one. The server notices closed connections of the
+    /// lab with a delay.
     pub(super) async fn alone(&self) -> PgConnection {
         let mut connection = PgConnection::connect(&self.url).await.unwrap();
-        eventually("nobody else is connected", async || clients(&mut connection).await == 0).await;
+        eventually("no other client is connected", async || clients(&mut connection).await == 0).await;
         connection
     }
 
-    /// How many transactions are open and do nothing.
+    /// Returns the number of open transactions that are idle.
     pub(super) async fn left_open(&self) -> i64 {
         self.number("SELECT COUNT(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'").await
     }
@@ -135,7 +137,7 @@ impl Lab {
 const CLIENTS: &str = "SELECT COUNT(*) FROM pg_stat_activity
     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
 
-/// How many connections to a server there are besides this one.
+/// Returns the number of connections to a server besides this one.
 pub(super) async fn clients(connection: &mut PgConnection) -> i64 {
     sqlx::query_scalar(CLIENTS).fetch_one(connection).await.unwrap()
 }
@@ -162,12 +164,12 @@ pub(super) async fn assert_holds(cache: &PostgresCache, entry: &CacheEntry) {
     assert_eq!(cache.get(entry.scope, entry.id).await.unwrap().map(|hit| hit.entry).as_ref(), Some(entry));
 }
 
-/// Waits for something that happens in another process.
+/// Waits for a condition that another process fulfils.
 pub(super) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("not so: {what}"));
+    tokio::time::timeout(EVENTUALLY, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }

@@ -1,4 +1,4 @@
-//! What is in the table: the order of entries, their time, what others wrote there, and what has expired.
+//! The rows of the table: the order of entries, their time to live, foreign writes and expiry.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use super::lab::{LONG, Lab, assert_holds, entry, eventually, given, put, tombsto
 
 type Make = fn(&SessionRecord, u64, Timestamp) -> CacheEntry;
 
-/// The rule of `CacheEntry::replaces`, at the ends of the numbers.
+/// Checks the rule of `CacheEntry::replaces`, at the limits of its numbers.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_server_orders_as_the_rule_does() {
+async fn the_server_orders_entries_by_the_rule_of_replaces() {
     const NUMBERS: [(u64, i64); 6] =
         [(1, i64::MIN), (1, -1), (1, i64::MAX), (2, 0), (1 << 53, 0), ((1 << 63) - 1, i64::MIN)];
     let Some(lab) = Lab::shared().await else { return };
@@ -56,7 +56,7 @@ async fn every_byte_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn time_is_counted_by_the_server() {
+async fn the_servers_clock_measures_the_time_to_live() {
     let Some(lab) = Lab::shared().await else { return };
     let (cache, record) = (lab.cache(), full("ann"));
     let put = entry(&record, 1, at(0));
@@ -71,7 +71,7 @@ async fn time_is_counted_by_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_entry_keeps_nothing_out() {
+async fn an_expired_entry_does_not_block_a_put() {
     let Some(lab) = Lab::shared().await else { return };
     let (cache, record) = (lab.cache(), full("ann"));
     for there in [entry(&record, 9, at(9)), tombstone(&record, 9, at(9))] {
@@ -85,16 +85,16 @@ async fn an_expired_entry_keeps_nothing_out() {
     }
 }
 
-/// Or the clock of the server was set back.
+/// The same happens if the clock of the server was set back.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_that_somebody_prolonged_is_refused_and_keeps_nothing_out() {
+async fn an_extended_entry_is_refused_and_does_not_block_a_put() {
     let Some(lab) = Lab::shared().await else { return };
     let (cache, record) = (lab.cache(), full("ann"));
     for there in [entry(&record, 9, at(9)), tombstone(&record, 9, at(9))] {
         given(&cache, &there).await;
         lab.forge(record.id, "expires_at = expires_at + 60000").await;
         let error = lab.assert_refused(&cache, record.id).await;
-        assert!(error.to_string().contains("longer than it was given"), "{error}");
+        assert!(error.to_string().contains("outlives its time to live"), "{error}");
         given(&cache, &there).await;
         lab.forge(record.id, "expires_at = expires_at + 60000").await;
         let older = entry(&record, 1, at(0));
@@ -105,7 +105,7 @@ async fn an_entry_that_somebody_prolonged_is_refused_and_keeps_nothing_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_others_wrote_is_refused_and_removed() {
+async fn foreign_rows_are_refused_and_removed() {
     let Some(lab) = Lab::shared().await else { return };
     let (cache, record) = (lab.cache(), full("ann"));
     for make in [entry as Make, tombstone] {
@@ -152,7 +152,8 @@ async fn an_entry_copied_to_another_key_is_refused() {
     }
 }
 
-/// Or a row that was moved there: the bytes still name the scope that they were written for.
+/// The same holds for a row that was moved: its bytes still name the scope that they were written
+/// for.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_copied_to_another_scope_is_refused() {
     let Some(lab) = Lab::shared().await else { return };
@@ -169,13 +170,13 @@ async fn an_entry_copied_to_another_scope_is_refused() {
         let error = assert_kind(cache.get(other, original.id).await, ErrorKind::Corrupt);
         assert!(error.to_string().contains("another scope"), "{error}");
         let left = format!("SELECT COUNT(*) FROM {{t}} WHERE scope = {other_uuid}");
-        eventually("what was refused is removed", async || lab.number(&left).await == 0).await;
+        eventually("the refused entry is removed", async || lab.number(&left).await == 0).await;
         assert_holds(&cache, &original).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_that_no_reader_would_accept_is_not_stored() {
+async fn an_inconsistent_entry_is_not_stored() {
     let Some(lab) = Lab::shared().await else { return };
     let (cache, record) = (lab.cache(), full("ann"));
     let mut elsewhere = entry(&record, 1, at(0));
@@ -188,7 +189,7 @@ async fn an_entry_that_no_reader_would_accept_is_not_stored() {
     }
 }
 
-/// Whatever was put and forgotten does not stay, and what lives is left alone.
+/// Expired rows are removed, and live rows stay.
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_rows_are_removed_by_puts() {
     const EXPIRED: i64 = 1_700;
@@ -203,11 +204,11 @@ async fn expired_rows_are_removed_by_puts() {
         put(&cache, &held).await.unwrap();
         lab.number("SELECT COUNT(*) FROM {t}").await == 1
     };
-    eventually("only what lives is left", is_done).await;
+    eventually("only the live row is left", is_done).await;
     assert_holds(&cache, &held).await;
 }
 
-/// Without this a sweep that finds nothing would look at every row.
+/// Without the index a sweep that finds nothing would read every row.
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_rows_are_found_in_the_index() {
     let Some(lab) = Lab::shared().await else { return };
@@ -230,7 +231,7 @@ async fn expired_rows_are_found_in_the_index() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_longer_life_is_cut_to_the_longest() {
+async fn a_longer_ttl_is_reduced_to_the_maximum() {
     let Some(lab) = Lab::shared().await else { return };
     let longest = Duration::from_secs(60);
     let (cache, put) = (lab.cache().with_max_ttl(longest), entry(&full("ann"), 1, at(0)));

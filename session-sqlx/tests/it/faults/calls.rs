@@ -9,9 +9,9 @@ use session_core::prelude::*;
 use session_sqlx::SqlStore;
 
 use super::target::Target;
-use super::{DEADLINE, LATE, PATIENT, RECOVERY};
+use super::{DEADLINE, LATE, LONG_DEADLINE, RECOVERY};
 
-/// Every operation that asks the database.
+/// Every operation that queries the database.
 pub(super) const CALLS: [&str; 11] = [
     "create",
     "create under a limit",
@@ -26,7 +26,7 @@ pub(super) const CALLS: [&str; 11] = [
     "stats",
 ];
 
-/// Makes a call whose answer is not "nothing", as long as the session is stored and active.
+/// Makes a call that finds something while the session is stored and active.
 pub(super) async fn call<D: Target>(
     store: &SqlStore<D>,
     name: &str,
@@ -56,13 +56,13 @@ pub(super) async fn call<D: Target>(
     }
 }
 
-/// That something stored is not found is the one answer that an outage must not give.
+/// Fails if nothing was found: during an outage a stored session must never be reported as missing.
 fn found(records: usize) -> Result<()> {
     if records == 0 { Err(Error::not_found("test", "read")) } else { Ok(()) }
 }
 
-/// Waits for a call as an application does.
-pub(super) async fn in_time<T>(
+/// Waits for a call as an application does, and asserts that it returns soon after its deadline.
+pub(super) async fn within<T>(
     deadline: Duration,
     what: &str,
     call: impl Future<Output = Result<T>>,
@@ -74,7 +74,7 @@ pub(super) async fn in_time<T>(
     result.unwrap_or_else(|_| Err(Error::timeout("test", "wait")))
 }
 
-/// Asserts that the failure says "cannot tell now".
+/// Asserts that the call failed with a transient error.
 #[track_caller]
 pub(super) fn assert_transient<T>(what: &str, result: Result<T>) -> Error {
     match result {
@@ -86,7 +86,7 @@ pub(super) fn assert_transient<T>(what: &str, result: Result<T>) -> Error {
     }
 }
 
-/// Asserts a kind that tells the application the truth.
+/// Asserts that the call failed with a transient error of this kind.
 #[track_caller]
 pub(super) fn assert_fails<T>(what: &str, kind: ErrorKind, result: Result<T>) -> Error {
     let error = assert_transient(what, result);
@@ -94,28 +94,28 @@ pub(super) fn assert_fails<T>(what: &str, kind: ErrorKind, result: Result<T>) ->
     error
 }
 
-/// Makes every call at once while the database is away.
+/// Makes every call at once while the database is down, and asserts that each fails.
 pub(super) async fn assert_all_fail<D: Target>(store: &SqlStore<D>, session: &Arc<SessionRecord>) {
     let calls = CALLS.map(|name| async move {
-        let result = in_time(DEADLINE, name, call(store, name, session)).await;
+        let result = within(DEADLINE, name, call(store, name, session)).await;
         assert_transient(name, result)
     });
     join_all(calls).await;
 }
 
-/// Stores a session of somebody.
+/// Stores a session of a user.
 pub(super) async fn given<D: Target>(store: &SqlStore<D>, name: &str) -> Arc<SessionRecord> {
     let session = Arc::new(record(name));
     store.create(Arc::clone(&session), None).await.unwrap();
     session
 }
 
-/// Makes every call once, on a session of its own.
+/// Makes every call once, on a new session.
 async fn try_all<D: Target>(store: &SqlStore<D>, deadline: Duration) -> Result<()> {
     let session = Arc::new(record("bob"));
-    in_time(deadline, "create", store.create(Arc::clone(&session), None)).await?;
+    within(deadline, "create", store.create(Arc::clone(&session), None)).await?;
     for name in CALLS {
-        in_time(deadline, name, call(store, name, &session)).await?;
+        within(deadline, name, call(store, name, &session)).await?;
     }
     let stored = store.load(&[session.id]).await?.pop().ok_or_else(|| Error::not_found("test", "load"))?;
     assert_eq!(stored.label.as_deref(), Some("changed"));
@@ -124,10 +124,11 @@ async fn try_all<D: Target>(store: &SqlStore<D>, deadline: Duration) -> Result<(
 
 /// Asserts that all operations work.
 pub(super) async fn assert_works<D: Target>(store: &SqlStore<D>) {
-    try_all(store, PATIENT).await.unwrap();
+    try_all(store, LONG_DEADLINE).await.unwrap();
 }
 
-/// Asserts that all operations work again within the time that a store has for it, without help.
+/// Asserts that all operations work again within [`RECOVERY`], without help. Returns the time that
+/// it took.
 pub(super) async fn assert_recovers<D: Target>(store: &SqlStore<D>) -> Duration {
     let began = Instant::now();
     loop {

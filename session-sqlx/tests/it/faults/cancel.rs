@@ -19,11 +19,11 @@ on_each_database!(dropped_calls_leave_no_transaction_no_lock_and_no_connection);
 
 const POOL: u32 = 5;
 
-/// How often each call is dropped.
+/// How often each call is made; many of the calls are dropped.
 const ROUNDS: u32 = 200;
 
-/// In which the database knows of it.
-const NOTICED: Duration = Duration::from_secs(15);
+/// The limit until the database notices a dropped call.
+const NOTICE_LIMIT: Duration = Duration::from_secs(15);
 
 async fn dropped_calls_leave_no_transaction_no_lock_and_no_connection<D: Target>() {
     let Some(lab) = Lab::<D>::start().await else { return };
@@ -37,17 +37,17 @@ async fn dropped_calls_leave_no_transaction_no_lock_and_no_connection<D: Target>
     tasks.join_all().await;
 
     let mut watcher = lab.raw().await;
-    watcher.wait_for(D::IDLE_IN_TRANSACTION, NOTICED, |open| open == 0).await;
-    watcher.wait_for(D::CLIENTS, NOTICED, |clients| clients <= i64::from(POOL) + 3).await;
+    watcher.wait_for(D::IDLE_IN_TRANSACTION, NOTICE_LIMIT, |open| open == 0).await;
+    watcher.wait_for(D::CLIENTS, NOTICE_LIMIT, |clients| clients <= i64::from(POOL) + 3).await;
     assert!(pool.size() <= POOL, "{} connections", pool.size());
     if D::KIND.is_none() {
         watcher.run("PRAGMA busy_timeout = 10000; BEGIN IMMEDIATE; ROLLBACK").await;
     }
     assert_works(&*store).await;
-    // As many at once as ever.
+    // The pool can still give out all of its connections at once.
     let mut all = Vec::new();
     for _ in 0..POOL {
-        all.push(tokio::time::timeout(NOTICED, pool.acquire()).await.unwrap().unwrap());
+        all.push(tokio::time::timeout(NOTICE_LIMIT, pool.acquire()).await.unwrap().unwrap());
     }
 }
 
@@ -63,12 +63,13 @@ async fn drop_often<D: Target>(store: Arc<SqlStore<D>>, name: &'static str) {
         };
         finished += u32::from(is_finished);
     }
-    println!("{name}: {finished} of {ROUNDS} came to an end");
+    println!("{name}: {finished} of {ROUNDS} completed");
     assert!(finished < ROUNDS, "{name} was never dropped");
     assert!(store.load(&[session.id]).await.unwrap().len() < 2);
 }
 
-/// Drops a future after so many polls, each when it is ready for it. Says whether it came to its end.
+/// Polls a future so many times, each time when it is ready to be polled, and drops it. Returns
+/// true if it completed.
 async fn after_polls(future: impl Future, polls: u32) -> bool {
     let mut future = pin!(future);
     let mut left = polls;

@@ -1,4 +1,4 @@
-//! Connections that are lost between a write and its answer.
+//! Connections that are lost between a write and its reply.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,23 +8,24 @@ use session_core::prelude::*;
 use session_servers::{Fault, Proxy};
 use session_sqlx::SqlStore;
 
-use super::calls::{assert_transient, assert_works, given, in_time};
+use super::calls::{assert_transient, assert_works, given, within};
 use super::lab::{Lab, Raw, pool_of};
 use super::target::Target;
-use super::{PATIENT, on_each_server};
+use super::{LONG_DEADLINE, on_each_server};
 
 on_each_server!(
-    a_sign_in_whose_commit_is_lost_happened_whole_or_not_at_all,
-    a_write_whose_answer_is_lost_happened_whole_or_not_at_all,
-    a_read_whose_answer_is_lost_is_asked_again,
+    a_sign_in_whose_commit_is_lost_is_atomic,
+    a_write_whose_reply_is_lost_is_atomic,
+    a_read_whose_reply_is_lost_is_retried,
 );
 
-/// In which a call was sent, also where processors are shared.
-const GIVEN_UP: Duration = Duration::from_secs(4);
+/// The deadline of a call whose reply is lost. Long enough to send the call, even on shared
+/// processors.
+const LOST_REPLY_DEADLINE: Duration = Duration::from_secs(4);
 
 const CUTS: [Fault; 3] = [Fault::Before, Fault::After, Fault::Hush];
 
-/// A store that reaches its server through a network that fails, and one that does not.
+/// A store that reaches its server through a proxy, and one that connects directly.
 struct Paths<D: Target> {
     proxy: Proxy,
     store: SqlStore<D>,
@@ -42,11 +43,11 @@ impl<D: Target> Paths<D> {
         Some(Self { proxy, store, direct: lab.store(pool_of(2)), watcher: lab.raw().await, _lab: lab })
     }
 
-    /// Waits until the server knows of the lost connection, and is done with what it got.
+    /// Waits until the server has noticed the lost connection and completed its work.
     async fn settle(&mut self) {
         assert_eq!(self.proxy.met(), 1, "the bytes were never sent");
-        self.watcher.wait_for(D::IDLE_IN_TRANSACTION, PATIENT, |open| open == 0).await;
-        self.watcher.wait_for(D::RUNNING, PATIENT, |running| running == 0).await;
+        self.watcher.wait_for(D::IDLE_IN_TRANSACTION, LONG_DEADLINE, |open| open == 0).await;
+        self.watcher.wait_for(D::RUNNING, LONG_DEADLINE, |running| running == 0).await;
     }
 
     async fn stored(&self, id: SessionId) -> Option<Arc<SessionRecord>> {
@@ -59,7 +60,7 @@ impl<D: Target> Paths<D> {
     }
 }
 
-async fn a_sign_in_whose_commit_is_lost_happened_whole_or_not_at_all<D: Target>() {
+async fn a_sign_in_whose_commit_is_lost_is_atomic<D: Target>() {
     let Some(mut paths) = Paths::<D>::open().await else { return };
     let limit = limit(2, OnExceed::EndOldest, 500);
     for cut in CUTS {
@@ -71,7 +72,7 @@ async fn a_sign_in_whose_commit_is_lost_happened_whole_or_not_at_all<D: Target>(
         }
         paths.proxy.arm(cut, D::COMMIT);
         let created = paths.store.create(Arc::clone(new), Some(&limit));
-        assert_transient("create", in_time(GIVEN_UP, "create", created).await);
+        assert_transient("create", within(LOST_REPLY_DEADLINE, "create", created).await);
         paths.settle().await;
 
         let happened = cut != Fault::Before;
@@ -79,10 +80,10 @@ async fn a_sign_in_whose_commit_is_lost_happened_whole_or_not_at_all<D: Target>(
         assert_eq!(paths.stored(oldest.id).await.unwrap().ended().is_some(), happened, "{cut:?}");
         assert!(paths.stored(old.id).await.unwrap().ended().is_none());
         assert_eq!(paths.live(&name).await, 2);
-        // Who does not know takes another id.
+        // A caller that does not know the result retries with another id.
         paths.store.create(Arc::clone(again), Some(&limit)).await.unwrap();
         assert_eq!(paths.live(&name).await, 2);
-        // And who takes the same one is told.
+        // A retry with the same id is refused if the first attempt succeeded.
         let same = paths.store.create(Arc::clone(new), Some(&limit)).await.map_err(|error| error.kind());
         assert_eq!(same.is_err(), happened);
         assert!(same.err().is_none_or(|kind| kind == ErrorKind::AlreadyExists));
@@ -90,14 +91,14 @@ async fn a_sign_in_whose_commit_is_lost_happened_whole_or_not_at_all<D: Target>(
     assert_works(&paths.store).await;
 }
 
-async fn a_write_whose_answer_is_lost_happened_whole_or_not_at_all<D: Target>() {
+async fn a_write_whose_reply_is_lost_is_atomic<D: Target>() {
     let Some(mut paths) = Paths::<D>::open().await else { return };
     for cut in CUTS {
         let happened = cut != Fault::Before;
         let session = Arc::new(full(&format!("{cut:?}")));
         paths.proxy.arm(cut, session.id.as_bytes());
         let created = paths.store.create(Arc::clone(&session), None);
-        assert_transient("create", in_time(GIVEN_UP, "create", created).await);
+        assert_transient("create", within(LOST_REPLY_DEADLINE, "create", created).await);
         paths.settle().await;
         assert_eq!(paths.stored(session.id).await.is_some(), happened, "{cut:?}");
         let same = paths.store.create(Arc::clone(&session), None).await;
@@ -108,7 +109,7 @@ async fn a_write_whose_answer_is_lost_happened_whole_or_not_at_all<D: Target>() 
         let changed = Arc::new(changed);
         paths.proxy.arm(cut, session.id.as_bytes());
         let updated = paths.store.update(Arc::clone(&changed), session.revision);
-        assert_transient("update", in_time(GIVEN_UP, "update", updated).await);
+        assert_transient("update", within(LOST_REPLY_DEADLINE, "update", updated).await);
         paths.settle().await;
         let label = paths.stored(session.id).await.unwrap().label.clone();
         assert_eq!(label, if happened { changed.label.clone() } else { session.label.clone() }, "{cut:?}");
@@ -119,7 +120,7 @@ async fn a_write_whose_answer_is_lost_happened_whole_or_not_at_all<D: Target>() 
         paths.proxy.arm(cut, &D::end_sends(session.id.as_bytes()));
         let ended = logged_out(1);
         let call = paths.store.end(&scope, &ended, Timestamp::MAX);
-        assert_transient("end", in_time(GIVEN_UP, "end", call).await);
+        assert_transient("end", within(LOST_REPLY_DEADLINE, "end", call).await);
         paths.settle().await;
         let stored = paths.stored(session.id).await.unwrap();
         assert_eq!(stored.ended(), happened.then_some(&ended), "{cut:?}");
@@ -133,13 +134,13 @@ async fn a_write_whose_answer_is_lost_happened_whole_or_not_at_all<D: Target>() 
     assert_works(&paths.store).await;
 }
 
-async fn a_read_whose_answer_is_lost_is_asked_again<D: Target>() {
+async fn a_read_whose_reply_is_lost_is_retried<D: Target>() {
     let Some(paths) = Paths::<D>::open().await else { return };
     let session = given(&paths.store, "dora").await;
     for cut in [Fault::Before, Fault::After] {
         paths.store.load(&[session.id]).await.unwrap();
         paths.proxy.arm(cut, session.id.as_bytes());
-        let found = in_time(PATIENT, "load", paths.store.load(&[session.id])).await.unwrap();
+        let found = within(LONG_DEADLINE, "load", paths.store.load(&[session.id])).await.unwrap();
         assert_eq!(paths.proxy.met(), 1, "the bytes were never sent");
         assert_eq!(found.len(), 1);
     }

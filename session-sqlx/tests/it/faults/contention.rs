@@ -1,4 +1,4 @@
-//! Transactions that the database rolls back because of others.
+//! Transactions that the database rolls back because of other transactions.
 
 use std::sync::Arc;
 
@@ -6,15 +6,16 @@ use futures_util::future::join_all;
 use session_conformance::fixtures::{NOW, at, limit, logged_out, record_at, user};
 use session_core::prelude::*;
 
-use super::calls::{assert_works, given, in_time};
+use super::calls::{assert_works, given, within};
 use super::lab::{Lab, on_connect, pool_of};
 use super::target::Target;
-use super::{PATIENT, on_each_server};
+use super::{LONG_DEADLINE, on_each_server};
 
-on_each_server!(a_deadlock_is_tried_again, limits_are_exact_where_transactions_are_serializable,);
+on_each_server!(a_deadlock_is_retried, limits_are_exact_where_transactions_are_serializable,);
 
-/// The server picks the store's transaction, because the other one wrote more, or looks later.
-async fn a_deadlock_is_tried_again<D: Target>() {
+/// The server rolls back the store's transaction, because the other one wrote more or checks for
+/// deadlocks later.
+async fn a_deadlock_is_retried<D: Target>() {
     let Some(lab) = Lab::<D>::start().await else { return };
     let store = Arc::new(lab.store(on_connect(pool_of(2), D::FIND_DEADLOCKS_SOON)));
     let sessions = [Arc::new(record_at("ann", 0)), Arc::new(record_at("ann", 1))];
@@ -35,21 +36,21 @@ async fn a_deadlock_is_tried_again<D: Target>() {
     let ending = Arc::clone(&store);
     let ending = tokio::spawn(async move {
         let scope = EndScope::User(user("ann"));
-        in_time(PATIENT, "end", ending.end(&scope, &logged_out(2), Timestamp::MAX)).await
+        within(LONG_DEADLINE, "end", ending.end(&scope, &logged_out(2), Timestamp::MAX)).await
     });
-    watcher.wait_for(D::WAITING, PATIENT, |waiting| waiting == 1).await;
+    watcher.wait_for(D::WAITING, LONG_DEADLINE, |waiting| waiting == 1).await;
     other.run(&format!("UPDATE {{t}} SET label = 'locked' WHERE id = {first}")).await;
-    // Both rows are its own now, and the second try waits for them.
-    watcher.wait_for(D::WAITING, PATIENT, |waiting| waiting == 1).await;
+    // The other transaction holds both rows now, and the store's second attempt waits for them.
+    watcher.wait_for(D::WAITING, LONG_DEADLINE, |waiting| waiting == 1).await;
     other.run("ROLLBACK").await;
 
     let ended = ending.await.unwrap().unwrap();
     assert_eq!(ended.len(), 2);
     assert!(ended.iter().all(|session| session.label.is_none()));
     assert_works(&*store).await;
-    // PostgreSQL counts those of a connection at its end.
+    // PostgreSQL adds a connection's deadlocks to its statistics when the connection ends.
     drop(store);
-    watcher.wait_for(D::DEADLOCKS, PATIENT, |deadlocks| deadlocks > before).await;
+    watcher.wait_for(D::DEADLOCKS, LONG_DEADLINE, |deadlocks| deadlocks > before).await;
     println!("{} deadlocks", watcher.number(D::DEADLOCKS).await - before);
 }
 

@@ -1,4 +1,4 @@
-//! Rows that somebody damaged by hand.
+//! Rows that were damaged by hand.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use super::on_each_database;
 use super::target::Target;
 
 on_each_database!(
-    a_damaged_row_is_told_as_such_and_left_alone,
+    a_damaged_row_is_reported_as_corrupt_and_left_alone,
     a_damaged_row_ends_with_the_others,
     a_damaged_row_is_swept_with_the_others,
-    a_full_sweep_is_full_without_the_damaged_rows,
+    damaged_rows_do_not_shorten_the_result_of_a_full_sweep,
 );
 
-/// What is done to a row: its name, and what is set.
+/// The damages of a row: a name, and the assignments.
 fn damages<D: Target>() -> Vec<(&'static str, String)> {
     let unknown_layout = D::blob(&[&[0x63, 0][..], &[7; 36]].concat());
     let set = [
         ("a secret of a wrong length", format!("secret = {}", D::blob(&[1, 0, 5]))),
         ("a secret of an unknown layout", format!("secret = {unknown_layout}")),
-        ("a refresh state that is cut off", format!("refresh = {}", D::blob(&[1]))),
+        ("a truncated refresh state", format!("refresh = {}", D::blob(&[1]))),
         ("an unknown kind", "kind = 'robot'".to_owned()),
         ("a reason without an end", "ended_reason = 'logged_out'".to_owned()),
         ("an end without a reason", "ended_at = 1767225600124".to_owned()),
@@ -34,7 +34,7 @@ fn damages<D: Target>() -> Vec<(&'static str, String)> {
         ("a secret in an ended session", ended::<D>("logged_out", "system").replace("NULL", "secret")),
         ("a negative revision", "revision = -3".to_owned()),
         ("an end before its beginning", "expires_at = created_at - 1".to_owned()),
-        ("a sighting before its beginning", "last_seen_at = created_at - 1".to_owned()),
+        ("a last-seen time before the creation", "last_seen_at = created_at - 1".to_owned()),
         ("a negative idle timeout", "idle_timeout = -5".to_owned()),
         ("a negative version", "credential_version = -1".to_owned()),
         ("authentications that are no JSON", "auth = '[{\"no'".to_owned()),
@@ -55,7 +55,7 @@ fn ended<D: Target>(reason: &str, by: &str) -> String {
     )
 }
 
-/// Damages that a listing does not see, because it shows neither secrets nor data.
+/// Returns true for damage that a listing does not see, because it reads neither secrets nor data.
 fn is_hidden(what: &str) -> bool {
     ["secret", "refresh", "data"].iter().any(|word| what.contains(word))
 }
@@ -68,7 +68,7 @@ fn is<D: Target>(id: SessionId) -> String {
     format!("id = {}", D::id(id.as_bytes()))
 }
 
-/// A session of nobody's version: of the random kind, as other programs make them.
+/// An id of another UUID version: a random one, as other programs make them.
 fn foreign_id<D: Target>() -> String {
     let mut id = *session_conformance::fixtures::id_at(at(0), None).as_bytes();
     id[6] = 0x40 | (id[6] & 0x0f);
@@ -81,7 +81,7 @@ async fn create<D: Target>(store: &SqlStore<D>, record: SessionRecord) -> Arc<Se
     record
 }
 
-async fn a_damaged_row_is_told_as_such_and_left_alone<D: Target>() {
+async fn a_damaged_row_is_reported_as_corrupt_and_left_alone<D: Target>() {
     let Some(lab) = Lab::<D>::start().await else { return };
     let store = lab.store(pool_of(3));
     let mut raw = lab.raw().await;
@@ -103,7 +103,7 @@ async fn a_damaged_row_is_told_as_such_and_left_alone<D: Target>() {
         store.touch(&[Touch::new(good.id, at(1), good.last_client.clone())], NOW).await.unwrap();
         assert_eq!(raw.content(&is::<D>(bad.id)).await, before, "{what}");
 
-        // To save over it may repair it, and may be refused, but it is there.
+        // An update may repair the row or be refused, but the row stays.
         if let Err(error) = store.update(Arc::clone(&bad), bad.revision).await {
             assert!([ErrorKind::Corrupt, ErrorKind::Ended].contains(&error.kind()), "{what}: {error:?}");
             assert_eq!(raw.content(&is::<D>(bad.id)).await, before, "{what}");
@@ -112,7 +112,7 @@ async fn a_damaged_row_is_told_as_such_and_left_alone<D: Target>() {
     }
 }
 
-/// Statistics name the reasons, and one has no name.
+/// Returns the error of statistics: they parse the reasons, and fail on an unknown one.
 fn is_counted(what: &str) -> Option<ErrorKind> {
     (what == "an unknown reason").then_some(ErrorKind::Corrupt)
 }
@@ -127,7 +127,7 @@ async fn a_damaged_row_ends_with_the_others<D: Target>() {
         let bad = create(&store, full("ann")).await;
         let good = create(&store, record_at("ann", 1)).await;
         damage(&mut raw, bad.id, &set).await;
-        // It counts only if it can be read.
+        // The limit counts the damaged session only if its row can be decoded.
         let new = Arc::new(record_at("ann", 2));
         let evicted =
             store.create(Arc::clone(&new), Some(&limit(1, OnExceed::EndOldest, 500))).await.unwrap();
@@ -137,7 +137,7 @@ async fn a_damaged_row_ends_with_the_others<D: Target>() {
 
         let ended = store.end(&EndScope::User(user("ann")), &logged_out(600), at(600)).await.unwrap();
         let mut ended = ids(&ended);
-        // One that is repaired by its end is among them.
+        // The end may repair the damaged row, which is then in the result.
         ended.retain(|id| *id != bad.id);
         assert_eq!(ended, [new.id], "{what}");
         assert_eq!(raw.number("SELECT COUNT(*) FROM {t} WHERE ended_at IS NULL").await, 0, "{what}");
@@ -167,8 +167,9 @@ async fn a_damaged_row_is_swept_with_the_others<D: Target>() {
     }
 }
 
-/// Fewer than were asked for would mean that nothing is left.
-async fn a_full_sweep_is_full_without_the_damaged_rows<D: Target>() {
+/// The result of a sweep must be full, because fewer records than requested mean that nothing is
+/// left.
+async fn damaged_rows_do_not_shorten_the_result_of_a_full_sweep<D: Target>() {
     let Some(lab) = Lab::<D>::start().await else { return };
     let store = lab.store(pool_of(3));
     let mut raw = lab.raw().await;

@@ -1,4 +1,4 @@
-//! A disk that is full.
+//! Full disks.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -11,16 +11,16 @@ use session_core::{SecureRandom, SystemRandom};
 use session_sqlx::SqlStore;
 use sqlx::{MySql, Postgres, Sqlite};
 
-use super::calls::{assert_fails, assert_recovers, assert_works, given, in_time};
+use super::calls::{assert_fails, assert_recovers, assert_works, given, within};
 use super::lab::{Lab, on_connect, pool_of};
 use super::target::Target;
-use super::{DEADLINE, PATIENT};
+use super::{DEADLINE, LONG_DEADLINE};
 
-/// A small file system in memory, until it is dropped.
+/// A small in-memory file system, unmounted on drop.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// `None` where tests may not mount one.
+    /// Mounts a file system. Returns `None` if the test is not allowed to.
     fn mount(folder: &Path, size: &str, owner: u32) -> Option<Self> {
         let path = folder.join("disk");
         std::fs::create_dir(&path).unwrap();
@@ -42,41 +42,41 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Creates until the disk is full, and returns what was acknowledged.
+/// Creates sessions until the disk is full, and returns those that were acknowledged.
 async fn fill<D: Target>(store: &SqlStore<D>) -> Vec<Arc<SessionRecord>> {
     let mut stored = Vec::new();
     loop {
         let mut session = record("eve");
-        // No sweep ends it, and it cannot be made smaller.
+        // A deadline that no sweep reaches, and data that cannot be compressed.
         session.expires_at = at(9_000_000);
         let mut data = vec![0; 60_000];
         SystemRandom.fill(&mut data).unwrap();
         session.data = data.into();
         let session = Arc::new(session);
-        let created = in_time(DEADLINE * 5, "create", store.create(Arc::clone(&session), None)).await;
+        let created = within(DEADLINE * 5, "create", store.create(Arc::clone(&session), None)).await;
         if created.is_ok() {
             stored.push(session);
-            assert!(stored.len() < 2_000, "the disk has no end");
+            assert!(stored.len() < 2_000, "the disk is never full");
             continue;
         }
         let error = assert_fails("create", ErrorKind::Unavailable, created);
         assert!(error.to_string().contains("full"), "{error}");
-        assert!(store.load(&[session.id]).await.unwrap().is_empty(), "half a session");
+        assert!(store.load(&[session.id]).await.unwrap().is_empty(), "a partial session");
         return stored;
     }
 }
 
-/// Asserts that everything acknowledged is there, and that a full disk signs nobody out.
+/// Asserts that every acknowledged session is stored and active.
 async fn assert_stored<D: Target>(store: &SqlStore<D>, sessions: &[Arc<SessionRecord>]) {
     assert!(sessions.len() > 3, "only {} sessions", sessions.len());
     for session in sessions {
-        let found = in_time(PATIENT, "load", store.load(&[session.id])).await.unwrap();
+        let found = within(LONG_DEADLINE, "load", store.load(&[session.id])).await.unwrap();
         assert!(found[0].data == session.data && found[0].ended().is_none());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sqlite_at_its_largest_size_refuses_writes_and_goes_on_later() {
+async fn sqlite_at_its_largest_size_refuses_writes_and_recovers() {
     let Some(lab) = Lab::<Sqlite>::start().await else { return };
     let store = lab.store(on_connect(pool_of(3), "PRAGMA max_page_count = 400"));
     let stored = fill(&store).await;
@@ -96,7 +96,7 @@ async fn sqlite_at_its_largest_size_refuses_writes_and_goes_on_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sqlite_on_a_full_disk_refuses_writes_and_goes_on_later() {
+async fn sqlite_on_a_full_disk_refuses_writes_and_recovers() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(folder.path(), "2m", 0) else { return };
     let Some(lab) = Lab::<Sqlite>::start().await else { return };
@@ -108,10 +108,10 @@ async fn sqlite_on_a_full_disk_refuses_writes_and_goes_on_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postgres_on_a_full_disk_refuses_writes_and_goes_on_later() {
+async fn postgres_on_a_full_disk_refuses_writes_and_recovers() {
     let Some(mut lab) = Lab::<Postgres>::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
-    // The server runs as another account.
+    // The server runs under another account.
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let Some(disk) = SmallDisk::mount(folder.path(), "3m", owner(&mut lab)) else { return };
     let mut raw = lab.raw().await;
@@ -120,9 +120,9 @@ async fn postgres_on_a_full_disk_refuses_writes_and_goes_on_later() {
     assert_survives(&disk, &lab.store(pool_of(3))).await;
 }
 
-/// A real full disk crashes this server (MariaDB 10.11.19).
+/// MariaDB 10.11.19 crashes on a disk that is really full.
 #[tokio::test(flavor = "multi_thread")]
-async fn mysql_at_its_largest_size_refuses_writes_and_goes_on_later() {
+async fn mysql_at_its_largest_size_refuses_writes_and_recovers() {
     let size = [("innodb_file_per_table", "0"), ("innodb_data_file_path", "ibdata1:12M:autoextend:max:28M")];
     let Some(lab) = Lab::<MySql>::start_with(false, &size).await else { return };
     let mut raw = lab.raw().await;
@@ -154,9 +154,10 @@ async fn assert_survives<D: Target>(disk: &SmallDisk, store: &SqlStore<D>) {
     assert_eq!(store.load(&[early.id]).await.unwrap().len(), 1);
 }
 
-/// It is gone with its last connection, and those that the store holds are not closed for that.
+/// The database is lost with its last connection. The store does not close its held connections
+/// because of a full disk.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_database_in_memory_is_not_lost() {
+async fn a_full_in_memory_database_is_not_lost() {
     let pool = on_connect::<Sqlite>(pool_of(1), "PRAGMA max_page_count = 400");
     let store = crate::support::migrated(pool.connect("sqlite::memory:").await.unwrap()).await;
     store.connect().await.unwrap();

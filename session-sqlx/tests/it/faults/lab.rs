@@ -1,4 +1,4 @@
-//! A database of a test's own.
+//! A database for one test.
 
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use sqlx::pool::PoolOptions;
 use sqlx::{AssertSqlSafe, Connection, SqlSafeStr};
 use tempfile::TempDir;
 
-use super::PATIENT;
+use super::LONG_DEADLINE;
 use super::target::{CELLS, Target};
 use crate::support::fresh_table;
 
@@ -23,7 +23,7 @@ pub(super) struct Lab<D: Target> {
 }
 
 impl<D: Target> Lab<D> {
-    /// Starts a database. `None` if it is not installed, and then the test is skipped.
+    /// Starts a database. Returns `None` if it is not installed; the test is then skipped.
     pub(super) async fn start() -> Option<Self> {
         Self::start_with(false, &[]).await
     }
@@ -56,27 +56,27 @@ impl<D: Target> Lab<D> {
         pool.close().await;
     }
 
-    /// Where the file of SQLite is.
+    /// Returns the folder of the SQLite file.
     pub(super) fn folder(&self) -> &std::path::Path {
         self.folder.as_ref().unwrap().path()
     }
 
-    /// Does something to the server.
+    /// Runs an action on the server.
     pub(super) fn server<T>(&mut self, act: impl FnOnce(&mut Server) -> session_servers::Result<T>) -> T {
         tokio::task::block_in_place(|| act(self.server.as_mut().unwrap())).unwrap()
     }
 
-    /// A network in front of the server.
+    /// Returns a proxy in front of the server.
     pub(super) async fn proxy(&mut self) -> Proxy {
         Proxy::to(self.server(|server| Ok(server.port()))).await.unwrap()
     }
 
-    /// A store on a new pool, which has no connection yet.
+    /// Returns a store on a new pool without connections.
     pub(super) fn store(&self, options: PoolOptions<D>) -> SqlStore<D> {
         self.store_at(&self.url, options)
     }
 
-    /// A store that reaches the same database by another URL.
+    /// Returns a store that reaches the same database by another URL.
     pub(super) fn store_at(&self, url: &str, options: PoolOptions<D>) -> SqlStore<D> {
         self.store_on(options.connect_lazy(url).unwrap())
     }
@@ -85,15 +85,16 @@ impl<D: Target> Lab<D> {
         SqlStore::builder(pool).table(self.table.clone()).build().unwrap()
     }
 
-    /// A connection of the test's own.
+    /// Returns a connection for the test itself.
     pub(super) async fn raw(&self) -> Raw<D> {
         self.raw_at(&self.url).await
     }
 
-    /// One beside which there is no other: those of the lab are gone some time after they were dropped.
+    /// Returns a connection once it is the only one. The server notices closed connections of the
+    /// lab with a delay.
     pub(super) async fn raw_alone(&self) -> Raw<D> {
         let mut raw = self.raw().await;
-        raw.wait_for(D::CLIENTS, PATIENT, |others| others == 0).await;
+        raw.wait_for(D::CLIENTS, LONG_DEADLINE, |others| others == 0).await;
         raw
     }
 
@@ -103,7 +104,7 @@ impl<D: Target> Lab<D> {
     }
 }
 
-/// A connection for what the store would never do. In its statements `{t}` is the table.
+/// A connection for statements that the store never sends. In its statements `{t}` is the table.
 pub(super) struct Raw<D: Target> {
     connection: D::Connection,
     table: String,
@@ -125,32 +126,32 @@ impl<D: Target> Raw<D> {
         rows.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// The first column of the first row.
+    /// Returns the first column of the first row.
     pub(super) async fn number(&mut self, sql: &str) -> i64 {
         D::int(&self.rows(sql).await[0], 0).unwrap().unwrap()
     }
 
-    /// The first column of each row.
+    /// Returns the first column of each row.
     pub(super) async fn texts(&mut self, sql: &str) -> Vec<String> {
         let rows = self.rows(sql).await;
         rows.iter().map(|row| D::text(row, 0).unwrap().unwrap().to_owned()).collect()
     }
 
-    /// Waits until a number is as it should be.
-    pub(super) async fn wait_for(&mut self, sql: &str, patience: Duration, is_right: impl Fn(i64) -> bool) {
-        let end = Instant::now() + patience;
+    /// Waits until a number meets a condition.
+    pub(super) async fn wait_for(&mut self, sql: &str, limit: Duration, is_right: impl Fn(i64) -> bool) {
+        let end = Instant::now() + limit;
         loop {
             let number = self.number(sql).await;
             if is_right(number) {
                 return;
             }
-            assert!(Instant::now() < end, "{number} after {patience:?}: {sql}");
-            // InnoDB refreshes its list of transactions only if nobody looked at it for 100 ms.
+            assert!(Instant::now() < end, "{number} after {limit:?}: {sql}");
+            // InnoDB refreshes its list of transactions only if it was not read for 100 ms.
             tokio::time::sleep(Duration::from_millis(120)).await;
         }
     }
 
-    /// What is in each row.
+    /// Returns the content of each row.
     pub(super) async fn content(&mut self, condition: &str) -> Vec<String> {
         let cells = CELLS.map(|name| format!("COALESCE(HEX({name}), '-')")).join(", ");
         let content = D::CONTENT.replace("{cells}", &cells);
@@ -158,7 +159,7 @@ impl<D: Target> Raw<D> {
     }
 }
 
-/// A pool of so many connections.
+/// Returns the options of a pool with so many connections.
 pub(super) fn pool_of<D: Target>(connections: u32) -> PoolOptions<D> {
     PoolOptions::new().max_connections(connections)
 }

@@ -1,4 +1,4 @@
-//! What the server limits: the time of a statement or of a lock, and that nothing may be written.
+//! The server's limits: the time of a statement or a lock, idle connections, and read-only mode.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 use session_conformance::fixtures::logged_out;
 use session_core::{EndScope, ErrorKind, SessionStore, Timestamp};
 
-use super::calls::{CALLS, assert_fails, assert_recovers, assert_works, call, given, in_time};
+use super::calls::{CALLS, assert_fails, assert_recovers, assert_works, call, given, within};
 use super::lab::{Lab, on_connect, pool_of};
 use super::target::Target;
-use super::{PATIENT, RECOVERY, on_each_server};
+use super::{LONG_DEADLINE, RECOVERY, on_each_server};
 
 on_each_server!(
     a_statement_that_takes_too_long_is_a_timeout,
-    a_lock_that_is_not_free_in_time_is_a_timeout,
+    a_lock_that_is_not_released_in_time_is_a_timeout,
     a_read_only_server_refuses_writes_and_answers_reads,
-    connections_that_the_server_closed_for_idleness_are_replaced,
+    connections_closed_for_idleness_are_replaced,
 );
 
-/// Below the deadline of a call, so that the server is the one who ends it.
+/// The server's time limit. It is below the deadline of a call, so that the server ends the call.
 const LIMIT: Duration = Duration::from_millis(400);
 
 async fn a_statement_that_takes_too_long_is_a_timeout<D: Target>() {
@@ -33,7 +33,7 @@ async fn a_statement_that_takes_too_long_is_a_timeout<D: Target>() {
     let calls = CALLS.map(|name| {
         let (store, session) = (&store, &session);
         async move {
-            let result = in_time(PATIENT, name, call(store, name, session)).await;
+            let result = within(LONG_DEADLINE, name, call(store, name, session)).await;
             assert_fails(name, ErrorKind::Timeout, result)
         }
     });
@@ -49,7 +49,7 @@ async fn a_statement_that_takes_too_long_is_a_timeout<D: Target>() {
     assert!(replaced.opened_for_ends > opened.opened_for_ends, "{replaced:?}");
 }
 
-async fn a_lock_that_is_not_free_in_time_is_a_timeout<D: Target>() {
+async fn a_lock_that_is_not_released_in_time_is_a_timeout<D: Target>() {
     let Some(lab) = Lab::<D>::start().await else { return };
     let store = lab.store(on_connect(pool_of(3), D::LIMIT_LOCKS));
     let session = given(&store, "ann").await;
@@ -59,13 +59,13 @@ async fn a_lock_that_is_not_free_in_time_is_a_timeout<D: Target>() {
         .run(&format!("UPDATE {{t}} SET label = 'locked' WHERE id = {}", D::id(session.id.as_bytes())))
         .await;
     for name in ["update", "touch", "end"] {
-        let result = in_time(PATIENT, name, call(&store, name, &session)).await;
+        let result = within(LONG_DEADLINE, name, call(&store, name, &session)).await;
         let error = assert_fails(name, ErrorKind::Timeout, result);
         assert!(error.backend() != "test", "the server did not end {error}");
     }
-    // Reads and sign-ins do not wait for it, and neither does a sweep: it is still locked.
+    // Reads, sign-ins and sweeps do not wait for the lock; the row is still locked.
     for name in ["load", "create", "list", "expire", "stats"] {
-        in_time(PATIENT, name, call(&store, name, &session)).await.unwrap();
+        within(LONG_DEADLINE, name, call(&store, name, &session)).await.unwrap();
     }
     other.run("ROLLBACK").await;
     let ended = store.end(&EndScope::id(session.id), &logged_out(3), Timestamp::MAX).await.unwrap();
@@ -90,11 +90,11 @@ async fn a_read_only_server_refuses_writes_and_answers_reads<D: Target>() {
     let mut probe = lab.raw_at(&url).await;
     let end = Instant::now() + RECOVERY;
     while probe.try_run("DELETE FROM {t} WHERE revision = -7").await.is_ok() {
-        assert!(Instant::now() < end, "never read-only");
+        assert!(Instant::now() < end, "the server is never read-only");
         probe = lab.raw_at(&url).await;
     }
     for name in CALLS {
-        let result = in_time(PATIENT, name, call(&store, name, &session)).await;
+        let result = within(LONG_DEADLINE, name, call(&store, name, &session)).await;
         if ["load", "list", "stats"].contains(&name) {
             result.unwrap();
         } else {
@@ -108,7 +108,7 @@ async fn a_read_only_server_refuses_writes_and_answers_reads<D: Target>() {
     assert_recovers(&*store).await;
 }
 
-async fn connections_that_the_server_closed_for_idleness_are_replaced<D: Target>() {
+async fn connections_closed_for_idleness_are_replaced<D: Target>() {
     let Some(lab) = Lab::<D>::start().await else { return };
     let store = lab.store(on_connect(pool_of(3), D::LIMIT_IDLENESS));
     store.connect().await.unwrap();

@@ -1,8 +1,9 @@
-//! What the store does when its database fails. Servers are real ones that each test starts for itself, and calls are made as an
-//! application makes them: each with a deadline, after which its future is dropped.
+//! The store while its database fails. Each test starts its own real server and makes calls as an
+//! application does: each with a deadline, after which its future is dropped.
 //!
-//! Two answers must never be mixed up: "there is no such session" and "nobody can tell now". So while a database is away, every call
-//! ends in time with a transient error; and when it is back, the same store on the same pool works again.
+//! "There is no such session" and "the database cannot answer now" must never be confused. So while
+//! a database is down, every call ends in time with a transient error. When it is back, the same
+//! store on the same pool works again.
 
 mod calls;
 mod cancel;
@@ -23,22 +24,22 @@ mod target;
 
 use std::time::Duration;
 
-/// What a manager gives one operation.
+/// The deadline that a manager gives an operation.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// For calls that are not about time: processors are shared.
-const PATIENT: Duration = Duration::from_secs(20);
+/// The deadline of calls in tests that do not measure time, because processors are shared.
+const LONG_DEADLINE: Duration = Duration::from_secs(20);
 
-/// How late an answer may be after its deadline, where processors are shared.
+/// How long after its deadline a call may return, because processors are shared.
 const LATE: Duration = Duration::from_secs(5);
 
-/// In which a case comes to its end.
-const AT_MOST: Duration = Duration::from_secs(100);
+/// The limit for a test.
+const TEST_LIMIT: Duration = Duration::from_secs(100);
 
-/// In which a store works again once its database does.
+/// The time in which a store must work again after its database does.
 const RECOVERY: Duration = Duration::from_secs(5);
 
-/// Runs a case on a PostgreSQL and on a MariaDB of its own.
+/// Runs a case on a PostgreSQL and a MariaDB server, each started for the test.
 macro_rules! on_each_server {
     ($($case:ident),+ $(,)?) => {
         $crate::faults::on!(postgres sqlx::Postgres: $($case),+);
@@ -46,7 +47,7 @@ macro_rules! on_each_server {
     };
 }
 
-/// Runs a case on these, and on a file of SQLite.
+/// Runs a case on those, and on a SQLite file.
 macro_rules! on_each_database {
     ($($case:ident),+ $(,)?) => {
         $crate::faults::on_each_server!($($case),+);
@@ -61,7 +62,7 @@ macro_rules! on {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
                 async fn $case() {
                     let case = super::$case::<$database>();
-                    tokio::time::timeout($crate::faults::AT_MOST, case).await.expect("it hangs");
+                    tokio::time::timeout($crate::faults::TEST_LIMIT, case).await.expect("the test finishes");
                 }
             )+
         }

@@ -1,9 +1,10 @@
-//! PgBouncer in between.
+//! PgBouncer between the store and PostgreSQL.
 //!
-//! sqlx prepares a statement in one exchange with the server and runs it in the next, under a name that its other clients use too. That
-//! is so with its cache of statements switched off as well (0.9.0). Pooled by transaction, the second exchange may meet another
-//! connection of the server, and another client's statement of that name. From 1.21 on PgBouncer follows them, if
-//! `max_prepared_statements` is not 0.
+//! sqlx prepares a statement in one exchange with the server and runs it in the next, under a name
+//! that its other clients use too. This also happens without its statement cache (0.9.0). With
+//! pooling by transaction, the second exchange may reach another connection of the server, and
+//! there another client's statement of the same name. From version 1.21 on PgBouncer tracks
+//! prepared statements, if `max_prepared_statements` is not 0.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,17 +21,17 @@ use super::calls::{CALLS, assert_fails, assert_works, call, given};
 use super::target::Target;
 use crate::support::{fresh_table, texts};
 
-/// With the three that a store holds these are more than the 4 of the server.
+/// Together with the three connections that a store holds, more than the server's 4.
 const POOL: u32 = 8;
 
-/// One connection of the server for each of those. What was prepared stays with it.
+/// Gives each client a server connection of its own, so that prepared statements stay with it.
 const BY_SESSION: [&str; 2] = ["pool_mode = session", "default_pool_size = 12"];
 
-/// In which the server knows that a client is gone.
-const NOTICED: Duration = Duration::from_secs(15);
+/// The limit until the server notices that a client has disconnected.
+const NOTICE_LIMIT: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_operation_works_where_statements_stay_with_their_client() {
+async fn every_operation_works_where_statements_are_kept_apart() {
     let Some(bounced) = Bounced::start() else { return };
     let store = Arc::new(bounced.store(bounced.options()));
     assert_eq!(store.migrate().await.unwrap().len(), 2);
@@ -85,14 +86,14 @@ async fn dropped_calls_leave_no_transaction_and_no_lock_on_the_server() {
 
     let began = Instant::now();
     while bounced.number(Postgres::IDLE_IN_TRANSACTION).await != "0" {
-        assert!(began.elapsed() < NOTICED, "still a transaction or a lock after {NOTICED:?}");
+        assert!(began.elapsed() < NOTICE_LIMIT, "an open transaction or a lock after {NOTICE_LIMIT:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_works(&*store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn pooled_by_transaction_an_old_version_fails_with_and_without_the_cache_of_statements() {
+async fn an_old_transaction_pooler_fails_with_and_without_a_cache() {
     let Some(bounced) = Bounced::by_transaction() else { return };
     let direct = bounced.store(bounced.direct());
     direct.migrate().await.unwrap();
@@ -106,14 +107,15 @@ async fn pooled_by_transaction_an_old_version_fails_with_and_without_the_cache_o
         } else {
             assert!(!failed.is_empty());
         }
-        // Of no other call this is certain: statistics were seen to run the purge of another client, whose arguments look the same.
+        // This holds for no other call: statistics have run the purge of another client, whose
+        // arguments look the same.
         let absent = |(name, kind): &_| ["load", "update"].contains(name) && *kind == ErrorKind::NotFound;
         assert!(!failed.iter().any(absent), "{failed:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn pooled_by_transaction_an_old_version_runs_the_statement_of_another_client() {
+async fn an_old_transaction_pooler_runs_another_clients_statement() {
     let Some(bounced) = Bounced::by_transaction() else { return };
     let mut ann = PgConnection::connect_with(&bounced.options()).await.unwrap();
     let mut bob = PgConnection::connect_with(&bounced.options()).await.unwrap();
@@ -122,7 +124,7 @@ async fn pooled_by_transaction_an_old_version_runs_the_statement_of_another_clie
     assert_eq!(answer(&mut hers, "SELECT 1 + $1").await, 1);
     assert_eq!(answer(&mut bob, "SELECT 2 + $1").await, 2);
     hers.commit().await.unwrap();
-    // What was given back last is given out first.
+    // The connection that was returned last is given out first.
     let mut his = bob.begin().await.unwrap();
     let expected = if bounced.bouncer.tracks_prepared_statements() { 2 } else { 1 };
     assert_eq!(answer(&mut his, "SELECT 2 + $1").await, expected);
@@ -133,7 +135,7 @@ async fn answer(connection: &mut PgConnection, sql: &'static str) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_drivers_startup_parameter_is_refused_as_an_outage() {
+async fn a_refused_startup_parameter_is_an_outage() {
     let Some(bounced) = Bounced::start() else { return };
     let store = bounced.store(bounced.bouncer.url().parse().unwrap());
     let error = assert_fails("connect", ErrorKind::Unavailable, store.connect().await);
@@ -149,7 +151,8 @@ struct Bounced {
 }
 
 impl Bounced {
-    /// Pools by transaction if that version can, else by session. `None` if either is not installed: the test is skipped.
+    /// Pools by transaction if this version supports it, otherwise by session. Returns `None` if
+    /// either program is not installed; the test is then skipped.
     fn start() -> Option<Self> {
         let bounced = Self::by_transaction()?;
         if bounced.bouncer.tracks_prepared_statements() {
@@ -169,7 +172,7 @@ impl Bounced {
         })
     }
 
-    /// Without the parameter that an unconfigured PgBouncer refuses.
+    /// Returns the options without the parameter that an unconfigured PgBouncer refuses.
     fn options(&self) -> PgConnectOptions {
         self.bouncer.url().parse::<PgConnectOptions>().unwrap().extra_float_digits(None)
     }
@@ -183,7 +186,7 @@ impl Bounced {
         PostgresStore::builder(pool).table(self.table.clone()).build().unwrap()
     }
 
-    /// What the server says itself.
+    /// Reads a number from the server directly.
     async fn number(&self, sql: &str) -> String {
         let pool: PgPool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.direct());
         texts(&pool, &format!("SELECT ({sql})::text")).await.remove(0)
@@ -207,7 +210,8 @@ async fn failed_calls(
     tasks.join_all().await.into_iter().flatten().collect()
 }
 
-/// All update the same revision of a session that a sweep ends, and one is the first.
+/// Returns true for an expected failure: all tasks update the same revision of a session that a
+/// sweep ends, and one of them is first.
 fn is_expected((name, kind): &(&'static str, ErrorKind)) -> bool {
     *name == "update" && matches!(kind, ErrorKind::Conflict | ErrorKind::Ended)
 }

@@ -1,4 +1,4 @@
-//! A pool that has no connection to give, and how many connections a store takes.
+//! An exhausted pool, and how many connections a store opens.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,24 +9,27 @@ use session_core::{EndScope, ErrorKind, SessionStore, Timestamp};
 use tokio::task::JoinSet;
 
 use super::calls::{
-    CALLS, assert_fails, assert_recovers, assert_transient, assert_works, call, given, in_time,
+    CALLS, assert_fails, assert_recovers, assert_transient, assert_works, call, given, within,
 };
 use super::lab::{Lab, pool_of};
 use super::target::Target;
-use super::{DEADLINE, PATIENT, on_each_database, on_each_server};
+use super::{DEADLINE, LONG_DEADLINE, on_each_database, on_each_server};
 
-on_each_database!(requests_and_revocations_get_through_while_the_pool_is_exhausted);
+on_each_database!(requests_and_revocations_work_while_the_pool_is_exhausted);
 
 mod connections {
-    super::on_each_server!(the_pool_and_three_connections_more_are_enough, a_full_server_is_an_outage);
+    super::on_each_server!(
+        a_store_opens_at_most_three_connections_beyond_its_pool,
+        a_full_server_is_an_outage
+    );
 
-    use super::{a_full_server_is_an_outage, the_pool_and_three_connections_more_are_enough};
+    use super::{a_full_server_is_an_outage, a_store_opens_at_most_three_connections_beyond_its_pool};
 }
 
 /// How long the pool of these tests waits for a connection.
 const ACQUIRE: Duration = Duration::from_millis(300);
 
-async fn requests_and_revocations_get_through_while_the_pool_is_exhausted<D: Target>() {
+async fn requests_and_revocations_work_while_the_pool_is_exhausted<D: Target>() {
     let Some(lab) = Lab::<D>::start().await else { return };
     let pool = pool_of::<D>(2).acquire_timeout(ACQUIRE).connect(&lab.url).await.unwrap();
     let store = lab.store_on(pool.clone());
@@ -34,7 +37,7 @@ async fn requests_and_revocations_get_through_while_the_pool_is_exhausted<D: Tar
     let session = given(&store, "ann").await;
     let held = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
 
-    let create = in_time(PATIENT, "create", store.create(Arc::new(record("bob")), None));
+    let create = within(LONG_DEADLINE, "create", store.create(Arc::new(record("bob")), None));
     let requests = async {
         assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1);
         let ended = store.end(&EndScope::id(session.id), &logged_out(2), Timestamp::MAX).await.unwrap();
@@ -48,12 +51,12 @@ async fn requests_and_revocations_get_through_while_the_pool_is_exhausted<D: Tar
         format!("{} create: unavailable (the pool has no connection to give)", error.backend())
     );
 
-    // Until now nobody could have had one of these.
+    // Until here no call could get one of these connections.
     drop(held);
     assert_works(&store).await;
 }
 
-async fn the_pool_and_three_connections_more_are_enough<D: Target>() {
+async fn a_store_opens_at_most_three_connections_beyond_its_pool<D: Target>() {
     const POOL: u32 = 5;
     let Some(lab) = Lab::<D>::start().await else { return };
     let mut watcher = lab.raw_alone().await;
@@ -64,7 +67,8 @@ async fn the_pool_and_three_connections_more_are_enough<D: Target>() {
         let (store, session) = (Arc::clone(&store), Arc::clone(&session));
         calls.spawn(async move {
             match call(&store, CALLS[number % CALLS.len()], &session).await {
-                // All update the same revision of a session that a sweep ends, and one is the first.
+                // All tasks update the same revision of a session that a sweep ends, and one of
+                // them is first.
                 Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Ended) => {}
                 result => result.unwrap(),
             }
@@ -77,7 +81,7 @@ async fn the_pool_and_three_connections_more_are_enough<D: Target>() {
             call.unwrap();
         }
     }
-    // They stay open.
+    // The connections stay open.
     most = most.max(watcher.number(D::CLIENTS).await);
     println!("at most {most} connections");
     assert!((4..=i64::from(POOL) + 3).contains(&most), "{most} connections");
@@ -93,19 +97,19 @@ async fn a_full_server_is_an_outage<D: Target>() {
         others.push(other);
     }
     assert!(others.len() > 4, "only {} connections", others.len());
-    // With the connection that it has.
+    // Works on the connection that the store already has.
     given(&store, "ann").await;
 
     let late = lab.store(pool_of(2).acquire_timeout(ACQUIRE));
     let calls = CALLS.map(|name| {
         let (store, session) = (&late, &session);
         async move {
-            let result = in_time(PATIENT, name, call(store, name, session)).await;
+            let result = within(LONG_DEADLINE, name, call(store, name, session)).await;
             assert_fails(name, ErrorKind::Unavailable, result)
         }
     });
     join_all(calls).await;
-    assert_transient("connect", in_time(DEADLINE, "connect", late.connect()).await);
+    assert_transient("connect", within(DEADLINE, "connect", late.connect()).await);
     drop(others);
     assert_recovers(&late).await;
     assert_recovers(&store).await;

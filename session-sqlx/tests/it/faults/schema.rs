@@ -1,20 +1,21 @@
-//! A table that is dropped, or changed, under a store that is in use.
+//! A table that is dropped or altered while a store uses it.
 
 use std::sync::Arc;
 
 use session_core::{ErrorKind, SessionStore};
 use session_sqlx::SqlStore;
 
-use super::calls::{CALLS, assert_fails, assert_works, call, given, in_time};
+use super::calls::{CALLS, assert_fails, assert_works, call, given, within};
 use super::lab::{Lab, pool_of};
 use super::target::Target;
-use super::{PATIENT, on_each_database, on_each_server};
+use super::{LONG_DEADLINE, on_each_database, on_each_server};
 
-on_each_database!(a_missing_table_or_column_says_what_to_do);
+on_each_database!(a_missing_table_or_column_names_the_remedy);
 
-/// As the hooks of some applications do, so that nobody inherits another one's settings.
+/// Some applications discard the session state of a connection when it returns to the pool, so that
+/// no caller inherits the settings of another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn connections_that_forget_what_was_prepared_are_no_trouble() {
+async fn connections_that_discard_prepared_statements_work() {
     let Some(lab) = Lab::<sqlx::Postgres>::start().await else { return };
     let store = lab.store(pool_of(2).after_release(|connection, _| {
         Box::pin(async move { sqlx::raw_sql("DISCARD ALL").execute(connection).await.map(|_| true) })
@@ -25,12 +26,12 @@ async fn connections_that_forget_what_was_prepared_are_no_trouble() {
 }
 
 mod altered {
-    super::on_each_server!(a_column_that_was_altered_is_read_on);
+    super::on_each_server!(an_altered_column_can_still_be_read);
 
-    use super::a_column_that_was_altered_is_read_on;
+    use super::an_altered_column_can_still_be_read;
 }
 
-async fn a_missing_table_or_column_says_what_to_do<D: Target>() {
+async fn a_missing_table_or_column_names_the_remedy<D: Target>() {
     let Some(lab) = Lab::<D>::start().await else { return };
     let store = lab.store(pool_of(3));
     assert_works(&store).await;
@@ -51,14 +52,14 @@ async fn a_missing_table_or_column_says_what_to_do<D: Target>() {
     assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1);
 }
 
-/// Asserts that no call can be answered, but for those that may not need the column.
+/// Asserts that every call fails and names the remedy, except those that may not need the column.
 async fn assert_all_name_the_remedy<D: Target>(
     store: &SqlStore<D>,
     session: &Arc<session_core::SessionRecord>,
     may_work: &[&str],
 ) {
     for name in CALLS {
-        let result = in_time(PATIENT, name, call(store, name, session)).await;
+        let result = within(LONG_DEADLINE, name, call(store, name, session)).await;
         if result.is_ok() && may_work.contains(&name) {
             continue;
         }
@@ -68,8 +69,9 @@ async fn assert_all_name_the_remedy<D: Target>(
     }
 }
 
-/// As a later version's migration may do while this one still runs. Connections know the old type from preparing their statements.
-async fn a_column_that_was_altered_is_read_on<D: Target>() {
+/// A later version's migration may do this while this version still runs. The connections know the
+/// old type from their prepared statements.
+async fn an_altered_column_can_still_be_read<D: Target>() {
     let Some(lab) = Lab::<D>::start().await else { return };
     let store = lab.store(pool_of(3));
     store.connect().await.unwrap();

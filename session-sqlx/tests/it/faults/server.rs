@@ -1,4 +1,4 @@
-//! A server that is stopped, killed and started again.
+//! A server that is stopped, killed and restarted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use super::calls::{assert_all_fail, assert_recovers, assert_works, given};
 use super::lab::{Lab, pool_of};
 use super::load::Load;
 use super::target::Target;
-use super::{PATIENT, on_each_server};
+use super::{LONG_DEADLINE, on_each_server};
 
 on_each_server!(
     a_stopped_server_is_an_outage_and_nothing_else,
-    a_crash_loses_nothing_that_was_promised,
-    a_server_that_comes_up_later_is_found,
+    a_crash_loses_no_acknowledged_write,
+    a_server_that_starts_later_is_found,
 );
 
-/// Not on purpose shorter than the tests' own deadline: several validations are made one after the other.
+/// Shorter than the tests' own deadline, because several validations run one after the other.
 const STORE_DEADLINE: Duration = Duration::from_millis(300);
 
 async fn a_stopped_server_is_an_outage_and_nothing_else<D: Target>() {
@@ -46,13 +46,13 @@ async fn a_stopped_server_is_an_outage_and_nothing_else<D: Target>() {
     let took = assert_recovers(&*store).await;
     println!("recovered after {took:?}");
     assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1);
-    // The sign-out was not confirmed then, and is carried through.
+    // The sign-out was not confirmed, and is still carried out.
     let gone = async {
         while answer(&manager, &token).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENT, gone).await.unwrap();
+    tokio::time::timeout(LONG_DEADLINE, gone).await.unwrap();
     manager.shutdown().await;
 }
 
@@ -61,12 +61,12 @@ fn manager_of<D: Target>(store: &Arc<SqlStore<D>>, deadline: Duration) -> Sessio
     builder.with_sweep_interval(None).build().unwrap()
 }
 
-/// Signs somebody in, on a node that is patient.
+/// Signs a user in, on a node with a long deadline.
 async fn sign_in<D: Target>(store: &Arc<SqlStore<D>>) -> Created {
-    manager_of(store, PATIENT).create(NewSession::for_user("carl".parse().unwrap())).await.unwrap()
+    manager_of(store, LONG_DEADLINE).create(NewSession::for_user("carl".parse().unwrap())).await.unwrap()
 }
 
-/// What a validation says that is not too late.
+/// Validates until the result is not `Unavailable`.
 async fn answer(manager: &SessionManager, token: &str) -> Result<(), ValidateError> {
     let answered = async {
         loop {
@@ -76,17 +76,17 @@ async fn answer(manager: &SessionManager, token: &str) -> Result<(), ValidateErr
             }
         }
     };
-    tokio::time::timeout(PATIENT, answered).await.unwrap()
+    tokio::time::timeout(LONG_DEADLINE, answered).await.unwrap()
 }
 
-/// Asserts that nobody is signed out because nobody can tell.
+/// Asserts that the outage is reported as such and not as a missing session.
 async fn assert_unavailable(manager: &SessionManager, token: &str, kind: ErrorKind) {
     let answer = manager.validate(token, &RequestClient::default()).await;
     let Err(ValidateError::Unavailable(error)) = answer else { panic!("{answer:?}") };
     assert_eq!(error.kind(), kind, "{error:?}");
 }
 
-async fn a_crash_loses_nothing_that_was_promised<D: Target>() {
+async fn a_crash_loses_no_acknowledged_write<D: Target>() {
     let Some(mut lab) = Lab::<D>::start_with(true, &[]).await else { return };
     let store = Arc::new(lab.store(pool_of(4)));
     let load = Load::start(&store);
@@ -98,11 +98,11 @@ async fn a_crash_loses_nothing_that_was_promised<D: Target>() {
         let took = load.wait_for_rounds(20).await;
         println!("crash: {is_crash}, works again after {took:?}");
     }
-    load.assert_kept().await;
+    load.assert_nothing_lost().await;
     assert_works(&*store).await;
 }
 
-async fn a_server_that_comes_up_later_is_found<D: Target>() {
+async fn a_server_that_starts_later_is_found<D: Target>() {
     let Some(mut lab) = Lab::<D>::start().await else { return };
     let before = Arc::new(lab.store(pool_of(1)));
     let session = given(&before, "dora").await;
@@ -111,12 +111,12 @@ async fn a_server_that_comes_up_later_is_found<D: Target>() {
     let store = lab.store(pool_of(3));
     assert_all_fail(&store, &session).await;
     // The pool gives up before the manager does.
-    let impatient = Arc::new(lab.store(pool_of(3).acquire_timeout(STORE_DEADLINE)));
-    let manager = manager_of(&impatient, PATIENT);
+    let quick = Arc::new(lab.store(pool_of(3).acquire_timeout(STORE_DEADLINE)));
+    let manager = manager_of(&quick, LONG_DEADLINE);
     assert_unavailable(&manager, &token, ErrorKind::Unavailable).await;
     lab.server(session_servers::Server::start_again);
     assert_recovers(&store).await;
-    assert_recovers(&*impatient).await;
+    assert_recovers(&*quick).await;
     answer(&manager, &token).await.unwrap();
     assert_eq!(store.load(&[session.id]).await.unwrap().len(), 1);
 }

@@ -1,4 +1,4 @@
-//! What only a file can do: be locked by another process, be opened for reading, be left behind by one that is killed.
+//! Failures of a SQLite file: a lock of another process, read-only mode, and a killed writer.
 
 use std::env;
 use std::io::{BufRead, BufReader};
@@ -13,8 +13,8 @@ use session_sqlx::SqliteStore;
 use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 
-use super::PATIENT;
-use super::calls::{CALLS, assert_fails, assert_recovers, assert_works, call, given, in_time};
+use super::LONG_DEADLINE;
+use super::calls::{CALLS, assert_fails, assert_recovers, assert_works, call, given, within};
 use super::lab::{Lab, on_connect, pool_of};
 
 const READS: [&str; 3] = ["load", "list", "stats"];
@@ -30,9 +30,9 @@ async fn a_file_that_another_connection_writes_to_is_unavailable_to_writers() {
     other.run("BEGIN IMMEDIATE").await;
     for name in CALLS {
         let began = Instant::now();
-        let result = in_time(PATIENT, name, call(&store, name, &session)).await;
+        let result = within(LONG_DEADLINE, name, call(&store, name, &session)).await;
         if READS.contains(&name) {
-            // The other one is still at it.
+            // The other connection still holds the lock.
             result.unwrap();
         } else {
             let error = assert_fails(name, ErrorKind::Unavailable, result);
@@ -45,7 +45,7 @@ async fn a_file_that_another_connection_writes_to_is_unavailable_to_writers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_may_only_be_read_is_unavailable_to_writers() {
+async fn a_read_only_file_is_unavailable_to_writers() {
     let Some(lab) = Lab::<Sqlite>::start().await else { return };
     let session = given(&lab.store(pool_of(1)), "dora").await;
     let options = SqliteConnectOptions::new().filename(lab.folder().join("sessions.db")).read_only(true);
@@ -53,7 +53,7 @@ async fn a_file_that_may_only_be_read_is_unavailable_to_writers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_may_be_written_again_is_written() {
+async fn a_file_that_becomes_writable_again_is_written() {
     let Some(lab) = Lab::<Sqlite>::start().await else { return };
     let is_read_only = Arc::new(AtomicBool::new(false));
     let pragma = |flag: &AtomicBool| match flag.load(Ordering::SeqCst) {
@@ -78,7 +78,7 @@ async fn a_file_that_may_be_written_again_is_written() {
 
 async fn assert_only_reads(store: &SqliteStore, session: &Arc<SessionRecord>) {
     for name in CALLS {
-        let result = in_time(PATIENT, name, call(store, name, session)).await;
+        let result = within(LONG_DEADLINE, name, call(store, name, session)).await;
         if READS.contains(&name) {
             result.unwrap();
         } else {
@@ -88,7 +88,7 @@ async fn assert_only_reads(store: &SqliteStore, session: &Arc<SessionRecord>) {
     }
 }
 
-/// Names the file to the process that is killed.
+/// Passes the file to the process that is killed.
 const FILE: &str = "SESSION_TEST_KILLED_FILE";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,21 +103,21 @@ async fn a_process_that_is_killed_loses_nothing_that_it_acknowledged() {
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        let mut promised = Vec::new();
+        let mut acknowledged = Vec::new();
         for line in output.lines().map_while(Result::ok) {
             let Some((what, id)) =
-                line.rsplit_once("acknowledged ").map(|(_, said)| said.split_once(' ').unwrap())
+                line.rsplit_once("acknowledged ").map(|(_, rest)| rest.split_once(' ').unwrap())
             else {
                 continue;
             };
-            promised.push((what == "end", id.parse::<SessionId>().unwrap()));
-            if promised.len() == 200 {
-                // In the middle of the next one.
+            acknowledged.push((what == "end", id.parse::<SessionId>().unwrap()));
+            if acknowledged.len() == 200 {
+                // Most likely in the middle of the next write.
                 child.kill().unwrap();
             }
         }
         child.wait().unwrap();
-        assert!(promised.len() >= 200, "only {} writes", promised.len());
+        assert!(acknowledged.len() >= 200, "only {} writes", acknowledged.len());
 
         let store = open(&file);
         store.verify().await.unwrap();
@@ -126,7 +126,7 @@ async fn a_process_that_is_killed_loses_nothing_that_it_acknowledged() {
         let check: String =
             sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut connection).await.unwrap();
         assert_eq!(check, "ok");
-        for (is_end, id) in promised {
+        for (is_end, id) in acknowledged {
             let found = store.load(&[id]).await.unwrap();
             assert_eq!(found.len(), 1, "a session was lost");
             assert!(!is_end || found[0].ended().is_some(), "an end was lost");
@@ -135,7 +135,7 @@ async fn a_process_that_is_killed_loses_nothing_that_it_acknowledged() {
     }
 }
 
-/// Writes until it is killed. Does nothing as a test.
+/// Writes until it is killed. Does nothing when it runs as a test.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_process_that_is_killed() {
     let Some(file) = env::var_os(FILE) else { return };

@@ -1,70 +1,73 @@
-//! What differs between the databases, for those who make them fail.
+//! The differences between the databases in tests of failures.
 
 use session_servers::Kind;
 use session_sqlx::Dialect;
 use sqlx::{MySql, Postgres, Sqlite};
 
-/// A kind of database to fail.
+/// A kind of database whose failures are tested.
 pub(super) trait Target: Dialect {
-    /// Its server; SQLite has none.
+    /// The kind of its server; SQLite has none.
     const KIND: Option<Kind>;
-    /// How many clients are connected, without the one who asks.
+    /// Counts the connected clients, without the one that runs the query.
     const CLIENTS: &str;
-    /// How many of them have a transaction open and do nothing.
+    /// Counts the clients with an open transaction that is idle.
     const IDLE_IN_TRANSACTION: &str;
-    /// How many of them are at work.
+    /// Counts the clients that run a statement.
     const RUNNING: &str;
-    /// How many of them wait for a lock.
+    /// Counts the clients that wait for a lock.
     const WAITING: &str;
-    /// The transactions that were ended for a deadlock so far.
+    /// Counts the transactions that were rolled back because of a deadlock so far.
     const DEADLOCKS: &str;
-    /// The content of a row as text, whatever is in it. `{cells}` are those of [`CELLS`], in hexadecimal.
+    /// Selects the content of a row as text, even if it is damaged. `{cells}` are the columns of
+    /// [`CELLS`] in hexadecimal.
     const CONTENT: &str;
 
-    /// Puts bytes into a text column, where the database lets it be done.
+    /// Puts invalid UTF-8 into a text column, if the database allows it.
     const NOT_UTF8: Option<&str>;
-    /// Gives a connection's statements 400 ms, and its locks, and closes it when it is idle for 3 s.
+    /// Limit the statements of a connection to 400 ms, its waits for locks to 400 ms (MariaDB: 1
+    /// s), and its idle time to 3 s.
     const LIMIT_STATEMENTS: &str;
     const LIMIT_LOCKS: &str;
     const LIMIT_IDLENESS: &str;
-    /// Keeps everybody away from the table, until it is unlocked.
+    /// Locks the table for all other clients until it is unlocked.
     const LOCK_TABLE: &str;
     const UNLOCK_TABLE: &str;
-    /// Lets a connection be the first to find that it waits for ever, or the last.
+    /// Make a connection the first to detect a deadlock, or the last.
     const FIND_DEADLOCKS_SOON: &str;
     const FIND_DEADLOCKS_LATE: &str;
-    /// What ends a transaction, as it is sent.
+    /// The bytes on the wire that end a transaction.
     const COMMIT: &[u8];
-    /// The setting of how transactions see each other.
+    /// The name of the setting for the isolation level.
     const ISOLATION: &str;
     /// Changes the type of a column.
     const WIDEN_LABEL: &str;
-    /// Makes a user `common` who may do anything to tables, but cannot write where it is forbidden.
+    /// Creates a user `common` that has all privileges on tables, but cannot bypass read-only mode.
     const COMMON_USER: &[&str];
-    /// Forbids to write, and allows it again.
+    /// Switches read-only mode on and off.
     const READ_ONLY: &[&str];
     const READ_WRITE: &[&str];
 
-    /// Makes a setting of the server's command line.
+    /// Returns a setting as arguments of the server's command line.
     fn setting(name: &str, value: &str) -> Vec<String>;
 
-    /// A literal of bytes.
+    /// Returns a literal of bytes.
     fn blob(bytes: &[u8]) -> String {
         format!("X'{}'", hex(bytes))
     }
 
-    /// The last bytes that an end sends before it is done: the id in its only statement, or those that end a transaction.
+    /// Returns the last bytes that an end sends before it is complete: the id in its only
+    /// statement, or the end of the transaction.
     fn end_sends(id: &[u8; 16]) -> Vec<u8> {
         id.to_vec()
     }
 
-    /// A literal of an id.
+    /// Returns a literal of an id.
     fn id(id: &[u8; 16]) -> String {
         Self::blob(id)
     }
 }
 
-/// What tells one row from another.
+/// The columns that identify the content of a row.
 pub(super) const CELLS: [&str; 26] = [
     "id",
     "revision",
@@ -102,7 +105,7 @@ impl Target for Postgres {
     const KIND: Option<Kind> = Some(Kind::Postgres);
     const CLIENTS: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
                            AND pid <> pg_backend_pid()";
-    // Advisory locks too: they would keep a user from signing in.
+    // Includes advisory locks, which would block sign-ins of a user.
     const IDLE_IN_TRANSACTION: &str = "SELECT (SELECT COUNT(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%') \
          + (SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory')";
     const RUNNING: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
@@ -122,7 +125,7 @@ impl Target for Postgres {
     const ISOLATION: &str = "default_transaction_isolation";
     const WIDEN_LABEL: &str = "ALTER TABLE {t} ALTER COLUMN label TYPE VARCHAR(200)";
     const COMMON_USER: &[&str] = &["CREATE ROLE common LOGIN", "GRANT ALL ON {t} TO common"];
-    // Connections that are open notice too, as they do when their server becomes a standby.
+    // Applies to open connections too, as when their server becomes a standby.
     const READ_ONLY: &[&str] =
         &["ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"];
     const READ_WRITE: &[&str] = &[
@@ -158,12 +161,12 @@ impl Target for MySql {
     const CONTENT: &str = "SELECT CAST(CONCAT_WS('|', {cells}) AS BINARY) FROM {t}";
     const NOT_UTF8: Option<&str> = Some("username = X'ff41'");
     const LIMIT_STATEMENTS: &str = "SET max_statement_time = 0.4";
-    // Whole seconds.
+    // In whole seconds.
     const LIMIT_LOCKS: &str = "SET innodb_lock_wait_timeout = 1";
     const LIMIT_IDLENESS: &str = "SET wait_timeout = 3";
     const LOCK_TABLE: &str = "LOCK TABLES {t} WRITE";
     const UNLOCK_TABLE: &str = "UNLOCK TABLES";
-    // It looks at once, and prefers the one that wrote less.
+    // It checks at once, and rolls back the transaction that wrote less.
     const FIND_DEADLOCKS_SOON: &str = "DO 0";
     const FIND_DEADLOCKS_LATE: &str = "DO 0";
     const COMMIT: &[u8] = b"\x03COMMIT";

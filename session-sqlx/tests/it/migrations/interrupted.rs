@@ -1,4 +1,4 @@
-//! Whoever migrates can die at any moment, and the next one goes on from there.
+//! A migration can stop at any moment, and the next one continues from there.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -14,20 +14,21 @@ use tokio::time::timeout;
 use super::{down, taken, up, use_store};
 use crate::support::{EmptyDatabase, Tested, connect, on_each_database, store_on, texts};
 
-on_each_database!(calls_that_are_dropped_anywhere_are_taken_up_by_the_next);
+on_each_database!(a_dropped_migration_is_completed_by_the_next);
 on_each_database!(on postgres_only Postgres: a_killed_transaction_leaves_nothing);
 on_each_database!(on mysql_only MySql:
-    the_next_process_goes_on_where_one_died,
-    a_killed_step_is_taken_by_the_next_process,
-    a_step_that_fails_gives_the_lock_back,
+    the_next_process_continues_after_one_that_died,
+    a_killed_step_is_repeated_by_the_next_process,
+    a_failed_step_releases_the_lock,
 );
 
-async fn calls_that_are_dropped_anywhere_are_taken_up_by_the_next<D: Tested>(database: EmptyDatabase<D>) {
+async fn a_dropped_migration_is_completed_by_the_next<D: Tested>(database: EmptyDatabase<D>) {
     let others = connect::<D>(&database.name).await;
     let latest = SqlStore::<D>::latest_version();
     for (start, target) in [(0, latest), (latest, 0)] {
         let mut dropped = 0;
-        // How often a call really waits depends on who is faster, so one that came to its end is not the last.
+        // The number of waits depends on timing, so a migration that completed does not end the
+        // loop.
         for waits in 0..24 {
             let table = format!("sessions_{target}_{waits}");
             let store = database.store(&table);
@@ -42,7 +43,7 @@ async fn calls_that_are_dropped_anywhere_are_taken_up_by_the_next<D: Tested>(dat
     }
 }
 
-/// Polls a future until it has waited so often, and drops it then.
+/// Polls a future until it has waited that often, then drops it. Returns true if it completed.
 async fn ends_within<T>(waits: usize, future: impl Future<Output = Result<T, MigrateError>>) -> bool {
     let (mut future, mut left) = (pin!(future), waits);
     poll_fn(|context| match (future.as_mut().poll(context), left) {
@@ -57,7 +58,7 @@ async fn ends_within<T>(waits: usize, future: impl Future<Output = Result<T, Mig
 }
 
 async fn a_killed_transaction_leaves_nothing(database: EmptyDatabase<Postgres>) {
-    // Whoever makes an index of this name waits until it is certain whether there is one.
+    // A statement that creates an index of this name waits until this transaction ends.
     let mut blocker = database.pool.begin().await.unwrap();
     let taken_name = "CREATE TABLE other (id INTEGER); CREATE INDEX sessions_username_idx ON other (id)";
     sqlx::raw_sql(taken_name).execute(&mut *blocker).await.unwrap();
@@ -73,10 +74,10 @@ async fn a_killed_transaction_leaves_nothing(database: EmptyDatabase<Postgres>) 
     assert_eq!(taken(&database.store("sessions").migrate().await.unwrap()), up(0, latest));
 }
 
-async fn a_killed_step_is_taken_by_the_next_process(database: EmptyDatabase<MySql>) {
+async fn a_killed_step_is_repeated_by_the_next_process(database: EmptyDatabase<MySql>) {
     let store = database.store("sessions");
     store.migrate_to(1).await.unwrap();
-    // A table that a transaction has read from keeps its shape until that ends.
+    // A table that a transaction has read cannot be altered until the transaction ends.
     let mut blocker = database.pool.begin().await.unwrap();
     sqlx::raw_sql("SELECT * FROM sessions").execute(&mut *blocker).await.unwrap();
     let migrating = start(&database);
@@ -90,19 +91,19 @@ async fn a_killed_step_is_taken_by_the_next_process(database: EmptyDatabase<MySq
     assert_eq!(taken(&store.migrate().await.unwrap()), up(1, SqlStore::<MySql>::latest_version()));
 }
 
-/// Migrates as another process would.
+/// Migrates on a separate pool, as another process would.
 fn start<D: Tested>(database: &EmptyDatabase<D>) -> JoinHandle<Result<Vec<Step>, MigrateError>> {
     let name = database.name.clone();
     tokio::spawn(async move { store_on(&connect::<D>(&name).await, "sessions").migrate().await })
 }
 
-/// Asks until there is an answer, as long as a task runs.
-async fn first<D: Tested, T>(pool: &Pool<D>, question: &str, task: &JoinHandle<T>) -> String {
+/// Repeats a query until it returns a row, while a task runs.
+async fn first<D: Tested, T>(pool: &Pool<D>, query: &str, task: &JoinHandle<T>) -> String {
     loop {
-        if let Some(answer) = texts(pool, question).await.pop() {
+        if let Some(answer) = texts(pool, query).await.pop() {
             return answer;
         }
-        assert!(!task.is_finished(), "it ended before it waited");
+        assert!(!task.is_finished(), "the task ended before it waited");
     }
 }
 
@@ -113,7 +114,7 @@ fn assert_unavailable(result: Result<Vec<Step>, MigrateError>) {
     }
 }
 
-async fn the_next_process_goes_on_where_one_died(database: EmptyDatabase<MySql>) {
+async fn the_next_process_continues_after_one_that_died(database: EmptyDatabase<MySql>) {
     let latest = SqlStore::<MySql>::latest_version();
     let forget = "DELETE FROM sessions_migrations";
     let track =
@@ -147,7 +148,7 @@ async fn the_next_process_goes_on_where_one_died(database: EmptyDatabase<MySql>)
     }
 }
 
-async fn a_step_that_fails_gives_the_lock_back(database: EmptyDatabase<MySql>) {
+async fn a_failed_step_releases_the_lock(database: EmptyDatabase<MySql>) {
     let store = database.store("sessions");
     store.migrate_to(1).await.unwrap();
     database.script("ALTER TABLE sessions RENAME COLUMN username TO other").await;
@@ -155,5 +156,5 @@ async fn a_step_that_fails_gives_the_lock_back(database: EmptyDatabase<MySql>) {
     database.script("ALTER TABLE sessions RENAME COLUMN other TO username").await;
     let next = store_on(&connect::<MySql>(&database.name).await, "sessions");
     let steps = timeout(Duration::from_secs(10), next.migrate()).await;
-    assert_eq!(taken(&steps.expect("nobody holds the lock").unwrap()), up(1, 2));
+    assert_eq!(taken(&steps.expect("the lock is free").unwrap()), up(1, 2));
 }

@@ -1,4 +1,4 @@
-//! Real processes that migrate at the same moment.
+//! Processes that migrate at the same moment.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -10,9 +10,9 @@ use sqlx::{MySql, Postgres, Sqlite};
 use super::use_store;
 use crate::support::{EmptyDatabase, Tested, connect, on_each_database, store_on};
 
-on_each_database!(eight_processes_at_once_all_succeed, eight_processes_at_once_share_the_rest_of_the_way);
+on_each_database!(eight_processes_at_once_all_succeed, eight_processes_at_once_share_the_remaining_steps);
 
-/// Tells a process which database is meant, and what it is called.
+/// Passes the kind and the name of the database to a process.
 const CHILD: &str = "SESSION_TEST_MIGRATE";
 
 async fn eight_processes_at_once_all_succeed<D: Tested>(database: EmptyDatabase<D>) {
@@ -24,7 +24,7 @@ async fn eight_processes_at_once_all_succeed<D: Tested>(database: EmptyDatabase<
     use_store(&store).await;
 }
 
-async fn eight_processes_at_once_share_the_rest_of_the_way<D: Tested>(database: EmptyDatabase<D>) {
+async fn eight_processes_at_once_share_the_remaining_steps<D: Tested>(database: EmptyDatabase<D>) {
     let store = database.store("sessions");
     let latest = SqlStore::<D>::latest_version();
     for version in 1..=latest {
@@ -34,18 +34,18 @@ async fn eight_processes_at_once_share_the_rest_of_the_way<D: Tested>(database: 
     }
 }
 
-/// The steps that eight processes took, together and in order.
+/// Returns the steps that eight processes took together, in order.
 fn migrate_at_once<D: Tested>(database: &EmptyDatabase<D>) -> Vec<u32> {
     let mut children: Vec<_> = (0..8).map(|_| Process::start(D::SYNTAX.name, &database.name)).collect();
     for child in &mut children {
-        assert_eq!(child.says("ready"), "");
+        assert_eq!(child.read_after("ready"), "");
     }
     for child in &mut children {
         child.go();
     }
     let mut steps: Vec<u32> = Vec::new();
     for mut child in children {
-        steps.extend(child.says("steps").split_whitespace().map(|step| step.parse::<u32>().unwrap()));
+        steps.extend(child.read_after("steps").split_whitespace().map(|step| step.parse::<u32>().unwrap()));
         assert!(child.0.wait().unwrap().success());
     }
     steps.sort_unstable();
@@ -62,8 +62,8 @@ impl Process {
         Self(command.spawn().unwrap())
     }
 
-    /// What follows a word at the beginning of a line.
-    fn says(&mut self, word: &str) -> String {
+    /// Reads lines until one begins with a word, and returns the rest of it.
+    fn read_after(&mut self, word: &str) -> String {
         let stdout = self.0.stdout.as_mut().unwrap();
         let mut seen = String::new();
         let mut lines = BufReader::with_capacity(1, stdout).lines();
@@ -89,7 +89,7 @@ impl Drop for Process {
     }
 }
 
-/// One of the processes. Does nothing in an ordinary run.
+/// One of the processes. Does nothing when it runs as a test.
 #[tokio::test]
 async fn child() {
     let Ok(task) = env::var(CHILD) else { return };

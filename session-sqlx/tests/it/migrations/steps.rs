@@ -1,4 +1,4 @@
-//! Up, down, and what else is in the database.
+//! Steps up and down, and other content of the database.
 
 use session_conformance::fixtures::record;
 use session_core::SessionStore;
@@ -11,11 +11,11 @@ on_each_database!(
     an_empty_database_gets_the_schema_once,
     a_schema_of_its_own_holds_everything,
     other_tables_and_stores_are_left_alone,
-    version_0_is_nothing_at_all,
-    each_step_goes_back_and_forth,
+    version_0_is_an_empty_schema,
+    each_step_can_be_reverted_and_repeated,
     unknown_versions_are_refused,
     a_schema_of_a_later_program_is_refused,
-    the_text_for_other_tools_makes_the_same_schema,
+    migration_sql_creates_the_same_schema,
 );
 
 async fn an_empty_database_gets_the_schema_once<D: Tested>(database: EmptyDatabase<D>) {
@@ -39,7 +39,7 @@ async fn a_schema_of_its_own_holds_everything<D: Tested>(database: EmptyDatabase
     let latest = SqlStore::<D>::latest_version();
     assert_eq!(taken(&store.migrate_to(0).await.unwrap()), down(latest, 0));
     store.migrate().await.unwrap();
-    // The catalogue of PostgreSQL tells of all schemas.
+    // The catalogue of PostgreSQL lists all schemas.
     let table = format!("{schema}.web_sessions");
     let leaked = |line: &String| !line.contains(&table) && !outside.contains(line);
     assert_eq!(database.catalogue().await.into_iter().filter(leaked).collect::<Vec<_>>(), [""; 0]);
@@ -68,7 +68,7 @@ async fn other_tables_and_stores_are_left_alone<D: Tested>(database: EmptyDataba
     assert_eq!(texts(&database.pool, "SELECT name FROM users").await, ["ann"]);
 }
 
-async fn version_0_is_nothing_at_all<D: Tested>(database: EmptyDatabase<D>) {
+async fn version_0_is_an_empty_schema<D: Tested>(database: EmptyDatabase<D>) {
     let store = database.store("sessions");
     assert_eq!(store.migrate_to(0).await.unwrap(), []);
     assert_eq!(database.catalogue().await, [""; 0]);
@@ -81,7 +81,7 @@ async fn version_0_is_nothing_at_all<D: Tested>(database: EmptyDatabase<D>) {
     use_store(&store).await;
 }
 
-async fn each_step_goes_back_and_forth<D: Tested>(database: EmptyDatabase<D>) {
+async fn each_step_can_be_reverted_and_repeated<D: Tested>(database: EmptyDatabase<D>) {
     let store = database.store("sessions");
     let latest = SqlStore::<D>::latest_version();
     let mut schemas = vec![database.catalogue().await];
@@ -127,13 +127,13 @@ async fn a_schema_of_a_later_program_is_refused<D: Tested>(database: EmptyDataba
     assert_eq!(database.catalogue().await, schema);
 }
 
-async fn the_text_for_other_tools_makes_the_same_schema<D: Tested>(database: EmptyDatabase<D>) {
+async fn migration_sql_creates_the_same_schema<D: Tested>(database: EmptyDatabase<D>) {
     database.store("sessions").migrate().await.unwrap();
-    let ours = database.catalogue().await;
+    let expected = database.catalogue().await;
     database.store("sessions").migrate_to(0).await.unwrap();
 
     database.script(&SqlStore::<D>::migration_sql(&"sessions".parse().unwrap())).await;
-    assert_eq!(database.catalogue().await, ours);
+    assert_eq!(database.catalogue().await, expected);
     let store = database.store("sessions");
     store.verify().await.unwrap();
     assert_eq!(store.migrate().await.unwrap(), []);

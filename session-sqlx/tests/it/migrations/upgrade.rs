@@ -1,4 +1,4 @@
-//! Sessions survive a change of the schema.
+//! Sessions survive schema changes.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use super::{down, taken, up};
 use crate::support::{EmptyDatabase, Tested, on_each_database};
 
 on_each_database!(
-    sessions_of_every_earlier_version_are_kept_as_they_were,
-    sessions_survive_the_way_back,
+    upgrades_keep_sessions_of_every_earlier_version,
+    sessions_survive_a_downgrade,
     limits_count_sessions_of_earlier_versions,
 );
 
-async fn sessions_of_every_earlier_version_are_kept_as_they_were<D: Tested>(database: EmptyDatabase<D>) {
+async fn upgrades_keep_sessions_of_every_earlier_version<D: Tested>(database: EmptyDatabase<D>) {
     let latest = SqlStore::<D>::latest_version();
     for version in 1..latest {
         let store = database.store(&format!("sessions_{version}"));
@@ -26,7 +26,7 @@ async fn sessions_of_every_earlier_version_are_kept_as_they_were<D: Tested>(data
     }
 }
 
-async fn sessions_survive_the_way_back<D: Tested>(database: EmptyDatabase<D>) {
+async fn sessions_survive_a_downgrade<D: Tested>(database: EmptyDatabase<D>) {
     let store = database.store("sessions");
     let latest = SqlStore::<D>::latest_version();
     store.migrate().await.unwrap();
@@ -52,8 +52,8 @@ async fn limits_count_sessions_of_earlier_versions<D: Tested>(database: EmptyDat
     }
 }
 
-/// Stores sessions in every state with the statements of today, and returns them as they have to be. A version that these do not
-/// fit any more needs texts of its own here.
+/// Stores sessions in every state with the current statements, and returns them as they must be
+/// loaded. A version that these statements no longer fit needs statements of its own here.
 async fn store_some<D: Tested>(store: &SqlStore<D>) -> Vec<SessionRecord> {
     let untouched = [full("ann"), record("O'Neil; -- \u{1f600} "), anonymous()];
     let (mut seen, saved, ended) = (full("ann"), full("ann"), full("ben"));
@@ -61,9 +61,9 @@ async fn store_some<D: Tested>(store: &SqlStore<D>) -> Vec<SessionRecord> {
         store.create(record.clone().into(), None).await.unwrap();
     }
 
-    let sighting = touch(seen.id, 60_000);
-    assert_eq!(store.touch(std::slice::from_ref(&sighting), NOW).await.unwrap(), 1);
-    assert!(seen.touch(&sighting, NOW));
+    let update = touch(seen.id, 60_000);
+    assert_eq!(store.touch(std::slice::from_ref(&update), NOW).await.unwrap(), 1);
+    assert!(seen.touch(&update, NOW));
 
     let mut changed = saved.clone();
     changed.label = Some("a new label".to_owned());

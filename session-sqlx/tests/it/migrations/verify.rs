@@ -1,4 +1,4 @@
-//! The check says exactly what is missing, and changes nothing.
+//! The check lists what is missing, and changes nothing.
 
 use session_conformance::fixtures::record;
 use session_core::{ErrorKind, SessionStore};
@@ -7,23 +7,23 @@ use session_sqlx::{MigrateError, Missing, SqlStore};
 use crate::support::{EmptyDatabase, Tested, on_each_database, texts};
 
 on_each_database!(
-    an_untouched_database_lacks_the_tables,
-    each_column_is_missed_by_its_name,
-    each_index_is_missed_by_its_name,
-    each_table_is_missed_by_its_name,
-    everything_that_is_missing_is_told_at_once,
-    a_table_of_somebody_else_is_not_ours,
+    an_empty_database_is_missing_the_tables,
+    each_missing_column_is_named,
+    each_missing_index_is_named,
+    each_missing_table_is_named,
+    all_missing_parts_are_reported_at_once,
+    a_foreign_table_is_left_alone,
 );
 
-/// What the check misses; and that it changed nothing.
+/// Returns what the check reports, and asserts that it changed nothing.
 async fn missing<D: Tested>(database: &EmptyDatabase<D>, store: &SqlStore<D>) -> Vec<Missing> {
     let before = database.catalogue().await;
     let result = store.verify().await;
     assert_eq!(database.catalogue().await, before);
-    told(result)
+    reported(result)
 }
 
-fn told<T>(result: Result<T, MigrateError>) -> Vec<Missing> {
+fn reported<T>(result: Result<T, MigrateError>) -> Vec<Missing> {
     match result {
         Ok(_) => Vec::new(),
         Err(MigrateError::Missing(missing)) => missing,
@@ -36,33 +36,33 @@ fn tables<D: Tested>() -> Vec<String> {
     further.chain(["sessions".to_owned()]).collect()
 }
 
-async fn an_untouched_database_lacks_the_tables<D: Tested>(database: EmptyDatabase<D>) {
+async fn an_empty_database_is_missing_the_tables<D: Tested>(database: EmptyDatabase<D>) {
     let store = database.store("sessions");
     let all = tables::<D>().into_iter().map(Missing::Table).collect::<Vec<_>>();
     assert_eq!(missing(&database, &store).await, all);
 
     let text = store.verify().await.unwrap_err().to_string();
     let what = all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let next = "run `migrate`, or make it by hand as the text of `migration_sql` does";
+    let next = "run `migrate`, or create it manually with the SQL of `migration_sql`";
     assert_eq!(text, format!("missing in the database: {what}; {next}"));
 
     let error = store.create(record("ann").into(), None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().contains("`verify` says what, `migrate` makes it"), "{error}");
+    assert!(error.to_string().contains("`verify` lists what is missing, `migrate` creates it"), "{error}");
     assert_eq!(database.catalogue().await, [""; 0]);
 }
 
-async fn each_column_is_missed_by_its_name<D: Tested>(database: EmptyDatabase<D>) {
+async fn each_missing_column_is_named<D: Tested>(database: EmptyDatabase<D>) {
     let store = database.store("sessions");
     store.migrate().await.unwrap();
-    let question = D::SYNTAX.schema.columns;
-    let question = question.replace("{regclass}", "'sessions'").replace("{name_text}", "'sessions'");
-    let columns = texts(&database.pool, &question.replace("{schema_text}", "NULL")).await;
+    let query = D::SYNTAX.schema.columns;
+    let query = query.replace("{regclass}", "'sessions'").replace("{name_text}", "'sessions'");
+    let columns = texts(&database.pool, &query.replace("{schema_text}", "NULL")).await;
     assert_eq!(columns.len(), 39);
     for column in columns {
         database.script(&format!("ALTER TABLE sessions RENAME COLUMN {column} TO other")).await;
         assert_eq!(missing(&database, &store).await, [Missing::Column(format!("sessions.{column}"))]);
-        assert_eq!(told(store.migrate().await), [Missing::Column(format!("sessions.{column}"))]);
+        assert_eq!(reported(store.migrate().await), [Missing::Column(format!("sessions.{column}"))]);
         database.script(&format!("ALTER TABLE sessions RENAME COLUMN other TO {column}")).await;
         assert_eq!(missing(&database, &store).await, []);
     }
@@ -70,7 +70,7 @@ async fn each_column_is_missed_by_its_name<D: Tested>(database: EmptyDatabase<D>
     assert_eq!(missing(&database, &store).await, [Missing::Column("sessions.label".to_owned())]);
 }
 
-async fn each_index_is_missed_by_its_name<D: Tested>(database: EmptyDatabase<D>) {
+async fn each_missing_index_is_named<D: Tested>(database: EmptyDatabase<D>) {
     let store = database.store("sessions");
     let all = ["active", "created", "deadline", "ended", "user", "username"]
         .map(|name| format!("sessions_{name}_idx"));
@@ -78,21 +78,21 @@ async fn each_index_is_missed_by_its_name<D: Tested>(database: EmptyDatabase<D>)
         store.migrate().await.unwrap();
         database.script(&D::drop_index("sessions", index)).await;
         assert_eq!(missing(&database, &store).await, [Missing::Index(index.clone())]);
-        assert_eq!(told(store.migrate().await), [Missing::Index(index.clone())]);
+        assert_eq!(reported(store.migrate().await), [Missing::Index(index.clone())]);
         store.migrate_to(0).await.unwrap();
     }
-    // Stops between the two steps.
+    // Stop between the two steps.
     store.migrate_to(1).await.unwrap();
     assert_eq!(missing(&database, &store).await, all.map(Missing::Index));
 }
 
-async fn each_table_is_missed_by_its_name<D: Tested>(database: EmptyDatabase<D>) {
+async fn each_missing_table_is_named<D: Tested>(database: EmptyDatabase<D>) {
     let store = database.store("sessions");
     store.migrate().await.unwrap();
     for table in tables::<D>() {
         database.script(&format!("ALTER TABLE {table} RENAME TO other")).await;
         assert_eq!(missing(&database, &store).await, [Missing::Table(table.clone())]);
-        assert_eq!(told(store.migrate().await), [Missing::Table(table.clone())]);
+        assert_eq!(reported(store.migrate().await), [Missing::Table(table.clone())]);
         database.script(&format!("ALTER TABLE other RENAME TO {table}")).await;
         assert_eq!(missing(&database, &store).await, []);
     }
@@ -100,7 +100,7 @@ async fn each_table_is_missed_by_its_name<D: Tested>(database: EmptyDatabase<D>)
     assert_eq!(missing(&database, &store).await, [Missing::Table("sessions".to_owned())]);
 }
 
-async fn everything_that_is_missing_is_told_at_once<D: Tested>(database: EmptyDatabase<D>) {
+async fn all_missing_parts_are_reported_at_once<D: Tested>(database: EmptyDatabase<D>) {
     let store = database.store("sessions");
     store.migrate().await.unwrap();
     database.script(&D::drop_index("sessions", "sessions_deadline_idx")).await;
@@ -114,19 +114,19 @@ async fn everything_that_is_missing_is_told_at_once<D: Tested>(database: EmptyDa
     assert!(text.contains(what), "{text}");
 }
 
-async fn a_table_of_somebody_else_is_not_ours<D: Tested>(database: EmptyDatabase<D>) {
+async fn a_foreign_table_is_left_alone<D: Tested>(database: EmptyDatabase<D>) {
     database.script("CREATE TABLE sessions (id INTEGER NOT NULL PRIMARY KEY, data VARCHAR(20))").await;
     database.script("INSERT INTO sessions VALUES (1, 'theirs')").await;
     let theirs = database.catalogue().await;
     let store = database.store("sessions");
-    let lacks = |missing: Vec<Missing>| {
+    let assert_missing = |missing: Vec<Missing>| {
         let columns = missing.iter().filter(|missing| matches!(missing, Missing::Column(_)));
         assert_eq!(columns.count(), 37, "{missing:?}");
         assert!(!missing.contains(&Missing::Column("sessions.id".to_owned())), "{missing:?}");
     };
-    lacks(missing(&database, &store).await);
-    lacks(told(store.migrate().await));
-    lacks(told(store.migrate_to(1).await));
+    assert_missing(missing(&database, &store).await);
+    assert_missing(reported(store.migrate().await));
+    assert_missing(reported(store.migrate_to(1).await));
     assert_eq!(store.migrate_to(0).await.unwrap(), []);
     assert_eq!(database.catalogue().await, theirs);
     assert_eq!(texts(&database.pool, "SELECT data FROM sessions").await, ["theirs"]);

@@ -1,4 +1,4 @@
-//! What a store really sends, from the driver's own log.
+//! The statements that a store sends, from the driver's log.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -11,10 +11,11 @@ use tracing::{Event, Metadata, Subscriber, span};
 
 static SENT: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Runs a call and returns the texts of the statements with a name in them that were sent meanwhile, at least so many.
+/// Runs a call. Returns its result and the statements, at least `least`, that it sent and that
+/// contain a name.
 pub(super) async fn sent<T>(name: &str, least: usize, call: impl Future<Output = T>) -> (T, Vec<String>) {
     static ONCE: Once = Once::new();
-    // For the whole process, because the driver of SQLite logs from threads of its own.
+    // One recorder for the process, because the SQLite driver logs from its own threads.
     ONCE.call_once(|| tracing::subscriber::set_global_default(Recorder).unwrap());
     let mut all: Vec<String> = Vec::new();
     take(name);
@@ -25,7 +26,7 @@ pub(super) async fn sent<T>(name: &str, least: usize, call: impl Future<Output =
             if all.len() >= least {
                 break;
             }
-            // Such a thread answers before it logs.
+            // A thread of the SQLite driver replies before it logs.
             tokio::task::yield_now().await;
         }
     };
@@ -34,7 +35,7 @@ pub(super) async fn sent<T>(name: &str, least: usize, call: impl Future<Output =
     (result, all)
 }
 
-/// The texts with a name in them.
+/// Removes and returns the statements that contain a name.
 fn take(name: &str) -> Vec<String> {
     let mut sent = SENT.lock().unwrap_or_else(PoisonError::into_inner);
     sent.extract_if(.., |text| text.contains(name)).collect()
@@ -50,7 +51,7 @@ impl Subscriber for Recorder {
     fn event(&self, event: &Event<'_>) {
         let mut text = Text::default();
         event.record(&mut text);
-        // The driver leaves the statement out if its summary says it all.
+        // The driver omits the statement if the summary contains all of it.
         let text = if text.statement.is_empty() { text.summary } else { text.statement };
         SENT.lock().unwrap_or_else(PoisonError::into_inner).push(text.trim().to_owned());
     }

@@ -1,4 +1,4 @@
-//! How a database would run a statement.
+//! The plans of a database for a statement.
 
 use std::fmt;
 
@@ -10,14 +10,14 @@ use sqlx::{Executor, MySql, Postgres, Row, Sqlite};
 use super::fill::{Sample, days_ago};
 use crate::support::{Tested, sql};
 
-/// What a plan does with the table of the sessions.
+/// The part of a plan that reads the table of sessions.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// By which index it is read, by what comes after the table's name; `None` is all of the table.
+    /// The reads of the table. Indexes are named by their suffix after the table's name.
     pub(super) accesses: Vec<Access>,
-    /// How many rows are sorted, as far as the database knows.
+    /// The number of rows that are sorted, as far as the database reports it.
     pub(super) sorted: u64,
-    /// What the database said.
+    /// The output of the database.
     pub(super) text: String,
 }
 
@@ -31,33 +31,33 @@ impl fmt::Display for Plan {
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Access {
-    /// A part of an index.
+    /// A range of an index.
     Search(String),
-    /// An index from one end.
+    /// An index, read from one end.
     Walk(String),
-    /// All of the table.
+    /// The whole table.
     Whole,
 }
 
-/// What stands for the placeholders of a statement.
+/// The values of a statement's placeholders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Values {
-    /// A user with few sessions, a sweeper and a purge that keep up, and the first page.
+    /// A user with few sessions, a sweep and a purge without backlog, and the first page.
     Everyday,
-    /// A user with many sessions, a sweeper and a purge that come late, and a page in the middle.
+    /// A user with many sessions, a sweep and a purge with a backlog, and a page in the middle.
     Backlog,
 }
 
 pub(super) trait Explained: Tested {
     const NO_DATA: &str;
-    /// Keeps the server from gathering statistics when it likes.
+    /// Prevents the server from gathering statistics by itself.
     const ALONE: &[&str];
-    /// How statistics are gathered; the plans are read after each.
+    /// The ways to gather statistics. The plans are read after each.
     const STATISTICS: &[&str];
-    /// The name of the primary key's index after the table's.
+    /// The name of the primary key's index after the table's name.
     const PRIMARY: &str;
 
-    /// An id.
+    /// Returns a literal of an id.
     fn binary(bytes: &[u8; 16]) -> String;
 
     async fn explain(
@@ -68,7 +68,8 @@ pub(super) trait Explained: Tested {
     ) -> Vec<Plan>;
 }
 
-/// A literal for each placeholder, by the column that it is compared with or assigned to.
+/// Returns a literal for each placeholder, chosen by the column that it is compared with or
+/// assigned to.
 pub(super) fn literals<D: Explained>(text: &str, sample: &Sample, values: Values) -> Vec<String> {
     let everyday = matches!(values, Values::Everyday);
     let user = if everyday { &sample.user } else { &sample.heavy };
@@ -90,11 +91,11 @@ pub(super) fn literals<D: Explained>(text: &str, sample: &Sample, values: Values
         "deadline_at" if operator == "<=" => days(0, -60),
         "deadline_at" => days(0, 0),
         "ended_at" => days(89, 30),
-        // "at" is the time of a touch, beside which there is now.
+        // "at" is the time of a touch, which is compared with the current time.
         "at" | "last_seen_at" => NOW.as_millis().to_string(),
         "LIMIT" => "101".to_owned(),
         "revision" => "1".to_owned(),
-        // What a touch unfolds.
+        // The arrays and the JSON that a touch expands.
         "ANY" | "UNNEST" => array(&SessionId::to_string),
         "uuid" => array(&|_| NOW.as_millis().to_string()),
         "bigint" | "text" => array(&|_| "NULL".to_owned()),
@@ -109,7 +110,7 @@ pub(super) fn literals<D: Explained>(text: &str, sample: &Sample, values: Values
     subjects(text).into_iter().map(literal).collect()
 }
 
-/// The word before each placeholder, and what stands between.
+/// Returns the word before each placeholder, and the operator between them.
 fn subjects(text: &str) -> Vec<(&str, &str)> {
     let is_word =
         |word: &&str| !word.is_empty() && *word != "IN" && !word.starts_with(|c: char| c.is_ascii_digit());
@@ -132,7 +133,8 @@ impl Explained for Postgres {
         format!("'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
     }
 
-    /// As a prepared statement: its first plans are made for the values, and from the sixth on it may be one for all values.
+    /// Explains a prepared statement: its first five plans are made for the values, and from the
+    /// sixth on the plan may be a generic one.
     async fn explain(
         connection: &mut Self::Connection,
         text: &str,
@@ -140,10 +142,10 @@ impl Explained for Postgres {
         values: &[String],
     ) -> Vec<Plan> {
         Self::script(connection, sql(&format!("PREPARE explained AS {text}"))).await.unwrap();
-        let question = format!("EXPLAIN EXECUTE explained ({})", values.join(", "));
+        let query = format!("EXPLAIN EXECUTE explained ({})", values.join(", "));
         let mut plans = Vec::new();
         for _ in 0..7 {
-            let rows = connection.fetch_all(sqlx::raw_sql(sql(&question))).await.unwrap();
+            let rows = connection.fetch_all(sqlx::raw_sql(sql(&query))).await.unwrap();
             plans.push(postgres_plan(rows.iter().map(|row| row.get::<String, _>(0)), table));
         }
         Self::script(connection, sql("DEALLOCATE explained")).await.unwrap();
@@ -177,7 +179,7 @@ fn postgres_plan(lines: impl Iterator<Item = String>, table: &str) -> Plan {
     plan
 }
 
-/// What comes after the table in the name of an index.
+/// Returns the suffix of an index after the table's name.
 fn suffix(index: &str, table: &str) -> String {
     let index = index.split(' ').next().unwrap_or_default();
     index.strip_prefix(table).unwrap_or(index).to_owned()
@@ -199,20 +201,20 @@ impl Explained for MySql {
         table: &str,
         values: &[String],
     ) -> Vec<Plan> {
-        let mut question = "EXPLAIN ".to_owned();
+        let mut query = "EXPLAIN ".to_owned();
         let mut parts = text.split('?');
-        question += parts.next().unwrap_or_default();
+        query += parts.next().unwrap_or_default();
         for (value, part) in values.iter().zip(parts) {
-            question += value;
-            question += part;
+            query += value;
+            query += part;
         }
-        let rows = connection.fetch_all(sqlx::raw_sql(sql(&question))).await.unwrap();
+        let rows = connection.fetch_all(sqlx::raw_sql(sql(&query))).await.unwrap();
         let mut plan = Plan::default();
         for row in rows {
             let cell = |name| row.get::<Option<String>, _>(name).unwrap_or_default();
             let (of, kind, key, extra) = (cell("table"), cell("type"), cell("key"), cell("Extra"));
             plan.text += &format!("{of}: {kind}, {key} ({}), {extra}\n", cell("key_len"));
-            // The touch calls it so.
+            // `t` is the alias in the touch statement.
             if of != table && of != "t" {
                 continue;
             }
@@ -232,7 +234,7 @@ impl Explained for MySql {
 impl Explained for Sqlite {
     const NO_DATA: &str = "X''";
     const ALONE: &[&str] = &[];
-    // Few applications gather statistics there.
+    // Few applications gather statistics in SQLite.
     const STATISTICS: &[&str] = &["", "ANALYZE"];
     const PRIMARY: &str = "sqlite_autoindex_";
 
@@ -240,10 +242,10 @@ impl Explained for Sqlite {
         <MySql as Explained>::binary(bytes)
     }
 
-    /// With its placeholders, which do not matter to the plan.
+    /// Explains the statement with its placeholders, which do not affect the plan.
     async fn explain(connection: &mut Self::Connection, text: &str, table: &str, _: &[String]) -> Vec<Plan> {
-        let question = sql(&format!("EXPLAIN QUERY PLAN {text}"));
-        let rows = connection.fetch_all(sqlx::query(question)).await.unwrap();
+        let query = sql(&format!("EXPLAIN QUERY PLAN {text}"));
+        let rows = connection.fetch_all(sqlx::query(query)).await.unwrap();
         let mut plan = Plan::default();
         for row in rows {
             let line: String = row.get("detail");

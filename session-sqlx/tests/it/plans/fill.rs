@@ -1,4 +1,4 @@
-//! A table as it looks after a while.
+//! A table with data as after months of use.
 
 use std::fmt::Write;
 
@@ -14,23 +14,24 @@ const DAY: i64 = 24 * 3_600_000;
 /// Rows of one `INSERT`.
 const CHUNK: i64 = 2_000;
 
-/// Whom and what the statements ask for.
+/// The values that the statements ask for.
 pub(super) struct Sample {
     /// Has a few sessions.
     pub(super) user: UserId,
     /// Has 5,000, of which 5 are active.
     pub(super) heavy: UserId,
     pub(super) device: DeviceId,
-    /// Live ones.
+    /// Live sessions.
     pub(super) ids: Vec<SessionId>,
 }
 
-/// The time so many days ago.
+/// Returns the time a number of days ago.
 pub(super) fn days_ago(days: i64) -> Timestamp {
     Timestamp::from_millis(NOW.as_millis() - days * DAY)
 }
 
-/// Fills a table: 100,000 sessions of 90 days and 20,000 users, one in five of them active, and a hundred past their deadline.
+/// Fills a table with 100,000 sessions of 20,000 users from 90 days. One in five is active, and a
+/// hundred are past their deadline.
 pub(super) async fn fill<D: Explained>(database: &EmptyDatabase<D>, table: &str) -> Sample {
     let heavy = UserId::try_from("heavy").unwrap();
     let device = DeviceId::mint(&SystemRandom).unwrap();
@@ -57,7 +58,7 @@ fn session<D: Explained>(row: i64, sample: &mut Sample) -> String {
     };
     let created = days_ago(90).as_millis() + row * (90 * DAY / ROWS);
     let id = SessionId::mint(Timestamp::from_millis(created), Some(&user), &SystemRandom).unwrap();
-    // Most of what is active began in the last fifth of the time.
+    // Most active sessions were created in the last fifth of the time.
     let is_recent = row > ROWS * 4 / 5;
     let is_active =
         if is_heavy { row % 20_000 == 0 } else { row * 31 % 100 < if is_recent { 74 } else { 8 } };
