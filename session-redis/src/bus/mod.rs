@@ -14,11 +14,11 @@ use transport::RedisTransport;
 /// An [`InvalidationBus`] over Redis pub/sub: other nodes receive a change a moment later.
 ///
 /// Pub/sub stores nothing: a disconnected subscriber misses messages, and the server does not
-/// report the loss. This bus detects losses and sends [`BusEvent::Resync`](session_core::BusEvent::Resync). It needs neither
-/// keyspace notifications nor any other setting of the server, and stores nothing. All messages use
-/// one channel, `{prefix}:changes`; buses with the same prefix receive each other's messages. The
-/// databases of a server share its channels, so applications that share a server need different
-/// prefixes.
+/// report the loss. This bus detects losses and sends
+/// [`BusEvent::Resync`](session_core::BusEvent::Resync). It needs neither keyspace notifications
+/// nor any other setting of the server, and stores nothing. All messages use one channel,
+/// `{prefix}:changes`; buses with the same prefix receive each other's messages. The databases of a
+/// server share its channels, so applications that share a server need different prefixes.
 ///
 /// How a loss is noticed, what health means and when subscribers resync is the same for all buses:
 /// see [`session_runtime::bus`]. As Redis repeats nothing, a lost connection is always a resync.

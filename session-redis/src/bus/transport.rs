@@ -47,7 +47,8 @@ impl RedisTransport {
         let sent = async {
             self.connection.ready().await?;
             if self.connection.is_cluster() {
-                // The driver sends commands of one slot in any order, so each waits for the reply to the one before.
+                // The driver sends commands of one slot in any order, so each waits for the reply
+                // to the one before.
                 let _order = self.cluster_order.lock().await;
                 return self.publish(message.bytes()).await;
             }
@@ -55,8 +56,8 @@ impl RedisTransport {
             poll_fn(|context| match &mut sending {
                 Some(sending) => sending.as_mut().poll(context),
                 None => {
-                    // The first poll puts the message into the connection's queue, so messages leave in the order of
-                    // their numbers.
+                    // The first poll puts the message into the connection's queue, so messages
+                    // leave in the order of their numbers.
                     let _order = self.order.lock();
                     let publishing = self.publish(message.bytes());
                     sending.insert(Box::pin(unconstrained(publishing))).as_mut().poll(context)
@@ -159,7 +160,8 @@ impl Line {
         let reported = Arc::clone(&state);
         let receive = move |push: PushInfo| {
             match push.kind {
-                // In a cluster it may be another node. The driver would subscribe again without a report.
+                // In a cluster it may be another node. The driver would subscribe again without a
+                // report.
                 PushKind::Disconnection => reported.ended.notify_one(),
                 PushKind::Message if sender.try_send(payload(push.data)).is_err() => {
                     reported.overflowed.store(true, Ordering::Relaxed);
@@ -173,7 +175,8 @@ impl Line {
     }
 }
 
-/// Returns the bytes of a message. The channel comes first. Bytes that are too long for a message are dropped here.
+/// Returns the bytes of a message. The channel comes first. Bytes that are too long for a message
+/// are dropped here.
 fn payload(mut data: Vec<Value>) -> Vec<u8> {
     match data.pop() {
         Some(Value::BulkString(bytes)) if bytes.len() <= Message::MAX_BYTES => bytes,

@@ -16,8 +16,8 @@ const RESYNC_SPACING: Duration = Duration::from_secs(1);
 /// The least time between two log lines about ignored messages.
 const IGNORED_SPACING: Duration = Duration::from_secs(60);
 
-/// The pause before a new connection: the first, which doubles each time, and the longest. Half of it is random, so
-/// that nodes do not reconnect at the same moment.
+/// The pause before a new connection: the first, which doubles each time, and the longest. Half of
+/// it is random, so that nodes do not reconnect at the same moment.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -74,8 +74,8 @@ impl<'s, T: Transport> Listener<'s, T> {
             if healthy_since.is_some_and(|since| since.elapsed() > SILENCE) {
                 pause = FIRST_PAUSE;
             }
-            // Once per outage, and again when the reason changes. `subscribe` returns the error of a bus that was never
-            // healthy.
+            // Once per outage, and again when the reason changes. `subscribe` returns the error of
+            // a bus that was never healthy.
             if healthy_since.is_some() || (self.was_healthy && error.to_string() != logged) {
                 logged = error.to_string();
                 tracing::warn!(backend, %error, "changes on other nodes are not received until there is a new connection");

@@ -1,32 +1,35 @@
 //! An invalidation bus over any transport.
 //!
-//! A [`Transport`] moves bytes between nodes: it sends a message to all of them, and opens a receiver. [`Bus`] does
-//! everything else once for all transports: it numbers messages and notices gaps, sends a heartbeat each second,
-//! replaces lost connections, reports its health, and shares one receiver among all subscriptions.
+//! A [`Transport`] moves bytes between nodes: it sends a message to all of them, and opens a
+//! receiver. [`Bus`] does everything else once for all transports: it numbers messages and notices
+//! gaps, sends a heartbeat each second, replaces lost connections, reports its health, and shares
+//! one receiver among all subscriptions.
 //!
 //! # How a loss is noticed
-//! Each node numbers its changes, and sends the latest number with a heartbeat each second. A subscriber receives a
-//! [`Resync`](session_core::BusEvent::Resync) when
+//! Each node numbers its changes, and sends the latest number with a heartbeat each second. A
+//! subscriber receives a [`Resync`](session_core::BusEvent::Resync) when
 //!
-//! - a number is missing, or a heartbeat names another number than the latest one received. A publication that failed,
-//!   or whose caller gave up, has used its number;
+//! - a number is missing, or a heartbeat names another number than the latest one received. A
+//!   publication that failed, or whose caller gave up, has used its number;
 //! - a node that sent before sends nothing for 3 seconds and did not say that it leaves;
 //! - the connection was replaced and the transport does not [resume](Continuity::Resumed);
 //! - the transport itself reports a [gap](Received::is_gap);
 //! - the subscriber is more than [`BUFFER`] messages behind. Only that subscriber resyncs.
 //!
-//! A node that subscribes late resyncs within its first second if other nodes have published before. Except for slow
-//! subscribers, a node resyncs at most once a second: at once the first time, then at the end of the second.
+//! A node that subscribes late resyncs within its first second if other nodes have published
+//! before. Except for slow subscribers, a node resyncs at most once a second: at once the first
+//! time, then at the end of the second.
 //!
 //! # Health
-//! A node receives its own heartbeats. The bus is [healthy](session_core::BusHealth::Healthy) while the latest one is
-//! at most 3 seconds old. Otherwise it is degraded and opens a new connection, after 50 ms at first and then more and
-//! more slowly up to once a second. A bus without subscriptions receives nothing and is degraded.
+//! A node receives its own heartbeats. The bus is [healthy](session_core::BusHealth::Healthy) while
+//! the latest one is at most 3 seconds old. Otherwise it is degraded and opens a new connection,
+//! after 50 ms at first and then more and more slowly up to once a second. A bus without
+//! subscriptions receives nothing and is degraded.
 //!
 //! # Tasks
-//! The first publication or subscription starts one task, on its tokio runtime. The task sends heartbeats, and receives
-//! while there are subscriptions. It ends when the bus, its clones and its subscriptions are dropped, and notifies the
-//! other nodes that this one leaves.
+//! The first publication or subscription starts one task, on its tokio runtime. The task sends
+//! heartbeats, and receives while there are subscriptions. It ends when the bus, its clones and its
+//! subscriptions are dropped, and notifies the other nodes that this one leaves.
 //!
 //! | bound | value | reason |
 //! |---|---|---|
@@ -61,7 +64,8 @@ use subscriber::{Subscriber, SubscriberGuard};
 /// The time between two heartbeats of a node: 1 second.
 pub const HEARTBEAT: Duration = Publisher::BEAT;
 
-/// The time without a message of a node, this one included, after which its messages count as lost: 3 seconds.
+/// The time without a message of a node, this one included, after which its messages count as lost:
+/// 3 seconds.
 pub const SILENCE: Duration = Senders::SILENCE;
 
 /// The messages that a subscription may be behind: 1,024.
@@ -70,8 +74,9 @@ pub const BUFFER: usize = 1024;
 /// Moves messages between nodes. [`Bus`] adds everything else.
 ///
 /// # Contract
-/// - A message that was sent reaches every receiver that was connected before, the sender's own one included. It may
-///   be lost, repeated or late; the bus notices. Messages that are not from a session bus may arrive too.
+/// - A message that was sent reaches every receiver that was connected before, the sender's own one
+///   included. It may be lost, repeated or late; the bus notices. Messages that are not from a
+///   session bus may arrive too.
 /// - Messages of one node leave in the order of their numbers, see [`send`](Self::send).
 /// - Each call ends within a limit of its own, a second or so.
 #[async_trait]
@@ -82,14 +87,16 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// Returns the name of the backend for errors and logs: `"redis"`.
     fn name(&self) -> &'static str;
 
-    /// Sends a message to all nodes. `operation` names it in errors: `"publish"`, `"heartbeat"` or `"leave"`.
+    /// Sends a message to all nodes. `operation` names it in errors: `"publish"`, `"heartbeat"` or
+    /// `"leave"`.
     ///
-    /// [`Outgoing::bytes`] decides the number of a message when it is called first. Call it in the same step that
-    /// determines the order on the wire: while a lock is held, or when the bytes enter a queue.
+    /// [`Outgoing::bytes`] decides the number of a message when it is called first. Call it in the
+    /// same step that determines the order on the wire: while a lock is held, or when the bytes
+    /// enter a queue.
     ///
     /// # Errors
-    /// [`Unavailable`](session_core::ErrorKind::Unavailable) or [`Timeout`](session_core::ErrorKind::Timeout) if the
-    /// message could not be handed over.
+    /// [`Unavailable`](session_core::ErrorKind::Unavailable) or
+    /// [`Timeout`](session_core::ErrorKind::Timeout) if the message could not be handed over.
     ///
     /// # Cancellation
     /// The message may or may not be sent. The bus notices.
@@ -105,7 +112,8 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
 /// Receives what a [`Transport`] sends.
 #[async_trait]
 pub trait Receiver: Send + 'static {
-    /// Opens a connection and replaces the one before. Messages that are sent after this returns are received.
+    /// Opens a connection and replaces the one before. Messages that are sent after this returns
+    /// are received.
     ///
     /// # Errors
     /// Why there is no connection. The bus tries again after a pause.
@@ -176,7 +184,8 @@ struct Shared<T> {
     events: broadcast::Sender<BusEvent>,
     subscriptions: watch::Sender<usize>,
     state: watch::Sender<State>,
-    /// The time at which the latest own heartbeat that came back was sent, on the clock of heartbeats.
+    /// The time at which the latest own heartbeat that came back was sent, on the clock of
+    /// heartbeats.
     proof: AtomicU64,
     ignored: AtomicU64,
 }
@@ -294,8 +303,8 @@ impl<T: Transport> Shared<T> {
 
     /// Sets the state to `Idle` if the last subscription is gone, and returns whether it is.
     ///
-    /// Under the lock that counts subscriptions, so that a new subscriber cannot mistake a receiver that stops for
-    /// one that runs.
+    /// Under the lock that counts subscriptions, so that a new subscriber cannot mistake a receiver
+    /// that stops for one that runs.
     fn is_deserted(&self) -> bool {
         let mut is_deserted = false;
         self.subscriptions.send_if_modified(|count| {

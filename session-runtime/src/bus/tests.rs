@@ -43,7 +43,7 @@ async fn a_heartbeat_that_was_long_under_way_proves_nothing() {
 }
 
 #[tokio::test]
-async fn subscribing_during_the_last_unsubscribe_never_finds_a_stopping_receiver() {
+async fn subscribing_during_the_last_unsubscribe_finds_no_stopping_receiver() {
     let bus = bus();
     let shared = &bus.shared;
     shared.state.send_replace(State::Healthy);

@@ -181,8 +181,8 @@ impl PostgresBus {
     /// it at once.
     ///
     /// # Errors
-    /// [`Missing`](MigrateError::Missing) if a table of that name exists with other columns; its rows
-    /// and columns are not changed.
+    /// [`Missing`](MigrateError::Missing) if a table of that name exists with other columns; its
+    /// rows and columns are not changed.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
         SCHEMA.migrate(self.log().lines.pool(), &self.log().table).await
     }

@@ -223,8 +223,8 @@ impl PostgresCache {
     /// Replaces a table of the layout without scopes, and drops its entries.
     ///
     /// # Errors
-    /// [`Missing`](MigrateError::Missing) if a table of that name exists with other columns; its rows
-    /// and columns are not changed.
+    /// [`Missing`](MigrateError::Missing) if a table of that name exists with other columns; its
+    /// rows and columns are not changed.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
         SCHEMA.migrate(self.core.lines.pool(), &self.table).await
     }
