@@ -121,6 +121,12 @@ impl SessionManager {
     fn give_up(&self, record: Arc<SessionRecord>, now: Timestamp) {
         let ended = Ended::new(EndReason::Superseded, now, Actor::System);
         self.end_in_background(record.id, ended);
+        self.find_lost_evictions(record, now);
+    }
+
+    /// Reports in the background what a session evicted that the store may have kept although its
+    /// reply was lost.
+    pub(crate) fn find_lost_evictions(&self, record: Arc<SessionRecord>, now: Timestamp) {
         let (shared, limit) = (Arc::clone(self.shared()), self.limit_for(&record, now));
         if limit.is_some() {
             self.workers().spawn(async move { shared.report_lost_evictions(&record, now).await });

@@ -20,6 +20,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
@@ -41,11 +42,13 @@ pub(crate) struct Directory {
     inner: Arc<dyn UserDirectory>,
     lag: Duration,
     known: Cache<UserId, (Timestamp, Option<UserStatus>)>,
+    /// Counts calls of `forget`.
+    forgotten: AtomicU64,
 }
 
 impl Directory {
     pub(crate) fn new(inner: Arc<dyn UserDirectory>, lag: Duration) -> Self {
-        Self { inner, lag, known: Cache::new(MAX_USERS) }
+        Self { inner, lag, known: Cache::new(MAX_USERS), forgotten: AtomicU64::new(0) }
     }
 
     fn remembered(&self, user: &UserId, now: Timestamp) -> Option<Option<UserStatus>> {
@@ -61,12 +64,22 @@ impl Directory {
     ) -> Result<Option<UserStatus>> {
         // Counted from the start of the question, so that a slow directory does not lengthen the
         // lag.
+        let forgotten = self.forgotten.load(Ordering::SeqCst);
         let status = operation.ask(("directory", "lookup"), self.inner.lookup(user)).await?;
         let is_newer = |(asked, _): &(Timestamp, Option<UserStatus>)| *asked <= now;
         if self.known.get(user).as_ref().is_none_or(is_newer) {
             self.known.insert(user.clone(), (now, status));
         }
+        // A user that was forgotten meanwhile may have changed after the directory answered.
+        if self.forgotten.load(Ordering::SeqCst) != forgotten {
+            self.known.remove(user);
+        }
         Ok(status)
+    }
+
+    fn forget(&self, user: &UserId) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        self.known.remove(user);
     }
 }
 
@@ -185,7 +198,7 @@ impl SessionManager {
     /// within the lag.
     pub fn forget_user(&self, user: &UserId) {
         if let Some(directory) = &self.shared().directory {
-            directory.known.remove(user);
+            directory.forget(user);
         }
     }
 }

@@ -174,8 +174,10 @@ impl SessionManager {
         let insert = self.workers().spawn(async move {
             let mut operation = manager.backend().operation_until(until);
             let inserted = manager.insert(Arc::clone(&record), now, &mut operation).await;
-            if let Ok(evicted) = &inserted {
-                manager.created(&record, evicted);
+            match &inserted {
+                Ok(evicted) => manager.created(&record, evicted),
+                Err(error) if error.is_transient() => manager.find_lost_evictions(Arc::clone(&record), now),
+                Err(_) => {}
             }
             inserted.map(|_| record)
         });

@@ -1,20 +1,35 @@
 //! One story, run again and again, in which the n-th call of the store fails, hangs, or is carried out and its reply lost, for every n
 //! until the story gets to its end undisturbed. After each run everything that was promised must hold.
 
-use std::collections::BTreeMap;
+mod crossings;
+
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use session_conformance::faults::Fault;
-use session_core::rules::RequestClient;
+use session_core::rules::{RequestClient, RuleSet};
 use session_core::{
     Actor, AuthMethod, ErrorKind, Event, EventKind, EventSink, ExpiryPolicy, Lifetime, OnExceed, Result,
-    SessionId,
+    SessionId, UserId,
 };
 use session_manager::{Ensured, ExternalSession, NewSession, Paging, Session, UserLimit, ValidateError};
 
+use self::crossings::{Failure, NotFromOutside};
 use crate::world::{World, user};
+
+/// The table of users. Everybody is active, under version 1 if no other one is named.
+#[derive(Debug, Clone, Default)]
+struct Users(Arc<Mutex<Directory>>);
+
+#[derive(Debug, Default)]
+struct Directory {
+    versions: HashMap<UserId, u64>,
+    asked: u64,
+    /// Which question fails, and how.
+    failing: Option<(u64, Failure)>,
+}
 
 #[derive(Debug, Clone, Default)]
 struct Ends(Arc<Mutex<BTreeMap<SessionId, u32>>>);
@@ -34,6 +49,11 @@ struct Run {
     /// Tokens of sessions that must be live, or must be refused, whatever happens later.
     live: Vec<(&'static str, String)>,
     dead: Vec<(&'static str, String)>,
+    /// Tokens of sessions that must hold a cart, and take a save.
+    kept: Vec<(&'static str, String)>,
+    /// Sessions under the limit whose tokens clients received.
+    handed: Vec<SessionId>,
+    users: Users,
 }
 
 const LIMIT: u64 = 3;
@@ -45,6 +65,8 @@ impl Run {
     fn new() -> Self {
         let ends = Ends::default();
         let sink = ends.clone();
+        let users = Users::default();
+        let directory = users.clone();
         let limit = UserLimit::new(NonZeroU32::new(3).unwrap(), OnExceed::EndOldest);
         let lifetime = Lifetime::new(Some(Duration::from_secs(1_000)), Duration::from_secs(5_000)).unwrap();
         let expiry = ExpiryPolicy::default().with_standard(lifetime);
@@ -55,8 +77,12 @@ impl Run {
                 .with_expiry(expiry)
                 .with_rotation(ROTATION)
                 .with_grace(ROTATION)
+                .with_rules(RuleSet::none().with(NotFromOutside))
+                .with_directory(directory)
+                .with_directory_lag(Duration::ZERO)
         });
-        Self { world, ends, live: Vec::new(), dead: Vec::new() }
+        let (live, dead, kept, handed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { world, ends, live, dead, kept, handed, users }
     }
 
     /// Awaits a step and checks what every answer must satisfy: it comes in time, and a failure is one of an outage.
@@ -137,6 +163,7 @@ impl Run {
         self.tell_of_secrets().await;
         self.tell_of_steps_and_devices().await;
         self.tell_of_users().await;
+        self.tell_of_crossings().await;
         self.step("sweep", manager.sweep()).await;
     }
 
@@ -151,8 +178,9 @@ impl Run {
                 "rotate" => self.step(name, manager.rotate(&here.session)).await,
                 _ => self.step(name, manager.record_authentication(&here.session, AuthMethod::Totp)).await,
             };
-            // Without an answer nobody knows which of the two secrets counts, and nothing was promised.
+            // Without an answer the secret that the client holds counts, in a while at the latest.
             if renewed.is_none() {
+                self.live.push(("the session whose secret was not renewed", token));
                 return;
             }
             let new = here.session.take_token().unwrap().expose().to_string();
@@ -164,6 +192,7 @@ impl Run {
                 token = here.session.take_token().unwrap().expose().to_string();
                 self.dead.push(("the other device", there_token));
             } else {
+                self.live.push(("the session that signs the others out", token));
                 return;
             }
         }
@@ -219,9 +248,12 @@ impl Run {
 
     /// The fault is over: everything promised must hold now.
     async fn check(self, fault: &str) {
-        let Self { world, ends, live, dead } = self;
+        let Self { world, ends, live, dead, kept, handed, users } = self;
         world.faults.disarm();
+        users.0.lock().unwrap().failing = None;
         tokio::time::sleep(Duration::from_secs(60)).await;
+        // Whoever replaces a secret, or marks a session, has confirmed that by now, or never will.
+        world.clock.advance(Duration::from_secs(40));
         for (name, token) in &live {
             let session = world.validate(token).await;
             assert!(session.is_ok(), "{fault}: {name} is gone: {session:?}");
@@ -233,8 +265,21 @@ impl Run {
                 "{fault}: {name} is live: {outcome:?}"
             );
         }
-        let page = world.manager.list(&user("ann"), Paging::default()).await.unwrap();
-        assert!(page.sessions.len() as u64 <= LIMIT, "{fault}: more sessions than the limit");
+        for (name, token) in &kept {
+            let session = world.validate(token).await;
+            let session = session.unwrap_or_else(|error| panic!("{fault}: {name} is gone: {error}"));
+            assert_eq!(session.get("cart").unwrap(), Some(1), "{fault}: {name} is lost");
+            session.insert("more", &1).unwrap();
+            assert!(session.save().await.is_ok(), "{fault}: {name} takes no save");
+        }
+        for name in ["ann", "lea"] {
+            let page = world.manager.list(&user(name), Paging::default()).await.unwrap();
+            let shown: Vec<_> = page.sessions.iter().map(|info| info.id).collect();
+            assert!(shown.len() as u64 <= LIMIT, "{fault}: more sessions than the limit");
+            if name == "lea" {
+                Self::check_handed(fault, &shown, &handed);
+            }
+        }
         tokio::time::resume();
         world.manager.shutdown().await;
         let stats = world.manager.stats().await.unwrap();
@@ -254,24 +299,39 @@ fn outage_only<T: std::fmt::Debug>(outcome: Result<T, ValidateError>) -> Result<
     }
 }
 
-/// Runs the story with the fault in its n-th call. Returns whether the story was long enough for it.
-fn run(kind: fn() -> Fault, name: &str, n: u64) -> bool {
+/// Runs the story with the n-th call going wrong in some way. Returns whether the story was long enough for it.
+fn run(fault: &str, arm: impl FnOnce(&Run), has_failed: impl FnOnce(&Run) -> bool) -> bool {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let mut run = Run::new();
-        run.world.faults.arm(kind().at_call(n));
+        arm(&run);
         run.tell().await;
-        let injected = run.world.faults.injected() > 0;
-        run.check(&format!("{name} in call {n}")).await;
-        injected
+        let has_failed = has_failed(&run);
+        run.check(fault).await;
+        has_failed
     })
 }
 
 fn every_call(kind: fn() -> Fault, name: &str) {
-    let points = (1..).take_while(|n| run(kind, name, *n)).count();
+    let run_with = |n: &u64| {
+        let arm = |run: &Run| run.world.faults.arm(kind().at_call(*n));
+        run(&format!("{name} in call {n}"), arm, |run| run.world.faults.injected() > 0)
+    };
+    let points = (1..).take_while(run_with).count();
     println!("fault points: {points} ({name})");
-    assert!(points >= 40, "the story makes more calls than that: {points}");
+    assert!(points >= 65, "the story makes more calls than that: {points}");
+}
+
+fn every_question(failure: Failure) {
+    let run_with = |n: &u64| {
+        let arm = |run: &Run| run.users.0.lock().unwrap().failing = Some((*n, failure));
+        let has_failed = |run: &Run| run.users.0.lock().unwrap().asked >= *n;
+        run(&format!("{failure:?} of question {n} to the directory"), arm, has_failed)
+    };
+    let points = (1..).take_while(run_with).count();
+    println!("fault points: {points} ({failure:?} of the directory)");
+    assert!(points >= 20, "the story asks the directory more often than that: {points}");
 }
 
 #[test]
@@ -287,4 +347,14 @@ fn every_guarantee_holds_when_a_call_hangs() {
 #[test]
 fn every_guarantee_holds_when_a_reply_is_lost() {
     every_call(|| Fault::lost_reply(ErrorKind::Timeout), "a lost reply");
+}
+
+#[test]
+fn every_guarantee_holds_when_the_directory_fails() {
+    every_question(Failure::Error);
+}
+
+#[test]
+fn every_guarantee_holds_when_the_directory_hangs() {
+    every_question(Failure::Hang);
 }

@@ -1,6 +1,8 @@
 //! Random stories against a model that fits on a page: whatever several users, devices, a clock and an administrator do, the manager
 //! answers as the model does.
 
+mod crossings;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,16 +10,21 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use session_core::{Actor, ExpiryPolicy, Lifetime, OnExceed, SessionId};
+use session_core::rules::RuleSet;
+use session_core::{Actor, ErrorKind, ExpiryPolicy, Lifetime, OnExceed, SessionId};
 use session_manager::{Created, NewSession, Paging, Rejection, Session, UserLimit, ValidateError};
 
-use crate::world::{World, user};
+use self::crossings::{NotFromOutside, Person, Refusal, Users};
+use crate::world::{World, kind, user};
 
 const IDLE: u64 = 100;
 const ABSOLUTE: u64 = 400;
 const LIMIT: usize = 3;
 /// A tenth of the idle time: a use is written when the last one known is at least that old.
 const TOUCH: u64 = IDLE / 10;
+
+/// How long the node remembers what the directory answered.
+const LAG: u64 = 20;
 
 /// How many random stories are told.
 const STORIES: u32 = 256;
@@ -28,6 +35,40 @@ static STEPS: AtomicU64 = AtomicU64::new(0);
 enum Step {
     SignIn {
         user: u8,
+        refresh: bool,
+    },
+    /// With a password that was changed meanwhile.
+    SignInLate {
+        user: u8,
+    },
+    ChangePassword {
+        user: u8,
+        /// Whether this node is told of it.
+        here: bool,
+    },
+    SetActive {
+        user: u8,
+        active: bool,
+    },
+    Refresh {
+        device: usize,
+        outside: bool,
+    },
+    /// A copy of an old refresh token is presented.
+    Steal {
+        device: usize,
+    },
+    CountInTwoTabs {
+        device: usize,
+    },
+    SaveInTwoTabs {
+        device: usize,
+        keys: (u8, u8),
+        value: u8,
+    },
+    RevokeAllInHiccup {
+        user: u8,
+        lost: bool,
     },
     Use {
         device: usize,
@@ -59,7 +100,16 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let device = 0..6_usize;
     prop_oneof![
-        4 => (0..2_u8).prop_map(|user| Step::SignIn { user }),
+        6 => (0..2_u8, any::<bool>()).prop_map(|(user, refresh)| Step::SignIn { user, refresh }),
+        1 => (0..2_u8).prop_map(|user| Step::SignInLate { user }),
+        1 => (0..2_u8, any::<bool>()).prop_map(|(user, here)| Step::ChangePassword { user, here }),
+        2 => (0..2_u8, prop::bool::weighted(0.7)).prop_map(|(user, active)| Step::SetActive { user, active }),
+        5 => (device.clone(), prop::bool::weighted(0.3)).prop_map(|(device, outside)| Step::Refresh { device, outside }),
+        1 => device.clone().prop_map(|device| Step::Steal { device }),
+        1 => device.clone().prop_map(|device| Step::CountInTwoTabs { device }),
+        2 => (device.clone(), (0..3_u8, 0..3_u8), any::<u8>())
+            .prop_map(|(device, keys, value)| Step::SaveInTwoTabs { device, keys, value }),
+        1 => (0..2_u8, any::<bool>()).prop_map(|(user, lost)| Step::RevokeAllInHiccup { user, lost }),
         6 => device.clone().prop_map(|device| Step::Use { device }),
         3 => (device.clone(), 0..3_u8, any::<u8>()).prop_map(|(device, key, value)| Step::Save { device, key, value }),
         1 => device.clone().prop_map(|device| Step::Rotate { device }),
@@ -78,6 +128,8 @@ struct Expected {
     created: u64,
     seen: u64,
     ended: bool,
+    /// Under which credentials the session was signed in.
+    version: u64,
     data: BTreeMap<String, u8>,
 }
 
@@ -95,6 +147,9 @@ impl Expected {
 struct Device {
     id: SessionId,
     token: String,
+    refresh: Option<String>,
+    /// Refresh tokens that it had before, the latest last.
+    spent: Vec<String>,
     expected: Expected,
 }
 
@@ -102,6 +157,9 @@ struct Story {
     world: World,
     now: u64,
     devices: Vec<Device>,
+    exceed: OnExceed,
+    users: Users,
+    people: [Person; 2],
 }
 
 fn name(user: u8) -> String {
@@ -109,12 +167,25 @@ fn name(user: u8) -> String {
 }
 
 impl Story {
-    fn new() -> Self {
+    fn new(exceed: OnExceed) -> Self {
+        let users = Users::default();
+        let directory = users.clone();
         let lifetime = Lifetime::new(Some(Duration::from_secs(IDLE)), Duration::from_secs(ABSOLUTE)).unwrap();
-        let limit = UserLimit::new(NonZeroU32::new(3).unwrap(), OnExceed::EndOldest);
+        let limit = UserLimit::new(NonZeroU32::new(3).unwrap(), exceed);
         let expiry = ExpiryPolicy::default().with_standard(lifetime);
-        let world = World::with(|builder| builder.with_expiry(expiry).with_limit(limit));
-        Self { world, now: 0, devices: Vec::new() }
+        let world = World::with(|builder| {
+            let lag = Duration::from_secs(LAG);
+            let builder = builder.with_directory(directory).with_directory_lag(lag);
+            builder.with_expiry(expiry).with_limit(limit).with_rules(RuleSet::none().with(NotFromOutside))
+        });
+        let people = [Person::default(); 2];
+        let story = Self { world, now: 0, devices: Vec::new(), exceed, users, people };
+        (0..2).for_each(|number| story.publish(number));
+        story
+    }
+
+    fn index(&self, device: usize) -> Option<usize> {
+        device.checked_rem(self.devices.len())
     }
 
     fn live_of(&self, user: u8) -> Vec<usize> {
@@ -128,7 +199,15 @@ impl Story {
     async fn run(&mut self, step: &Step) {
         STEPS.fetch_add(1, Ordering::Relaxed);
         match *step {
-            Step::SignIn { user } => self.sign_in(user).await,
+            Step::SignIn { user, refresh } => self.sign_in(user, refresh).await,
+            Step::SignInLate { user } => self.sign_in_late(user).await,
+            Step::ChangePassword { user, here } => self.change_password(user, here),
+            Step::SetActive { user, active } => self.set_active(user, active),
+            Step::Refresh { device, outside } => self.refresh(device, outside, false).await,
+            Step::Steal { device } => self.refresh(device, false, true).await,
+            Step::CountInTwoTabs { device } => self.count_in_two_tabs(device).await,
+            Step::SaveInTwoTabs { device, keys, value } => self.save_in_two_tabs(device, keys, value).await,
+            Step::RevokeAllInHiccup { user, lost } => self.revoke_all_in_a_hiccup(user, lost).await,
             Step::Use { device } => drop(self.open(device).await),
             Step::Save { device, key, value } => self.save(device, key, value).await,
             Step::Rotate { device } => self.rotate(device).await,
@@ -155,40 +234,63 @@ impl Story {
         }
     }
 
-    async fn sign_in(&mut self, number: u8) {
-        let Created { session, token, ended, .. } =
-            self.world.manager.create(NewSession::for_user(user(&name(number)))).await.unwrap();
+    async fn sign_in(&mut self, number: u8, refresh: bool) {
+        let new = NewSession::for_user(user(&name(number))).with_refresh(refresh);
+        let outcome = self.world.manager.create(new).await;
         let live = self.live_of(number);
+        let person = &mut self.people[usize::from(number)];
+        person.ask(self.now);
+        if !person.is_active {
+            return assert_eq!(kind(outcome), ErrorKind::Invalid);
+        }
+        let version = person.version;
+        if self.exceed == OnExceed::Refuse && live.len() >= LIMIT {
+            return assert_eq!(kind(outcome), ErrorKind::LimitExceeded);
+        }
+        let Created { session, token, ended, refresh, .. } = outcome.unwrap();
         let surplus = (live.len() + 1).saturating_sub(LIMIT);
         assert_eq!(ended.len(), surplus);
-        // Which of several sessions of one second is the oldest is up to their ids.
+        // Which of several sessions of one second goes is up to their ids.
+        let exceed = self.exceed;
+        let rank = |expected: &Expected| match exceed {
+            OnExceed::EndLeastRecentlySeen => expected.seen,
+            _ => expected.created,
+        };
         for info in &ended {
-            let oldest = live.iter().map(|index| self.devices[*index].expected.created).min();
+            let first = live.iter().map(|index| rank(&self.devices[*index].expected)).min();
             let evicted = self.devices.iter_mut().find(|device| device.id == info.id).unwrap();
-            assert_eq!(Some(evicted.expected.created), oldest);
+            assert_eq!(Some(rank(&evicted.expected)), first);
             evicted.expected.ended = true;
         }
-        let expected =
-            Expected { user: number, created: self.now, seen: self.now, ended: false, data: BTreeMap::new() };
-        self.devices.push(Device { id: session.id(), token: token.expose().to_string(), expected });
+        let (created, seen, data) = (self.now, self.now, BTreeMap::new());
+        let expected = Expected { user: number, created, seen, ended: false, version, data };
+        let (id, token) = (session.id(), token.expose().to_string());
+        let refresh = refresh.map(|refresh| refresh.expose().to_string());
+        self.devices.push(Device { id, token, refresh, spent: Vec::new(), expected });
     }
 
     /// Opens a device's session as both the manager and the model see it.
     async fn open(&mut self, device: usize) -> Option<Session> {
-        if self.devices.is_empty() {
-            return None;
-        }
-        let index = device % self.devices.len();
+        let index = self.index(device)?;
         let now = self.now;
         let device = &mut self.devices[index];
         let opened = self.world.validate(&device.token).await;
         // Longer than the flush interval: a use is written before the next step.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let expected = &mut device.expected;
+        let is_open = !expected.ended && !expected.is_expired(now);
+        let person = &mut self.people[usize::from(expected.user)];
+        let refusal = if is_open { person.judge(expected.version, now) } else { None };
         match (&opened, expected.ended, expected.is_expired(now)) {
             (Err(ValidateError::Rejected(Rejection::Ended(_))), true, _) => None,
             (Err(ValidateError::Rejected(Rejection::Expired(_))), false, true) => None,
-            (Ok(_), false, false) => {
+            (Err(ValidateError::Rejected(rejection)), false, false)
+                if refusal.is_some_and(|why| why.is(rejection)) =>
+            {
+                expected.ended = refusal == Some(Refusal::OtherCredentials);
+                None
+            }
+            (Ok(_), false, false) if refusal.is_none() => {
                 if now - expected.seen >= TOUCH {
                     expected.seen = now;
                 }
@@ -218,8 +320,12 @@ impl Story {
 
     fn take_token(&mut self, session: &Session) {
         let token = session.take_token().unwrap().expose().to_string();
-        let old = std::mem::replace(&mut self.of(session).token, token);
-        assert_ne!(old, self.of(session).token);
+        let refresh = session.take_refresh_token().map(|refresh| refresh.expose().to_string());
+        let device = self.of(session);
+        let old = std::mem::replace(&mut device.token, token);
+        assert_ne!(old, device.token);
+        assert_eq!(device.refresh.is_some(), refresh.is_some(), "both halves of a pair are replaced");
+        device.spent.extend(std::mem::replace(&mut device.refresh, refresh));
     }
 
     async fn logout(&mut self, device: usize) {
@@ -261,10 +367,12 @@ impl Story {
 #[test]
 fn the_manager_answers_as_the_model_does() {
     let mut runner = TestRunner::new(ProptestConfig::with_cases(STORIES));
-    let outcome = runner.run(&prop::collection::vec(step(), 1..60), |steps| {
+    let exceed = [OnExceed::EndOldest, OnExceed::EndLeastRecentlySeen, OnExceed::Refuse];
+    let stories = (prop::sample::select(exceed.to_vec()), prop::collection::vec(step(), 1..80));
+    let outcome = runner.run(&stories, |(exceed, steps)| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         runtime.unwrap().block_on(async {
-            let mut story = Story::new();
+            let mut story = Story::new(exceed);
             for step in &steps {
                 story.run(step).await;
                 story.check_lists().await;

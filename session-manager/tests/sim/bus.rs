@@ -85,8 +85,12 @@ impl Bus {
                     state.lose(&world, node);
                 } else if let Some(listener) = state.listeners.get(&node) {
                     let heard = listener.sender.send(message.clone()).is_ok();
-                    if let (true, BusEvent::Changed(_, changes)) = (heard, &message) {
+                    // What belongs to another tenant is nothing to a node.
+                    let is_theirs = world.plan.tenant(node) != world.plan.tenant(from);
+                    if let (true, false, BusEvent::Changed(_, changes)) = (heard, is_theirs, &message) {
                         world.note_heard(node, listener.life, changes);
+                    } else if is_theirs {
+                        world.count("message of another tenant");
                     }
                     (1..times).for_each(|_| drop(listener.sender.send(message.clone())));
                 }

@@ -17,7 +17,10 @@ struct Slot {
     until: Time,
 }
 
-type Slots = BTreeMap<SessionId, Slot>;
+/// What a cache keeps apart: a session, and whose it is.
+type Key = (SessionId, Scope);
+
+type Slots = BTreeMap<Key, Slot>;
 
 #[derive(Debug)]
 pub(crate) struct Cache {
@@ -30,7 +33,7 @@ struct State {
     slots: Slots,
     snapshot: Slots,
     /// Since when it holds the tombstone of a session without a break.
-    buried: BTreeMap<SessionId, Time>,
+    buried: BTreeMap<Key, Time>,
     /// How much later than it was sent a record of a session was stored at the most.
     late: BTreeMap<SessionId, Duration>,
     /// When it last lost something, so that older records could take its place.
@@ -46,14 +49,15 @@ impl State {
 
     fn put(&mut self, entry: CacheEntry, ttl: Duration, now: Time) -> bool {
         self.forget_expired(now);
-        let known = self.slots.get(&entry.id);
+        let key = (entry.id, entry.scope);
+        let known = self.slots.get(&key);
         if ttl.is_zero() || known.is_some_and(|slot| !entry.replaces(&slot.entry)) {
             return false;
         }
         if entry.is_tombstone() {
-            self.buried.insert(entry.id, now);
+            self.buried.insert(key, now);
         }
-        self.slots.insert(entry.id, Slot { entry, until: now + ttl });
+        self.slots.insert(key, Slot { entry, until: now + ttl });
         true
     }
 }
@@ -63,10 +67,10 @@ impl Cache {
         Arc::new(Self { server: Server::new(name, nodes), state: Mutex::default() })
     }
 
-    pub(crate) fn buried_since(&self, id: SessionId, now: Time) -> Option<Time> {
+    pub(crate) fn buried_since(&self, scope: Scope, id: SessionId, now: Time) -> Option<Time> {
         let mut state = self.state.lock();
         state.forget_expired(now);
-        state.buried.get(&id).copied()
+        state.buried.get(&(id, scope)).copied()
     }
 
     /// The longest way of a session's record to this cache.
@@ -75,9 +79,10 @@ impl Cache {
     }
 
     /// The active record that it has, by its revision.
-    pub(crate) fn holds_active(&self, id: SessionId, now: Time) -> Option<u64> {
+    pub(crate) fn holds_active(&self, scope: Scope, id: SessionId, now: Time) -> Option<u64> {
         let state = self.state.lock();
-        let slot = state.slots.get(&id).filter(|slot| slot.until > now && !slot.entry.is_tombstone())?;
+        let slot =
+            state.slots.get(&(id, scope)).filter(|slot| slot.until > now && !slot.entry.is_tombstone())?;
         Some(slot.entry.revision.get())
     }
 
@@ -145,7 +150,7 @@ impl SessionCache for CacheLink {
         let look = move |_| {
             let mut state = cache.state.lock();
             state.forget_expired(sim.now());
-            let slot = state.slots.get(&id).filter(|slot| slot.entry.scope == scope);
+            let slot = state.slots.get(&(id, scope));
             Ok(slot.map(|slot| CacheHit::new(slot.entry.clone(), slot.until - sim.now())))
         };
         self.cache.server.call(&self.sim, &self.process, "get", look).await
@@ -172,12 +177,12 @@ impl SessionCache for CacheLink {
         put
     }
 
-    async fn remove(&self, _: Scope, id: SessionId) -> Result<()> {
+    async fn remove(&self, scope: Scope, id: SessionId) -> Result<()> {
         let cache = Arc::clone(&self.cache);
         let remove = move |_| {
             let mut state = cache.state.lock();
-            state.slots.remove(&id);
-            state.buried.remove(&id);
+            state.slots.remove(&(id, scope));
+            state.buried.remove(&(id, scope));
             Ok(())
         };
         self.cache.server.call(&self.sim, &self.process, "remove", remove).await

@@ -19,52 +19,59 @@ use session_core::{
 use session_manager::Source;
 
 use crate::history::{Answer, Call, Event, Violation};
-use crate::store::Truth;
-use crate::world::{Forgot, Heard, Profile, Sim, Time, ms};
+use crate::plan::Profile;
+use crate::store::{Store, Truth};
+use crate::world::{Forgot, Heard, Sim, Time, ms};
 
 /// How long nodes may not know what changed if nothing fails and there is a bus.
 const CALM_LAG: Duration = ms(30);
 
+/// Checks what concerns one tenant: what its store held, and what was asked of its nodes.
 pub(crate) struct Checker<'a> {
-    sim: &'a Sim,
-    truth: &'a Truth,
-    events: &'a [Event],
-    found: Vec<Violation>,
+    pub(crate) sim: &'a Sim,
+    pub(crate) store: &'a Store,
+    pub(crate) truth: &'a Truth,
+    pub(crate) events: &'a [Event],
+    pub(crate) found: Vec<Violation>,
 }
 
 pub(crate) fn check(sim: &Sim) {
-    let truth = sim.store.truth.lock().clone();
-    let events = sim.events.lock().clone();
-    let mut checker = Checker { sim, truth: &truth, events: &events, found: Vec::new() };
-    for event in &events {
-        checker.check(event);
+    for store in &sim.stores {
+        let truth = store.truth.lock().clone();
+        let mut events = sim.events.lock().clone();
+        events.retain(|event| sim.plan.tenant(event.node) == store.tenant);
+        let mut checker = Checker { sim, store, truth: &truth, events: &events, found: Vec::new() };
+        for event in &events {
+            checker.check(event);
+        }
+        checker.nodes_never_go_back();
+        checker.nodes_believe_what_they_hear();
+        checker.nodes_forget_what_they_must();
+        checker.touches_are_rare();
+        checker.crossings();
+        checker.count();
+        sim.violations.lock().extend(checker.found);
     }
-    checker.nodes_never_go_back();
-    checker.nodes_believe_what_they_hear();
-    checker.nodes_forget_what_they_must();
-    checker.touches_are_rare();
-    checker.count();
-    sim.violations.lock().extend(checker.found);
 }
 
-impl Checker<'_> {
-    fn wrong(&mut self, invariant: &'static str, event: &Event, what: impl Into<String>) {
+impl<'a> Checker<'a> {
+    pub(crate) fn wrong(&mut self, invariant: &'static str, event: &Event, what: impl Into<String>) {
         let what = format!("{event}: {}", what.into());
         self.found.push(Violation { invariant, session: event.session, at: event.end, what });
     }
 
-    fn states(&self, id: SessionId) -> &[(Time, Arc<SessionRecord>)] {
+    pub(crate) fn states(&self, id: SessionId) -> &'a [(Time, Arc<SessionRecord>)] {
         self.truth.get(&id).map_or(&[], Vec::as_slice)
     }
 
     /// What the store held at any moment of a call.
-    fn during(&self, event: &Event, id: SessionId) -> Vec<&SessionRecord> {
+    pub(crate) fn during(&self, event: &Event, id: SessionId) -> Vec<&SessionRecord> {
         let states = self.states(id);
         let begun = states.iter().rposition(|(at, _)| *at <= event.start).unwrap_or(0);
         states[begun..].iter().take_while(|(at, _)| *at <= event.end).map(|(_, record)| &**record).collect()
     }
 
-    fn ended_at(&self, id: SessionId) -> Option<Time> {
+    pub(crate) fn ended_at(&self, id: SessionId) -> Option<Time> {
         self.states(id).iter().find(|(_, record)| record.ended().is_some()).map(|(at, _)| *at)
     }
 
@@ -215,15 +222,18 @@ impl Checker<'_> {
     }
 
     fn rejected(&mut self, event: &Event, id: SessionId, why: &str) {
-        let during = self.during(event, id);
+        // The call may have read what changed in the millisecond in which it began.
+        let earlier = Event { start: event.start.saturating_sub(ms(1)), ..event.clone() };
+        let during = self.during(&earlier, id);
         let legal = match why {
             "ended" => self.ended_at(id).is_some_and(|at| at <= event.end),
             "expired" => during.iter().any(|record| !record.is_live(event.wall.1)),
+            "wrong secret" if event.call.is_refresh() => self.is_unheard_of(event, &during),
             "wrong secret" => {
                 event.call == Call::Probe || during.iter().any(|record| self.is_wrong(record, event))
             }
-            "unknown" => self.may_be_unknown(event, id),
-            _ => false,
+            "unknown" => event.call == Call::Foreign || self.may_be_unknown(event, id),
+            _ => self.may_be_rejected(event, why, &during),
         };
         if !legal {
             let name = if why == "unknown" { "durable-login" } else { "outage-is-not-logout" };
@@ -271,11 +281,16 @@ impl Checker<'_> {
         let ended = id.and_then(|id| self.ended_at(id)).is_some_and(|at| at <= event.end);
         let legal = match kind {
             ErrorKind::Timeout => event.trouble,
+            // Whether the clock jumped is judged by the rule about clocks.
+            ErrorKind::Unavailable if event.call == Call::Sweep && self.sim.plan.clocks_jump => true,
             ErrorKind::Unavailable => event.trouble || id.is_some_and(|id| self.is_unconfirmed(event, id)),
-            ErrorKind::Conflict => matches!(event.call, Call::Save | Call::Rotate | Call::RevokeOthers),
-            ErrorKind::Ended => ended,
+            ErrorKind::Conflict => {
+                matches!(event.call, Call::Save | Call::Rotate | Call::RevokeOthers | Call::SignIn)
+            }
+            ErrorKind::Ended => ended || self.is_superseded(event),
             // An external session has no secret of ours.
-            ErrorKind::Invalid => event.call == Call::RevokeOthers && event.token.is_none(),
+            ErrorKind::Invalid if event.call == Call::RevokeOthers => event.token.is_none(),
+            ErrorKind::Invalid => self.may_be_refused(event),
             _ => false,
         };
         if !legal {
@@ -295,7 +310,7 @@ impl Checker<'_> {
     }
 
     fn done(&mut self, event: &Event) {
-        let must_be_stored = event.call == Call::Create;
+        let must_be_stored = matches!(event.call, Call::Create | Call::SignIn);
         if must_be_stored && event.session.is_none_or(|id| self.during(event, id).is_empty()) {
             self.wrong("durable-login", event, "the store does not have it");
         }
@@ -307,8 +322,13 @@ impl Checker<'_> {
     }
 
     /// Sessions that must have ended when this call returned.
-    fn ended_by(&self, event: &Event) -> Vec<SessionId> {
-        let before = |id: &SessionId| self.states(*id).first().is_some_and(|(at, _)| *at < event.start);
+    pub(crate) fn ended_by(&self, event: &Event) -> Vec<SessionId> {
+        // A session that a node created whose clock was further ahead than assumed is out of reach.
+        let latest = event.wall.0.saturating_add(self.sim.plan.skew);
+        let before = |id: &SessionId| {
+            let first = self.states(*id).first();
+            first.is_some_and(|(at, record)| *at < event.start && record.created_at <= latest)
+        };
         let owner = |id: SessionId| self.states(id).first().and_then(|(_, record)| record.user_id.clone());
         match (event.call, event.session) {
             (Call::Logout | Call::Revoke, Some(id)) => vec![id],
@@ -330,7 +350,7 @@ impl Checker<'_> {
         }
         for events in said.values() {
             for later in events {
-                let Answer::Live { revision, seen, .. } = later.answer else { continue };
+                let Answer::Live { revision, seen, verified_at, .. } = later.answer else { continue };
                 let before = events.iter().filter(|event| event.end < later.start);
                 for earlier in before {
                     match earlier.answer {
@@ -338,12 +358,21 @@ impl Checker<'_> {
                             self.wrong("no-resurrection", later, format!("after {earlier}"));
                         }
                         // Who keeps nothing cannot know.
-                        Answer::Live { revision: higher, seen: saw, .. } if self.sim.plan.memory => {
-                            if higher > revision {
+                        Answer::Live { revision: higher, seen: saw, verified_at: before, .. }
+                            if self.sim.plan.memory =>
+                        {
+                            // Of two copies of one revision the one counts that was verified later,
+                            // by clocks that may differ: so its last use may be an earlier one.
+                            let by_another_clock = self.clocks_differ() && verified_at >= before;
+                            let must_forget = self.forgot_between(earlier, later);
+                            // A copy that was given up after a write without an answer may have been newer than that of a shared cache.
+                            let is_excused = must_forget
+                                && matches!(later.answer, Answer::Live { source: Source::Shared(_), .. });
+                            if higher > revision && !is_excused {
                                 self.wrong("monotonic", later, format!("after {earlier}"));
                             }
-                            let forgot = forgot(events, later) || self.forgot_between(earlier, later);
-                            if higher == revision && saw > seen && !forgot {
+                            let forgot = forgot(events, later) || must_forget;
+                            if higher == revision && saw > seen && !forgot && !by_another_clock {
                                 self.wrong("monotonic", later, format!("the sighting, after {earlier}"));
                             }
                         }
@@ -352,6 +381,11 @@ impl Checker<'_> {
                 }
             }
         }
+    }
+
+    fn clocks_differ(&self) -> bool {
+        let ranges = self.sim.clock_ranges.lock();
+        ranges.iter().any(|range| *range != ranges[0] || range.0 != range.1)
     }
 
     /// Whether a write of the background was not answered, or messages were lost, between two calls: then the node forgot its copy.
@@ -366,7 +400,7 @@ impl Checker<'_> {
 
     fn touches_are_rare(&mut self) {
         let nodes = self.sim.nodes.lock().clone();
-        let touches = self.sim.store.touches.lock().clone();
+        let touches = self.store.touches.lock().clone();
         for ((node, life), written) in touches {
             if nodes[node].jumped() {
                 continue;
@@ -381,36 +415,6 @@ impl Checker<'_> {
                     let what = format!("node {node}.{life} wrote uses of {before:?} and {:?}", touch.at);
                     let (invariant, session) = ("one store write per minute", Some(touch.id));
                     self.found.push(Violation { invariant, session, at: self.sim.now(), what });
-                }
-            }
-        }
-    }
-
-    /// What hardly ever happens.
-    fn count(&self) {
-        let mut read: BTreeMap<_, Time> = BTreeMap::new();
-        for event in self.events {
-            let ends =
-                matches!(event.call, Call::Logout | Call::Revoke | Call::RevokeOthers | Call::RevokeAll);
-            let happened = self
-                .ended_by(event)
-                .iter()
-                .any(|id| self.ended_at(*id).is_some_and(|at| (event.start..=event.end).contains(&at)));
-            if ends && happened && event.answer == Answer::Crashed {
-                self.sim.count("crash between store and spread");
-            }
-            let Answer::Live { source, verified_at, degraded, .. } = event.answer else { continue };
-            match source {
-                _ if degraded => self.sim.count("stale_if_error answer"),
-                Source::Memory => self.sim.count("answer of the memory"),
-                Source::Shared("first") => self.sim.count("answer of the first cache"),
-                Source::Shared(_) => self.sim.count("answer of the second cache"),
-                _ => self.sim.count("answer of the store"),
-            }
-            if source == Source::Store && event.call == Call::Validate {
-                let of = (event.node, event.life, event.session, verified_at);
-                if read.insert(of, event.end).is_some_and(|end| end >= event.start) {
-                    self.sim.count("joined flight");
                 }
             }
         }

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use crate::crossings;
 use crate::net::{Mode, Server};
 use crate::node::Node;
-use crate::world::{Profile, Sim, Time, ms};
+use crate::plan::Profile;
+use crate::world::{Sim, Time, ms};
 
 /// Breaks things until that time, and mends them all at the end.
 pub(crate) async fn run(sim: Arc<Sim>, until: Time) {
     match sim.plan.profile {
         Profile::Calm | Profile::Sweeping | Profile::Silent | Profile::Outage => {}
+        profile if profile.is_crossing() => crossings::break_things(&sim, until).await,
         Profile::OnlySecond => {
             let mode = sim.draw(|rng| *rng.choice(&[Mode::Refusing, Mode::Black]).expect("two"));
             sim.caches[0].server.set(mode, sim.now());
@@ -28,7 +31,7 @@ pub(crate) async fn run(sim: Arc<Sim>, until: Time) {
             }
         }
         Profile::SlowReads => {
-            sim.store.server.slow_down(0, ms(50) + sim.up_to(ms(400)));
+            sim.store(0).server.slow_down(0, ms(50) + sim.up_to(ms(400)));
             if sim.plan.bus && sim.chance(30) {
                 sim.bus.disturb(ms(0), 30, 0);
             }
@@ -52,7 +55,7 @@ pub(crate) async fn run(sim: Arc<Sim>, until: Time) {
             }
             (0..sim.plan.nodes()).for_each(|node| sim.bus.cut(node));
         }
-        Profile::Wild => {
+        _ => {
             if sim.plan.bus && sim.chance(50) {
                 let (delay, loss, twice) = sim.draw(|rng| (rng.u64(..40), rng.u32(..30), rng.u32(..20)));
                 sim.bus.disturb(ms(delay), loss, twice);
@@ -68,23 +71,27 @@ pub(crate) async fn run(sim: Arc<Sim>, until: Time) {
 }
 
 pub(crate) fn mend(sim: &Arc<Sim>) {
-    sim.store.server.set(Mode::Up, sim.now());
+    sim.users.server.set(Mode::Up, sim.now());
+    sim.stores.iter().for_each(|store| store.server.set(Mode::Up, sim.now()));
     sim.caches.iter().for_each(|cache| cache.server.set(Mode::Up, sim.now()));
-    sim.store.server.slow_down(0, ms(0));
+    sim.store(0).server.slow_down(0, ms(0));
     sim.bus.disturb(ms(0), 0, 0);
+    if sim.plan.profile == Profile::Jumping {
+        sim.nodes.lock().iter().for_each(|node| node.set_clock(sim, 0));
+    }
     for node in 0..sim.plan.nodes() {
-        sim.store.server.cut(node, false, sim.now());
+        sim.store(node).server.cut(node, false, sim.now());
         sim.caches.iter().for_each(|cache| cache.server.cut(node, false, sim.now()));
         sim.bus.join(sim, node);
     }
 }
 
 /// For how long something stays broken: mostly shortly.
-fn a_while(sim: &Sim) -> Time {
+pub(crate) fn a_while(sim: &Sim) -> Time {
     if sim.chance(70) { ms(30) + sim.up_to(ms(400)) } else { ms(300) + sim.up_to(ms(2_500)) }
 }
 
-fn later(sim: &Arc<Sim>, after: Time, what: impl FnOnce(&Arc<Sim>) + Send + 'static) {
+pub(crate) fn later(sim: &Arc<Sim>, after: Time, what: impl FnOnce(&Arc<Sim>) + Send + 'static) {
     let sim = Arc::clone(sim);
     tokio::spawn(async move {
         sim.pass(after).await;
@@ -92,12 +99,12 @@ fn later(sim: &Arc<Sim>, after: Time, what: impl FnOnce(&Arc<Sim>) + Send + 'sta
     });
 }
 
-fn break_something(sim: &Arc<Sim>) {
+pub(crate) fn break_something(sim: &Arc<Sim>) {
     let node = sim.draw(|rng| rng.usize(..sim.plan.nodes()));
     let time = a_while(sim);
     match sim.draw(|rng| rng.u32(..100)) {
-        0..=14 => break_server(sim, &sim.store.server, time),
-        15..=19 => cut(sim, &sim.store.server, node, time),
+        0..=14 => break_server(sim, &sim.store(node).server, time),
+        15..=19 => cut(sim, &sim.store(node).server, node, time),
         20..=59 => break_cache(sim, node, time),
         60..=74 if sim.plan.bus => {
             sim.count("node cut from the bus");
@@ -115,7 +122,7 @@ fn break_something(sim: &Arc<Sim>) {
     }
 }
 
-fn break_server(sim: &Arc<Sim>, server: &Arc<Server>, time: Time) {
+pub(crate) fn break_server(sim: &Arc<Sim>, server: &Arc<Server>, time: Time) {
     let slow = Mode::Slow(ms(5) + if sim.chance(50) { sim.up_to(ms(100)) } else { sim.up_to(ms(1_900)) });
     let modes = [slow, slow, Mode::Black, Mode::Mute, Mode::Broken, Mode::Refusing, Mode::Paused];
     let mode = sim.draw(|rng| *rng.choice(&modes).expect("some"));
@@ -124,7 +131,7 @@ fn break_server(sim: &Arc<Sim>, server: &Arc<Server>, time: Time) {
     later(sim, time, move |sim| server.set(Mode::Up, sim.now()));
 }
 
-fn cut(sim: &Arc<Sim>, server: &Arc<Server>, node: usize, time: Time) {
+pub(crate) fn cut(sim: &Arc<Sim>, server: &Arc<Server>, node: usize, time: Time) {
     server.cut(node, true, sim.now());
     let server = Arc::clone(server);
     later(sim, time, move |sim| server.cut(node, false, sim.now()));
@@ -157,7 +164,7 @@ fn break_cache(sim: &Arc<Sim>, node: usize, time: Time) {
     }
 }
 
-fn crash(sim: &Arc<Sim>, node: usize) {
+pub(crate) fn crash(sim: &Arc<Sim>, node: usize) {
     sim.count("crash");
     let node = Arc::clone(&sim.nodes.lock()[node]);
     node.crash(sim);

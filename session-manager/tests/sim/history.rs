@@ -6,6 +6,7 @@ use std::time::Duration;
 use session_core::{ErrorKind, SessionId, Timestamp};
 use session_manager::Source;
 
+use crate::store::Store;
 use crate::world::{Sim, Time};
 
 /// What a client did.
@@ -25,6 +26,14 @@ pub(crate) enum Call {
     RevokeOthers,
     RevokeAll,
     Sweep,
+    /// A sign-in that replaces a session.
+    SignIn,
+    Refresh,
+    /// From where a rule denies it.
+    RefreshOutside,
+    ValidateOutside,
+    /// With the token of another tenant's session.
+    Foreign,
 }
 
 impl Call {
@@ -33,10 +42,26 @@ impl Call {
         matches!(self, Self::Validate | Self::External | Self::Probe | Self::Ensure)
     }
 
+    pub(crate) const fn is_refresh(self) -> bool {
+        matches!(self, Self::Refresh | Self::RefreshOutside)
+    }
+
     /// Whether it opens a session and changes nothing; but a validation may rotate.
     pub(crate) const fn is_read(self) -> bool {
         matches!(self, Self::Authoritative | Self::External | Self::Probe)
     }
+}
+
+/// What a call is about, besides a session and a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    None,
+    /// Writes a key that no other call writes.
+    Saves(u32),
+    /// Takes the place of a session.
+    Replaces(SessionId),
+    /// Signs a user in whose password was checked under a version of their credentials, if one is named.
+    Version(usize, Option<u64>),
 }
 
 /// What came of it.
@@ -71,6 +96,7 @@ pub(crate) struct Event {
     pub(crate) call: Call,
     pub(crate) session: Option<SessionId>,
     pub(crate) token: Option<String>,
+    pub(crate) detail: Detail,
     pub(crate) answer: Answer,
     /// What the node's clock showed, at the least and at the most.
     pub(crate) wall: (Timestamp, Timestamp),
@@ -91,14 +117,15 @@ pub(crate) struct Violation {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { start, end, node, life, call, session, answer, .. } = self;
+        let Self { start, end, node, life, call, session, answer, detail, .. } = self;
         let short = session.map(|id| id.to_string()[19..].to_owned()).unwrap_or_default();
         write!(
             f,
             "{:>6}..{:<6} n{node}.{life} {short} {call:?}: {answer:?}",
             start.as_millis(),
             end.as_millis()
-        )
+        )?;
+        if *detail == Detail::None { Ok(()) } else { write!(f, " {detail:?}") }
     }
 }
 
@@ -132,7 +159,11 @@ impl Report {
 }
 
 fn truth(sim: &Sim) -> Vec<String> {
-    let truth = sim.store.truth.lock();
+    sim.stores.iter().flat_map(|store| truth_of(store)).collect()
+}
+
+fn truth_of(store: &Store) -> Vec<String> {
+    let truth = store.truth.lock();
     let states = truth.iter().flat_map(|(id, states)| states.iter().map(move |state| (id, state)));
     let told = states.map(|(id, (at, record))| {
         let state = record.ended().map_or("active", |ended| ended.reason.as_str());

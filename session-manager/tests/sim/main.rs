@@ -5,14 +5,18 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod acts;
 mod bus;
 mod cache;
 mod checker;
+mod counting;
+mod crossings;
 mod faults;
 mod history;
 mod metering;
 mod net;
 mod node;
+mod plan;
 mod seeds;
 mod store;
 mod workload;

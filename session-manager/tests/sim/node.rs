@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
-use session_core::{OnExceed, Timestamp};
+use session_core::{Scope, Timestamp};
 use session_manager::{ConflictPolicy, SessionManager, Source, Tiers, UserLimit};
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::BusLink;
 use crate::cache::CacheLink;
+use crate::crossings;
 use crate::net::Process;
 use crate::store::StoreLink;
 use crate::world::{NodeClock, Repeatable, Sim, Time};
@@ -70,6 +71,7 @@ impl Node {
     pub(crate) fn set_clock(&self, sim: &Sim, offset: i64) {
         self.clock.offset.store(offset, Ordering::SeqCst);
         self.state.lock().jumped = Some(sim.now());
+        sim.jumps.note(sim.now(), self.number, offset);
         let range = &mut sim.clock_ranges.lock()[self.number];
         *range = (range.0.min(offset), range.1.max(offset));
     }
@@ -97,11 +99,14 @@ impl Node {
             sim.count("outbox in use");
         }
         let serving = health.tiers.iter().map(|tier| tier.healthy);
-        self.caches_were_told(sim, state.running.life, &serving.collect::<Vec<_>>());
+        let serving: Vec<_> = serving.collect();
+        if let Some(scope) = state.running.manager.scope() {
+            self.caches_were_told(sim, state.running.life, scope, &serving);
+        }
     }
 
     /// A cache that may be read here was told everything that was done here.
-    fn caches_were_told(&self, sim: &Sim, life: u32, serving: &[bool]) {
+    fn caches_were_told(&self, sim: &Sim, life: u32, scope: Scope, serving: &[bool]) {
         let now = sim.now();
         let mut learnt = sim.learnt.lock();
         let Some(learnt) = learnt.get_mut(&(self.number, life)) else { return };
@@ -109,7 +114,7 @@ impl Node {
         let telling = sim.plan.cache_timeout + TELLING;
         for (id, (revision, at)) in learnt.iter().filter(|(_, (_, at))| now > *at + telling) {
             for (cache, serves) in sim.caches.iter().zip(serving) {
-                let older = cache.holds_active(*id, now).filter(|held| held < revision);
+                let older = cache.holds_active(scope, *id, now).filter(|held| held < revision);
                 if let (true, Some(held), false) = (*serves, older, cache.has_lost(*at)) {
                     let what = format!(
                         "node {} reads the {} cache, which holds revision {held}, and wrote {revision} at {} ms",
@@ -144,9 +149,10 @@ impl Running {
             tiers = tiers.with_bus(BusLink { sim: Arc::clone(sim), process: Arc::clone(&process) });
         }
         let store = StoreLink { sim: Arc::clone(sim), process: Arc::clone(&process) };
-        let limit = plan.limit.and_then(NonZeroU32::new).map(|max| UserLimit::new(max, OnExceed::EndOldest));
+        let limit = plan.limit.and_then(NonZeroU32::new).map(|max| UserLimit::new(max, plan.exceed));
         let random = Repeatable(Mutex::new(sim.draw(fastrand::Rng::fork)));
-        let manager = SessionManager::builder(store)
+        let builder = crossings::configure(SessionManager::builder(store), sim, &process);
+        let manager = builder
             .with_tiers(tiers)
             .with_clock(Arc::clone(clock))
             .with_random(random)

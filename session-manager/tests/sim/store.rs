@@ -12,6 +12,7 @@ use session_core::{
     SessionLimit, SessionRecord, SessionStore, StoreStats, Timestamp, Touch, UserId, async_trait,
 };
 
+use crate::crossings::limits;
 use crate::net::{Process, Server};
 use crate::node::QUICK;
 use crate::world::{BEGIN, Sim, Time};
@@ -26,23 +27,45 @@ pub(crate) struct Written {
     pub(crate) at: Timestamp,
 }
 
+/// The process that asked for a write, and how much later than it asked the write was carried out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Author {
+    pub(crate) process: (usize, u32),
+    pub(crate) late: Time,
+}
+
 #[derive(Debug)]
 pub(crate) struct Store {
+    pub(crate) tenant: usize,
     rows: MapStore,
     pub(crate) server: Arc<Server>,
     pub(crate) truth: Mutex<Truth>,
+    /// Who created each session.
+    pub(crate) created_by: Mutex<BTreeMap<SessionId, Author>>,
+    /// Who ended each session.
+    pub(crate) ended_by: Mutex<BTreeMap<SessionId, Author>>,
     /// Touches that were carried out, by the node's process.
     pub(crate) touches: Mutex<BTreeMap<(usize, u32), Vec<Written>>>,
 }
 
 impl Store {
-    pub(crate) fn new(nodes: usize) -> Arc<Self> {
+    pub(crate) fn new(tenant: usize, nodes: usize) -> Arc<Self> {
         Arc::new(Self {
+            tenant,
+            created_by: Mutex::default(),
+            ended_by: Mutex::default(),
             rows: MapStore::default(),
             server: Server::new("store", nodes),
             truth: Mutex::default(),
             touches: Mutex::default(),
         })
+    }
+
+    /// Writes down who ended what.
+    fn credit(&self, author: Author, ended: Option<&Result<Vec<Arc<SessionRecord>>>>) {
+        if let Some(Ok(ended)) = ended {
+            self.ended_by.lock().extend(ended.iter().map(|record| (record.id, author)));
+        }
     }
 
     /// Writes down what changed.
@@ -70,6 +93,8 @@ impl Store {
             }
             known.push((sim.now(), row));
         }
+        drop(truth);
+        limits::check(sim, self);
     }
 
     /// Somebody ends a session and tells nobody.
@@ -120,6 +145,17 @@ pub(crate) struct StoreLink {
 }
 
 impl StoreLink {
+    fn store(&self) -> &Arc<Store> {
+        self.sim.store(self.process.node)
+    }
+
+    /// Describes who writes, once the write is carried out.
+    fn author(&self) -> impl Fn() -> Author + Send + 'static {
+        let (sim, sent) = (Arc::clone(&self.sim), self.sim.now());
+        let process = (self.process.node, self.process.life);
+        move || Author { process, late: sim.now() - sent }
+    }
+
     fn sent(&self, ids: Option<Vec<SessionId>>) -> Sent {
         Sent { sim: Arc::clone(&self.sim), process: Arc::clone(&self.process), ids }
     }
@@ -135,9 +171,9 @@ impl StoreLink {
         what: &'static str,
         apply: impl FnOnce(&Sim, &Store) -> Option<Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let (sim, store) = (Arc::clone(&self.sim), Arc::clone(&self.sim.store));
+        let (sim, store) = (Arc::clone(&self.sim), Arc::clone(self.store()));
         let apply = move |_| apply(&sim, &store).expect("the map answers at once");
-        self.sim.store.server.call(&self.sim, &self.process, what, apply).await
+        self.store().server.call(&self.sim, &self.process, what, apply).await
     }
 }
 
@@ -151,7 +187,8 @@ impl fmt::Debug for StoreLink {
 #[deny(clippy::missing_trait_methods)]
 impl SessionStore for StoreLink {
     fn capabilities(&self) -> Capabilities {
-        self.sim.store.rows.capabilities()
+        // A place that is the same in each run.
+        self.store().rows.capabilities().with_place(format!("tenant {}", self.store().tenant))
     }
 
     async fn create(
@@ -161,10 +198,14 @@ impl SessionStore for StoreLink {
     ) -> Result<Vec<Arc<SessionRecord>>> {
         let limit = limit.copied();
         let sent = self.sent(if limit.is_some() { None } else { Some(vec![record.id]) });
+        let author = self.author();
         let create = self.ask("create", move |sim, store| {
             let id = record.id;
             let done = store.rows.create(record, limit.as_ref()).now_or_never();
-            store.log(sim, done.as_ref().is_some_and(Result::is_ok).then_some(id));
+            store.credit(author(), done.as_ref());
+            let created = done.as_ref().is_some_and(Result::is_ok).then_some(id);
+            store.created_by.lock().extend(created.map(|id| (id, author())));
+            store.log(sim, created);
             done
         });
         let evicted = sent.settle(create.await);
@@ -208,7 +249,7 @@ impl SessionStore for StoreLink {
             .await;
         // What was not confirmed is written again, and must be.
         if touched.is_ok() {
-            let mut touches = self.sim.store.touches.lock();
+            let mut touches = self.store().touches.lock();
             touches.entry((self.process.node, self.process.life)).or_default().extend(written);
         }
         touched
@@ -225,8 +266,10 @@ impl SessionStore for StoreLink {
             EndScope::Ids(ids) => Some(ids.clone()),
             _ => None,
         });
+        let author = self.author();
         let end = self.ask("end", move |sim, store| {
             let done = store.rows.end(&scope, &ended, created_until).now_or_never();
+            store.credit(author(), done.as_ref());
             store.log(sim, None);
             done
         });
@@ -242,8 +285,10 @@ impl SessionStore for StoreLink {
 
     async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<SessionRecord>>> {
         let sent = self.sent(None);
+        let author = self.author();
         let expire = self.ask("expire", move |sim, store| {
             let done = store.rows.expire(now, limit).now_or_never();
+            store.credit(author(), done.as_ref());
             store.log(sim, None);
             done
         });

@@ -5,15 +5,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use session_core::rules::RequestClient;
-use session_core::{
-    Actor, Error, ErrorKind, Lifetime, Secret, SecretFormat, SessionId, SessionToken, UserId,
-};
-use session_manager::{Ensured, ExternalSession, NewSession, Rejection, Session, ValidateError};
+use session_core::{EndReason, Error, ErrorKind, SessionId};
+use session_manager::{Rejection, Session, ValidateError};
 
-use crate::history::{Answer, Call, Event};
+use crate::acts::external;
+use crate::crossings;
+use crate::history::{Answer, Call, Detail, Event};
 use crate::net::Mode;
 use crate::node::{Node, Running};
-use crate::world::{Known, Profile, Repeatable, Sim, Time, ms};
+use crate::plan::Profile;
+use crate::world::{Known, Sim, Time, ms};
 
 /// A client of a node.
 pub(crate) struct Client {
@@ -25,26 +26,31 @@ pub(crate) struct Client {
 
 /// What is asked.
 #[derive(Debug, Clone)]
-struct Ask {
-    call: Call,
-    session: Option<SessionId>,
-    token: Option<String>,
+pub(crate) struct Ask {
+    pub(crate) call: Call,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) token: Option<String>,
+    pub(crate) detail: Detail,
 }
 
 impl Ask {
-    fn about(call: Call, known: &Known) -> Self {
+    pub(crate) fn about(call: Call, known: &Known) -> Self {
         let token = known.tokens.last().cloned();
-        Self { call, session: Some(known.id), token }
+        Self { call, session: Some(known.id), token, detail: Detail::None }
     }
-}
 
-fn user(number: usize) -> UserId {
-    ["ann", "bob"][number % 2].parse().expect("a name")
+    /// About no session that is known yet.
+    pub(crate) const fn new(call: Call, detail: Detail) -> Self {
+        Self { call, session: None, token: None, detail }
+    }
 }
 
 pub(crate) fn rejected(rejection: &Rejection) -> &'static str {
     match rejection {
+        Rejection::Ended(ended) if ended.reason == EndReason::CredentialChanged => "credentials changed",
+        Rejection::Ended(ended) if ended.reason == EndReason::UserInactive => "user gone",
         Rejection::Ended(_) => "ended",
+        Rejection::UserInactive => "inactive",
         Rejection::Expired(_) => "expired",
         Rejection::Unknown => "unknown",
         Rejection::WrongSecret => "wrong secret",
@@ -54,7 +60,7 @@ pub(crate) fn rejected(rejection: &Rejection) -> &'static str {
     }
 }
 
-fn opened(outcome: Result<Session, ValidateError>) -> (Answer, Option<Session>) {
+pub(crate) fn opened(outcome: Result<Session, ValidateError>) -> (Answer, Option<Session>) {
     match outcome {
         Ok(session) => {
             let (record, from) = (session.record(), session.provenance());
@@ -73,7 +79,7 @@ fn opened(outcome: Result<Session, ValidateError>) -> (Answer, Option<Session>) 
     }
 }
 
-fn done<T>(outcome: Result<T, Error>) -> (Answer, Option<T>) {
+pub(crate) fn done<T>(outcome: Result<T, Error>) -> (Answer, Option<T>) {
     match outcome {
         Ok(value) => (Answer::Done, Some(value)),
         Err(error) => (Answer::Failed(error.kind()), None),
@@ -88,6 +94,8 @@ impl Client {
             let drives = self.node.number == 0 && self.first;
             if drives && matches!(self.sim.plan.profile, Profile::Silent | Profile::Outage) {
                 Box::pin(self.end_silently()).await;
+            } else if self.sim.plan.profile.is_crossing() {
+                Box::pin(crossings::step(&self)).await;
             } else if self.sim.plan.profile.is_focused() {
                 Box::pin(self.focused_step()).await;
             } else {
@@ -102,7 +110,7 @@ impl Client {
         }
     }
 
-    async fn step(&self) {
+    pub(crate) async fn step(&self) {
         let number = self.sim.draw(|rng| rng.u32(..100));
         let Some(known) = self.hot() else { return self.create().await };
         match number {
@@ -159,7 +167,7 @@ impl Client {
         if sim.plan.profile == Profile::Outage {
             sim.pass(sim.up_to(ms(200))).await;
             for node in 1..sim.plan.nodes() {
-                sim.store.server.cut(node, true, sim.now());
+                sim.store(node).server.cut(node, true, sim.now());
             }
             lasts += sim.plan.stale_if_error.unwrap_or_default();
         } else if sim.chance(50) {
@@ -172,26 +180,30 @@ impl Client {
                 cache.server.set(Mode::Up, world.now());
             });
         }
-        sim.store.end_silently(sim, known.id);
+        sim.store(self.node.number).end_silently(sim, known.id);
         sim.pass(lasts).await;
         for node in 1..sim.plan.nodes() {
-            sim.store.server.cut(node, false, sim.now());
+            sim.store(node).server.cut(node, false, sim.now());
         }
     }
 
     /// One of the latest sessions, the ended ones among them.
-    fn hot(&self) -> Option<Known> {
+    pub(crate) fn hot(&self) -> Option<Known> {
         let sessions = self.sim.sessions.lock();
-        let few = sessions.len().min(match self.sim.plan.profile {
+        let own = |known: &&Known| known.tenant == self.tenant();
+        let few = sessions.iter().filter(own).count().min(match self.sim.plan.profile {
             Profile::Silent | Profile::Outage => 1,
-            profile if profile.is_focused() => 2,
+            profile if profile.is_focused() && !profile.is_crossing() => 2,
             _ => 4,
         });
-        (few > 0).then(|| sessions[sessions.len() - 1 - self.sim.draw(|rng| rng.usize(..few))].clone())
+        (few > 0).then(|| {
+            let back = self.sim.draw(|rng| rng.usize(..few));
+            sessions.iter().rev().filter(own).nth(back).expect("there are as many").clone()
+        })
     }
 
     /// Carries something out, with everything that may come in between, and writes down what came of it.
-    async fn watch<T>(
+    pub(crate) async fn watch<T>(
         &self,
         running: &Running,
         ask: Ask,
@@ -200,8 +212,8 @@ impl Client {
         let (sim, node) = (&self.sim, self.node.number);
         let (start, wall) = (sim.now(), self.node.wall());
         let buried = ask.session.and_then(|id| self.buried(id));
-        let disturbed = matches!(sim.plan.profile, Profile::Wild | Profile::SlowReads)
-            && !sim.healed.load(Ordering::SeqCst);
+        let disturbed = matches!(sim.plan.profile, Profile::Wild | Profile::SlowReads) || sim.plan.trouble;
+        let disturbed = disturbed && !sim.healed.load(Ordering::SeqCst);
         let impatient = disturbed && sim.chance(5);
         let hanging = sim.plan.deadline * 4;
         let limit = if impatient { sim.up_to(ms(15)) } else { hanging };
@@ -220,10 +232,11 @@ impl Client {
         let (end, wall_at_end) = (sim.now(), self.node.wall());
         let between = if self.node.jumped() { end - start } else { Duration::ZERO };
         let window = sim.plan.deadline.max(ms(2_000));
-        let trouble = sim.store.server.troubled(node, start.saturating_sub(window));
+        let since = start.saturating_sub(window);
+        let trouble = sim.store(node).server.troubled(node, since) || sim.users.server.troubled(node, since);
         let wall =
             (wall.min(wall_at_end).saturating_sub(between), wall.max(wall_at_end).saturating_add(between));
-        let Ask { call, session, token } = ask;
+        let Ask { call, session, token, detail } = ask;
         if let (Some(id), true) = (session, self.says_ended(call, &answer)) {
             sim.known_ended.lock().insert((node, running.life, id));
         }
@@ -234,7 +247,8 @@ impl Client {
         }
         self.node.watch(sim);
         let life = running.life;
-        let event = Event { start, end, node, life, call, session, token, answer, wall, buried, trouble };
+        let event =
+            Event { start, end, node, life, call, session, token, detail, answer, wall, buried, trouble };
         sim.events.lock().push(event);
         value
     }
@@ -247,11 +261,12 @@ impl Client {
     fn buried(&self, id: SessionId) -> Option<Time> {
         let now = self.sim.now();
         if self.sim.caches.is_empty() {
-            let truth = self.sim.store.truth.lock();
+            let truth = self.sim.store(self.node.number).truth.lock();
             let (at, record) = truth.get(&id)?.last()?;
             return record.ended().map(|_| *at);
         }
-        let since = self.sim.caches.iter().map(|cache| cache.buried_since(id, now));
+        let scope = self.node.running().manager.scope()?;
+        let since = self.sim.caches.iter().map(|cache| cache.buried_since(scope, id, now));
         since.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
@@ -264,7 +279,9 @@ impl Client {
             let ask = Ask::about(Call::External, known);
             let opening =
                 async { opened(manager.validate_external(&external, &RequestClient::default()).await) };
-            return self.watch(&running, ask, opening).await;
+            let session = self.watch(&running, ask, opening).await?;
+            crossings::tenants::check(self, &session);
+            return Some(session);
         }
         let ask = Ask::about(call, known);
         let token = ask.token.clone().unwrap_or_default();
@@ -276,152 +293,23 @@ impl Client {
             })
         };
         let session = self.watch(&running, ask, opening).await?;
+        crossings::tenants::check(self, &session);
         self.take_token(&session);
         Some(session)
     }
 
-    fn take_token(&self, session: &Session) {
+    pub(crate) fn tenant(&self) -> usize {
+        self.sim.plan.tenant(self.node.number)
+    }
+
+    pub(crate) fn take_token(&self, session: &Session) {
         let Some(token) = session.take_token() else { return };
         let mut sessions = self.sim.sessions.lock();
-        if let Some(known) = sessions.iter_mut().find(|known| known.id == session.id()) {
-            known.tokens.push(token.expose().to_string());
+        let token = token.expose().to_string();
+        // An old token gives its successor again: the owner may hold a later one.
+        let is_news = |known: &&mut Known| known.id == session.id() && !known.tokens.contains(&token);
+        if let Some(known) = sessions.iter_mut().find(is_news) {
+            known.tokens.push(token);
         }
     }
-
-    async fn create(&self) {
-        let running = self.node.running();
-        let manager = running.manager.clone();
-        let number = self.sim.draw(|rng| rng.usize(..2));
-        let mut new = NewSession::for_user(user(number));
-        if self.sim.plan.profile == Profile::Sweeping {
-            let whole = ms(self.sim.draw(|rng| rng.u64(1_000..2_500)));
-            new = new.with_lifetime(Lifetime::new(None, whole).expect("within bounds"));
-        } else if self.sim.chance(25) {
-            let (idle, whole) = self.sim.draw(|rng| (rng.bool(), rng.u64(1_500..5_000)));
-            let lifetime = Lifetime::new(idle.then_some(ms(1_500)), ms(whole)).expect("within bounds");
-            new = new.with_lifetime(lifetime);
-        }
-        let ask = Ask { call: Call::Create, session: None, token: None };
-        let created = async { done(manager.create(new).await) };
-        if let Some(created) = self.watch(&running, ask, created).await {
-            let (id, token) = (created.session.id(), created.token.expose().to_string());
-            if let Some(event) = self.sim.events.lock().last_mut() {
-                (event.session, event.token) = (Some(id), Some(token.clone()));
-            }
-            let known = Known { id, user: number, tokens: vec![token], external: None };
-            self.sim.sessions.lock().push(known);
-        }
-    }
-
-    fn some_external(&self) -> u32 {
-        let made = self.sim.sessions.lock().iter().filter(|known| known.external.is_some()).count();
-        let latest = u32::try_from(made).unwrap_or_default();
-        latest.saturating_sub(self.sim.draw(|rng| rng.u32(..2)))
-    }
-
-    async fn ensure(&self) {
-        let running = self.node.running();
-        let manager = running.manager.clone();
-        let name = self.some_external();
-        let external = external(name);
-        let id = external.id();
-        let ask = Ask { call: Call::Ensure, session: Some(id), token: None };
-        let ensure = async {
-            let ensured = manager.ensure(external.clone(), &RequestClient::default()).await;
-            let (answer, session) = opened(ensured.map(|ensured| match ensured {
-                Ensured::Created(session) | Ensured::Exists(session) => session,
-                _ => unreachable!("there are two answers"),
-            }));
-            (answer, session)
-        };
-        if self.watch(&running, ask, ensure).await.is_some() {
-            let mut sessions = self.sim.sessions.lock();
-            if !sessions.iter().any(|known| known.id == id) {
-                sessions.push(Known { id, user: 2, tokens: Vec::new(), external: Some(name) });
-            }
-        }
-    }
-
-    /// Asks for a session that may not exist yet.
-    async fn probe(&self) {
-        let running = self.node.running();
-        let manager = running.manager.clone();
-        let id = external(self.some_external()).id();
-        let random = Repeatable(parking_lot::Mutex::new(self.sim.draw(fastrand::Rng::fork)));
-        let secret = Secret::mint(SecretFormat::default(), &random).expect("a generator that works");
-        let token = SessionToken::from_parts(id, secret).expose().to_string();
-        let ask = Ask { call: Call::Probe, session: Some(id), token: None };
-        let probing = async { opened(manager.validate(&token, &RequestClient::default()).await) };
-        drop(self.watch(&running, ask, probing).await);
-    }
-
-    async fn save(&self, known: &Known) {
-        let Some(session) = self.open(Call::Validate, known).await else { return };
-        let running = self.node.running();
-        let value = self.sim.draw(|rng| rng.u32(..));
-        session.insert("key", &value).expect("a number is JSON");
-        let saving = async { done(session.save().await) };
-        self.watch(&running, Ask::about(Call::Save, known), saving).await;
-    }
-
-    async fn rotate(&self, known: &Known) {
-        let Some(session) = self.open(Call::Validate, known).await else { return };
-        if known.external.is_some() {
-            return;
-        }
-        let running = self.node.running();
-        let manager = running.manager.clone();
-        let rotating = async { done(manager.rotate(&session).await) };
-        if self.watch(&running, Ask::about(Call::Rotate, known), rotating).await.is_some() {
-            self.take_token(&session);
-        }
-    }
-
-    async fn logout(&self, known: &Known) {
-        let Some(session) = self.open(Call::Validate, known).await else { return };
-        let running = self.node.running();
-        let manager = running.manager.clone();
-        let ending = async { done(manager.logout(&session).await) };
-        self.watch(&running, Ask::about(Call::Logout, known), ending).await;
-    }
-
-    async fn revoke(&self, known: &Known) {
-        let running = self.node.running();
-        let manager = running.manager.clone();
-        let ending = async { done(manager.revoke(known.id, &Actor::System).await) };
-        self.watch(&running, Ask::about(Call::Revoke, known), ending).await;
-    }
-
-    async fn revoke_others(&self, known: &Known) {
-        let Some(session) = self.open(Call::Validate, known).await else { return };
-        let running = self.node.running();
-        let manager = running.manager.clone();
-        let ending = async { done(manager.revoke_others(&session).await) };
-        if self.watch(&running, Ask::about(Call::RevokeOthers, known), ending).await.is_some() {
-            self.take_token(&session);
-        }
-    }
-
-    async fn revoke_all(&self, known: &Known) {
-        let running = self.node.running();
-        let manager = running.manager.clone();
-        let name = if known.external.is_some() { user_of_externals() } else { user(known.user) };
-        let ending = async { done(manager.revoke_all(&name, &Actor::System).await) };
-        self.watch(&running, Ask::about(Call::RevokeAll, known), ending).await;
-    }
-
-    pub(crate) async fn sweep(&self) {
-        let running = self.node.running();
-        let manager = running.manager.clone();
-        let ask = Ask { call: Call::Sweep, session: None, token: None };
-        self.watch(&running, ask, async { done(manager.sweep().await) }).await;
-    }
-}
-
-fn user_of_externals() -> UserId {
-    "eve".parse().expect("a name")
-}
-
-pub(crate) fn external(name: u32) -> ExternalSession {
-    ExternalSession::new(format!("external {name}"), user_of_externals()).expect("a name")
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -11,8 +11,13 @@ use tokio::time::Instant;
 
 use crate::bus::Bus;
 use crate::cache::Cache;
+use crate::crossings::clocks::Jumps;
+use crate::crossings::directory::Users;
+use crate::crossings::limits::Reported;
+use crate::crossings::refresh::Successors;
 use crate::history::{Event, Violation};
 use crate::node::Node;
+use crate::plan::Plan;
 use crate::store::Store;
 
 /// True time, since the run began.
@@ -25,197 +30,16 @@ pub(crate) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// What kind of run it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Profile {
-    /// Nothing fails, nobody goes away.
-    Calm,
-    /// Every cache and the bus are down all the time; the store is well.
-    WithoutCaches,
-    /// Everything fails now and then.
-    Wild,
-    /// The first cache is down all the time, and nothing else fails: the second must know everything.
-    OnlySecond,
-    /// Nodes lose caches and find them again. Caches keep what they hold.
-    Recovering,
-    /// Sessions are ended in the store by somebody who tells nobody, and the clocks disagree.
-    Silent,
-    /// The answers of the store to one node are slow, and everything changes meanwhile.
-    SlowReads,
-    /// A node that is ahead of its time sweeps what others take for live; nothing fails.
-    Sweeping,
-    /// Caches start again from old snapshots, all the time.
-    Forgetful,
-    /// The store is away for longer than copies may be used.
-    Outage,
-}
-
-impl Profile {
-    fn of(seed: u64, rng: &mut fastrand::Rng) -> Self {
-        // Even and odd seeds belong to different tests.
-        match seed / 2 % 12 {
-            0..4 => match rng.u32(..100) {
-                0..14 => Self::Calm,
-                14..22 => Self::WithoutCaches,
-                _ => Self::Wild,
-            },
-            4 => Self::OnlySecond,
-            5 | 6 => Self::Recovering,
-            7 => Self::Silent,
-            8 | 9 => Self::SlowReads,
-            10 => Self::Forgetful,
-            _ if (seed / 24).is_multiple_of(2) => Self::Sweeping,
-            _ => Self::Outage,
-        }
-    }
-
-    /// Whether few sessions are used quickly, for one purpose.
-    pub(crate) const fn is_focused(self) -> bool {
-        !matches!(self, Self::Calm | Self::WithoutCaches | Self::Wild)
-    }
-
-    /// Whether all nodes and what serves them are well.
-    pub(crate) const fn is_quiet(self) -> bool {
-        matches!(self, Self::Calm | Self::OnlySecond | Self::Sweeping)
-    }
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Plan {
-    pub(crate) profile: Profile,
-    pub(crate) caches: usize,
-    pub(crate) bus: bool,
-    pub(crate) memory: bool,
-    pub(crate) max_stale: Duration,
-    pub(crate) l1_max_age: Duration,
-    pub(crate) cache_timeout: Duration,
-    pub(crate) deadline: Duration,
-    pub(crate) stale_if_error: Option<Duration>,
-    pub(crate) outbox: usize,
-    pub(crate) limit: Option<u32>,
-    pub(crate) rotation: Option<Duration>,
-    pub(crate) grace: Duration,
-    pub(crate) touch_interval: Duration,
-    /// How far each node's clock is off, in milliseconds.
-    pub(crate) offsets: Vec<i64>,
-    pub(crate) clocks_jump: bool,
-    /// By how much the nodes assume that their clocks may differ.
-    pub(crate) skew: Duration,
-    pub(crate) clients: usize,
-    pub(crate) length: Duration,
-}
-
-impl Plan {
-    fn of(seed: u64, rng: &mut fastrand::Rng) -> Self {
-        let profile = Profile::of(seed, rng);
-        let nodes = rng.usize(2..=4);
-        let max_stale = ms(*choose(rng, &[1_000, 1_000, 1_500, 2_000, 3_000]));
-        let l1_max_age = max_stale.min(ms(*choose(rng, &[50, 300, 800, 1_500])));
-        let width = *choose(rng, &[0, 0, 1_000, 1_900, 40_000]);
-        let clock = |rng: &mut fastrand::Rng| if rng.bool() { 0 } else { rng.i64(-width..=width) };
-        let stale_if_error = (rng.u32(..3) == 0).then(|| max_stale + ms(rng.u64(500..5_000)));
-        let plan = Self {
-            profile,
-            caches: if profile == Profile::WithoutCaches { rng.usize(1..=2) } else { rng.usize(0..=2) },
-            bus: rng.u32(..3) > 0,
-            memory: rng.u32(..8) > 0,
-            max_stale,
-            l1_max_age,
-            cache_timeout: ms(*choose(rng, &[10, 20, 50])),
-            deadline: ms(*choose(rng, &[600, 1_000, 2_000])),
-            stale_if_error,
-            outbox: *choose(rng, &[1, 2, 4, 100]),
-            limit: (rng.u32(..3) == 0).then(|| rng.u32(2..=4)),
-            rotation: (rng.u32(..4) == 0).then(|| ms(rng.u64(1_000..3_000))),
-            grace: ms(*choose(rng, &[500, 30_000, 300_000])),
-            touch_interval: ms(*choose(rng, &[400, 1_000, 60_000])),
-            offsets: (0..nodes).map(|_| clock(rng)).collect(),
-            clocks_jump: width > 0 && rng.u32(..3) == 0,
-            skew: ms(if width > 0 { 90_000 } else { 4_000 }),
-            clients: if nodes == 2 { 2 } else { 1 },
-            length: ms(rng.u64(1_300..2_900)),
-        };
-        if profile.is_focused() { plan.focused(rng) } else { plan }
-    }
-
-    /// The grace of the nodes: at most the interval of their rotation.
-    pub(crate) fn grace(&self) -> Duration {
-        self.rotation.map_or(self.grace, |rotation| rotation.min(self.grace))
-    }
-
-    /// What makes the purpose of the run likely.
-    fn focused(self, rng: &mut fastrand::Rng) -> Self {
-        let same = vec![0; self.nodes().min(3)];
-        let plan = Self {
-            limit: None,
-            rotation: None,
-            clocks_jump: false,
-            stale_if_error: None,
-            offsets: same,
-            touch_interval: ms(*choose(rng, &[400, 1_000, 60_000])),
-            max_stale: ms(1_000),
-            length: ms(rng.u64(1_000..1_600)),
-            ..self
-        };
-        match plan.profile {
-            Profile::OnlySecond => {
-                Self { caches: 2, bus: rng.u32(..4) == 0, l1_max_age: ms(rng.u64(20..100)), ..plan }
-            }
-            Profile::Recovering => {
-                let (caches, memory) = (rng.usize(1..=2), rng.bool());
-                let l1_max_age = ms(rng.u64(20..100));
-                Self { caches, memory, l1_max_age, bus: rng.bool(), max_stale: ms(3_000), ..plan }
-            }
-            Profile::Silent => {
-                let width = *choose(rng, &[0, 0, 700, 1_900]);
-                let offsets = plan.offsets.iter().map(|_| rng.i64(-width / 2..=width / 2)).collect();
-                let l1_max_age = ms(rng.u64(50..=700));
-                let (caches, bus) = (rng.usize(1..=2), rng.bool());
-                Self { caches, bus, memory: true, l1_max_age, offsets, length: ms(3_200), ..plan }
-            }
-            Profile::SlowReads => {
-                let l1_max_age = ms(rng.u64(600..=2_000));
-                let (bus, memory) = (rng.u32(..4) > 0, rng.u32(..4) > 0);
-                let (max_stale, deadline) = (ms(3_000), ms(2_000));
-                Self { caches: 0, bus, memory, l1_max_age, max_stale, deadline, clients: 2, ..plan }
-            }
-            Profile::Sweeping => {
-                let offsets = (0..plan.nodes()).map(|node| if node == 0 { rng.i64(900..1_900) } else { 0 });
-                let offsets = offsets.collect();
-                let (caches, bus) = (rng.usize(0..=2), rng.bool());
-                Self { caches, bus, memory: true, l1_max_age: ms(rng.u64(20..200)), offsets, ..plan }
-            }
-            Profile::Forgetful => {
-                let (max_stale, l1_max_age) = (ms(3_000), ms(rng.u64(20..100)));
-                Self { caches: rng.usize(1..=2), bus: rng.bool(), max_stale, l1_max_age, ..plan }
-            }
-            Profile::Outage => {
-                let stale_if_error = Some(ms(rng.u64(1_100..1_500)));
-                let (caches, deadline) = (rng.usize(0..=1), ms(600));
-                let l1_max_age = ms(rng.u64(50..500));
-                let length = ms(rng.u64(3_000..3_600));
-                Self { caches, deadline, memory: true, stale_if_error, l1_max_age, length, ..plan }
-            }
-            Profile::Calm | Profile::WithoutCaches | Profile::Wild => plan,
-        }
-    }
-
-    pub(crate) fn nodes(&self) -> usize {
-        self.offsets.len()
-    }
-}
-
-pub(crate) fn choose<'a, T>(rng: &mut fastrand::Rng, from: &'a [T]) -> &'a T {
-    &from[rng.usize(..from.len())]
-}
-
 /// A session as its owner and its administrator know it.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
     pub(crate) id: SessionId,
     pub(crate) user: usize,
+    pub(crate) tenant: usize,
     /// The tokens that its owner was given, the latest last. None for an external session.
     pub(crate) tokens: Vec<String>,
+    /// The refresh tokens that its owner was given, the latest last.
+    pub(crate) refresh: Vec<String>,
     pub(crate) external: Option<u32>,
 }
 
@@ -247,7 +71,12 @@ pub(crate) struct Sim {
     pub(crate) plan: Plan,
     start: Instant,
     rng: Mutex<fastrand::Rng>,
-    pub(crate) store: Arc<Store>,
+    /// One for each tenant.
+    pub(crate) stores: Vec<Arc<Store>>,
+    pub(crate) users: Users,
+    pub(crate) reported: Reported,
+    pub(crate) pairs: Successors,
+    pub(crate) jumps: Jumps,
     pub(crate) caches: Vec<Arc<Cache>>,
     pub(crate) bus: Bus,
     pub(crate) nodes: Mutex<Vec<Arc<Node>>>,
@@ -271,6 +100,8 @@ pub(crate) struct Sim {
     pub(crate) healed: AtomicBool,
     /// How often a node asked the store for a session.
     pub(crate) reading: Mutex<BTreeMap<(usize, SessionId), u32>>,
+    /// How many keys were saved that no other call writes.
+    keys: AtomicU32,
 }
 
 impl Sim {
@@ -285,7 +116,11 @@ impl Sim {
             seed,
             start: Instant::now(),
             rng: Mutex::new(rng),
-            store: Store::new(plan.nodes()),
+            stores: (0..plan.tenants).map(|tenant| Store::new(tenant, plan.nodes())).collect(),
+            users: Users::new(plan.nodes()),
+            reported: Reported::default(),
+            pairs: Successors::default(),
+            jumps: Jumps::default(),
             caches: caches.collect(),
             bus: Bus::default(),
             nodes: Mutex::default(),
@@ -301,12 +136,23 @@ impl Sim {
             known_ended: Mutex::default(),
             healed: AtomicBool::new(false),
             reading: Mutex::default(),
+            keys: AtomicU32::default(),
             plan,
         })
     }
 
     pub(crate) fn now(&self) -> Time {
         self.start.elapsed()
+    }
+
+    /// The store of record of a node's tenant.
+    pub(crate) fn store(&self, node: usize) -> &Arc<Store> {
+        &self.stores[self.plan.tenant(node)]
+    }
+
+    /// What a clock that is right shows.
+    pub(crate) fn wall(&self) -> Timestamp {
+        Timestamp::from_millis(BEGIN).saturating_add(self.now())
     }
 
     pub(crate) fn draw<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
@@ -404,6 +250,10 @@ impl Sim {
         }
         let ended = changes.iter().filter(|change| change.ended).map(|change| (node, life, change.id));
         self.known_ended.lock().extend(ended);
+    }
+
+    pub(crate) fn next_key(&self) -> u32 {
+        self.keys.fetch_add(1, Ordering::SeqCst)
     }
 
     pub(crate) fn note_question(&self, node: usize, asked: &[SessionId]) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use session_core::rules::RequestClient;
@@ -11,18 +12,26 @@ use session_manager::{ExternalSession, NewSession, Rejection};
 use crate::world::{World, rejection, user};
 
 #[derive(Debug, Clone, Default)]
-struct Users(Arc<Mutex<HashMap<UserId, UserStatus>>>);
+struct Users {
+    statuses: Arc<Mutex<HashMap<UserId, UserStatus>>>,
+    /// How long an answer is under way.
+    delay: Arc<Mutex<Duration>>,
+}
 
 impl Users {
     fn set(&self, active: bool, version: u64) {
-        self.0.lock().insert(user("ann"), UserStatus::new(active, version));
+        self.statuses.lock().insert(user("ann"), UserStatus::new(active, version));
     }
 }
 
 #[async_trait]
 impl UserDirectory for Users {
     async fn lookup(&self, user: &UserId) -> Result<Option<UserStatus>> {
-        Ok(self.0.lock().get(user).copied())
+        let (status, delay) = (self.statuses.lock().get(user).copied(), *self.delay.lock());
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        Ok(status)
     }
 }
 
@@ -90,4 +99,21 @@ async fn a_session_can_be_kept_through_a_password_change() {
         assert!(node.validate(&token).await.is_ok());
         assert!(node.validate(&there).await.is_err());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_under_way_does_not_bring_back_what_was_forgotten() {
+    let (one, _, users) = nodes();
+    let token = one.manager.create(ann(1)).await.unwrap().token.expose();
+    one.manager.forget_user(&user("ann"));
+    *users.delay.lock() = Duration::from_millis(10);
+    let changed = async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        users.set(true, 2);
+        one.manager.forget_user(&user("ann"));
+    };
+    let (opened, ()) = tokio::join!(one.validate(&token), changed);
+    opened.expect("the directory had answered before the change");
+    let after = one.validate(&token).await;
+    assert!(matches!(rejection(after), Rejection::Ended(_)), "the next request asks again");
 }

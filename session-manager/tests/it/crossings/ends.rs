@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use session_conformance::faults::Fault;
+use session_core::rules::RequestClient;
 use session_core::{
     Actor, DeviceId, EndReason, ErrorKind, Event, EventKind, EventSink, OnExceed, SessionId, SystemRandom,
 };
-use session_manager::{NewSession, Rejection, Tiers, UserLimit};
+use session_manager::{ExternalSession, NewSession, Rejection, Tiers, UserLimit, ValidateError};
 
 use crate::tiers::lab::{Cache, Node, SECOND};
 use crate::world::{World, kind, rejection, user};
@@ -97,6 +98,25 @@ async fn a_slow_cache_does_not_fail_the_end_of_many_sessions() {
     assert!(began.elapsed() <= Duration::from_millis(100), "{:?}", began.elapsed());
     node.pass(5 * SECOND).await;
     assert!(redis.holds_tombstone(ended[1_999].id).await, "the cache has all of them in the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn evictions_of_a_lost_ensure_are_reported_once_each() {
+    let ends = Ends::default();
+    let sink = ends.clone();
+    let limit = UserLimit::new(NonZeroU32::MIN, OnExceed::EndOldest);
+    let world = World::with(|builder| builder.with_event_sink(sink).with_limit(limit));
+    let first = world.sign_in("ann").await.session.id();
+    world.clock.advance(Duration::from_millis(1));
+    world.faults.arm(Fault::lost_reply(ErrorKind::Timeout).on("create").at_call(1));
+    let external = || ExternalSession::new("sid", user("ann")).unwrap();
+    let client = RequestClient::default();
+    let lost = world.manager.ensure(external(), &client).await;
+    assert!(matches!(lost, Err(ValidateError::Unavailable(_))));
+    assert!(world.manager.ensure(external(), &client).await.is_ok(), "it can be repeated");
+    tokio::time::sleep(60 * SECOND).await;
+    tokio::time::resume();
+    assert_eq!(ends.of(&world).await, [(first, EndReason::LimitEvicted)]);
 }
 
 #[tokio::test(start_paused = true)]
