@@ -1,4 +1,4 @@
-//! Validation on the memory store beside its floor.
+//! Validation on the memory store, compared with its floor.
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
@@ -8,7 +8,7 @@ fn validate(criterion: &mut Criterion) {
     let scene = Scene::new(256);
     let floor = scene.floor();
     let mut group = criterion.benchmark_group("validate");
-    // A thousand at a time, so that entering the runtime does not count.
+    // Each iteration runs a thousand validations, so that entering the runtime is negligible.
     group.throughput(criterion::Throughput::Elements(1_000));
     group.bench_function("ours", |bencher| {
         bencher.iter_batched(|| 1_000, |times| scene.validate(times), BatchSize::SmallInput);

@@ -1,9 +1,9 @@
-//! Keeping to one core.
+//! Pinning to one core.
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-/// Runs something with this thread, and whatever it starts, on one core: client and server then take turns, and what one of them
-/// wastes the other has not.
+/// Runs a function with this thread, and all threads and processes that it starts, on one core.
+/// Client and server then share the core, so time that one of them wastes slows down the other.
 ///
 /// # Panics
 /// If the system does not allow it.

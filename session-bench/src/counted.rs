@@ -1,4 +1,4 @@
-//! What operations cost in calls of the store.
+//! The number of store calls of an operation.
 
 use session_conformance::faults::{Faults, FaultyStore};
 use session_core::UserId;
@@ -7,7 +7,7 @@ use session_manager::{Created, NewSession, SessionManager};
 use session_memory::MemoryStore;
 use tokio::runtime::{Builder, Runtime};
 
-/// A signed-in user, on a store whose calls are counted.
+/// A signed-in user on a store that counts its calls.
 #[derive(Debug)]
 pub struct Counted {
     runtime: Runtime,
@@ -20,9 +20,9 @@ impl Counted {
     /// Signs a user in.
     ///
     /// # Panics
-    /// If that fails.
+    /// If the sign-in fails.
     #[must_use]
-    #[allow(clippy::new_without_default, reason = "it signs somebody in")]
+    #[allow(clippy::new_without_default, reason = "it signs a user in")]
     pub fn new() -> Self {
         let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
         let store = FaultyStore::new(MemoryStore::default());
@@ -34,20 +34,20 @@ impl Counted {
         Self { runtime, manager, faults, created }
     }
 
-    /// Rotates the secret, and returns how many calls that took.
+    /// Rotates the secret, and returns the number of store calls.
     ///
     /// # Panics
-    /// If it fails.
+    /// If the operation fails.
     #[must_use]
     pub fn rotate(&self) -> u64 {
         self.runtime.block_on(self.manager.rotate(&self.created.session)).expect("a rotation");
         self.faults.all_calls()
     }
 
-    /// Refreshes, and returns how many writes that took.
+    /// Refreshes the tokens, and returns the number of store writes.
     ///
     /// # Panics
-    /// If it fails.
+    /// If the operation fails.
     #[must_use]
     pub fn refresh(&self) -> u64 {
         let token = self.created.refresh.as_ref().expect("a refresh token").expose();
@@ -56,13 +56,13 @@ impl Counted {
         self.faults.all_calls() - self.faults.calls("load")
     }
 
-    /// Saves without a change, and returns how many calls that took.
+    /// Saves an unchanged session, and returns the number of store calls.
     ///
     /// # Panics
-    /// If it fails.
+    /// If the operation fails.
     #[must_use]
     pub fn save_unchanged(&self) -> u64 {
-        self.runtime.block_on(self.created.session.save()).expect("nothing to do");
+        self.runtime.block_on(self.created.session.save()).expect("a save");
         self.faults.all_calls()
     }
 }

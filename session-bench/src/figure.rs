@@ -4,38 +4,38 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// How often ours and the floor take turns.
+/// The number of alternating rounds of the measured code and its floor.
 const ROUNDS: usize = 41;
 
-/// A measured figure beside its bar, as one JSON line.
+/// A measured figure and its bar, printed as one JSON line.
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct Figure {
-    /// Its name.
+    /// The name of the figure.
     pub name: &'static str,
-    /// Nanoseconds per operation.
+    /// Nanoseconds per operation of the measured code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ours_ns: Option<f64>,
     /// Nanoseconds per operation of the floor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floor_ns: Option<f64>,
-    /// The first divided by the second.
+    /// `ours_ns` divided by `floor_ns`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio: Option<f64>,
-    /// The most that the ratio or the count may be.
+    /// The highest allowed ratio or count.
     pub bar: f64,
-    /// Whether it is at most the bar.
+    /// Whether the ratio or count is at most the bar.
     pub ok: bool,
-    /// The figure, where it is a count.
+    /// The count, if the figure is a count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<f64>,
-    /// What is counted.
+    /// The unit of the count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<&'static str>,
 }
 
 impl Figure {
-    /// Makes a figure of two times per operation.
+    /// Creates a figure from two times per operation.
     #[must_use]
     pub fn ratio(name: &'static str, (ours, floor): (f64, f64), bar: f64) -> Self {
         let ratio = ours / floor;
@@ -51,7 +51,7 @@ impl Figure {
         }
     }
 
-    /// Makes a figure of a count.
+    /// Creates a figure from a count.
     #[must_use]
     pub fn count(name: &'static str, count: f64, unit: &'static str, bar: f64) -> Self {
         Self {
@@ -67,7 +67,8 @@ impl Figure {
     }
 }
 
-/// Measures two things in turns and returns the median nanoseconds per operation of each. Both do `operations` per turn.
+/// Measures two functions in alternating rounds of `operations` operations. Returns the median
+/// nanoseconds per operation of each.
 pub fn alternate(operations: u32, mut ours: impl FnMut(u32), mut floor: impl FnMut(u32)) -> (f64, f64) {
     let mut times = (Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS));
     ours(operations);
@@ -80,7 +81,7 @@ pub fn alternate(operations: u32, mut ours: impl FnMut(u32), mut floor: impl FnM
     (per_operation(times.0), per_operation(times.1))
 }
 
-/// As [`alternate`], for what measures its own nanoseconds per operation.
+/// Same as [`alternate`], for functions that return their own nanoseconds per operation.
 pub fn alternate_timed(ours: impl Fn() -> f64, floor: impl Fn() -> f64) -> (f64, f64) {
     let rounds = || (ours(), floor());
     rounds();

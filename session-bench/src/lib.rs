@@ -1,7 +1,8 @@
-//! What the benchmarks share: the scene that is measured, the floor below it, and how the two are compared.
+//! The shared code of the benchmarks: the measured scenes, their floors, and the comparison of
+//! both.
 //!
-//! A figure is a ratio: ours and the floor alternate in one run, and the medians are divided. Absolute times say something about
-//! the machine only.
+//! A figure is a ratio: the measured code and its floor alternate in one run, and the medians are
+//! divided. Absolute times only describe the machine.
 #![allow(clippy::expect_used, clippy::missing_panics_doc, reason = "a benchmark that cannot run stops")]
 
 mod core;

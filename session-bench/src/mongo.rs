@@ -1,4 +1,5 @@
-//! The MongoDB store beside the driver's own calls, on the same kind of client and with the same documents.
+//! The MongoDB store, compared with the driver's own calls on the same client and with the same
+//! documents.
 
 use std::hint::black_box;
 use std::ops::Deref;
@@ -13,7 +14,7 @@ use session_servers::{Kind, Server};
 
 use crate::stored::{Stored, TASKS, new, runtime, saved};
 
-/// What a save does not write.
+/// The fields that a save does not write.
 const KEPT: [&str; 8] = ["_id", "format", "userId", "kind", "createdAt", "state", "revision", "end"];
 
 /// A filled store, and a collection of the same client for its floors.
@@ -21,7 +22,7 @@ const KEPT: [&str; 8] = ["_id", "format", "userId", "kind", "createdAt", "state"
 pub struct MongoScene {
     stored: Stored<MongoStore>,
     raw: Collection<Document>,
-    /// A session as it is stored.
+    /// The document of a session.
     document: Document,
 }
 
@@ -34,10 +35,10 @@ impl Deref for MongoScene {
 }
 
 impl MongoScene {
-    /// Fills a store. `threads` of the client; one means the calling thread.
+    /// Fills a store. The client has `threads` threads; one means the calling thread.
     ///
     /// # Panics
-    /// If there is no server.
+    /// If the server cannot be started.
     #[must_use]
     pub fn new(threads: usize) -> Self {
         let server = Server::start(Kind::Mongodb).expect("a MongoDB server; `cargo xtask test` installs one");
@@ -59,7 +60,7 @@ impl MongoScene {
         Self { stored, raw, document }
     }
 
-    /// Finds documents, and makes the driver's own type of them.
+    /// Finds documents, and decodes them to the driver's own type.
     pub fn raw_find(&self, times: u32) {
         self.run(times, async |record, _| {
             let found = self.raw.find_one(with_id(record.id)).await.expect("an answer");
@@ -67,17 +68,17 @@ impl MongoScene {
         });
     }
 
-    /// Makes sessions, and inserts documents of the same size.
+    /// Builds sessions, and inserts documents of the same size.
     pub fn raw_create(&self, times: u32) {
         self.run(times, async |_, step| {
             let record = black_box(new(step));
             let mut document = self.document.clone();
             document.insert("_id", format!("{} {step}", record.id));
-            self.raw.insert_one(document).await.expect("room");
+            self.raw.insert_one(document).await.expect("an insert");
         });
     }
 
-    /// Changes sessions, and sets as much in documents of their revision.
+    /// Changes sessions, and sets as many fields, and the revision, in their documents.
     pub fn raw_update(&self, times: u32) {
         self.run(times, async |record, step| {
             let record = black_box(saved(record, step));

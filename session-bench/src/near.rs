@@ -1,4 +1,4 @@
-//! Validation from the process's own memory, and what somebody would write by hand instead.
+//! Validation from process memory, and the handwritten equivalent.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -16,12 +16,12 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::scene::new_session;
 
-/// Sessions whose copies are in memory, asked for in an order that no cache of the machine foresees.
+/// Sessions with copies in process memory, validated in an order that CPU caches cannot predict.
 #[derive(Debug)]
 pub struct Near {
     runtime: Runtime,
     manager: SessionManager,
-    /// The same bytes for both, because where they lie counts.
+    /// The tokens, shared with the floor, because their location in memory affects the time.
     tokens: Arc<[String]>,
     records: Vec<Arc<SessionRecord>>,
 }
@@ -29,10 +29,10 @@ pub struct Near {
 const LONG: Duration = Duration::from_secs(300);
 
 impl Near {
-    /// Signs users in, one session each.
+    /// Signs users in, with one session each.
     ///
     /// # Panics
-    /// If that fails.
+    /// If a sign-in fails.
     #[must_use]
     pub fn new(users: u64) -> Self {
         let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
@@ -44,19 +44,20 @@ impl Near {
             .map(|user| runtime.block_on(manager.create(new_session(user))).expect("a session"))
             .map(|created| (created.token.expose().to_string(), created.session.record()))
             .collect();
-        // By the random end of their ids.
+        // Sorts by the random part of the ids.
         signed_in.sort_by_key(|(_, record)| record.id.as_bytes()[8..].to_vec());
         let (tokens, records): (Vec<String>, _) = signed_in.into_iter().unzip();
-        // Copied, so that they lie in the order in which they are used: a request's own bytes have just been read.
+        // Copies the tokens, so that they are in memory in the order of their use: the bytes of a
+        // real request have just been read.
         let near = Self { runtime, manager, tokens: tokens.iter().cloned().collect(), records };
         near.run(100);
         near
     }
 
-    /// Validates tokens in turn.
+    /// Validates the tokens one after the other.
     ///
     /// # Panics
-    /// If one is refused.
+    /// If a token is rejected.
     pub fn run(&self, times: u32) {
         let _guard = self.runtime.enter();
         for token in self.tokens.iter().cycle().take(times as usize) {
@@ -70,14 +71,14 @@ impl Near {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         match future.as_mut().poll(&mut context) {
             std::task::Poll::Ready(outcome) => outcome.expect("a live session"),
-            std::task::Poll::Pending => panic!("memory answers at once"),
+            std::task::Poll::Pending => panic!("a validation from memory must not wait"),
         }
     }
 
     /// Counts the heap allocations of one validation.
     ///
     /// # Panics
-    /// If it is refused, or not answered from memory.
+    /// If the token is rejected, or not validated from memory.
     #[must_use]
     pub fn allocations(&self) -> u64 {
         let _guard = self.runtime.enter();
@@ -87,7 +88,7 @@ impl Near {
         counted.count_total
     }
 
-    /// Returns what one would write by hand.
+    /// Returns the handwritten equivalent.
     #[must_use]
     pub fn floor(&self) -> NearFloor {
         let floor = NearFloor {
@@ -103,8 +104,9 @@ impl Near {
     }
 }
 
-/// The least that a validation from memory does: parse the token, hash its secret, look the id up in a map of 64 shards, compare,
-/// read the clock, judge the deadline, hand out the record.
+/// The minimum that a validation from memory must do: parse the token, hash its secret, look up the
+/// id in a map of 64 shards, compare the hashes, read the clock, check the deadline, and return the
+/// record.
 #[derive(Debug)]
 pub struct NearFloor {
     tokens: Arc<[String]>,
@@ -114,7 +116,7 @@ pub struct NearFloor {
 
 type Shard = HashMap<SessionId, Arc<SessionRecord>, BuildHasherDefault<LastBytes>>;
 
-/// The end of an id is random already.
+/// A hasher that returns the last bytes of an id, which are already random.
 #[derive(Debug, Default)]
 pub struct LastBytes(u64);
 
@@ -131,10 +133,10 @@ impl Hasher for LastBytes {
 }
 
 impl NearFloor {
-    /// Does the least for tokens in turn.
+    /// Does the minimum for the tokens, one after the other.
     ///
     /// # Panics
-    /// If one does not match.
+    /// If a token does not match.
     pub fn run(&self, times: u32) {
         for token in self.tokens.iter().cycle().take(times as usize) {
             black_box(self.validate(token));
@@ -156,11 +158,11 @@ impl NearFloor {
     }
 }
 
-/// Runs something on two threads at the same time and returns the nanoseconds per operation of both together: the reverse of their
-/// throughput.
+/// Runs a function on two threads at the same time. Returns the nanoseconds per operation of both
+/// together, the inverse of their throughput.
 ///
 /// # Panics
-/// If a thread does.
+/// If a thread panics.
 pub fn on_two_threads(operations: u32, run: impl Fn(u32) + Sync) -> f64 {
     let barrier = Barrier::new(2);
     let timed = || {

@@ -1,4 +1,4 @@
-//! The Redis store beside raw commands with the same bytes, on the same kind of connection.
+//! The Redis store, compared with raw commands with the same bytes on the same kind of connection.
 
 use std::hint::black_box;
 use std::ops::Deref;
@@ -29,10 +29,10 @@ impl Deref for RedisScene {
 }
 
 impl RedisScene {
-    /// Fills a store. `threads` of the client; one means the calling thread.
+    /// Fills a store. The client has `threads` threads; one means the calling thread.
     ///
     /// # Panics
-    /// If there is no server.
+    /// If the server cannot be started.
     #[must_use]
     pub fn new(threads: usize) -> Self {
         let server = Server::start(Kind::Redis).expect("a Redis server; `cargo xtask test` installs one");
@@ -59,7 +59,7 @@ impl RedisScene {
         });
     }
 
-    /// Makes sessions, and writes as many bytes under new keys.
+    /// Builds sessions, and writes as many bytes under new keys.
     pub fn raw_create(&self, times: u32) {
         self.run(times, async |_, step| {
             let record = black_box(new(step));
@@ -67,7 +67,7 @@ impl RedisScene {
         });
     }
 
-    /// Changes sessions, and writes as many bytes under keys that are there.
+    /// Changes sessions, and writes as many bytes under one raw key for each session.
     pub fn raw_update(&self, times: u32) {
         self.run(times, async |record, step| {
             let record = black_box(saved(record, step));

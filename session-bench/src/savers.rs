@@ -1,4 +1,4 @@
-//! Many requests that change one session at the same time.
+//! Many concurrent requests that change one session.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::scene::new_session;
 
-/// How long the store takes for a load or an update.
+/// The time that the store takes for a load or an update.
 const ROUND_TRIP: Duration = Duration::from_millis(3);
 
-/// One session on a store that is far away.
+/// One session on a store with a long round trip.
 #[derive(Debug)]
 pub struct Savers {
     runtime: Runtime,
@@ -26,7 +26,7 @@ impl Savers {
     /// Signs a user in.
     ///
     /// # Panics
-    /// If that fails.
+    /// If the sign-in fails.
     #[must_use]
     pub fn new() -> Self {
         let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
@@ -40,10 +40,11 @@ impl Savers {
         Self { runtime, manager, token: created.token.expose().to_string() }
     }
 
-    /// So many requests at the same time: each validates, reads and saves a key of its own. As often as is asked for.
+    /// Runs `savers` concurrent requests, `times` times. Each request validates, reads its own key
+    /// and saves it.
     ///
     /// # Panics
-    /// If one of them loses its change.
+    /// If a request fails.
     pub fn run(&self, savers: u32, times: u32) {
         for time in 0..times {
             let save = async |saver: u32| {
@@ -55,7 +56,7 @@ impl Savers {
                 let key = format!("key {saver}");
                 let _before: Option<u32> = session.get(&key).expect("a number");
                 session.insert(key, &time).expect("a number is JSON");
-                session.save().await.expect("nobody else changes this key");
+                session.save().await.expect("no other request changes this key");
             };
             self.runtime.block_on(join_all((0..savers).map(save)));
         }

@@ -1,4 +1,4 @@
-//! A memory store with signed-in users, and the least that any validation has to do.
+//! A memory store with signed-in users, and the minimum that every validation must do.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -25,10 +25,10 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Signs users in, one session each.
+    /// Signs users in, with one session each.
     ///
     /// # Panics
-    /// If that fails.
+    /// If a sign-in fails.
     #[must_use]
     pub fn new(users: u64) -> Self {
         let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
@@ -42,10 +42,10 @@ impl Scene {
         Self { runtime, manager, tokens, records }
     }
 
-    /// Validates tokens in turn.
+    /// Validates the tokens one after the other.
     ///
     /// # Panics
-    /// If one is refused.
+    /// If a token is rejected.
     pub fn validate(&self, times: u32) {
         let client = RequestClient::new(Some([192, 0, 2, 7].into()), Some(USER_AGENT));
         self.runtime.block_on(async {
@@ -62,7 +62,7 @@ impl Scene {
     /// Counts the heap allocations of one validation.
     ///
     /// # Panics
-    /// If it is refused.
+    /// If the token is rejected.
     #[must_use]
     pub fn allocations(&self) -> u64 {
         self.validate(100);
@@ -76,12 +76,12 @@ impl Scene {
                     session = Some(ready);
                 }
             });
-            assert!(session.is_some(), "a memory store answers at once");
+            assert!(session.is_some(), "a validation on a memory store must not wait");
             counted.count_total
         })
     }
 
-    /// Returns what the same tokens cost at least.
+    /// Returns the floor for the same tokens.
     #[must_use]
     pub fn floor(&self) -> Floor {
         let map = self.records.iter().map(|record| (record.id, Arc::clone(record))).collect();
@@ -91,12 +91,13 @@ impl Scene {
 
 pub(crate) fn new_session(user: u64) -> NewSession {
     NewSession::for_user(UserId::from(user))
-        .with_username("somebody")
+        .with_username("jane.doe")
         .with_client(ClientInfo::new(Some([192, 0, 2, 7].into()), Some(USER_AGENT)))
         .with_auth(AuthMethod::Password)
 }
 
-/// The least that a validation does: parse the token, hash its secret, look the id up, compare.
+/// The minimum that a validation must do: parse the token, hash its secret, look up the id, and
+/// compare the hashes.
 #[derive(Debug)]
 pub struct Floor {
     tokens: Vec<String>,
@@ -105,10 +106,10 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// Does the least for tokens in turn.
+    /// Does the minimum for the tokens, one after the other.
     ///
     /// # Panics
-    /// If one does not match.
+    /// If a token does not match.
     pub fn run(&self, times: u32) {
         for token in self.tokens.iter().cycle().take(times as usize) {
             let token = SessionToken::parse(token).expect("a token");

@@ -1,4 +1,4 @@
-//! A store that is filled, and the operations that are measured on every one.
+//! A filled store, and the operations that are measured on every store.
 
 use std::fmt;
 use std::future::Future;
@@ -16,14 +16,14 @@ use session_core::{
 use session_manager::SessionManager;
 use tokio::runtime::{Builder, Runtime};
 
-/// Sessions in the store before anything is measured, ten to a user.
+/// The number of sessions in the store before the measurement, and of each user.
 const SESSIONS: u64 = 20_000;
 const SESSIONS_OF_A_USER: u64 = 10;
 
-/// Sightings that are moved with one call.
+/// The number of touches in one call.
 pub(crate) const TOUCHES: u32 = 100;
 
-/// Tasks that load at the same time.
+/// The number of tasks that load at the same time.
 pub(crate) const TASKS: u32 = 64;
 
 /// A filled store.
@@ -31,7 +31,8 @@ pub struct Stored<S> {
     runtime: Runtime,
     store: Arc<S>,
     records: Vec<SessionRecord>,
-    /// Rises with every write, so that no write repeats the one before: SQLite skips a page that does not change.
+    /// Increases with every operation, so that no write repeats the previous one: SQLite skips an
+    /// unchanged page.
     step: AtomicU64,
     _keep: Box<dyn fmt::Debug>,
 }
@@ -42,7 +43,7 @@ impl<S: fmt::Debug> fmt::Debug for Stored<S> {
     }
 }
 
-/// A runtime of so many threads; one means the calling thread.
+/// Creates a runtime with this many threads; one means the calling thread.
 pub(crate) fn runtime(threads: usize) -> Runtime {
     let mut builder = match threads {
         1 => Builder::new_current_thread(),
@@ -84,7 +85,7 @@ impl<S: SessionStore> Stored<S> {
         &self.store
     }
 
-    /// Returns the sessions that were there from the beginning.
+    /// Returns the sessions with which the store was filled.
     #[must_use]
     pub fn records(&self) -> &[SessionRecord] {
         &self.records
@@ -102,7 +103,7 @@ impl<S: SessionStore> Stored<S> {
     /// Creates sessions.
     pub fn create(&self, times: u32) {
         self.run(times, async |_, step| {
-            self.store.create(Arc::new(new(step)), None).await.expect("room");
+            self.store.create(Arc::new(new(step)), None).await.expect("an insert");
         });
     }
 
@@ -111,24 +112,25 @@ impl<S: SessionStore> Stored<S> {
         self.run(times, async |record, step| {
             let loaded = self.store.load(&[record.id]).await.expect("a session");
             let expected = loaded[0].revision;
-            self.store.update(Arc::new(saved(record, step)), expected).await.expect("a free row");
+            self.store.update(Arc::new(saved(record, step)), expected).await.expect("an update");
         });
     }
 
-    /// Saves sessions whose revision is known: they take turns, and each is saved as often as the others.
+    /// Saves sessions whose revision is known: the saves rotate over all sessions, so each has been
+    /// saved equally often.
     pub fn update(&self, times: u32) {
         self.run(times, async |record, step| {
             let revision = Revision::new(1 + step / SESSIONS).expect("a revision");
-            self.store.update(Arc::new(saved(record, step)), revision).await.expect("a free row");
+            self.store.update(Arc::new(saved(record, step)), revision).await.expect("an update");
         });
     }
 
-    /// Moves sightings, a hundred with one call.
+    /// Touches sessions, a hundred with one call.
     pub fn touch(&self, times: u32) {
         self.block_on(async {
             for _ in 0..times / TOUCHES {
                 let batch: Vec<_> = self
-                    .sightings()
+                    .touches()
                     .map(|(record, at)| Touch::new(record.id, at, LastClient::default()))
                     .collect();
                 assert_eq!(self.store.touch(&batch, fixtures::NOW).await.expect("rows"), u64::from(TOUCHES));
@@ -136,13 +138,15 @@ impl<S: SessionStore> Stored<S> {
         });
     }
 
-    /// A hundred sightings of different sessions, later than all before.
-    pub(crate) fn sightings(&self) -> impl Iterator<Item = (&SessionRecord, Timestamp)> {
+    /// Returns a hundred different sessions, each with a last-seen time that is later than all
+    /// previous ones.
+    pub(crate) fn touches(&self) -> impl Iterator<Item = (&SessionRecord, Timestamp)> {
         let first = self.step.fetch_add(u64::from(TOUCHES), Ordering::Relaxed);
         (first..first + u64::from(TOUCHES)).map(|step| (self.record_of(step), fixtures::at(1_000 + step)))
     }
 
-    /// A step that is prime to their number visits all of them, out of order.
+    /// Returns the session of a step. The factor is coprime to the number of sessions, so the steps
+    /// visit all of them, out of order.
     fn record_of(&self, step: u64) -> &SessionRecord {
         let index = step.wrapping_mul(7_919) % SESSIONS;
         &self.records[usize::try_from(index).unwrap_or(0)]
@@ -159,7 +163,8 @@ impl<S: SessionStore> Stored<S> {
         });
     }
 
-    /// Loads sessions as a manager asks for those of 64 tasks: half of them with each of two calls.
+    /// Loads sessions as a manager does for 64 tasks: with two concurrent calls, for half of the
+    /// tasks each.
     pub fn load_gathered(&self, times: u32) {
         const CALLS: u32 = 2;
         let ids: Arc<Vec<_>> = Arc::new(self.records.iter().map(|record| record.id).collect());
@@ -182,7 +187,7 @@ impl<S: SessionStore> Stored<S> {
         });
     }
 
-    /// Validates tokens in 64 tasks at once: parsed, loaded together, compared, judged.
+    /// Validates tokens in 64 tasks at once. The manager batches their loads.
     pub fn validate_at_once(&self, manager: &SessionManager, tokens: &Arc<Vec<String>>, times: u32) {
         self.block_on(async {
             let tasks = (0..TASKS).map(|task| {
@@ -202,12 +207,13 @@ impl<S: SessionStore> Stored<S> {
     }
 }
 
-/// The user of a record of the scene.
+/// Returns the user of a record.
 pub(crate) fn user_of(record: &SessionRecord) -> UserId {
     record.user_id.clone().expect("a user")
 }
 
-/// A session as a web application keeps it: twenty fields are filled, those of tokens that refresh and of former secrets are not.
+/// Returns a session like one of a web application: twenty fields are set, except those of refresh
+/// tokens and of former secrets.
 fn record(number: u64, step: u64) -> SessionRecord {
     let mut record = fixtures::record(&format!("user {}", number / SESSIONS_OF_A_USER));
     let text = |text: &str| Some(text.to_owned());
@@ -227,12 +233,12 @@ fn record(number: u64, step: u64) -> SessionRecord {
     record
 }
 
-/// A session of somebody who has none yet.
+/// Returns a session of a user who has no session yet.
 pub(crate) fn new(step: u64) -> SessionRecord {
     record(SESSIONS + step * SESSIONS_OF_A_USER, step)
 }
 
-/// The same session with other data.
+/// Returns the session with other data.
 pub(crate) fn saved(record: &SessionRecord, step: u64) -> SessionRecord {
     let mut record = record.clone();
     record.data = data(step);

@@ -13,19 +13,21 @@ use session_core::limits::{MAX_DATA, MAX_LIFETIME};
 use session_core::{Capabilities, Durability, Error, Result};
 
 use crate::error::NAME;
-use crate::limited::{LimitMethod, Turns};
+use crate::limited::{LimitMethod, ShardLocks};
 use crate::store::MongoStore;
 
-/// Longer is not keeping but forgetting to delete.
+/// Longest retention. A larger value is most likely a mistake.
 const MAX_RETENTION: Duration = Duration::from_secs(10 * MAX_LIFETIME.as_secs());
 
-/// A document holds 16 MiB at most, and a session more than its data.
+/// Largest payload. A document is limited to 16 MiB, and a session has other fields beside its
+/// data.
 const MAX_PAYLOAD: usize = 15 * 1024 * 1024;
 
-/// Longest name of a collection. The database's name and the longest suffix have to fit into 255 bytes beside it.
+/// Longest name of a collection: the database's name, this name and the longest suffix must fit
+/// into 255 bytes.
 const MAX_NAME: usize = 120;
 
-/// Sets up a store.
+/// A builder of a [`MongoStore`].
 ///
 /// | setting | default | range |
 /// |---|---|---|
@@ -34,11 +36,11 @@ const MAX_NAME: usize = 120;
 /// | [`write_concern`](Self::write_concern) | majority, journaled, 5 s | acknowledged |
 /// | [`read_concern`](Self::read_concern) | majority | majority, linearizable, local |
 /// | [`list_from`](Self::list_from) | the primary | |
-/// | [`limit_method`](Self::limit_method) | found out | |
+/// | [`limit_method`](Self::limit_method) | detected | |
 /// | [`max_payload`](Self::max_payload) | 64 KiB | 1 byte to 15 MiB |
 /// | [`concurrent_loads`](Self::concurrent_loads) | 2 | 1 to 64 |
 #[derive(Debug)]
-#[must_use = "a builder makes nothing until it builds"]
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct MongoStoreBuilder {
     database: Database,
     collection: String,
@@ -71,56 +73,62 @@ impl MongoStoreBuilder {
         }
     }
 
-    /// Sets the collection of sessions. A second one of that name with `_turns` behind it orders sign-ins under a limit.
+    /// Sets the collection of sessions. A second collection, with the suffix `_turns`, orders
+    /// sign-ins under a limit.
     pub fn collection(mut self, name: impl Into<String>) -> Self {
         self.collection = name.into();
         self
     }
 
-    /// Sets how long the server itself keeps ended sessions that nobody purges, by its own clock.
+    /// Sets how long the server itself keeps ended sessions that no sweep purges, by its own clock.
     ///
-    /// A safety net against sweepers that do not run. It must be longer than the manager's own retention, which is 30 days by default,
-    /// or login history is gone early.
+    /// It is a safety net for sweepers that do not run. It must be longer than the manager's own
+    /// retention, which is 30 days by default. Otherwise the server deletes login history too
+    /// early.
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
         self
     }
 
-    /// Sets when a write is answered.
+    /// Sets when a write counts as done.
     ///
     /// The default is a majority of the members, each with the write in its journal, or
     /// [`Timeout`](session_core::ErrorKind::Timeout) after 5 s.
     ///
     /// # Security
-    /// With less than a majority, a failover rolls back what only the old primary had. A session that was revoked in that moment is live
-    /// again. [`Capabilities`] then say so.
+    /// With less than a majority, a failover rolls back writes that only the old primary had. A
+    /// session that was revoked at that moment becomes valid again. [`Capabilities`] report the
+    /// lower durability.
     pub fn write_concern(mut self, concern: WriteConcern) -> Self {
         self.write_concern = concern;
         self
     }
 
-    /// Sets what loads may read. The primary answers in any case.
+    /// Sets the read concern of loads. They always read from the primary.
     ///
-    /// *Majority*, the default, reads what no failover takes back. A primary that was cut off from its members and does not know it yet can
-    /// answer from its past for up to the election timeout (10 s). *Linearizable* asks a majority first, which costs a round trip to
-    /// them for each load, and counts only for loads of one session. *Local* is for deployments that have no majority to read from.
+    /// *Majority*, the default, reads data that no failover rolls back. A primary that is
+    /// partitioned from its members and has not noticed can return stale data for up to the
+    /// election timeout (10 s). *Linearizable* confirms each load with a majority first, which
+    /// costs a round trip to them, and applies only to loads of one session. *Local* is for
+    /// deployments that have no majority to read from.
     pub fn read_concern(mut self, concern: ReadConcern) -> Self {
         self.read_concern = concern;
         self
     }
 
-    /// Reads listings and statistics elsewhere, from secondaries for example.
+    /// Sets where listings and statistics are read, for example from secondaries.
     ///
-    /// They may lag then: a session that was just ended can still be listed as live. Validation and every write stay with the primary, so a
-    /// lagging member never lets an ended session in.
+    /// They may then lag: a listing can still show a session as live that has just ended.
+    /// Validation and every write use the primary, so a lagging member never makes an ended session
+    /// valid.
     pub fn list_from(mut self, preference: ReadPreference) -> Self {
         self.list_from = preference;
         self
     }
 
-    /// Sets how a sign-in under a limit is one step, instead of asking the deployment what it has.
+    /// Sets how a sign-in under a limit becomes atomic, instead of asking the deployment.
     ///
-    /// For services that announce themselves as a replica set and have no transactions.
+    /// It is meant for services that announce themselves as a replica set but have no transactions.
     pub fn limit_method(mut self, method: LimitMethod) -> Self {
         self.limit_method = Some(method);
         self
@@ -132,41 +140,42 @@ impl MongoStoreBuilder {
         self
     }
 
-    /// Sets how many gathered loads the manager has under way at once.
+    /// Sets how many batched loads the manager runs at once.
     ///
-    /// Few are better: what arrives meanwhile is loaded together. More help if the server is far away.
+    /// Few are better: requests that arrive in the meantime are loaded in one batch. More help if
+    /// the round trip to the server is long.
     pub fn concurrent_loads(mut self, loads: NonZeroUsize) -> Self {
         self.concurrent_loads = loads;
         self
     }
 
-    /// Makes the store. Opens nothing.
+    /// Builds the store. Opens no connection.
     ///
     /// # Errors
     /// [`Invalid`](session_core::ErrorKind::Invalid) for a setting outside its range.
     pub fn build(self) -> Result<MongoStore> {
         let rules = [
-            (!is_name(&self.collection), "the name of the collection is one that the server refuses"),
+            (!is_name(&self.collection), "the name of the collection is not allowed by the server"),
             (
                 !(Duration::from_secs(3600)..=MAX_RETENTION).contains(&self.retention),
-                "the retention is between 1 hour and 4,000 days",
+                "the retention must be between 1 hour and 4,000 days",
             ),
             (
                 self.write_concern.w == Some(Acknowledgment::Nodes(0)) || self.write_concern.w.is_none(),
-                "the write concern says how many members confirm, and at least one does",
+                "the write concern must require the confirmation of at least one member",
             ),
             (
                 !matches!(
                     self.read_concern.level,
                     ReadConcernLevel::Majority | ReadConcernLevel::Linearizable | ReadConcernLevel::Local
                 ),
-                "the read concern is majority, linearizable or local",
+                "the read concern must be majority, linearizable or local",
             ),
             (
                 !(1..=MAX_PAYLOAD).contains(&self.max_payload),
-                "the largest payload is between 1 byte and 15 MiB",
+                "the largest payload must be between 1 byte and 15 MiB",
             ),
-            (self.concurrent_loads.get() > 64, "at most 64 loads run at once"),
+            (self.concurrent_loads.get() > 64, "the concurrent loads must be between 1 and 64"),
         ];
         match rules.into_iter().find(|(broken, _)| *broken) {
             Some((_, rule)) => Err(Error::invalid("build", rule)),
@@ -174,13 +183,14 @@ impl MongoStoreBuilder {
         }
     }
 
-    /// What is left to do once the settings are in their ranges; the defaults are.
+    /// Builds the store from settings that are known to be in their ranges, as the defaults are.
     pub(crate) fn make(self) -> MongoStore {
         let durability = match self.write_concern.w {
             Some(Acknowledgment::Majority) => Durability::Failover,
             _ => Durability::Server,
         };
-        // Linearizable is for loads. What else is read decides what is tried, and the write decides.
+        // Only loads are linearizable. The other reads choose which write to try, and the write's
+        // own filter decides.
         let other = match self.read_concern.level {
             ReadConcernLevel::Linearizable => ReadConcern::majority(),
             _ => self.read_concern.clone(),
@@ -205,17 +215,18 @@ impl MongoStoreBuilder {
                 .with_place(format!("{}.{name}", database.name())),
             retention: self.retention,
             limit_method: Arc::new(self.limit_method.map_or_else(OnceLock::new, OnceLock::from)),
-            local_turns: Turns::default(),
+            shard_locks: ShardLocks::default(),
             write_concern: self.write_concern,
             database: self.database,
         }
     }
 }
 
-/// [What a collection may be called](https://www.mongodb.com/docs/manual/reference/limits/#std-label-restrictions-on-db-names).
+/// Returns true if the server [allows the
+/// name](https://www.mongodb.com/docs/manual/reference/limits/#std-label-restrictions-on-db-names).
 fn is_name(name: &str) -> bool {
-    let is_odd = name.contains(['$', '\0']) || name.starts_with('.') || name.ends_with('.');
-    (1..=MAX_NAME).contains(&name.len()) && !is_odd && !name.starts_with("system.")
+    let is_invalid = name.contains(['$', '\0']) || name.starts_with('.') || name.ends_with('.');
+    (1..=MAX_NAME).contains(&name.len()) && !is_invalid && !name.starts_with("system.")
 }
 
 #[cfg(test)]
@@ -223,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_the_server_refuses_are_refused_before() {
+    fn invalid_collection_names_are_rejected() {
         for name in ["sessions", "app.sessions", "Sitzungen-ä"] {
             assert!(is_name(name), "{name}");
         }

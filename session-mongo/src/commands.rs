@@ -1,7 +1,8 @@
-//! What is asked of the server: filters, and the pipelines by which documents change.
+//! The filters and update pipelines that the store sends.
 //!
-//! What callers pass is a value here, never an operator: in a filter it stands beside the name of a field, and in a pipeline inside
-//! of `$literal`, because there a text that begins with `$` would be read as the name of a field.
+//! A caller's value is always a value here, never an operator. In a filter it is the value of a
+//! field. In a pipeline it is wrapped in `$literal`, because the server would read a string that
+//! begins with `$` as the name of a field.
 
 use std::time::Duration;
 
@@ -22,36 +23,37 @@ pub(crate) fn with_ids<'a>(ids: impl IntoIterator<Item = &'a Bson>) -> Document 
     doc! { "_id": { "$in": ids.into_iter().cloned().collect::<Vec<_>>() } }
 }
 
-/// An expression that is this value and nothing else.
+/// Returns an expression that evaluates to this value, whatever it looks like.
 fn literal(value: impl Into<Bson>) -> Document {
     doc! { "$literal": value.into() }
 }
 
-/// A time of the server's own clock plus this. Only for what the server deletes by itself.
+/// Returns the server's own time plus this duration. Used only for deletions by the server itself.
 fn server_time_in(duration: Duration) -> Document {
     doc! { "$dateAdd": { "startDate": "$$NOW", "unit": "millisecond", "amount": millis(duration) } }
 }
 
-/// The earlier one of the absolute end and of the end of idleness after a sighting. Without an idle timeout the sum is null, which
-/// `$min` passes over.
+/// Returns the earlier of the absolute expiry and the idle deadline. Without an idle timeout the
+/// sum is null, which `$min` ignores.
 fn deadline(expires_at: Bson, last_seen_at: Bson, idle_timeout: Bson) -> Document {
     let idle =
         doc! { "$dateAdd": { "startDate": last_seen_at, "unit": "millisecond", "amount": idle_timeout } };
     doc! { "$min": [expires_at, idle] }
 }
 
-/// Changes a document to one with these fields replaced, then these computed from what was there.
+/// Returns a pipeline that sets the fields of `replaced` to literals, and those of `computed` to
+/// expressions over the stored document.
 fn changed(replaced: Document, computed: Document) -> Vec<Document> {
     let replaced = replaced.into_iter().map(|(field, value)| (field, literal(value).into()));
     vec![doc! { "$set": replaced.chain(computed).collect::<Document>() }]
 }
 
-/// An active session of a revision.
+/// Matches the session if it is active and has this revision.
 pub(crate) fn at_revision(session: SessionId, revision: Revision) -> Document {
     doc! { "_id": id(session), "state": ACTIVE, "revision": number(revision.get()) }
 }
 
-/// Replaces what a save replaces. The later sighting stands.
+/// Replaces the fields that a save replaces. Keeps the stored last-seen time if it is later.
 pub(crate) fn save(record: &SessionRecord, next: Revision) -> Vec<Document> {
     let mut replaced = saved(record);
     replaced.insert("revision", number(next.get()));
@@ -67,9 +69,10 @@ pub(crate) fn save(record: &SessionRecord, next: Revision) -> Vec<Document> {
     changed(replaced, computed)
 }
 
-/// One statement of the command `update` that moves a last-seen time forward. Not of a document
-/// whose deadline cannot be computed: it would get one that no sweep finds, or fail, and keep the
-/// others of the batch waiting.
+/// Returns a statement of the command `update` that moves a last-seen time forward.
+///
+/// It skips a document whose deadline cannot be computed: the update would write a deadline that no
+/// sweep finds, or would fail and stop the rest of the batch.
 pub(crate) fn touch(touch: &Touch, now: Timestamp) -> Document {
     let Touch { id: session, last_seen_at, last_client, .. } = touch;
     let at = time(*last_seen_at);
@@ -90,7 +93,7 @@ fn seen(at: &Bson, client: &LastClient) -> Vec<Bson> {
     changed(replaced, computed).into_iter().map(Bson::Document).collect()
 }
 
-/// Active sessions of a user, in a scope that names one. `None` for another scope.
+/// Matches the active sessions of a scope that names a user. Returns `None` for another scope.
 pub(crate) fn of_user(scope: &EndScope) -> Option<Document> {
     Some(match scope {
         EndScope::Device { user, device } => {
@@ -104,9 +107,10 @@ pub(crate) fn of_user(scope: &EndScope) -> Option<Document> {
     })
 }
 
-/// The sessions of a filter that were not created after a time, and those of which that cannot be
-/// read: an end must not leave them out. There is nothing after [`Timestamp::MAX`], which not every
-/// server can compare.
+/// Restricts a filter to sessions that were not created after `until`. Documents with an unreadable
+/// creation time still match, because an end must include them.
+///
+/// For [`Timestamp::MAX`] there is no restriction: not every server can compare that date.
 pub(crate) fn created_until(until: Timestamp, mut filter: Document) -> Document {
     if until < Timestamp::MAX {
         filter.insert("createdAt", doc! { "$not": { "$gt": time(until) } });
@@ -114,52 +118,53 @@ pub(crate) fn created_until(until: Timestamp, mut filter: Document) -> Document 
     filter
 }
 
-/// What is active.
+/// Matches active sessions.
 pub(crate) fn is_active() -> Document {
     doc! { "state": ACTIVE }
 }
 
-/// Those of these that are active.
+/// Matches those of the ids that are active.
 pub(crate) fn active(ids: impl IntoIterator<Item = Bson>) -> Document {
     doc! { "_id": { "$in": ids.into_iter().collect::<Vec<_>>() }, "state": ACTIVE }
 }
 
-/// Active sessions past a deadline.
+/// Matches active sessions that have passed their deadline.
 pub(crate) fn due(now: Timestamp) -> Document {
     doc! { "state": ACTIVE, "deadlineAt": { "$lte": time(now) } }
 }
 
-/// The live sessions of a user.
+/// Matches the live sessions of a user.
 pub(crate) fn live_of(user: &UserId, now: Timestamp) -> Document {
     doc! { "userId": user.as_str(), "state": ACTIVE, "deadlineAt": { "$gt": time(now) } }
 }
 
-/// Sessions that ended before.
+/// Matches sessions that ended before this time.
 pub(crate) fn ended_before(before: Timestamp) -> Document {
     doc! { "state": ENDED, "end.at": { "$lt": time(before) } }
 }
 
-/// Ids that a sign-in reserved before, and has not come back to.
+/// Matches reservations from before this time, which their sign-ins have abandoned.
 pub(crate) fn reserved_before(before: Timestamp) -> Document {
     doc! { "state": RESERVED, "deadlineAt": { "$lt": time(before) } }
 }
 
-/// Ended sessions of a user.
+/// Matches the ended sessions of a user.
 pub(crate) fn history_of(user: &UserId) -> Document {
     doc! { "userId": user.as_str(), "state": ENDED }
 }
 
-/// The conditions of both.
+/// Matches documents that match both filters.
 pub(crate) fn and(one: Document, other: Document) -> Document {
     doc! { "$and": [one, other] }
 }
 
-/// Ends a document, whatever else is in it: a damaged one must not come back to life once it is repaired.
+/// Ends a document, whatever else it contains: a repair must not revive a corrupt one.
 pub(crate) fn end(ended: &Ended, retention: Duration) -> Vec<Document> {
     end_with(end_of(ended), retention)
 }
 
-/// The same for a sign-in, which finds by its name what it ended.
+/// Ends documents as [`end`] does, and marks them with the id of the sign-in, by which it finds
+/// them afterwards.
 pub(crate) fn evict(ended: &Ended, sign_in: ObjectId, retention: Duration) -> Vec<Document> {
     let mut end = end_of(ended);
     end.insert("signIn", sign_in);
@@ -171,7 +176,8 @@ fn end_of(ended: &Ended) -> Document {
     doc! { "reason": reason.as_str(), "at": time(*at), "by": literal(by.to_string()) }
 }
 
-/// The same by the deadline that each document passed.
+/// Ends documents as [`end`] does, with the time and the reason of the deadline that each has
+/// passed.
 pub(crate) fn end_by_deadline(retention: Duration) -> Vec<Document> {
     let is_idle = doc! { "$lt": ["$deadlineAt", "$expiresAt"] };
     let (idle, absolute) = (EndReason::IdleTimeout.as_str(), EndReason::AbsoluteTimeout.as_str());
@@ -182,24 +188,26 @@ pub(crate) fn end_by_deadline(retention: Duration) -> Vec<Document> {
 fn end_with(end: Document, retention: Duration) -> Vec<Document> {
     let mut replaced = document::cleared();
     replaced.insert("state", ENDED);
-    // As an expression, because the fields of a document would be set within what a damaged one has there.
+    // An expression replaces the field. A plain document would be merged into the value that a
+    // corrupt document has there.
     let end = doc! { "$mergeObjects": [end] };
     let computed = doc! { "revision": next_revision(), "end": end, "purgeAt": server_time_in(retention) };
     changed(replaced, computed)
 }
 
-/// A revision that is no number stays what it is, and the document stays unreadable.
+/// Returns the revision plus one. A revision that is not a number stays unchanged, so the document
+/// stays corrupt.
 fn next_revision() -> Document {
     doc! { "$cond": [{ "$isNumber": "$revision" }, { "$add": ["$revision", 1_i64] }, "$revision"] }
 }
 
-/// Takes away what tells whose a session was.
+/// Erases everything that identifies the user of a session.
 pub(crate) fn erase() -> Vec<Document> {
     let by = doc! { "$mergeObjects": ["$end", { "by": Actor::System.to_string() }] };
     changed(document::erased(), doc! { "revision": next_revision(), "end": by })
 }
 
-/// What a listing looks for. `None` for a state of a later version.
+/// Returns the filter of a listing, or `None` for a state filter that this version does not know.
 pub(crate) fn listed(query: &ListQuery) -> Option<Document> {
     let mut filter = Document::new();
     let mut add = |name: &str, value: Option<Bson>| {
@@ -210,7 +218,7 @@ pub(crate) fn listed(query: &ListQuery) -> Option<Document> {
     add("userId", query.user.as_ref().map(|user| user.as_str().into()));
     add("username", query.username.as_deref().map(Bson::from));
     match query.state {
-        // Spelled out, so that an index which begins with the user and the state is of use.
+        // Names both states, so that an index on the user and the state can serve the listing.
         StateFilter::Any => add("state", Some(doc! { "$in": [ACTIVE, ENDED] }.into())),
         StateFilter::Ended => add("state", Some(ENDED.into())),
         StateFilter::Live(now) => {
@@ -226,7 +234,7 @@ pub(crate) fn listed(query: &ListQuery) -> Option<Document> {
     Some(filter)
 }
 
-/// The bounds of the creation.
+/// Returns the bounds of the creation time, if the query has any.
 fn created(query: &ListQuery) -> Option<Document> {
     let since = query.created_since.map(|since| ("$gte".to_owned(), time(since)));
     let until = query.after.map(|cursor| ("$lte".to_owned(), time(cursor.created_at)));
@@ -234,7 +242,7 @@ fn created(query: &ListQuery) -> Option<Document> {
     (!bounds.is_empty()).then_some(bounds)
 }
 
-/// What comes after a position.
+/// Returns the conditions for the sessions after a position.
 fn after(cursor: Cursor) -> Bson {
     let at = time(cursor.created_at);
     let earlier = doc! { "createdAt": { "$lt": at.clone() } };
@@ -242,17 +250,16 @@ fn after(cursor: Cursor) -> Bson {
     Bson::Array(vec![earlier.into(), same.into()])
 }
 
-/// Newest first.
 pub(crate) fn newest_first() -> Document {
     doc! { "createdAt": -1, "_id": -1 }
 }
 
-/// Without what a listing does not read.
+/// Excludes the fields that a listing does not read.
 pub(crate) fn redacted() -> Document {
     HIDDEN.into_iter().map(|field| (field.to_owned(), Bson::Int32(0))).collect()
 }
 
-/// Counts by state and reason of the end.
+/// Counts sessions by the reason of their end; live and expired ones have none.
 pub(crate) fn counts(now: Timestamp) -> Vec<Document> {
     let is_live = doc! { "$cond": [{ "$gt": ["$deadlineAt", time(now)] }, 1_i64, 0_i64] };
     vec![
@@ -284,7 +291,7 @@ mod tests {
 
     const AT: Timestamp = Timestamp::from_millis(1_767_225_600_123);
 
-    /// Texts of callers, outside of `$literal`, that a pipeline would read as something else.
+    /// Collects the callers' strings outside of `$literal`, which a pipeline would interpret.
     fn bare(value: &Bson, found: &mut Vec<String>) {
         match value {
             Bson::String(text) if text.contains("$evil") => found.push(text.clone()),
@@ -302,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_callers_are_literals_in_pipelines() {
+    fn strings_of_callers_are_literals_in_pipelines() {
         let session = SessionId::derive("test", b"external", None);
         let mut record = SessionRecord::new(session, AT, Timestamp::from_millis(AT.as_millis() + 1));
         record.username = Some("$evil".to_owned());
@@ -320,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_id_that_looks_like_an_operator_is_a_text() {
+    fn user_id_that_looks_like_an_operator_is_a_string() {
         let user: UserId = r#"{"$ne":null}"#.parse().unwrap();
         let filters = [
             of_user(&EndScope::User(user.clone())).unwrap(),

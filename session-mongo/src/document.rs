@@ -1,4 +1,4 @@
-//! A session as a document, and back.
+//! Conversion of sessions to documents and back.
 
 mod read;
 
@@ -13,16 +13,16 @@ use session_core::{
 
 pub(crate) use read::{Part, Unreadable, read, read_reservation, read_revision, read_state};
 
-/// The version of this layout. What a later version wrote is not guessed at.
+/// The version of this layout. A document of a later version is not read.
 pub(crate) const FORMAT: i32 = 1;
 
 /// The states that a document can be in.
 pub(crate) const ACTIVE: &str = "active";
 pub(crate) const ENDED: &str = "ended";
-/// Not a session yet: a sign-in has reserved the id. See `limited/`.
+/// Not a session yet: a sign-in has reserved the id, see `limited/`.
 pub(crate) const RESERVED: &str = "reserved";
 
-/// What a listing does not read.
+/// The fields that a listing does not read.
 pub(crate) const HIDDEN: [&str; 3] = ["secret", "refresh", "data"];
 
 pub(crate) fn uuid(bytes: &[u8; 16]) -> Bson {
@@ -37,12 +37,13 @@ pub(crate) fn time(time: Timestamp) -> Bson {
     Bson::DateTime(DateTime::from_millis(time.as_millis()))
 }
 
-/// Durations are whole milliseconds of at most ten years, see the rules of core and the builder.
+/// Converts a duration. The rules of the core and the builder limit durations to whole milliseconds
+/// of at most ten years.
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Numbers are at most 2^63 - 1, see the rules of core.
+/// Converts a number. The rules of the core limit numbers to 2^63 - 1.
 pub(crate) fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -55,7 +56,7 @@ fn bytes(bytes: Vec<u8>) -> Bson {
     Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes })
 }
 
-/// A new session.
+/// Returns the document of a new session.
 pub(crate) fn new(record: &SessionRecord) -> Document {
     let mut document = doc! {
         "_id": id(record.id),
@@ -77,7 +78,8 @@ pub(crate) fn new(record: &SessionRecord) -> Document {
     document
 }
 
-/// What a save replaces. A field that is not there has not been written by this crate, so what is absent is null.
+/// Returns the fields that a save replaces. An absent value is written as null: this crate always
+/// writes every field, so a missing field means a corrupt document.
 pub(crate) fn saved(record: &SessionRecord) -> Document {
     doc! {
         "username": text(record.username.as_deref()),
@@ -96,12 +98,12 @@ pub(crate) fn saved(record: &SessionRecord) -> Document {
     }
 }
 
-/// What an end sets to this, whatever it was.
+/// Returns the values to which an end resets fields.
 pub(crate) fn cleared() -> Document {
     doc! { "secret": Bson::Null, "refresh": Bson::Null, "data": bytes(Vec::new()), "deadlineAt": Bson::Null }
 }
 
-/// What an erasure sets to this, apart from the actor of the end.
+/// Returns the values to which an erasure resets fields. It also replaces the actor of the end.
 pub(crate) fn erased() -> Document {
     doc! {
         "userId": Bson::Null,
@@ -120,7 +122,8 @@ pub(crate) fn last_client(client: &LastClient) -> Document {
     known([("ip", ip.as_deref()), ("countryCode", client.country_code.as_deref())])
 }
 
-/// Descriptions are long and mostly unknown: only what is known is written.
+/// Returns a document of the known values only, because descriptions have many fields and most are
+/// unknown.
 fn known<'a>(fields: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Document {
     let known = fields.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into())));
     known.collect()

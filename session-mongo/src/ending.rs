@@ -1,8 +1,10 @@
-//! How sessions end, and what becomes of ended ones: in batches, whose ids are found first.
+//! Ends, sweeps, purges and erasures. Each works in batches: it finds ids first, then changes those
+//! documents.
 //!
-//! Each session ends by a `findOneAndUpdate` of its own, which is the only command that changes a document and returns it as one step: a
-//! purge may delete what a sweep ended a moment ago. The driver repeats it once after a failure of the connection, and then the
-//! server answers as it did the first time.
+//! Each session ends by its own `findAndModify`, the only command that changes a document and
+//! returns it atomically. An update followed by a read would miss a session that a purge deletes in
+//! between. The driver retries the command once after a connection failure, and the server then
+//! returns its first reply again.
 
 use std::sync::Arc;
 
@@ -17,16 +19,17 @@ use crate::document::{self, Part};
 use crate::error::{NAME, Trouble};
 use crate::store::{MongoStore, readable};
 
-/// How many sessions of a batch end at once. The driver's pool has 10 connections by default, and loads need some of them.
+/// How many sessions of a batch end at once. The driver's pool has 10 connections by default, and
+/// loads need some of them.
 const AT_ONCE: usize = 8;
 
-/// What a claim ended: the records that could be read, and how many documents it had found.
+/// The result of a claim: the ended records that could be read, and the number of documents found.
 struct Claimed {
     records: Vec<Arc<SessionRecord>>,
     found: usize,
 }
 
-/// What happens to ended sessions.
+/// A change to ended sessions.
 enum Step {
     Change(Vec<Document>),
     Delete,
@@ -57,8 +60,9 @@ impl MongoStore {
         }
     }
 
-    /// Ends what is past a deadline. Claims again for what others took and for damaged documents: fewer than were asked for mean
-    /// that nothing is left.
+    /// Ends sessions that have passed their deadline. Claims further ones in place of those that
+    /// another node ended and of corrupt documents: a result below the limit means that no expired
+    /// session is left.
     pub(crate) async fn end_expired(
         &self,
         now: Timestamp,
@@ -75,7 +79,7 @@ impl MongoStore {
                         break;
                     }
                 }
-                // What ended is told.
+                // Some sessions have ended, and the caller must learn which.
                 Err(_) if !all.is_empty() => break,
                 Err(trouble) => return Err(trouble),
             }
@@ -83,7 +87,7 @@ impl MongoStore {
         Ok(all)
     }
 
-    /// Ends up to so many of what a filter finds.
+    /// Ends at most `limit` of the sessions that the filter matches.
     async fn claim(
         &self,
         filter: &Document,
@@ -96,7 +100,8 @@ impl MongoStore {
         Ok(Claimed { records: self.change_each(keys, filter, change).await?, found })
     }
 
-    /// Changes each of these documents that a filter finds still, and returns them as they are then.
+    /// Changes those of the documents that the filter still matches, and returns the changed
+    /// records.
     async fn change_each(
         &self,
         keys: Vec<Bson>,
@@ -107,9 +112,9 @@ impl MongoStore {
             let filter = and(doc! { "_id": &key }, filter.clone());
             let update = self.sessions.find_one_and_update(filter, change.to_vec());
             let found = update.return_document(ReturnDocument::After).await?;
-            // The reply to another question would tell the end of somebody else's session.
+            // A reply to another command would report the end of a session that was not requested.
             match found {
-                Some(found) if !has_key(&found, &key) => Err(Trouble::strange("end")),
+                Some(found) if !has_key(&found, &key) => Err(Trouble::unrequested("end")),
                 found => Ok(found),
             }
         };
@@ -118,7 +123,8 @@ impl MongoStore {
         Ok(readable(changed.iter().flatten(), Part::Whole))
     }
 
-    /// The ids of up to so many documents, as they are stored: that of a damaged one may be none of a session.
+    /// Returns the ids of at most `limit` documents as stored: the id of a corrupt document need
+    /// not be a valid session id.
     async fn keys(&self, filter: &Document, order: Document, limit: usize) -> Result<Vec<Bson>, Trouble> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         let documents = self.documents();
@@ -142,8 +148,9 @@ impl MongoStore {
         self.in_batches(&commands::history_of(user), doc! { "createdAt": 1 }, limit, &erase).await
     }
 
-    /// Takes a step with up to so many of what a filter finds, and counts. Again for what others took meanwhile: fewer than were asked
-    /// for mean that nothing is left.
+    /// Applies the step to at most `limit` documents that the filter matches, and returns their
+    /// number. Repeats in place of documents that another node changed first: a result below the
+    /// limit means that no document is left.
     async fn in_batches(
         &self,
         filter: &Document,
@@ -156,7 +163,7 @@ impl MongoStore {
             let asked = limit - done;
             let keys = self.keys(filter, order.clone(), asked).await?;
             if !keys.is_empty() {
-                let count = self.take(step, and(with_ids(&keys), filter.clone())).await?;
+                let count = self.apply(step, and(with_ids(&keys), filter.clone())).await?;
                 done += usize::try_from(count).unwrap_or(asked);
             }
             if keys.len() < asked {
@@ -166,7 +173,7 @@ impl MongoStore {
         Ok(done as u64)
     }
 
-    async fn take(&self, step: &Step, filter: Document) -> Result<u64, Trouble> {
+    async fn apply(&self, step: &Step, filter: Document) -> Result<u64, Trouble> {
         Ok(match step {
             Step::Change(change) => self.sessions.update_many(filter, change.clone()).await?.matched_count,
             Step::Delete => self.sessions.delete_many(filter).await?.deleted_count,

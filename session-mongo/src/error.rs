@@ -1,4 +1,4 @@
-//! What the driver's errors mean. The one function that maps them.
+//! The mapping of the driver's errors, in one function.
 
 use mongodb::error::{
     Error as DriverError, ErrorKind as DriverKind, TRANSIENT_TRANSACTION_ERROR,
@@ -8,21 +8,21 @@ use session_core::Error;
 
 use crate::document::Unreadable;
 
-/// The name in logs, metrics and errors.
+/// The backend's name in logs, metrics and errors.
 pub(crate) const NAME: &str = "mongodb";
 
-/// The collection has a document with that key.
+/// `DuplicateKey`: the collection has a document with this key.
 const DUPLICATE_KEY: i32 = 11000;
 
-/// Why a step did not succeed.
+/// The reason why a step failed.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     Driver(DriverError),
-    /// Decided by us, and final.
+    /// An error that this crate has decided on; final.
     Known(Error),
-    /// A document that is no session.
-    Damaged(Unreadable),
-    /// Others changed the same, and may again: worth another attempt.
+    /// A document that is not a valid session.
+    Corrupt(Unreadable),
+    /// A concurrent sign-in changed the same document; worth another attempt.
     Overtaken,
 }
 
@@ -40,11 +40,11 @@ impl From<Error> for Trouble {
 
 impl From<Unreadable> for Trouble {
     fn from(unreadable: Unreadable) -> Self {
-        Self::Damaged(unreadable)
+        Self::Corrupt(unreadable)
     }
 }
 
-/// What an error of the server or the driver means for a caller.
+/// The meaning of an error of the server or the driver for the caller.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Failure {
     Duplicate,
@@ -56,41 +56,41 @@ enum Failure {
 }
 
 impl Trouble {
-    /// A document that nobody asked for.
-    pub(crate) fn strange(operation: &'static str) -> Self {
-        Self::Known(Error::corrupt(NAME, operation, "a document that was not asked for"))
+    /// Returns the error for a document that was not requested.
+    pub(crate) fn unrequested(operation: &'static str) -> Self {
+        Self::Known(Error::corrupt(NAME, operation, "the server returned a document that was not requested"))
     }
 
     pub(crate) fn is_duplicate(&self) -> bool {
         matches!(self, Self::Driver(error) if failure(error) == Failure::Duplicate)
     }
 
-    /// Whether a transaction came to nothing for a reason that may be gone when it is tried again.
-    pub(crate) fn is_worth_another_attempt(&self) -> bool {
+    /// Returns true if a sign-in had no effect and may succeed when it is retried.
+    pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Self::Driver(error) => error.contains_label(TRANSIENT_TRANSACTION_ERROR),
             Self::Overtaken => true,
-            Self::Known(_) | Self::Damaged(_) => false,
+            Self::Known(_) | Self::Corrupt(_) => false,
         }
     }
 
-    /// Whether a commit has to be sent again to learn its outcome.
-    pub(crate) fn hides_commit(&self) -> bool {
+    /// Returns true if the outcome of a commit is unknown until the commit is sent again.
+    pub(crate) fn is_unknown_commit(&self) -> bool {
         matches!(self, Self::Driver(error) if error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT))
     }
 
     pub(crate) fn into_error(self, operation: &'static str) -> Error {
         let error = match self {
             Self::Known(error) => return error,
-            Self::Damaged(Unreadable(why)) => return Error::corrupt(NAME, operation, why),
+            Self::Corrupt(Unreadable(why)) => return Error::corrupt(NAME, operation, why),
             Self::Overtaken => {
                 return Error::unavailable(NAME, operation)
-                    .with_detail("other sign-ins came in between, also when repeated");
+                    .with_detail("other sign-ins conflicted with every attempt");
             }
             Self::Driver(error) => error,
         };
         match failure(&error) {
-            // Without its source, which quotes the key.
+            // The source is omitted, because it quotes the key.
             Failure::Duplicate => Error::already_exists(NAME, operation),
             Failure::Invalid(detail) => Error::invalid(operation, detail).with_source(error),
             Failure::Other => Error::other(NAME, operation, error),
@@ -112,14 +112,14 @@ fn failure(error: &DriverError) -> Failure {
         DriverKind::Io(_) | DriverKind::ConnectionPoolCleared { .. } => {
             Failure::Unavailable("the connection failed")
         }
-        DriverKind::InvalidResponse { .. } => Failure::Unavailable("the server answers strangely"),
-        DriverKind::ServerSelection { .. } => Failure::Unavailable("there is no primary that can be reached"),
+        DriverKind::InvalidResponse { .. } => Failure::Unavailable("the server sent an invalid response"),
+        DriverKind::ServerSelection { .. } => Failure::Unavailable("no primary can be reached"),
         DriverKind::DnsResolve { .. } => Failure::Unavailable("the name of the server cannot be resolved"),
         DriverKind::Authentication { .. } => Failure::Unavailable("the server does not accept the user"),
         DriverKind::InvalidTlsConfig { .. } => Failure::Unavailable("the connection cannot be encrypted"),
         DriverKind::Shutdown => Failure::Unavailable("the client was shut down"),
         DriverKind::IncompatibleServer { .. } | DriverKind::SessionsNotSupported => {
-            Failure::Unsupported("the server lacks what is needed")
+            Failure::Unsupported("the server lacks a required feature")
         }
         DriverKind::Command(error) => coded(error.code),
         DriverKind::Write(WriteFailure::WriteError(error)) => coded(error.code),
@@ -128,7 +128,7 @@ fn failure(error: &DriverError) -> Failure {
     }
 }
 
-/// A write that the primary has, and perhaps not enough others.
+/// Returns the error for a write that the primary has applied, but that too few members may have.
 pub(crate) fn unconfirmed_write(operation: &'static str, code: i32) -> Error {
     match unconfirmed(code) {
         Failure::Timeout(detail) => Error::timeout(NAME, operation).with_detail(detail),
@@ -143,7 +143,9 @@ fn unconfirmed(code: i32) -> Failure {
     }
 }
 
-/// [The server's codes](https://www.mongodb.com/docs/manual/reference/error-codes/) that say more than "failed".
+/// Maps those of
+/// [the server's codes](https://www.mongodb.com/docs/manual/reference/error-codes/) that are more
+/// specific than "failed".
 fn coded(code: i32) -> Failure {
     match code {
         DUPLICATE_KEY => Failure::Duplicate,
@@ -152,9 +154,9 @@ fn coded(code: i32) -> Failure {
         // ShutdownInProgress, InterruptedAtShutdown, InterruptedDueToReplStateChange
         91 | 11600 | 11602 => Failure::Unavailable("the server is shutting down or changing its role"),
         // HostUnreachable, HostNotFound, SocketException, NetworkTimeout
-        6 | 7 | 9001 | 89 => Failure::Unavailable("a part of the deployment cannot be reached"),
+        6 | 7 | 9001 | 89 => Failure::Unavailable("a member of the deployment cannot be reached"),
         // MaxTimeMSExpired, ExceededTimeLimit, LockTimeout
-        50 | 262 | 24 => Failure::Timeout("the server's own limit of time"),
+        50 | 262 | 24 => Failure::Timeout("the operation exceeded the server's time limit"),
         // WriteConcernFailed, which is also WriteConcernTimeout
         64 => Failure::Timeout("not enough members confirmed the write in time"),
         // UnsatisfiableWriteConcern
@@ -162,15 +164,15 @@ fn coded(code: i32) -> Failure {
         // FailedToSatisfyReadPreference, ReadConcernMajorityNotAvailableYet
         133 | 134 => Failure::Unavailable("there is no majority to read from"),
         // AuthenticationFailed, Unauthorized, ReauthenticationRequired
-        18 | 13 | 391 => Failure::Unavailable("the user may not do what is needed"),
+        18 | 13 | 391 => Failure::Unavailable("the user lacks a required permission"),
         // WriteConflict, NoSuchTransaction, TransactionTooOld
-        112 | 251 | 225 => Failure::Unavailable("other writes came in between"),
+        112 | 251 | 225 => Failure::Unavailable("the write conflicted with other writes"),
         // OutOfDiskSpace
         14031 => Failure::Unavailable("the server's disk is full"),
         // BSONObjectTooLarge
         10334 => Failure::Invalid("the session is larger than a document may be"),
         // CommandNotFound, CommandNotSupported, UnrecognizedPipelineStage
-        59 | 115 | 40324 => Failure::Unsupported("the server lacks what is needed"),
+        59 | 115 | 40324 => Failure::Unsupported("the server lacks a required feature"),
         _ => Failure::Other,
     }
 }
@@ -182,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_write_that_is_not_confirmed_is_never_a_success_nor_a_refusal() {
+    fn unconfirmed_write_is_a_transient_error() {
         assert_eq!(unconfirmed_write("end", 64).kind(), ErrorKind::Timeout);
         for code in [100, 91, 10107, 79, -1] {
             assert_eq!(unconfirmed_write("end", code).kind(), ErrorKind::Unavailable, "{code}");
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_down_is_an_outage_and_an_unknown_code_is_other() {
+    fn step_down_is_unavailable_and_unknown_code_is_other() {
         for code in [91, 189, 10107, 11600, 11602, 13435, 13436] {
             assert!(matches!(coded(code), Failure::Unavailable(_)), "{code}");
         }

@@ -1,4 +1,4 @@
-//! The indexes: which there are, and whether the database has them.
+//! The indexes, their creation and their verification.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,21 +18,21 @@ use crate::store::MongoStore;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IndexError {
-    /// The database failed. What it said is the source of the source.
+    /// The database failed. The source of the source is the driver's error.
     #[error("the indexes cannot be read or created")]
     Database(#[source] Error),
-    /// Some are missing, or have other options.
+    /// Some indexes are missing or have other options.
     #[error("{}", listed(.0))]
     Different(Vec<IndexProblem>),
 }
 
-/// What is wrong with an index.
+/// A problem with an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IndexProblem {
-    /// Its name.
+    /// The name of the index.
     pub index: &'static str,
-    /// What is wrong.
+    /// The difference from the required index.
     pub what: Difference,
 }
 
@@ -40,19 +40,20 @@ pub struct IndexProblem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Difference {
-    /// Its text compares otherwise than byte by byte, because the collection was created with a collation.
+    /// It does not compare strings byte by byte, because the collection was created with a
+    /// collation.
     Collation,
-    /// It is on other fields.
+    /// It has other fields or directions.
     Fields,
     /// It is hidden from the planner.
     Hidden,
-    /// There is none.
+    /// It does not exist.
     Missing,
-    /// It has only some of the documents, or others than it should.
+    /// It has another partial filter, or a filter where there must be none.
     Partial,
-    /// It deletes documents at another time, or does not.
+    /// It expires documents at another time, expires none, or expires some where it must not.
     Ttl,
-    /// It refuses equal entries.
+    /// It is unique or sparse.
     Unique,
 }
 
@@ -63,8 +64,8 @@ impl fmt::Display for IndexProblem {
             Difference::Fields => "is on other fields (drop it, and create it again)",
             Difference::Hidden => "is hidden",
             Difference::Missing => "is missing",
-            Difference::Partial => "is partial in another way (drop it, and create it again)",
-            Difference::Ttl => "deletes at another time (drop it, and create it again)",
+            Difference::Partial => "has another partial filter (drop it, and create it again)",
+            Difference::Ttl => "has another expiry time (drop it, and create it again)",
             Difference::Unique => "is unique or sparse (drop it, and create it again)",
         };
         write!(f, "{} {what}", self.index)
@@ -80,9 +81,9 @@ fn listed(problems: &[IndexProblem]) -> String {
 struct Index {
     name: &'static str,
     keys: Document,
-    /// Has only these documents.
+    /// The partial filter: the index contains only the documents that match it.
     only: Option<Document>,
-    /// Deletes a document when the time in the field has come.
+    /// Whether the server deletes a document at the time in the indexed field.
     deletes: bool,
 }
 
@@ -112,7 +113,8 @@ impl Index {
     }
 }
 
-/// Whether the fields and directions are the same: servers tell the directions as any type of number.
+/// Returns true if the fields and directions are the same. Servers return the directions as any
+/// type of number.
 fn is_same(one: &Document, other: &Document) -> bool {
     let directions = |keys: &Document| -> Vec<_> {
         keys.iter().map(|(name, value)| (name.clone(), value.to_string().parse::<f64>().ok())).collect()
@@ -120,14 +122,14 @@ fn is_same(one: &Document, other: &Document) -> bool {
     directions(one) == directions(other)
 }
 
-/// What serves which operation.
+/// Returns all indexes, each with the operations that it serves.
 fn all() -> [Index; 6] {
     [
         // Listings of a user, ends of a user, sign-ins under a limit, erasure.
         Index::new("session_user", doc! { "userId": 1, "state": 1, "createdAt": -1, "_id": -1 }),
         // Listings by name.
         Index::new("session_username", doc! { "username": 1, "state": 1, "createdAt": -1, "_id": -1 }),
-        // Listings of everybody.
+        // Listings of all users.
         Index::new("session_created", doc! { "createdAt": -1, "_id": -1 }),
         // Sweeps.
         Index::new("session_deadline", doc! { "state": 1, "deadlineAt": 1 }),
@@ -139,12 +141,15 @@ fn all() -> [Index; 6] {
 }
 
 impl MongoStore {
-    /// Creates the indexes that are missing, and checks the others. Safe however many processes call it at once.
+    /// Creates the missing indexes, and checks the others. Any number of processes may call it at
+    /// once.
     ///
-    /// On a collection with many sessions the server takes a while for it, and goes on serving meanwhile.
+    /// On a collection with many sessions it takes a while. The server continues to serve requests
+    /// in the meantime.
     ///
     /// # Errors
-    /// As [`verify`](Self::verify). An index that is there with other options is left as it is: drop it, and call this again.
+    /// Same as [`verify`](Self::verify). An existing index with other options stays unchanged: drop
+    /// it, and call this method again.
     pub async fn ensure_indexes(&self) -> Result<(), IndexError> {
         let problems = self.problems().await?;
         let is_missing =
@@ -157,15 +162,15 @@ impl MongoStore {
         self.verify().await
     }
 
-    /// Checks that the indexes are there as the store needs them, and changes nothing. To be called at the start of a service, if
-    /// somebody else creates them.
+    /// Checks that all indexes exist with the required options, and changes nothing. Call it at the
+    /// start of a service whose indexes are created by other means.
     ///
-    /// Nothing becomes invalid or valid without them: what they decide is how many documents the server reads for an answer, and
-    /// whether it deletes ended sessions that nobody purges.
+    /// The indexes do not affect which sessions are valid. They determine how many documents the
+    /// server reads for a query, and whether it deletes ended sessions that no sweep purges.
     ///
     /// # Errors
-    /// [`IndexError::Different`] names each that is missing or has other options, and [`IndexError::Database`] is that it cannot be
-    /// known.
+    /// [`IndexError::Different`] names each index that is missing or has other options.
+    /// [`IndexError::Database`] means that the indexes could not be read.
     pub async fn verify(&self) -> Result<(), IndexError> {
         let problems = self.problems().await?;
         if problems.is_empty() { Ok(()) } else { Err(IndexError::Different(problems)) }
@@ -185,7 +190,7 @@ impl MongoStore {
     async fn found(&self) -> Result<Vec<IndexModel>, Trouble> {
         match self.sessions.list_indexes().await {
             Ok(found) => Ok(found.try_collect().await?),
-            // NamespaceNotFound: nothing was ever written to the collection.
+            // NamespaceNotFound: the collection has never been written to.
             Err(error) if matches!(error.kind.as_ref(), DriverKind::Command(error) if error.code == 26) => {
                 Ok(Vec::new())
             }
@@ -203,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_index_is_the_one_that_it_creates_and_no_other() {
+    fn index_differs_from_every_other_but_not_from_its_model() {
         for index in all() {
             assert_eq!(index.differs_from(&index.model()), None, "{}", index.name);
             for other in all().iter().filter(|other| other.name != index.name) {

@@ -14,7 +14,7 @@ use crate::store::{MongoStore, whole};
 impl MongoStore {
     pub(crate) async fn page(&self, query: &ListQuery) -> Result<Page, Trouble> {
         let filter = commands::listed(query).ok_or_else(|| Error::unsupported(NAME, "list"))?;
-        // One more tells whether there is a next page.
+        // One more record than requested shows whether there is a next page.
         let limit = u32::try_from(query.limit).unwrap_or(u32::MAX).saturating_add(1);
         let found = self.listings.find(filter).sort(commands::newest_first());
         let found = found.projection(commands::redacted()).limit(i64::from(limit)).batch_size(limit).await?;
@@ -37,17 +37,18 @@ impl MongoStore {
     }
 }
 
-const UNEXPECTED: document::Unreadable = document::Unreadable("a statistic has another type");
+const UNEXPECTED: document::Unreadable = document::Unreadable("a statistic has the wrong type");
 
-/// A record that the query is about. Another one would show a user the sessions of somebody else: the collection has a collation that
-/// folds case, or the reply is to another question.
+/// Reads a record, and checks that the query matches it. Any other record would show a user the
+/// sessions of another user: the collection has a case-insensitive collation, or the reply belongs
+/// to another command.
 fn listed(document: &RawDocumentBuf, query: &ListQuery) -> Result<Arc<SessionRecord>, Trouble> {
     let record = document::read(document, Part::Redacted)?;
-    let record = record.filter(|record| query.matches(record)).ok_or_else(|| Trouble::strange("list"))?;
+    let record = record.filter(|record| query.matches(record)).ok_or_else(|| Trouble::unrequested("list"))?;
     Ok(Arc::new(record))
 }
 
-/// Adds the sessions of one state and reason.
+/// Adds a group of sessions: those that ended for one reason, or those that have not ended.
 fn add(stats: &mut StoreStats, group: &Document) -> Result<(), Trouble> {
     let count = |name| group.get(name).and_then(whole).ok_or(UNEXPECTED);
     let time = |name| group.get_datetime(name).ok().copied().map(DateTime::timestamp_millis);

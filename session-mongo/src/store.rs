@@ -1,4 +1,4 @@
-//! The store: which command an operation sends, and what it makes of the answer.
+//! The store: the command that each operation sends, and the handling of the reply.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -13,47 +13,47 @@ use crate::builder::MongoStoreBuilder;
 use crate::commands;
 use crate::document::{self, Part, millis};
 use crate::error::{NAME, Trouble, unconfirmed_write};
-use crate::limited::{LimitMethod, Turns};
+use crate::limited::{LimitMethod, ShardLocks};
 
-/// Sessions in MongoDB. See the [crate's documentation](crate) for how to use it and what a failover can lose.
+/// A store of sessions in MongoDB. See the [crate's documentation](crate) for its use and for what
+/// a failover can lose.
 #[derive(Clone, Debug)]
 pub struct MongoStore {
     pub(crate) database: Database,
-    /// The sessions, as loads read them.
+    /// The sessions, with the options for loads.
     pub(crate) loads: Collection<RawDocumentBuf>,
-    /// As everything else reads and writes them.
+    /// The sessions, with the options for all other reads and for writes.
     pub(crate) sessions: Collection<RawDocumentBuf>,
-    /// As listings and statistics read them.
+    /// The sessions, with the options for listings and statistics.
     pub(crate) listings: Collection<RawDocumentBuf>,
-    /// One document for each shard, which sign-ins under a limit take turns at.
+    /// One document for each shard, which orders the shard's sign-ins under a limit.
     pub(crate) turns: Collection<RawDocumentBuf>,
     pub(crate) write_concern: WriteConcern,
     pub(crate) capabilities: Capabilities,
-    /// How long the server keeps an ended session at most.
+    /// The longest time that the server keeps an ended session.
     pub(crate) retention: Duration,
     pub(crate) limit_method: Arc<OnceLock<LimitMethod>>,
-    /// Turns within this process.
-    pub(crate) local_turns: Turns,
+    pub(crate) shard_locks: ShardLocks,
 }
 
 impl MongoStore {
-    /// Makes a store in a database, with the defaults. Opens nothing: see [`ensure_indexes`](Self::ensure_indexes) and
-    /// [`verify`](Self::verify).
+    /// Creates a store in a database, with the defaults. Opens no connection: see
+    /// [`ensure_indexes`](Self::ensure_indexes) and [`verify`](Self::verify).
     #[must_use]
     pub fn new(database: Database) -> Self {
         MongoStoreBuilder::new(database).make()
     }
 
-    /// Makes a store in the database that the client's connection string names.
+    /// Creates a store in the database that the client's connection string names.
     ///
     /// # Errors
-    /// [`Invalid`](session_core::ErrorKind::Invalid) if it names none.
+    /// [`Invalid`](session_core::ErrorKind::Invalid) if the connection string names no database.
     pub fn from_client(client: &Client) -> Result<Self> {
         let unnamed = || Error::invalid("build", "the connection string names no database");
         client.default_database().map(Self::new).ok_or_else(unnamed)
     }
 
-    /// Makes a store with settings.
+    /// Returns a builder of a store with other settings.
     #[must_use]
     pub fn builder(database: Database) -> MongoStoreBuilder {
         MongoStoreBuilder::new(database)
@@ -64,7 +64,7 @@ impl MongoStore {
         Ok(Vec::new())
     }
 
-    /// Takes the id over if it is only reserved. Else it is taken.
+    /// Inserts the session if its id is only reserved. Otherwise returns the error `taken`.
     async fn insert_over(
         &self,
         record: Arc<SessionRecord>,
@@ -79,7 +79,7 @@ impl MongoStore {
         Err(taken)
     }
 
-    /// The collection, for documents that we make.
+    /// Returns the collection of sessions for typed documents.
     pub(crate) fn documents(&self) -> Collection<Document> {
         self.sessions.clone_with_type()
     }
@@ -103,7 +103,7 @@ impl MongoStore {
         if updated.matched_count > 0 { Ok(next) } else { Err(self.not_replaced(record.id).await?) }
     }
 
-    /// Says why a record was not replaced.
+    /// Returns the reason why a record was not replaced.
     async fn not_replaced(&self, id: SessionId) -> Result<Trouble, Trouble> {
         let shown = doc! { "state": 1, "end": 1, "revision": 1, "reservation": 1 };
         let Some(found) = self.sessions.find_one(commands::with_id(id)).projection(shown).await? else {
@@ -118,12 +118,14 @@ impl MongoStore {
         Ok(Error::conflict(NAME, "update", document::read_revision(&found)?).into())
     }
 
-    async fn move_sightings(&self, batch: Vec<&Touch>, now: Timestamp) -> Result<u64, Trouble> {
+    async fn move_last_seen(&self, batch: Vec<&Touch>, now: Timestamp) -> Result<u64, Trouble> {
         self.update_in_order(batch.into_iter().map(|touch| commands::touch(touch, now)), "touch").await
     }
 
-    /// Sends several updates as one command, for which the driver has no method that servers before 8.0 understand. Those after one that
-    /// fails do not happen. Returns how many documents they found.
+    /// Sends several updates as one command, and returns the number of documents that they matched.
+    /// The server stops at the first update that fails.
+    ///
+    /// The driver's own method for this needs a server of version 8.0 or later.
     pub(crate) async fn update_in_order(
         &self,
         updates: impl IntoIterator<Item = Document>,
@@ -133,25 +135,25 @@ impl MongoStore {
         let command = doc! {
             "update": self.sessions.name(),
             "updates": updates,
-            "writeConcern": written(&self.write_concern),
+            "writeConcern": write_concern_document(&self.write_concern),
         };
         let reply = self.database.run_command(command).await?;
         if let Some(code) = first_error(&reply) {
             return Err(unconfirmed_write(operation, code).into());
         }
-        reply.get("n").and_then(whole).ok_or_else(|| Trouble::strange(operation))
+        reply.get("n").and_then(whole).ok_or_else(|| Trouble::unrequested(operation))
     }
 }
 
-/// The record of a document that was asked for.
+/// Reads a record, and checks that it was requested.
 fn loaded(document: &RawDocument, asked: &[SessionId]) -> Result<Option<Arc<SessionRecord>>, Trouble> {
     match document::read(document, Part::Whole)? {
-        Some(record) if asked.binary_search(&record.id).is_err() => Err(Trouble::strange("load")),
+        Some(record) if asked.binary_search(&record.id).is_err() => Err(Trouble::unrequested("load")),
         record => Ok(record.map(Arc::new)),
     }
 }
 
-/// All documents that a filter finds, at most so many, in one reply if they fit in one.
+/// Returns at most `limit` documents that the filter matches, in one reply if they fit into one.
 pub(crate) async fn all(
     collection: &Collection<RawDocumentBuf>,
     filter: Document,
@@ -162,8 +164,10 @@ pub(crate) async fn all(
     Ok(cursor.try_collect().await?)
 }
 
-/// The records among documents that end, or that count. A damaged one does not keep the others from it: it is told to the operator here,
-/// and to everybody who loads it.
+/// Returns the records of the documents that can be read.
+///
+/// A corrupt document must not prevent the others from being ended or counted. It is logged here,
+/// and every load of it fails.
 pub(crate) fn readable<'d>(
     documents: impl IntoIterator<Item = &'d RawDocumentBuf>,
     part: Part,
@@ -178,8 +182,8 @@ pub(crate) fn readable<'d>(
     records
 }
 
-/// A write concern as commands name it.
-fn written(concern: &WriteConcern) -> Document {
+/// Returns the write concern as a field of a command.
+fn write_concern_document(concern: &WriteConcern) -> Document {
     let w = match &concern.w {
         Some(Acknowledgment::Nodes(nodes)) => Bson::Int64(i64::from(*nodes)),
         Some(Acknowledgment::Custom(tag)) => tag.as_str().into(),
@@ -191,14 +195,15 @@ fn written(concern: &WriteConcern) -> Document {
     document
 }
 
-/// The code of the first error in the reply to a command that is not an error itself.
+/// Returns the code of the first write error, or of the write concern error, in a reply whose
+/// command succeeded as such.
 fn first_error(reply: &Document) -> Option<i32> {
     let first = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document());
     let error = first.or_else(|| reply.get_document("writeConcernError").ok())?;
     Some(error.get("code").and_then(whole).and_then(|code| i32::try_from(code).ok()).unwrap_or(-1))
 }
 
-/// A count: servers write them as any type of number.
+/// Reads a count, which servers write as an int or a long.
 pub(crate) fn whole(value: &Bson) -> Option<u64> {
     match value {
         Bson::Int32(number) => u64::try_from(*number).ok(),
@@ -250,7 +255,7 @@ impl SessionStore for MongoStore {
         if batch.is_empty() {
             return Ok(0);
         }
-        self.move_sightings(batch, now).await.map_err(|trouble| trouble.into_error("touch"))
+        self.move_last_seen(batch, now).await.map_err(|trouble| trouble.into_error("touch"))
     }
 
     async fn end(

@@ -1,4 +1,4 @@
-//! Programs that no package has: built once for this user, and kept.
+//! Programs without a package, which are built once for this user and cached.
 
 use std::env;
 use std::fs::{self, File};
@@ -8,11 +8,12 @@ use std::process::{Command, Stdio};
 use crate::error::io;
 use crate::{Error, Result};
 
-/// An absolute path, as the other two.
+/// The environment variables with the absolute path of a folder.
 const FOLDER: &str = "SESSION_SERVERS_CACHE";
 const USERS_FOLDER: &str = "XDG_CACHE_HOME";
 
-/// What a cargo or a Python around this process would tell one within it; a mirror or a proxy of the user's is none of it.
+/// The prefixes of environment variables by which an outer cargo or Python would affect the build.
+/// They do not match the settings of a user's mirror or proxy.
 const FOREIGN: &[&str] = &[
     "CARGO_BUILD_",
     "CARGO_ENCODED_",
@@ -28,27 +29,29 @@ const FOREIGN: &[&str] = &[
     "SECANTUS",
 ];
 
-/// How one version of a program is built.
+/// The build of one version of a program.
 #[derive(Debug)]
 pub(crate) struct Build {
-    /// What its registry calls it.
+    /// The name in the registry.
     pub(crate) program: &'static str,
-    /// Pinned, because what a suite sees must not change by itself. Another version is built beside it.
+    /// The pinned version, so that the behaviour under test does not change unexpectedly. Other
+    /// versions have other folders.
     pub(crate) version: &'static str,
-    /// Where the program is that it is for, below its folder.
+    /// The path of the program below the folder of the build.
     pub(crate) path: &'static str,
-    /// How long it takes.
+    /// The duration of the build, as a text.
     pub(crate) duration: &'static str,
-    /// What the packages bring, in words.
+    /// The build tools from the packages, as a text.
     pub(crate) tools: &'static str,
-    /// Whether that is there.
+    /// Returns true if the build tools are installed.
     pub(crate) has_tools: fn() -> bool,
-    /// What fills the first folder, which is moved when they are done. The second is for what is not kept.
+    /// Returns the commands that fill the first folder, which is moved after they succeed. The
+    /// second folder is for temporary files.
     pub(crate) commands: fn(&Path, &Path) -> Vec<Command>,
 }
 
 impl Build {
-    /// The program, if it is built.
+    /// Returns the program, if it has been built.
     pub(crate) fn find(&self) -> Option<PathBuf> {
         self.find_in(&cache()?)
     }
@@ -62,7 +65,7 @@ impl Build {
         format!("{}-{}", self.program, self.version)
     }
 
-    /// Builds it, unless another process has done so meanwhile.
+    /// Builds the program, unless another process has built it in the meantime.
     pub(crate) fn run(&self, title: &'static str) -> Result<()> {
         let cache = cache().ok_or(Error::Cache { variable: FOLDER })?;
         self.run_in(&cache, title)
@@ -73,7 +76,7 @@ impl Build {
         fs::create_dir_all(cache).map_err(what())?;
         let lock = File::create(cache.join(format!("{}.lock", self.name()))).map_err(what())?;
         if lock.try_lock().is_err() {
-            eprintln!("waiting for another process that builds {title}");
+            eprintln!("waiting for another process to build {title}");
             lock.lock().map_err(what())?;
         }
         if self.find_in(cache).is_some() {
@@ -82,11 +85,12 @@ impl Build {
         let finished = cache.join(self.name());
         let unfinished = cache.join(format!("{}.unfinished", self.name()));
         eprintln!(
-            "installing {title}, which no package has (once, {}), to {}",
+            "building {title}, which has no package (once, {}), in {}",
             self.duration,
             finished.display()
         );
-        // One whose Python is gone, and what a process left that did not come to its end: it would have the lock.
+        // Removes a build whose program is missing, for example its Python, and the files of an
+        // aborted build. No other process is building, because this one has the lock.
         remove(&finished).and_then(|()| remove(&unfinished)).map_err(what())?;
         let (root, scratch) = (unfinished.join("root"), unfinished.join("scratch"));
         fs::create_dir_all(&scratch).map_err(what())?;
@@ -100,7 +104,7 @@ fn remove(folder: &Path) -> std::io::Result<()> {
     if folder.exists() { fs::remove_dir_all(folder) } else { Ok(()) }
 }
 
-/// Runs a command far from the settings of the workspace; its output goes to standard error.
+/// Runs a command without the settings of the workspace, with its output on standard error.
 fn run(mut command: Command, folder: &Path, title: &'static str) -> Result<()> {
     let set: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
     for (name, _) in env::vars_os().filter(|(name, _)| !set.contains(name)) {
@@ -120,7 +124,7 @@ fn in_words(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-/// Where they are kept: outside of every build's target folder.
+/// Returns the cache folder, which is outside of every target folder.
 fn cache() -> Option<PathBuf> {
     let named = |variable: &str| env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     named(FOLDER).or_else(|| {
@@ -133,12 +137,12 @@ fn cache() -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    /// Writes one more line beside its folder, and what it is for.
+    /// Appends a line to a counter outside of its folder, and writes the program.
     fn program(_root: &Path, _scratch: &Path) -> Vec<Command> {
         vec![shell("echo built >>../../count; mkdir ../root; echo program >../root/program")]
     }
 
-    fn half_a_program(_root: &Path, _scratch: &Path) -> Vec<Command> {
+    fn failing_build(_root: &Path, _scratch: &Path) -> Vec<Command> {
         vec![shell("mkdir ../root; echo half >../root/program"), shell("exit 1"), shell("touch ../root/more")]
     }
 
@@ -162,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_built_is_kept_under_its_version_and_nothing_else_is() {
+    fn only_the_program_is_kept_in_a_folder_of_its_version() {
         let cache = tempfile::tempdir().unwrap();
         let build = build(program);
         build.run_in(cache.path(), "a program").unwrap();
@@ -176,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lost_its_program_is_built_again() {
+    fn build_without_its_program_is_repeated() {
         let cache = tempfile::tempdir().unwrap();
         build(program).run_in(cache.path(), "a program").unwrap();
         let built = build(program).find_in(cache.path()).unwrap();
@@ -186,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn several_at_once_build_it_once() {
+    fn concurrent_builds_run_once() {
         let cache = tempfile::tempdir().unwrap();
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -197,9 +201,9 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_finished_is_not_there_and_is_built_again() {
+    fn failed_build_leaves_no_program_and_is_repeated() {
         let cache = tempfile::tempdir().unwrap();
-        let error = build(half_a_program).run_in(cache.path(), "a program").unwrap_err().to_string();
+        let error = build(failing_build).run_in(cache.path(), "a program").unwrap_err().to_string();
         assert!(error.starts_with("cannot install a program: `sh -c exit 1` failed"), "{error}");
         assert_eq!(build(program).find_in(cache.path()), None);
         build(program).run_in(cache.path(), "a program").unwrap();
@@ -207,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_build_is_not_told_of_the_cargo_around_it() {
+    fn build_does_not_inherit_the_variables_of_cargo() {
         let folder = tempfile::tempdir().unwrap();
         assert!(env::var_os("CARGO_MANIFEST_DIR").is_some() && env::var_os("PATH").is_some());
         run(shell("test -z \"$CARGO_MANIFEST_DIR\" -a -n \"$PATH\""), folder.path(), "a program").unwrap();

@@ -1,61 +1,63 @@
-//! What can go wrong with a throw-away server.
+//! The errors of ephemeral servers.
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::Kind;
 
-/// The result of whatever this crate does.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a server cannot be had, or did not do what it was told. Every message says what to do next.
+/// An error of an ephemeral server. Every message suggests the next step.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// This is run as root, a server does not run as root, and the account that it would run as does not exist.
+    /// Root starts a server that must not run as root, and the account for it does not exist.
     #[error(
         "root must not run {kind}, and there is no account `{account}`; create it: useradd --system {account}"
     )]
     Account {
         /// The kind of server.
         kind: Kind,
-        /// The account that is missing.
+        /// The missing account.
         account: &'static str,
     },
-    /// There is no folder for what is built.
-    #[error("this user has no home folder to keep a program in; set {variable} to the absolute path of one")]
+    /// There is no folder for built programs.
+    #[error(
+        "this user has no home folder for built programs; set {variable} to the absolute path of a folder"
+    )]
     Cache {
-        /// The variable that names a folder.
+        /// The environment variable for the folder.
         variable: &'static str,
     },
-    /// A folder, a file or a process of the operating system.
+    /// An operation on a folder, a file or a process failed.
     #[error("cannot {what}; are disk and memory full, or permissions missing?")]
     Io {
-        /// What was attempted.
+        /// The attempted operation.
         what: String,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The package manager, or what builds a program that no package has, failed.
+    /// The package manager, or the build of a program without a package, failed.
     #[error(
-        "cannot install {title}: `{command}` failed, its output above says why; install it by hand, then try again"
+        "cannot install {title}: `{command}` failed, see its output above; install it by hand, then try again"
     )]
     Install {
-        /// What was to be installed.
+        /// The product name.
         title: &'static str,
         /// The command that failed.
         command: String,
     },
-    /// No such server is on this machine, and it cannot be installed from here.
+    /// The server is not on this machine, and this process cannot install it.
     #[error("{title} is not installed; {how}")]
     NotInstalled {
-        /// What is missing.
+        /// The product name.
         title: &'static str,
-        /// What to do.
+        /// How to install or replace it.
         how: String,
     },
-    /// The server runs, and what was asked for needs one that does not.
-    #[error("{kind} is running; stop or kill it before it is started again")]
+    /// The operation requires a server that is not running.
+    #[error("{kind} is running; stop or kill it before you start it again")]
     Running {
         /// The kind of server.
         kind: Kind,
@@ -67,67 +69,67 @@ pub enum Error {
         kind: Kind,
         /// The command that failed.
         command: String,
-        /// Its last lines.
+        /// The last lines of its output.
         log: String,
     },
-    /// The server ended, or did not answer in time, when it was started.
+    /// The server ended during its start, or did not become ready in time.
     #[error("{title} did not start on port {port}: {why}; the end of its log:\n{log}")]
     Start {
-        /// What was started.
+        /// The product name.
         title: &'static str,
-        /// The port that it was given.
+        /// The port of the server.
         port: u16,
-        /// How it is known.
+        /// The reason.
         why: String,
-        /// Its last lines.
+        /// The last lines of its log.
         log: String,
     },
-    /// The server does not run, and what was asked for needs one that does.
+    /// The operation requires a running server.
     #[error("{kind} is not running; call `start_again` first")]
     Stopped {
         /// The kind of server.
         kind: Kind,
     },
-    /// The processes of the server did not stop when told so.
+    /// Processes of the server did not react to a signal in time.
     #[error(
         "{count} processes of {kind} did not {what} in time; look at them with `ps -o pid,stat,args -p {pids}`"
     )]
     Stubborn {
         /// The kind of server.
         kind: Kind,
-        /// What they were told.
+        /// The expected reaction.
         what: &'static str,
-        /// How many did not.
+        /// The number of processes that did not react.
         count: usize,
-        /// Their ids, separated by commas.
+        /// The process ids, separated by commas.
         pids: String,
     },
-    /// The name of no kind of server.
+    /// The name is not a kind of server.
     #[error("there is no server {name:?}; the kinds are: {kinds}")]
     Unknown {
-        /// The name that was given.
+        /// The unknown name.
         name: String,
-        /// All names.
+        /// All known names.
         kinds: String,
     },
-    /// The folder that the server's data should be in.
-    #[error("cannot make a folder in {}; set TMPDIR to one that can be written", path.display())]
+    /// The folder for the server's data cannot be created.
+    #[error("cannot create a folder in {}; set TMPDIR to a writable folder", path.display())]
     Folder {
         /// The parent of the folder.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
 impl Error {
-    /// Whether the server could not have its port, so that it is worth trying another.
+    /// Returns true if the server could not bind its port, so that another port may work.
     pub(crate) fn is_port_taken(&self) -> bool {
         matches!(self, Self::Start { log, .. } if log.contains("Address already in use"))
     }
 }
 
-/// For `map_err`: names what was attempted.
+/// Returns a function for `map_err` that adds the attempted operation to an error.
 pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Io { what: what.into(), source }
 }

@@ -1,21 +1,23 @@
-//! Where programs are.
+//! The search for installed programs.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Debian keeps the programs of each version of PostgreSQL here, and links none of the server's from `PATH`.
+/// The folder in which Debian installs each version of PostgreSQL, without links to the server
+/// programs in `PATH`.
 const POSTGRES_VERSIONS: &str = "/usr/lib/postgresql";
 
-/// Not on the `PATH` of everybody.
+/// Folders that are not in every user's `PATH`.
 const SYSTEM_FOLDERS: &[&str] = &["/usr/sbin", "/usr/local/sbin", "/usr/libexec"];
 
-/// The first program of that name.
+/// Returns the first program with this name.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     folders().map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-/// The first folder that has all of these programs, after following the link of the first of them.
+/// Returns the first folder that has all of these programs, after resolving the link of the first
+/// program.
 pub(crate) fn folder_of(names: &[&str]) -> Option<PathBuf> {
     let first = names.first()?;
     let real = |folder: PathBuf| Some(fs::canonicalize(folder.join(first)).ok()?.parent()?.to_owned());
@@ -29,7 +31,7 @@ fn folders() -> impl Iterator<Item = PathBuf> {
     path.into_iter().chain(versions(Path::new(POSTGRES_VERSIONS))).chain(system)
 }
 
-/// The `bin` folders of all versions, the newest first.
+/// Returns the `bin` folders of all versions, newest first.
 fn versions(parent: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     let number = |name: &str| Some((name.parse::<u32>().ok()?, parent.join(name).join("bin")));
@@ -44,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_version_comes_first() {
+    fn newest_version_comes_first() {
         let parent = tempfile::tempdir().unwrap();
         for name in ["9", "17", "15", "common"] {
             fs::create_dir(parent.path().join(name)).unwrap();
@@ -55,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_does_not_exist_is_not_found() {
+    fn missing_program_is_not_found() {
         assert!(program("sh").is_some());
         assert_eq!(program("no-such-program-here"), None);
         assert_eq!(folder_of(&["sh", "no-such-program-here"]), None);

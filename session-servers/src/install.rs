@@ -1,4 +1,4 @@
-//! Installing a server, from Debian's packages or with what they bring.
+//! The installation of servers, from Debian packages or by a build with tools from them.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,11 +12,12 @@ use crate::error::io;
 use crate::recipe::Recipe;
 use crate::{Error, Result};
 
-/// Asked by the packages' scripts whether they may start a service; 101 forbids it.
+/// The script that decides whether a package's script may start a service. The exit code 101
+/// forbids it.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 const FORBID: &str = "#!/bin/sh\nexit 101\n";
 
-/// Another test may be installing at this moment.
+/// Waits for the lock of the package manager, because another test may be installing packages.
 const WAIT: &str = "DPkg::Lock::Timeout=120";
 
 #[derive(Debug, Eq, PartialEq)]
@@ -45,7 +46,7 @@ pub(crate) fn install(recipe: &dyn Recipe) -> Result<()> {
     build.run(recipe.title())
 }
 
-/// What to do about a server that is not installed.
+/// Returns the error for a server that is not installed.
 pub(crate) fn not_installed(recipe: &dyn Recipe) -> Error {
     if recipe.build().is_none() {
         return Packages::of(recipe).not_installed();
@@ -63,18 +64,19 @@ fn missing(title: &'static str, install: &str, variable: Option<&str>) -> Error 
     Error::NotInstalled { title, how }
 }
 
-/// The Debian packages that bring a program.
+/// The Debian packages that contain a program.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Packages {
-    /// What its makers call it.
+    /// The product name.
     pub(crate) title: &'static str,
     pub(crate) names: &'static [&'static str],
-    /// The variable that names a server of one's own, where one may do without the packages.
+    /// The environment variable with the URL of a server that replaces the packages, if there is
+    /// one.
     pub(crate) variable: Option<&'static str>,
 }
 
 impl Packages {
-    /// Those of a server, or of what it is built with.
+    /// Returns the packages of a server or of its build tools.
     fn of(recipe: &dyn Recipe) -> Self {
         let title = recipe.build().map_or(recipe.title(), |build| build.tools);
         Self { title, names: recipe.packages(), variable: Some(recipe.variable()) }
@@ -93,7 +95,7 @@ impl Packages {
         let title = self.title;
         eprintln!("installing {title} (once): {}", self.by_hand());
         let _policy = Policy::forbid_services(Path::new(POLICY))?;
-        // What was listed at the last update may be enough, and then the network is not needed for it.
+        // Tries the package lists of the last update first, which may be recent enough.
         if apt_get(&self.arguments()).is_err() {
             apt_get(&["update", "-q"]).map_err(|command| Error::Install { title, command })?;
             apt_get(&self.arguments()).map_err(|command| Error::Install { title, command })?;
@@ -105,7 +107,7 @@ impl Packages {
         missing(self.title, &format!("Debian: sudo {}", self.by_hand()), self.variable)
     }
 
-    /// The command that a person would type.
+    /// Returns the command for a manual installation.
     pub(crate) fn by_hand(self) -> String {
         format!("apt-get install -y --no-install-recommends {}", self.names.join(" "))
     }
@@ -117,7 +119,7 @@ impl Packages {
     }
 }
 
-/// Runs `apt-get`; its output goes to standard error. The error is the command.
+/// Runs `apt-get` with its output on standard error. The error is the command.
 fn apt_get(arguments: &[&str]) -> std::result::Result<(), String> {
     let mut command = Command::new("apt-get");
     command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
@@ -129,21 +131,22 @@ fn apt_get(arguments: &[&str]) -> std::result::Result<(), String> {
     }
 }
 
-/// While it lives, no package starts a service. A policy that the machine has already is left alone.
+/// Prevents packages from starting services until it is dropped. Does not change a policy that the
+/// machine already has.
 #[derive(Debug)]
 struct Policy {
-    ours: Option<PathBuf>,
+    created: Option<PathBuf>,
 }
 
 impl Policy {
     fn forbid_services(path: &Path) -> Result<Self> {
         if path.exists() {
-            return Ok(Self { ours: None });
+            return Ok(Self { created: None });
         }
         let what = || io(format!("write {}", path.display()));
         let mut file: File =
             File::options().write(true).create_new(true).mode(0o755).open(path).map_err(what())?;
-        let policy = Self { ours: Some(path.to_owned()) };
+        let policy = Self { created: Some(path.to_owned()) };
         file.write_all(FORBID.as_bytes()).map_err(what())?;
         Ok(policy)
     }
@@ -151,7 +154,7 @@ impl Policy {
 
 impl Drop for Policy {
     fn drop(&mut self) {
-        if let Some(path) = &self.ours {
+        if let Some(path) = &self.created {
             drop(fs::remove_file(path));
         }
     }
@@ -164,7 +167,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn only_root_on_debian_installs_and_only_what_is_missing() {
+    fn only_root_on_debian_installs_missing_packages() {
         assert_eq!(plan(true, false, false), Plan::Nothing);
         assert_eq!(plan(false, true, true), Plan::Install);
         assert_eq!(plan(false, true, false), Plan::Impossible);
@@ -172,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn no_service_is_started_while_packages_are_installed_and_then_all_is_as_before() {
+    fn policy_forbids_services_until_it_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy-rc.d");
         let policy = Policy::forbid_services(&path).unwrap();
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_the_machine_has_is_left_alone() {
+    fn existing_policy_is_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy-rc.d");
         fs::write(&path, "theirs").unwrap();

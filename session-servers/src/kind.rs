@@ -15,11 +15,14 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Kind {
-    /// SecantusDB as a replica set of one member: it speaks the protocol of MongoDB, and has transactions.
+    /// SecantusDB's Rust server as a replica set of one member. It speaks the protocol of MongoDB,
+    /// and has transactions.
     Mongodb,
-    /// SecantusDB's other server as a replica set of one member, much slower and with fail points.
+    /// SecantusDB's Python server as a replica set of one member. It is much slower, and has fail
+    /// points.
     MongodbFailPoints,
-    /// SecantusDB on its own. It runs transactions all the same, which a MongoDB on its own refuses.
+    /// SecantusDB's Rust server as a standalone server. It supports transactions nevertheless,
+    /// which a standalone MongoDB rejects.
     MongodbStandalone,
     /// MariaDB, which speaks the protocol of MySQL.
     Mysql,
@@ -40,31 +43,34 @@ impl Kind {
         Self::MongodbStandalone,
     ];
 
-    /// The name of the suites that run on it: `postgres`, `mysql`, `redis`, `mongodb`, `mongodb_fail_points`, `mongodb_standalone`.
+    /// Returns the name of the suites that run on it: `postgres`, `mysql`, `redis`, `mongodb`,
+    /// `mongodb_fail_points`, `mongodb_standalone`.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.recipe().name()
     }
 
-    /// The environment variable that tells those suites where the server is: `SESSION_TEST_POSTGRES_URL`.
+    /// Returns the name of the environment variable that contains the server's URL for those
+    /// suites, such as `SESSION_TEST_POSTGRES_URL`.
     #[must_use]
     pub fn variable(self) -> &'static str {
         self.recipe().variable()
     }
 
-    /// Whether such a server is on this machine.
+    /// Returns true if the server is installed on this machine.
     #[must_use]
     pub fn installed(self) -> bool {
         self.recipe().programs().is_some()
     }
 
-    /// Installs the server if it is not installed yet, and says so. The services of its Debian packages are not started.
+    /// Installs the server if it is missing, and prints a line about it. Does not start the
+    /// services of its Debian packages.
     ///
-    /// What no package has is built for this user, see the crate's documentation.
+    /// A server without a package is built for this user, see the crate's documentation.
     ///
     /// # Errors
-    /// [`Error::NotInstalled`] if packages are missing on other systems or without root, and [`Error::Install`] if the package manager or
-    /// the build fails.
+    /// [`Error::NotInstalled`] if packages are missing and the system is not Debian or the user is
+    /// not root, and [`Error::Install`] if the package manager or the build fails.
     pub fn install(self) -> Result<()> {
         install::install(self.recipe())
     }
@@ -104,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_is_found_by_the_name_of_its_suite() {
+    fn kind_is_parsed_from_the_name_of_its_suite() {
         for &kind in Kind::ALL {
             assert_eq!(kind.name().parse::<Kind>().unwrap(), kind);
             assert_eq!(kind.variable(), format!("SESSION_TEST_{}_URL", kind.name().to_uppercase()));
@@ -112,14 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_answered_with_the_known_ones() {
+    fn error_for_an_unknown_name_lists_the_known_ones() {
         let error = "oracle".parse::<Kind>().unwrap_err().to_string();
         let kinds = "postgres, mysql, redis, mongodb, mongodb_fail_points, mongodb_standalone";
         assert_eq!(error, format!(r#"there is no server "oracle"; the kinds are: {kinds}"#));
     }
 
     #[test]
-    fn what_is_not_installed_says_how_to_install_it_and_how_to_do_without() {
+    fn error_for_a_missing_server_shows_how_to_install_or_replace_it() {
         let error = install::not_installed(Kind::Postgres.recipe()).to_string();
         assert!(error.contains("sudo apt-get install -y --no-install-recommends postgresql"), "{error}");
         assert!(error.contains("or set SESSION_TEST_POSTGRES_URL to"), "{error}");

@@ -1,7 +1,9 @@
-//! Throw-away database servers for tests, benchmarks and people: real ones, as plain processes.
+//! Ephemeral database servers for tests, benchmarks and developers: real servers, as plain
+//! processes.
 //!
-//! A [`Server`] is one running instance with a data folder and a port of its own. It listens on the loopback address only, and never
-//! on a standard port, so it cannot be mistaken for a server that somebody uses. It takes half a second to start at most.
+//! A [`Server`] is one running instance with its own data folder and port. It listens on the
+//! loopback address only, and never on a standard port, so it cannot be mistaken for a server in
+//! use. It starts within half a second.
 //!
 //! ```no_run
 //! use session_servers::{Kind, Options, Server};
@@ -9,7 +11,7 @@
 //! let server = Server::start(Kind::Postgres)?;
 //! println!("{} at {}", server.version(), server.url());
 //!
-//! // What a store does when its server stops answering, or crashes:
+//! // Simulates a server that stops responding, or crashes:
 //! let mut server = Server::start_with(Kind::Mysql, &Options::default().with_durable(true))?;
 //! server.pause()?;
 //! server.resume()?;
@@ -18,34 +20,41 @@
 //! # Ok::<(), session_servers::Error>(())
 //! ```
 //!
-//! A [`PgBouncer`] stands in front of a PostgreSQL, for what depends on which connection a client is given. A [`RedisCluster`] and
-//! [`RedisSentinels`] are several Redis servers that take over from each other. A [`Proxy`] is a network between a client and its server
-//! that fails when it is told to.
+//! A [`PgBouncer`] runs in front of a PostgreSQL server, for tests that depend on which connection
+//! a client gets. A [`RedisCluster`] and [`RedisSentinels`] are groups of Redis servers with
+//! failover. A [`Proxy`] forwards connections between a client and its server, and injects network
+//! faults.
 //!
-//! # Where servers come from
-//! [`Kind::install`] installs Debian packages. No registry has one of MongoDB, so what speaks its protocol here is SecantusDB, in two
-//! pinned pre-releases: a Rust server, which `cargo install` builds within minutes, and a Python server, which `pip` fetches. Both are
-//! kept in `~/.cache/session-kit`, or `$XDG_CACHE_HOME/session-kit`, or the folder whose absolute path is `$SESSION_SERVERS_CACHE`.
-//! SecantusDB is under GPL-2.0: it is run, and no crate links it.
+//! # Sources of the servers
+//! [`Kind::install`] installs Debian packages. No registry has a package of MongoDB, so SecantusDB,
+//! which speaks its protocol, replaces it here, in two pinned pre-releases: a Rust server, which
+//! `cargo install` builds within minutes, and a Python server, which `pip` downloads. Both are kept
+//! in `~/.cache/session-kit`, or `$XDG_CACHE_HOME/session-kit`, or the folder whose absolute path
+//! is `$SESSION_SERVERS_CACHE`. SecantusDB is under GPL-2.0: this crate runs it, and no crate links
+//! it.
 //!
-//! # What is left behind
-//! Nothing. A dropped server is gone when `drop` returns, its data folder too. A server whose owner ends without dropping it (one in a
-//! `static`, `std::process::exit`, a test that is killed because it hangs, Ctrl-C) is ended a moment later by a small shell script
-//! that waits beside it for that, also while it is paused. Servers are ended by process id, never by name.
+//! # Cleanup
+//! Nothing is left behind. When `drop` returns, the server has ended, and its data folder is
+//! deleted. The owner may also end without dropping the server (a server in a `static`,
+//! `std::process::exit`, a test that is killed because it hangs, Ctrl-C). A small shell script
+//! waits for the end of the owner, and then ends the server within moments, even if it is paused.
+//! Servers are ended by process id, never by name.
 //!
 //! # Security
-//! A server trusts everybody who can reach it: the clients on this machine, without a password, as its superuser. Put nothing into it
-//! that they must not see. If started by root, it runs as the account that its packages made for it.
-//! SecantusDB has no packages, and what root keeps in its home no other account can read, so root runs it as root.
+//! A server trusts every client on this machine, without a password, as its superuser. Do not store
+//! data in it that other local users must not see. If root starts a server, it runs as the account
+//! that its packages created. SecantusDB has no packages, and no other account can read root's home
+//! folder, so root runs SecantusDB as root.
 //!
 //! # Blocking
-//! Every function of a server blocks until it is done. In asynchronous code, start servers before the runtime or in `spawn_blocking`.
+//! Every function of a server blocks until it is done. In asynchronous code, start servers before
+//! the runtime or in `spawn_blocking`.
 //!
 //! # Platforms
-//! Linux, because the processes of a server are found through `/proc`.
+//! Linux, because the crate finds the processes of a server through `/proc`.
 //!
-//! # One more kind of server
-//! Write a `Recipe` in a file of its own (`postgres.rs` is a model), and add a variant to [`Kind`].
+//! # Adding a kind of server
+//! Write a `Recipe` in a new file (`postgres.rs` is an example), and add a variant to [`Kind`].
 
 mod cache;
 mod error;

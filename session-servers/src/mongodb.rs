@@ -1,6 +1,7 @@
 //! SecantusDB, which speaks the protocol of MongoDB over MongoDB's own storage engine.
 //!
-//! No registry has a package of MongoDB itself. SecantusDB is under GPL-2.0: its programs are run, and no crate links them.
+//! No registry has a package of MongoDB itself. SecantusDB is under GPL-2.0: this crate runs its
+//! programs, and no crate links them.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -18,7 +19,7 @@ const RUST: Build = Build {
     version: "0.5.3-beta.196",
     path: "bin/secantusd-rs",
     duration: "five minutes on two cores",
-    tools: "what SecantusDB's Rust server is built with",
+    tools: "the build tools of SecantusDB's Rust server",
     has_tools: || ["c++", "cc", "cmake", "make"].iter().all(|tool| find::program(tool).is_some()),
     commands: cargo_install,
 };
@@ -33,21 +34,22 @@ const PYTHON: Build = Build {
     commands: pip_install,
 };
 
-/// As optimised as tests need it, in about half the time.
+/// Enough optimisation for tests, at about half the build time.
 const PROFILE: &[(&str, &str)] = &[
     ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
     ("CARGO_PROFILE_RELEASE_LTO", "off"),
     ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
 ];
 
-/// What a server can be.
+/// The variants of the server.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Mongodb {
-    /// The Rust server.
+    /// The Rust server as a replica set.
     ReplicaSet,
-    /// The Python server: slow, without dates beyond the year 9999, and with `configureFailPoint`.
+    /// The Python server, which is slow, has no dates beyond the year 9999, and supports
+    /// `configureFailPoint`.
     FailPoints,
-    /// The Rust server.
+    /// The Rust server without a replica set.
     Standalone,
 }
 
@@ -80,7 +82,7 @@ impl Recipe for Mongodb {
         Some(self.built())
     }
 
-    /// No package makes an account for it, and no other could read what is in root's home.
+    /// No package creates an account for it, and no other account can read root's home folder.
     fn account(&self) -> &'static str {
         "root"
     }
@@ -109,12 +111,13 @@ impl Recipe for Mongodb {
         command
     }
 
-    /// It listens once it has its data.
+    /// The server listens once it has opened its data.
     fn is_ready(&self, _place: &Place, port: u16, pid: u32) -> bool {
         Process::of(pid).is_some_and(|process| process.listens_on(port))
     }
 
-    /// Without `directConnection`, so that a driver finds out by itself whether it is a replica set.
+    /// The URL has no `directConnection`, so that a driver detects by itself whether the server is
+    /// a replica set.
     fn url(&self, port: u16) -> String {
         format!("mongodb://127.0.0.1:{port}/test")
     }
@@ -123,7 +126,7 @@ impl Recipe for Mongodb {
         Signal::TERM
     }
 
-    /// It leaves nothing outside of its folder.
+    /// The server leaves nothing outside of its folder.
     fn quick(&self) -> Signal {
         Signal::KILL
     }
@@ -141,7 +144,7 @@ impl Mongodb {
 
 fn cargo_install(root: &Path, scratch: &Path) -> Vec<Command> {
     let mut command = Command::new("cargo");
-    // It asks for a newer compiler than it needs.
+    // The package requires a newer compiler than it needs.
     command.args(["install", "--locked", "--ignore-rust-version", RUST.program]);
     command.arg(format!("--version={}", RUST.version));
     command.arg("--root").arg(root).arg("--target-dir").arg(scratch);
@@ -149,7 +152,8 @@ fn cargo_install(root: &Path, scratch: &Path) -> Vec<Command> {
     vec![command]
 }
 
-/// It is run as a module: the scripts of a virtual environment that has been moved do not find their Python.
+/// Installs the Python server into a virtual environment. The server runs as a module, because the
+/// scripts of a moved virtual environment do not find their Python.
 fn pip_install(root: &Path, _scratch: &Path) -> Vec<Command> {
     let mut venv = Command::new("python3");
     venv.args(["-m", "venv"]).arg(root);
@@ -159,7 +163,7 @@ fn pip_install(root: &Path, _scratch: &Path) -> Vec<Command> {
     vec![venv, pip]
 }
 
-/// Debian has the module in a package of its own.
+/// Returns true if Python has the module `venv`, which Debian packages separately.
 fn has_venv() -> bool {
     let mut python = Command::new("python3");
     python.args(["-c", "import ensurepip, venv"]).stdin(Stdio::null()).stderr(Stdio::null());

@@ -14,14 +14,15 @@ use crate::place::Place;
 use crate::recipe::{Programs, Recipe, path_argument};
 use crate::{Result, find};
 
-/// Run at every start, before the first client.
+/// Statements that run at every start, before the first client.
 const INIT: &str = "CREATE DATABASE IF NOT EXISTS test;\n";
 
-/// In the data folder, which is the server's working directory: a long path would not do for a socket.
+/// Files in the data folder, which is the server's working directory. A relative path is short
+/// enough for a socket.
 const SOCKET: &str = "server.sock";
 const PID_FILE: &str = "server.pid";
 
-/// A server greets with the version of the protocol.
+/// The protocol version in a server's greeting, and its position.
 const GREETING: u8 = 10;
 const GREETING_AT: usize = 4;
 
@@ -59,7 +60,7 @@ impl Recipe for Mysql {
         let mut command = place.command(program);
         command.arg("--no-defaults").arg(path_argument("--datadir", &place.data()));
         command.args(["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]);
-        command.args(throw_away(place));
+        command.args(ephemeral(place));
         Ok(command)
     }
 
@@ -73,13 +74,14 @@ impl Recipe for Mysql {
             format!("--pid-file={PID_FILE}"),
         ]);
         command.args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--max-connections=200"]);
-        // As every distribution configures it; what is compiled in is latin1.
+        // Every distribution configures this character set. The compiled-in default is latin1.
         command.arg("--character-set-server=utf8mb4");
-        command.args(throw_away(place));
+        command.args(ephemeral(place));
         command
     }
 
-    /// The file is written once the port is bound, and the greeting comes once recovery is over.
+    /// The server writes the file after it has bound the port, and sends the greeting after
+    /// recovery.
     fn is_ready(&self, place: &Place, port: u16, pid: u32) -> bool {
         let written = fs::read_to_string(place.data().join(PID_FILE)).unwrap_or_default();
         written.trim() == pid.to_string() && is_greeted(port)
@@ -93,13 +95,13 @@ impl Recipe for Mysql {
         Signal::TERM
     }
 
-    /// It has no shutdown that skips the flush, and leaves nothing outside of its folder.
+    /// The server has no shutdown without a flush, and leaves nothing outside of its folder.
     fn quick(&self) -> Signal {
         Signal::KILL
     }
 }
 
-fn throw_away(place: &Place) -> &'static [&'static str] {
+fn ephemeral(place: &Place) -> &'static [&'static str] {
     if place.is_durable() {
         return &[];
     }

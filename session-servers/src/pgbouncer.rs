@@ -1,4 +1,4 @@
-//! PgBouncer, which lets many clients share few connections of a PostgreSQL.
+//! PgBouncer, a connection pooler for PostgreSQL.
 
 use std::fmt;
 use std::fs;
@@ -22,64 +22,68 @@ use crate::{Error, Kind, Options, Result, Server, find, is_required};
 const TITLE: &str = "PgBouncer";
 const PACKAGES: Packages = Packages { title: TITLE, names: &["pgbouncer"], variable: None };
 
-/// It has nothing to recover.
+/// The start is short, because there is nothing to recover.
 const START: Duration = Duration::from_secs(10);
 const END: Duration = Duration::from_secs(10);
 
-/// How many ports are tried, if another process takes the one that was free a moment ago.
+/// The number of ports to try, because another process may take a port that was just free.
 const PORTS: usize = 5;
 
-/// What it writes to its log once it listens.
+/// The log text that PgBouncer writes once it listens.
 const READY: &str = "process up";
 
-/// The first version that follows prepared statements from one connection to the other, and what switches that on. It is off by default
-/// before 1.24.
+/// The first version that tracks prepared statements across connections, and the setting that
+/// enables it. It is off by default before 1.24.
 const TRACKING_SINCE: (u32, u32) = (1, 21);
 const TRACKING: &str = "max_prepared_statements = 200\n";
 
-/// A running throw-away PgBouncer. Dropped, it is gone.
+/// A running ephemeral PgBouncer. Dropping it ends the process.
 ///
-/// It pools transactions on 4 connections, and follows prepared statements if its version can.
+/// It pools transactions on 4 connections, and tracks prepared statements if its version supports
+/// it.
 pub struct PgBouncer {
     version: String,
     port: Port,
     child: Option<Child>,
     place: Place,
-    // Last: it removes the folder if `place` could not.
+    // The last field, because it removes the folder if `place` could not.
     watchdog: Watchdog,
 }
 
 impl PgBouncer {
-    /// Whether it is on this machine.
+    /// Returns true if PgBouncer is installed on this machine.
     #[must_use]
     pub fn installed() -> bool {
         program().is_some()
     }
 
-    /// Installs its Debian package if it is not installed yet, and says so. Its service is not started.
+    /// Installs the Debian package if it is missing, and prints a line about it. Does not start the
+    /// service.
     ///
     /// # Errors
-    /// As [`Kind::install`].
+    /// Same as [`Kind::install`].
     pub fn install() -> Result<()> {
         PACKAGES.install(Self::installed)
     }
 
-    /// Starts one before a PostgreSQL, and waits until it listens.
+    /// Starts a PgBouncer in front of a PostgreSQL server, and waits until it listens.
     ///
     /// # Errors
-    /// [`Error::NotInstalled`] if it is not on this machine, see [`install`](Self::install). [`Error::Start`] shows the end of its log.
+    /// [`Error::NotInstalled`] if PgBouncer is not installed, see [`install`](Self::install).
+    /// [`Error::Start`] contains the end of its log.
     pub fn in_front_of(server: &Server) -> Result<Self> {
         Self::in_front_of_with(server, &Options::default())
     }
 
-    /// The same with settings, which are lines of its configuration such as `pool_mode = session`. They come last, so they win over
-    /// this crate's.
+    /// Same as [`in_front_of`](Self::in_front_of), with settings, which are lines of the
+    /// configuration such as `pool_mode = session`. They follow the crate's own settings, and so
+    /// override them.
     ///
     /// # Errors
-    /// As [`in_front_of`](Self::in_front_of).
+    /// Same as [`in_front_of`](Self::in_front_of).
     pub fn in_front_of_with(server: &Server, options: &Options) -> Result<Self> {
         let program = program().ok_or_else(|| PACKAGES.not_installed())?;
-        // As the account of the server that it belongs to: it does not run as root either.
+        // Uses the account of the PostgreSQL server, because PgBouncer must not run as root either.
         let place = Place::new(Kind::Postgres, false)?;
         let watchdog = Watchdog::start(place.folder(), Signal::KILL)?;
         let version = version_of(&program, TITLE);
@@ -97,10 +101,12 @@ impl PgBouncer {
         }
     }
 
-    /// Starts one for a test, as [`Server::for_test`] does. If a PostgreSQL is required, this is too, and is installed.
+    /// Starts a PgBouncer for a test, as [`Server::for_test`] does. If a PostgreSQL server is
+    /// required, PgBouncer is required too, and this method installs it.
     ///
     /// # Errors
-    /// As [`in_front_of_with`](Self::in_front_of_with); that it is not installed is one only if it is required.
+    /// Same as [`in_front_of_with`](Self::in_front_of_with). A missing PgBouncer is an error only
+    /// if it is required.
     pub fn for_test(server: &Server, options: &Options) -> Result<Option<Self>> {
         if is_required(Kind::Postgres) {
             Self::install()?;
@@ -108,19 +114,20 @@ impl PgBouncer {
         unless_missing(TITLE, Self::installed(), || Self::in_front_of_with(server, options))
     }
 
-    /// What it calls itself: `PgBouncer 1.18.0`.
+    /// Returns the product name and version: `PgBouncer 1.18.0`.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// Whether its version knows which connection has which prepared statement. One that does not may run another client's.
+    /// Returns true if this version tracks which connection has which prepared statement. A version
+    /// that does not may run another client's statement.
     #[must_use]
     pub fn tracks_prepared_statements(&self) -> bool {
         number(&self.version).is_some_and(|version| version >= TRACKING_SINCE)
     }
 
-    /// Where clients connect to instead of the server.
+    /// Returns the URL for clients, which replaces the server's URL.
     #[must_use]
     pub fn url(&self) -> String {
         Kind::Postgres.recipe().url(self.port.number())
@@ -158,7 +165,7 @@ impl PgBouncer {
         Err(Error::Start { title: TITLE, port: self.port.number(), why, log: self.place.log_tail(logged) })
     }
 
-    /// The error says how it is known that it will not be ready.
+    /// Waits until PgBouncer listens. The error is the reason why it will not.
     fn wait_until_ready(&mut self, logged: u64) -> std::result::Result<(), String> {
         let deadline = Instant::now() + START;
         while !self.place.log_tail(logged).contains(READY) {
@@ -166,14 +173,14 @@ impl PgBouncer {
                 return Err(format!("it ended with {status}"));
             }
             if Instant::now() >= deadline {
-                return Err(format!("it does not listen after {} seconds", START.as_secs()));
+                return Err(format!("it was not listening after {} seconds", START.as_secs()));
             }
             thread::sleep(POLL);
         }
         Ok(())
     }
 
-    /// At once: it has nothing to write.
+    /// Kills the process, which has nothing to flush.
     fn end(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         if let Some(process) = Process::of(child.id()) {
@@ -187,7 +194,7 @@ impl PgBouncer {
 
 impl Drop for PgBouncer {
     fn drop(&mut self) {
-        // What is left, the watchdog ends.
+        // If this fails, the watchdog ends the process.
         drop(self.end());
     }
 }
@@ -206,7 +213,7 @@ fn program() -> Option<PathBuf> {
     find::program("pgbouncer")
 }
 
-/// The first two numbers of `PgBouncer 1.18.0`.
+/// Parses the first two numbers of a version such as `PgBouncer 1.18.0`.
 fn number(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.split_whitespace().last()?.split('.').map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
@@ -217,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_is_compared_by_its_numbers() {
+    fn versions_are_compared_by_their_numbers() {
         assert_eq!(number("PgBouncer 1.18.0"), Some((1, 18)));
         assert!(number("PgBouncer 1.9.0").unwrap() < TRACKING_SINCE);
         assert!(number("PgBouncer 1.24.1").unwrap() >= TRACKING_SINCE);

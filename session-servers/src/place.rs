@@ -1,4 +1,4 @@
-//! Where a server keeps its data, and as whom it runs.
+//! The folder of a server, and the account that it runs as.
 
 use std::env;
 use std::fs::{self, File};
@@ -13,16 +13,18 @@ use tempfile::TempDir;
 use crate::error::io;
 use crate::{Error, Kind, Result};
 
-/// Memory that looks like a disk.
+/// A file system in memory.
 const MEMORY: &str = "/dev/shm";
 
-/// What must be free there: a benchmark's tables and their log fit, and the machine does not run out of memory.
+/// The space that must be free there, so that a benchmark's tables and their log fit, and the
+/// machine does not run out of memory.
 const ENOUGH: u64 = 2 * 1024 * 1024 * 1024;
 
-/// How much of a log an error shows.
+/// The number of log lines that an error shows.
 const TAIL: usize = 20;
 
-/// The variables that change what these programs do; a test must not depend on the shell that it is run from.
+/// The prefixes of environment variables that affect the programs. They are removed, so that a test
+/// does not depend on the shell that runs it.
 const FOREIGN: &[&str] = &["PG", "MYSQL", "MARIADB", "PYTHON", "SECANTUS"];
 
 /// A temporary folder, owned by the account that the server runs as.
@@ -65,7 +67,8 @@ impl Place {
         self.is_durable
     }
 
-    /// A program that runs as the account, in the folder, and in a process group of its own: Ctrl-C is for its owner.
+    /// Returns a command that runs the program as the account, in the folder, and in its own
+    /// process group, so that Ctrl-C reaches only the owner.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.folder()).stdin(Stdio::null()).process_group(0);
@@ -81,17 +84,17 @@ impl Place {
         command
     }
 
-    /// The log, for a process to write to.
+    /// Opens the log for appending.
     pub(crate) fn open_log(&self) -> Result<File> {
         File::options().create(true).append(true).open(self.log()).map_err(io("write the server's log"))
     }
 
-    /// How much of the log is from earlier.
+    /// Returns the current length of the log in bytes.
     pub(crate) fn log_length(&self) -> u64 {
         fs::metadata(self.log()).map_or(0, |metadata| metadata.len())
     }
 
-    /// The last lines that were written after the first `skip` bytes.
+    /// Returns the last lines of the log after the first `skip` bytes.
     pub(crate) fn log_tail(&self, skip: u64) -> String {
         let bytes = fs::read(self.log()).unwrap_or_default();
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
@@ -144,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_of_a_log_is_its_last_lines_since_a_moment() {
+    fn tail_of_a_log_skips_earlier_runs() {
         let place = Place { folder: tempfile::tempdir().unwrap(), account: None, is_durable: false };
         let mut log = place.open_log().unwrap();
         writeln!(log, "of an earlier run").unwrap();
@@ -156,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_that_does_not_exist_has_no_number() {
+    fn missing_account_has_no_number() {
         assert_eq!(number("-u", "root"), Some(0));
         assert_eq!(number("-u", "no-such-account-here"), None);
     }

@@ -6,26 +6,31 @@ use std::ops::RangeInclusive;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Above the ports that Linux gives to outgoing connections, and without a database's standard port.
+/// Ports above the range that Linux uses for outgoing connections, without any standard port of a
+/// database.
 ///
-/// A client that tries again and again while its server is down could otherwise be given the server's port as its own, be connected
-/// to itself, and keep the server from coming back.
+/// A client that keeps reconnecting while its server is down could otherwise get the server's port
+/// as its own local port, connect to itself, and prevent the server from binding the port again.
 const QUIET: RangeInclusive<u16> = 61_000..=65_000;
 
 const ATTEMPTS: usize = 100;
 
-/// A port of the loopback address, for one server or proxy. As long as this lives, no other process is given the port by this crate: not even
-/// while the server is down, so that it can come back. The same holds for the next port of an even one and the one before an odd one,
-/// which a node of a cluster needs too.
+/// A port of the loopback address, for one server or proxy.
+///
+/// While this value exists, this crate does not give the port to another process, even if the
+/// server is down, so that the server can start again. The same applies to the neighbouring port
+/// (the next one for an even number, the previous one for an odd number), which a cluster node also
+/// needs.
 #[derive(Debug)]
 pub(crate) struct Port {
     number: u16,
-    /// A name for both that only one socket of the machine can have. Nothing is left of it when its process ends, however it does.
+    /// The claim on both ports: a socket with a name that only one socket of the machine can have.
+    /// The kernel releases the name when the process ends.
     _claim: UnixDatagram,
 }
 
 impl Port {
-    /// One that nobody listens on at this moment.
+    /// Returns a port that is currently unused.
     pub(crate) fn free() -> io::Result<Self> {
         let drawn = (0..ATTEMPTS).find_map(|_| Self::claim(fastrand::u16(QUIET)).ok());
         drawn.map_or_else(|| Self::claim(probe(0)?), Ok)
@@ -34,7 +39,8 @@ impl Port {
     fn claim(number: u16) -> io::Result<Self> {
         let name = SocketAddr::from_abstract_name(format!("session-servers-ports-{}", number / 2))?;
         let claim = UnixDatagram::bind_addr(&name)?;
-        // Only now: for a moment the probe listens itself, and would keep the owner's server from coming back.
+        // Probes only after the claim: the probe listens on the port for a moment, which could
+        // prevent the server of another owner from starting again.
         probe(number)?;
         Ok(Self { number, _claim: claim })
     }
@@ -43,7 +49,7 @@ impl Port {
         self.number
     }
 
-    /// One that may be in use.
+    /// Returns a port without a claim, which may be in use.
     #[cfg(test)]
     pub(crate) fn unclaimed(number: u16) -> Self {
         Self { number, _claim: UnixDatagram::unbound().unwrap() }
@@ -60,24 +66,24 @@ mod tests {
     use crate::redis::bus_port;
 
     #[test]
-    fn a_free_port_can_be_bound_and_is_no_outgoing_one() {
+    fn free_port_can_be_bound_and_is_not_an_outgoing_one() {
         let port = Port::free().unwrap().number();
         assert!(QUIET.contains(&port));
         assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
     }
 
     #[test]
-    fn a_port_that_is_listened_on_is_not_free() {
+    fn port_of_a_listener_is_not_free() {
         let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         assert!(Port::claim(held.local_addr().unwrap().port()).is_err());
     }
 
     #[test]
-    fn a_port_is_given_once_until_it_is_given_back() {
+    fn port_is_claimed_until_it_is_dropped() {
         let port = Port::free().unwrap();
         assert!(Port::claim(port.number()).is_err());
         assert!(Port::claim(bus_port(port.number())).is_err());
-        // Another process may be quicker, but not each time.
+        // Another process may claim the port first, but not every time.
         assert!((0..ATTEMPTS).any(|_| {
             let number = Port::free().unwrap().number();
             Port::claim(number).is_ok()

@@ -34,7 +34,8 @@ impl Recipe for Postgres {
         "postgres"
     }
 
-    /// Both from one folder: several versions may be installed, and one does not start the other's data.
+    /// Both programs come from one folder: several versions may be installed, and a server does not
+    /// start on the data of another version.
     fn programs(&self) -> Option<Programs> {
         let folder = find::folder_of(&["initdb", "postgres"])?;
         Some(Programs { setup: Some(folder.join("initdb")), server: folder.join("postgres") })
@@ -53,10 +54,11 @@ impl Recipe for Postgres {
     fn start(&self, programs: &Programs, place: &Place, port: u16) -> Command {
         let mut command = place.command(&programs.server);
         command.arg("-D").arg(place.data()).args(["-p", &port.to_string()]);
-        // No Unix socket: its path would be too long below a deep TMPDIR.
+        // There is no Unix socket, because its path would be too long below a deep TMPDIR.
         let mut settings =
             vec!["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200"];
-        // Segments in files of the data folder: those in /dev/shm would outlive a killed server.
+        // Keeps shared memory in files of the data folder, because segments in /dev/shm outlive a
+        // killed server.
         settings.push("dynamic_shared_memory_type=mmap");
         if !place.is_durable() {
             settings.extend(["fsync=off", "full_page_writes=off"]);
@@ -67,7 +69,7 @@ impl Recipe for Postgres {
         command
     }
 
-    /// `pg_ctl` reads the same file: the first line is the process, the eighth its state.
+    /// Reads the same file as `pg_ctl`: the first line is the process id, the eighth is the state.
     fn is_ready(&self, place: &Place, _port: u16, pid: u32) -> bool {
         let text = fs::read_to_string(place.data().join("postmaster.pid")).unwrap_or_default();
         let mut lines = text.lines().map(str::trim);
@@ -78,23 +80,24 @@ impl Recipe for Postgres {
         format!("postgres://postgres@127.0.0.1:{port}/postgres")
     }
 
-    /// "Fast shutdown": transactions are rolled back, the data is flushed.
+    /// "Fast shutdown": rolls transactions back and flushes the data.
     fn graceful(&self) -> Signal {
         Signal::INT
     }
 
-    /// "Immediate shutdown": as after a crash, but with no process and no shared memory left.
+    /// "Immediate shutdown": same as a crash, but leaves no process and no shared memory.
     fn quick(&self) -> Signal {
         Signal::QUIT
     }
 
-    /// The small segment of shared memory that guards a data folder stays until the next start, and there is none. Its id is the
-    /// second number in the seventh line.
+    /// Removes the small segment of shared memory that guards a data folder, which would stay until
+    /// the next start, because there is no next start. Its id is the second number in the seventh
+    /// line.
     fn clean_up(&self, place: &Place) {
         let text = fs::read_to_string(place.data().join("postmaster.pid")).unwrap_or_default();
         let id = text.lines().nth(6).and_then(|line| line.split_whitespace().nth(1));
         if let Some(id) = id {
-            // It may be gone already, and then there is nothing to do.
+            // Ignores an error, because the segment may not exist any more.
             drop(Command::new("ipcrm").args(["-m", id]).output());
         }
     }

@@ -1,4 +1,4 @@
-//! Processes, told apart from later ones with the same id.
+//! Processes, identified by their id and the time of their start.
 
 use std::fs;
 use std::io;
@@ -8,21 +8,23 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How often a state is looked at while waiting for it.
+/// The polling interval while waiting for a state.
 pub(crate) const POLL: Duration = Duration::from_millis(5);
 
-/// How `/proc/net/tcp` spells 127.0.0.1, on a machine whose bytes are little-endian, and the state of a socket that listens.
+/// 127.0.0.1 as `/proc/net/tcp` writes it on a little-endian machine, and the state of a listening
+/// socket.
 const LOOPBACK: &str = "0100007F";
 const LISTEN: &str = "0A";
 
-/// A process of this machine. Ids are used again; together with the time of its start one is unique.
+/// A process of this machine. Process ids are reused, but the id and the time of the start together
+/// are unique.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Process {
     id: Pid,
     started: u64,
 }
 
-/// What `/proc/<id>/stat` tells.
+/// The fields of `/proc/<id>/stat` that this crate uses.
 #[derive(Debug, Eq, PartialEq)]
 struct Stat {
     state: char,
@@ -31,7 +33,7 @@ struct Stat {
 }
 
 impl Process {
-    /// The process with this id, unless there is none.
+    /// Returns the process with this id, if it exists.
     pub(crate) fn of(id: u32) -> Option<Self> {
         let id = Pid::from_raw(i32::try_from(id).ok()?)?;
         stat(id).map(|stat| Self { id, started: stat.started })
@@ -41,7 +43,7 @@ impl Process {
         self.id.as_raw_nonzero().get()
     }
 
-    /// Since the machine's start, in the kernel's ticks.
+    /// Returns the time of the start, in kernel ticks since the machine's start.
     pub(crate) fn started(&self) -> u64 {
         self.started
     }
@@ -54,24 +56,24 @@ impl Process {
         mine.map(|(id, stat)| Self { id, started: stat.started }).collect()
     }
 
-    /// Whether it has ended, if only its exit code is still there to be read.
+    /// Returns true if the process has ended, even if its exit code has not been read yet.
     pub(crate) fn is_gone(&self) -> bool {
         self.stat().is_none_or(|stat| matches!(stat.state, 'X' | 'Z'))
     }
 
-    /// Whether all of its threads are stopped.
+    /// Returns true if all threads of the process are stopped.
     pub(crate) fn is_stopped(&self) -> bool {
         let threads = fs::read_dir(format!("/proc/{}/task", self.id())).into_iter().flatten().flatten();
         let mut stats = threads.filter_map(|thread| read(&format!("{}/stat", thread.path().display())));
         self.stat().is_some() && stats.all(|stat| stat.state == 'T')
     }
 
-    /// Whether it waits for something, and goes on when that is there.
+    /// Returns true if the process waits for an event or for I/O, and so is not stopped.
     pub(crate) fn is_asleep(&self) -> bool {
         self.stat().is_some_and(|stat| matches!(stat.state, 'D' | 'S'))
     }
 
-    /// Whether it has a socket that listens on this port of the loopback address.
+    /// Returns true if the process listens on this port of the loopback address.
     pub(crate) fn listens_on(&self, port: u16) -> bool {
         let sockets = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
         let sockets: Vec<_> = sockets.lines().filter_map(|line| listening(line, port)).collect();
@@ -80,7 +82,7 @@ impl Process {
         open.any(|file| sockets.iter().any(|socket| file.as_os_str() == socket.as_str()))
     }
 
-    /// Sends a signal; one that has ended does not get it, which is not an error.
+    /// Sends a signal. Does nothing if the process has ended.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         if self.is_gone() {
             return Ok(());
@@ -104,7 +106,8 @@ fn read(path: &str) -> Option<Stat> {
     parse(&fs::read_to_string(path).ok()?)
 }
 
-/// The second field is the name in parentheses, which may hold anything.
+/// Parses a `stat` line. The second field is the name in parentheses, which may contain any
+/// character.
 fn parse(line: &str) -> Option<Stat> {
     let (_, rest) = line.rsplit_once(')')?;
     let mut fields = rest.split_whitespace();
@@ -114,7 +117,8 @@ fn parse(line: &str) -> Option<Stat> {
     Some(Stat { state, parent, started })
 }
 
-/// The socket of this line, as the links to it call it, if it listens on this port.
+/// Returns the socket of a line of `/proc/net/tcp`, as links to it name it, if it listens on this
+/// port.
 fn listening(line: &str, port: u16) -> Option<String> {
     let mut fields = line.split_whitespace().skip(1);
     let is_address = fields.next()? == format!("{LOOPBACK}:{port:04X}");
@@ -123,7 +127,7 @@ fn listening(line: &str, port: u16) -> Option<String> {
     (is_address && is_listening).then(|| format!("socket:[{inode}]"))
 }
 
-/// Waits until it is so; `false` if that takes too long.
+/// Waits until the condition holds. Returns false if it does not hold in time.
 pub(crate) fn wait_until(patience: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + patience;
     while !is_so() {
@@ -140,13 +144,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
+    fn name_with_spaces_and_parentheses_does_not_shift_fields() {
         let line = "42 (a) b (c) S 7 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 1";
         assert_eq!(parse(line), Some(Stat { state: 'S', parent: 7, started: 98_765 }));
     }
 
     #[test]
-    fn a_child_is_found_stopped_and_gone() {
+    fn states_of_a_child_are_detected() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let process = Process::of(child.id()).unwrap();
         assert!(Process::of(std::process::id()).unwrap().children().contains(&process));
@@ -166,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_process_that_listens_on_a_port_is_said_to() {
+    fn only_the_listening_process_listens_on_a_port() {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let connected = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -178,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn another_process_with_the_same_id_is_not_the_same() {
+    fn process_with_a_reused_id_is_another_process() {
         let me = Process::of(std::process::id()).unwrap();
         let earlier = Process { started: me.started - 1, ..me };
         assert!(earlier.is_gone() && !me.is_gone());

@@ -1,4 +1,4 @@
-//! A network between a client and its server that fails when it is told to.
+//! A TCP proxy between a client and its server that injects network faults.
 
 mod connection;
 
@@ -19,35 +19,37 @@ use crate::Result;
 use crate::error;
 use crate::port::Port;
 
-/// What becomes of the connection that sends certain bytes.
+/// A fault of the connection that sends certain bytes.
 ///
-/// A request is what the client sends at once. Its answer is what the server sends next, so a client that asks a second question before
-/// the first is answered may lose the wrong answer.
+/// A request is the bytes that the client sends at once. Its reply is the next bytes from the
+/// server, so a client that pipelines requests may lose the wrong reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The request arrives and is answered, but the connection is closed instead of the answer.
+    /// Forwards the request, and closes the connection instead of forwarding the reply.
     After,
-    /// The request does not arrive, and the connection is closed.
+    /// Closes the connection without forwarding the request.
     Before,
-    /// The request arrives and the answer comes, but nothing that is sent afterwards arrives.
+    /// Forwards the request and the reply, but no later request.
     Deaf,
-    /// The request arrives, and of the answer comes the first half; then the connection is closed.
+    /// Forwards the request and the first half of the reply, then closes the connection.
     Half,
-    /// The request waits, from those bytes on, until [`Proxy::disarm`].
+    /// Holds the request back, from the armed bytes on, until [`Proxy::disarm`].
     Hold,
-    /// The request arrives and is answered, and neither the answer nor anything else ever comes.
+    /// Forwards the request, but neither the reply nor any later bytes.
     Hush,
-    /// The request arrives and is answered, but the connection is reset instead of the answer.
+    /// Forwards the request, and resets the connection instead of forwarding the reply.
     Reset,
-    /// The request arrives and is answered. The answers end there, in order, but the connection is not closed for what is asked.
+    /// Forwards the request, and closes only the reply direction, in order, instead of forwarding
+    /// the reply. The client can still send.
     SlowClose,
 }
 
-/// Forwards TCP connections to a port of this machine until it is dropped, and lets them fail as a network does.
+/// Forwards TCP connections to a port of this machine until it is dropped, and injects network
+/// faults.
 ///
-/// It knows no protocol. What happens to one connection begins with a request that contains certain bytes, such as the id of a record, so
-/// a test does not depend on time.
+/// It knows no protocol. A request with certain bytes, such as the id of a record, triggers the
+/// fault of its connection, so a test does not depend on time.
 ///
 /// ```
 /// use session_servers::{Fault, Proxy};
@@ -56,15 +58,15 @@ pub enum Fault {
 /// let proxy = Proxy::to(server.port()).await?;
 /// let url = proxy.url(&server.url());
 ///
-/// // The server does it, and the client does not hear of it; then it asks again, and hears.
+/// // The server runs the command, but the reply is lost. A retry gets a reply.
 /// proxy.arm(Fault::After, b"the id");
-/// // It does not hear of it however often it asks.
+/// // The reply is lost on every retry, too.
 /// proxy.arm_each(Fault::After, b"the id");
-/// // Here something is written through `url`.
+/// // Here a client writes through `url`.
 /// println!("{} attempts", proxy.met());
 /// proxy.disarm();
 ///
-/// // Nobody says that the network is gone.
+/// // The network drops everything, and connections stay open.
 /// proxy.freeze();
 /// proxy.pass_new();
 /// # Ok(())
@@ -78,7 +80,7 @@ pub struct Proxy {
     _accepting: JoinSet<()>,
 }
 
-/// The connections that are open, and what becomes of new ones.
+/// The open connections, and the handling of new ones.
 #[derive(Default)]
 struct Open {
     mode: Mode,
@@ -94,7 +96,7 @@ enum Mode {
 }
 
 impl Proxy {
-    /// Listens on a port of its own, and connects to this one.
+    /// Starts a proxy on its own port, which connects to the port `target`.
     ///
     /// # Errors
     /// [`Io`](crate::Error::Io) if there is no free port.
@@ -116,16 +118,17 @@ impl Proxy {
         Ok(Self { port, target, shared, open, _accepting: accepting })
     }
 
-    /// The port that it listens on.
+    /// Returns the port on which the proxy listens.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port.number()
     }
 
-    /// The URL of its server, as it is reached through here.
+    /// Replaces the server's port in a URL by the proxy's port.
     ///
     /// # Panics
-    /// If the URL does not name the server's port, because then a test would go past the proxy without noticing.
+    /// If the URL does not contain the server's port, because a test would then bypass the proxy
+    /// unnoticed.
     #[must_use]
     pub fn url(&self, url: &str) -> String {
         let (target, own) = (format!(":{}", self.target), format!(":{}", self.port()));
@@ -133,29 +136,32 @@ impl Proxy {
         url.replace(&target, &own)
     }
 
-    /// How many connections there have been, whatever became of them.
+    /// Returns the number of accepted connections, including failed ones.
     #[must_use]
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 
-    /// Does that to the next request that contains these bytes, and to no other. Nothing else is armed then. No bytes are in every
-    /// request, also in those that a driver sends by itself.
+    /// Arms a fault for the next request that contains these bytes only. Replaces what was armed
+    /// before. An empty slice matches every request, including those that a driver sends by itself.
     pub fn arm(&self, fault: Fault, bytes: &[u8]) {
         self.set(bytes, Trap::Fault(fault), false);
     }
 
-    /// Does that to each request that contains these bytes, until something else is armed, or [`disarm`](Self::disarm).
+    /// Arms a fault for each request that contains these bytes, until something else is armed, or
+    /// until [`disarm`](Self::disarm).
     pub fn arm_each(&self, fault: Fault, bytes: &[u8]) {
         self.set(bytes, Trap::Fault(fault), true);
     }
 
-    /// Passes on something else, or nothing, from the next request that contains these bytes on: for what its connection sends.
+    /// Edits the requests of the connection that next sends these bytes, from that request on.
+    /// Sends nothing if `edit` returns no bytes.
     pub fn edit_requests(&self, bytes: &[u8], edit: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) {
         self.set(bytes, Trap::Requests(Box::new(edit)), false);
     }
 
-    /// Passes on something else, or nothing, from the next request that contains these bytes on: for what its connection hears.
+    /// Edits the replies to the connection that next sends these bytes, from that request on. Sends
+    /// nothing if `edit` returns no bytes.
     pub fn edit_replies(&self, bytes: &[u8], edit: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) {
         self.set(bytes, Trap::Replies(Box::new(edit)), false);
     }
@@ -166,49 +172,50 @@ impl Proxy {
         *armed = Some(Armed { bytes: bytes.to_owned(), trap, is_lasting });
     }
 
-    /// From now on nothing is armed, and what is held goes on.
+    /// Disarms, and forwards the requests that are held back.
     pub fn disarm(&self) {
         *self.shared.armed.lock() = None;
         self.shared.disarmed.send_replace(());
     }
 
-    /// How many requests have met what was armed last.
+    /// Returns the number of requests that have triggered what was armed last.
     #[must_use]
     pub fn met(&self) -> usize {
         *self.shared.met.borrow()
     }
 
-    /// Waits until a request has met it.
+    /// Waits until a request has triggered what was armed last.
     pub async fn until_met(&self) {
-        // The sender lives as long as this.
+        // The sender lives as long as `self`.
         let _ = self.shared.met.subscribe().wait_for(|met| *met > 0).await;
     }
 
-    /// Lets whatever a server sends come so much later.
+    /// Delays all bytes from the server by this time.
     pub fn delay(&self, by: Duration) {
         *self.shared.delay.lock() = by;
     }
 
-    /// Closes every open connection. New ones are not concerned.
+    /// Closes every open connection, but accepts new ones.
     pub fn cut(&self) {
         self.open.lock().tasks.abort_all();
     }
 
-    /// Closes every open connection, and from now on new ones at once.
+    /// Closes every open connection, and from now on closes new ones at once.
     pub fn refuse(&self) {
         let mut open = self.open.lock();
         open.mode = Mode::Refuse;
         open.tasks.abort_all();
     }
 
-    /// From now on nothing passes, on open connections and on new ones, and none is closed.
+    /// Stops forwarding on open and on new connections, without closing any.
     pub fn freeze(&self) {
         let mut open = self.open.lock();
         open.mode = Mode::Freeze;
         self.shared.era.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// From now on new connections pass. Those that are open stay as they are, which after [`freeze`](Self::freeze) is dead.
+    /// Forwards new connections again. Open connections are not affected: those from before or
+    /// during a [`freeze`](Self::freeze) stay dead.
     pub fn pass_new(&self) {
         self.open.lock().mode = Mode::Pass;
     }

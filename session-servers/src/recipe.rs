@@ -1,4 +1,4 @@
-//! What there is to know about one kind of server.
+//! The description of a kind of server.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,75 +9,77 @@ use crate::Result;
 use crate::cache::Build;
 use crate::place::Place;
 
-/// How one kind of server is prepared, started and ended.
+/// Prepares, starts and ends one kind of server.
 pub(crate) trait Recipe: Sync {
-    /// The name of its suites.
+    /// Returns the name of the suites that run on it.
     fn name(&self) -> &'static str;
 
-    /// What its makers call it.
+    /// Returns the product name.
     fn title(&self) -> &'static str;
 
-    /// The variable that names a server of one's own.
+    /// Returns the environment variable with the URL of a server that the user provides.
     fn variable(&self) -> &'static str;
 
-    /// The Debian packages that bring it.
+    /// Returns the Debian packages that contain it, or its build tools.
     fn packages(&self) -> &'static [&'static str];
 
-    /// How it is built, if the packages bring only what that takes.
+    /// Returns the build, if the packages contain only the build tools.
     fn build(&self) -> Option<&'static Build> {
         None
     }
 
-    /// The account that root runs it as.
+    /// Returns the account that it runs as if root starts it.
     fn account(&self) -> &'static str;
 
-    /// Its programs on this machine, if it is installed.
+    /// Returns its programs on this machine, if it is installed.
     fn programs(&self) -> Option<Programs>;
 
-    /// What the server calls itself: `PostgreSQL 15.14`. Only the title if it does not tell.
+    /// Returns the product name and version: `PostgreSQL 15.14`. Returns only the name if the
+    /// version is unknown.
     fn version(&self, programs: &Programs) -> String {
         version_of(&programs.server, self.title())
     }
 
-    /// The command that fills the empty data folder, if there is a program for it: that program, by default without arguments.
+    /// Returns the command that fills the empty data folder, for a server with such a program. By
+    /// default, the program has no arguments.
     ///
     /// # Errors
-    /// A file that the command or the server needs cannot be written.
+    /// If a file that the command or the server needs cannot be written.
     fn setup(&self, program: &Path, place: &Place) -> Result<Command> {
         Ok(place.command(program))
     }
 
-    /// The command that is the server, in the foreground: it must not fork itself away.
+    /// Returns the command that runs the server in the foreground. It must not daemonize.
     fn start(&self, programs: &Programs, place: &Place, port: u16) -> Command;
 
-    /// Whether the process with this id answers on the port. Must not believe what an earlier run left in the folder, nor another
-    /// server that has the port.
+    /// Returns true if the process with this id serves the port. Must not be misled by files of an
+    /// earlier run, or by another server on the port.
     fn is_ready(&self, place: &Place, port: u16, pid: u32) -> bool;
 
-    /// Where clients connect to.
+    /// Returns the URL for clients.
     fn url(&self, port: u16) -> String;
 
-    /// The Unix socket that clients may connect to instead, if it has one.
+    /// Returns the Unix socket for clients, if there is one.
     fn socket(&self, _place: &Place) -> Option<PathBuf> {
         None
     }
 
-    /// Ends the server in order, without waiting for its clients.
+    /// Returns the signal that shuts the server down in order, without waiting for its clients.
     fn graceful(&self) -> Signal;
 
-    /// Ends the server at once, when its data is thrown away anyway.
+    /// Returns the signal that ends the server at once, for when its data is no longer needed.
     fn quick(&self) -> Signal;
 
-    /// Takes away what a killed server leaves outside of its folder.
+    /// Removes the resources that a killed server leaves outside of its folder.
     fn clean_up(&self, _place: &Place) {}
 }
 
 /// The programs of an installed server.
 #[derive(Debug)]
 pub(crate) struct Programs {
-    /// Fills a data folder, where the server does not do so itself.
+    /// The program that fills a data folder, if the server does not do so itself.
     pub(crate) setup: Option<PathBuf>,
-    /// Is the server.
+    /// The server.
     pub(crate) server: PathBuf,
 }
 
@@ -90,14 +92,14 @@ pub(crate) fn version_of(program: &Path, title: &str) -> String {
     }
 }
 
-/// The first number of a program's answer to `--version`.
+/// Returns the version number in the output of `--version`.
 fn number(line: &str) -> Option<&str> {
     let words = line.split_whitespace().map(|word| word.strip_prefix("v=").unwrap_or(word));
     let mut numbers = words.filter(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     numbers.next()?.split('-').next()
 }
 
-/// `--name=path`, for the command lines that spell it so.
+/// Returns the argument `--name=path`.
 pub(crate) fn path_argument(name: &str, path: &Path) -> std::ffi::OsString {
     let mut argument = std::ffi::OsString::from(name);
     argument.push("=");
@@ -110,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_found_in_what_the_programs_say() {
+    fn version_is_parsed_from_the_output_of_the_programs() {
         assert_eq!(number("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n"), Some("15.14"));
         assert_eq!(number("mariadbd  Ver 10.11.19-MariaDB-0+deb12u1 for debian-linux-gnu"), Some("10.11.19"));
         assert_eq!(number("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0"), Some("7.0.15"));

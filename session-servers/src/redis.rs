@@ -1,4 +1,4 @@
-//! Redis, and Valkey, which grew out of it.
+//! Redis, and its fork Valkey.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,15 +9,15 @@ use crate::place::Place;
 use crate::recipe::{Programs, Recipe, version_of};
 use crate::{Result, find, redis_client};
 
-/// In the server's working directory: a long path would not do for a socket.
+/// The socket in the server's working directory. A relative path is short enough for a socket.
 pub(crate) const SOCKET: &str = "socket";
 
 const VALKEY: &str = "valkey-server";
 
-/// Where a sentinel writes what it knows.
+/// The file in which a sentinel stores its state.
 const SENTINEL_CONFIG: &str = "sentinel.conf";
 
-/// What one server program can be.
+/// The roles of the server program.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Redis {
     Alone,
@@ -57,14 +57,14 @@ impl Recipe for Redis {
         version_of(&programs.server, title)
     }
 
-    /// A sentinel insists on a configuration, and begins with an empty one.
+    /// A sentinel requires a configuration file, which is empty at first.
     fn setup(&self, program: &Path, place: &Place) -> Result<Command> {
         let mut command = place.command(program);
         command.arg(SENTINEL_CONFIG);
         Ok(command)
     }
 
-    /// Its files are in its working directory, which is the folder.
+    /// The server's files are in its working directory, which is the folder.
     fn start(&self, programs: &Programs, place: &Place, port: u16) -> Command {
         let mut command = place.command(&programs.server);
         match self {
@@ -79,7 +79,7 @@ impl Recipe for Redis {
         }
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--unixsocket", SOCKET]);
         command.args(["--save", ""]);
-        // A replica need not wait for others that may want the same copy.
+        // A replica need not wait for further replicas that request the same copy.
         command.args(["--repl-diskless-sync-delay", "0"]);
         if place.is_durable() {
             command.args(["--appendonly", "yes", "--appendfsync", "always"]);
@@ -87,7 +87,8 @@ impl Recipe for Redis {
         command
     }
 
-    /// It answers when it has its ports and its data. Only one that wants a password says so even while it reads its data.
+    /// The server replies once it has bound its ports and read its data. A server with a password
+    /// replies with an error even while it reads its data.
     fn is_ready(&self, place: &Place, _port: u16, _pid: u32) -> bool {
         let answer = redis_client::ask(place.folder(), "PING");
         answer.is_ok_and(|answer| answer.starts_with("+PONG") || answer.starts_with("-NOAUTH"))
@@ -105,13 +106,14 @@ impl Recipe for Redis {
         Signal::TERM
     }
 
-    /// It leaves nothing outside of its folder.
+    /// The server leaves nothing outside of its folder.
     fn quick(&self) -> Signal {
         Signal::KILL
     }
 }
 
-/// Where a node of a cluster talks to the others: usually 10,000 above its port, where there is none.
+/// Returns the port of a cluster node for other nodes. The default, 10,000 above its port, would
+/// exceed the range of ports.
 pub(crate) fn bus_port(port: u16) -> u16 {
     port ^ 1
 }
@@ -125,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn valkey_is_called_by_its_name() {
+    fn valkey_is_reported_by_its_name() {
         let version = |server: &str| Redis::Alone.version(&Programs { setup: None, server: server.into() });
         assert_eq!(version("/no/such/folder/valkey-server"), "Valkey");
         assert_eq!(version("/no/such/folder/redis-server"), "Redis");

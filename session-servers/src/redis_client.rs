@@ -1,4 +1,5 @@
-//! What this crate asks a Redis, through the socket in its folder: there nobody else can answer.
+//! A client for this crate's own commands to a Redis server, through the socket in the server's
+//! folder, where no other server can answer.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
@@ -10,12 +11,13 @@ use std::time::Duration;
 use crate::redis::SOCKET;
 use crate::{Result, Server};
 
-/// How long an answer may take.
+/// The timeout of a reply.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The answer of the server in this folder, a line for each part. If it begins with a minus sign, the command was refused.
+/// Sends a command to the server in this folder, and returns the reply with one line for each part.
+/// A reply that begins with a minus sign is an error.
 pub(crate) fn ask(folder: &Path, command: &str) -> io::Result<String> {
-    // By way of the opened folder: its path may be too long for the address of a socket.
+    // Connects through the opened folder, whose own path may be too long for a socket address.
     let folder = File::open(folder)?;
     let mut stream = UnixStream::connect(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()))?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -23,12 +25,12 @@ pub(crate) fn ask(folder: &Path, command: &str) -> io::Result<String> {
     read(&mut BufReader::new(stream))
 }
 
-/// Gives a server a command that it must not refuse.
+/// Sends a command to a server, and fails if the server rejects it.
 pub(crate) fn order(server: &Server, command: &str) -> Result<String> {
     match ask(server.folder(), command) {
         Ok(answer) if !answer.starts_with('-') => Ok(answer),
-        Ok(answer) => Err(server.failed(format!("`{command}` was answered: {answer}"))),
-        Err(error) => Err(server.failed(format!("`{command}` was not answered: {error}"))),
+        Ok(answer) => Err(server.failed(format!("`{command}` failed: {answer}"))),
+        Err(error) => Err(server.failed(format!("`{command}` got no reply: {error}"))),
     }
 }
 
@@ -61,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_of_an_answer_is_a_line() {
+    fn each_part_of_a_reply_is_a_line() {
         assert_eq!(answer("+PONG\r\n"), "+PONG");
         assert_eq!(answer("-ERR no\r\n"), "-ERR no");
         assert_eq!(answer("$5\r\na\r\nb\n\r\n"), "a\r\nb");
@@ -70,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn half_an_answer_is_none() {
+    fn incomplete_reply_is_an_error() {
         assert!(["", "$5\r\nab", "*2\r\n:1\r\n"].iter().all(|half| read(&mut half.as_bytes()).is_err()));
     }
 }

@@ -8,19 +8,22 @@ use crate::redis_client::{ask, order};
 use crate::testing::{is_named, unless_missing};
 use crate::{Kind, Options, Result, Server};
 
-/// The fewest that can agree on which of them is gone.
+/// The fewest primaries that can agree on a failure.
 const PRIMARIES: usize = 3;
 
 const SLOTS: usize = 16_384;
 
-/// A new cluster waits for two seconds by itself.
+/// The longest start of a cluster. A new cluster always waits for two seconds.
 const START: Duration = Duration::from_secs(60);
 
-/// A running throw-away cluster of Redis servers. Dropped, it is gone, and so is its data.
+/// A running ephemeral cluster of Redis servers. Dropping it ends the servers and deletes their
+/// data.
 ///
-/// Its first three nodes are primaries, with a third of the slots each, and node `n + 3` is a replica of node `n`. Three primaries agree
-/// within seven seconds that one of them is gone, and a replica takes over. Without a replica the whole cluster then refuses commands,
-/// unless the setting `--cluster-require-full-coverage no` is given. A node that is started again waits for two seconds before it serves.
+/// The first three nodes are primaries, with a third of the slots each, and node `n + 3` is a
+/// replica of node `n`. The primaries agree within seven seconds that one of them is down, and its
+/// replica takes over. Without a replica, the whole cluster then rejects commands, unless the
+/// setting `--cluster-require-full-coverage no` is given. A restarted node waits for two seconds
+/// before it serves commands.
 #[derive(Debug)]
 pub struct RedisCluster {
     nodes: Vec<Server>,
@@ -30,80 +33,84 @@ impl RedisCluster {
     /// The name of the conformance suites that run on it.
     pub const NAME: &str = "redis_cluster";
 
-    /// The environment variable that tells those suites where the nodes are, as [`url`](Self::url) does.
+    /// The environment variable with the addresses of the nodes for those suites, in the format of
+    /// [`url`](Self::url).
     pub const VARIABLE: &str = "SESSION_TEST_REDIS_CLUSTER_URL";
 
-    /// Starts three primaries without replicas, and waits until each of them says that the cluster is complete.
+    /// Starts three primaries without replicas, and waits until each of them reports a complete
+    /// cluster.
     ///
     /// # Errors
-    /// As [`Server::start`].
+    /// Same as [`Server::start`].
     pub fn start() -> Result<Self> {
         Self::start_with(0, &Options::default())
     }
 
-    /// Starts a cluster of nodes with these options, and waits until every replica is able to take over.
+    /// Starts a cluster of nodes with these options, and waits until every replica can take over.
     ///
     /// # Errors
-    /// As [`Server::start`].
+    /// Same as [`Server::start`].
     pub fn start_with(replicas_per_primary: usize, options: &Options) -> Result<Self> {
         let count = PRIMARIES * (1 + replicas_per_primary);
         let start = |_| Server::start_as(Kind::Redis, &Redis::ClusterNode, options);
         let cluster = Self { nodes: (0..count).map(start).collect::<Result<_>>()? };
-        cluster.give_slots()?;
+        cluster.assign_slots()?;
         cluster.introduce()?;
         cluster.attach_replicas()?;
         cluster.wait_until("is complete", |node| cluster.is_complete(node))?;
         Ok(cluster)
     }
 
-    /// Starts one for a test, as [`Server::for_test`] does. It is required by its [`NAME`](Self::NAME).
+    /// Starts a cluster for a test, as [`Server::for_test`] does. `SESSION_TEST_REQUIRE` refers to
+    /// it by its [`NAME`](Self::NAME).
     ///
     /// # Errors
-    /// As [`start_with`](Self::start_with); that it is not installed is one only if it is required.
+    /// Same as [`start_with`](Self::start_with). A missing Redis is an error only if the cluster is
+    /// required.
     pub fn for_test(replicas_per_primary: usize, options: &Options) -> Result<Option<Self>> {
         let is_expected = Kind::Redis.installed() || is_named(Self::NAME);
         unless_missing(Kind::Redis, is_expected, || Self::start_with(replicas_per_primary, options))
     }
 
-    /// What its nodes call themselves: `Redis 7.0.15`.
+    /// Returns the product name and version of the nodes: `Redis 7.0.15`.
     #[must_use]
     pub fn version(&self) -> &str {
         self.nodes[0].version()
     }
 
-    /// Where clients connect to: the addresses of all nodes, separated by commas.
+    /// Returns the URLs of all nodes, separated by commas.
     #[must_use]
     pub fn url(&self) -> String {
         let urls: Vec<_> = self.nodes.iter().map(Server::url).collect();
         urls.join(",")
     }
 
-    /// All nodes, the three primaries first.
+    /// Returns all nodes, the three primaries first.
     #[must_use]
     pub fn nodes(&self) -> &[Server] {
         &self.nodes
     }
 
-    /// One node, to pause or kill it.
+    /// Returns a node, for example to pause or kill it.
     ///
     /// # Panics
-    /// If there are fewer nodes.
+    /// If the cluster has no node with this index.
     #[must_use]
     pub fn node(&mut self, index: usize) -> &mut Server {
         &mut self.nodes[index]
     }
 
-    fn give_slots(&self) -> Result<()> {
+    fn assign_slots(&self) -> Result<()> {
         for (index, node) in self.nodes.iter().take(PRIMARIES).enumerate() {
             let (first, end) = (SLOTS * index / PRIMARIES, SLOTS * (index + 1) / PRIMARIES);
             order(node, &format!("CLUSTER ADDSLOTSRANGE {first} {}", end - 1))?;
-            // Else all have the same, and settle that one after the other.
+            // Without this, all nodes have the same epoch, and resolve the collisions one by one.
             order(node, &format!("CLUSTER SET-CONFIG-EPOCH {}", index + 1))?;
         }
         Ok(())
     }
 
-    /// Every node to every other, which is faster than hearsay.
+    /// Introduces every node to every other, which is faster than gossip.
     fn introduce(&self) -> Result<()> {
         for (index, node) in self.nodes.iter().enumerate() {
             for earlier in &self.nodes[..index] {
@@ -128,7 +135,7 @@ impl RedisCluster {
             return Ok(());
         }
         let node = missing().unwrap_or(&self.nodes[0]);
-        Err(node.failed(format!("it does not say after {} seconds that it {what}", START.as_secs())))
+        Err(node.failed(format!("it did not report after {} seconds that it {what}", START.as_secs())))
     }
 
     fn knows_all(&self, node: &Server) -> bool {
@@ -137,10 +144,10 @@ impl RedisCluster {
     }
 
     fn is_complete(&self, node: &Server) -> bool {
-        let says = |command| ask(node.folder(), command).unwrap_or_default();
-        let replicas = says("CLUSTER NODES").matches("slave ").count();
-        says("CLUSTER INFO").contains("cluster_state:ok")
+        let reply = |command| ask(node.folder(), command).unwrap_or_default();
+        let replicas = reply("CLUSTER NODES").matches("slave ").count();
+        reply("CLUSTER INFO").contains("cluster_state:ok")
             && replicas == self.nodes.len() - PRIMARIES
-            && !says("INFO replication").contains("master_link_status:down")
+            && !reply("INFO replication").contains("master_link_status:down")
     }
 }

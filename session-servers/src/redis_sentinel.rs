@@ -1,4 +1,4 @@
-//! Redis servers that sentinels watch over.
+//! Redis servers with sentinels.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ const REPLICAS: usize = 2;
 
 const SENTINELS: usize = 3;
 
-/// How many sentinels must agree that the primary is gone.
+/// The number of sentinels that must agree that the primary is down.
 const QUORUM: usize = 2;
 
-/// They find each other within some seconds.
+/// The longest time until the servers know each other, which usually takes some seconds.
 const START: Duration = Duration::from_secs(60);
 
-/// A running throw-away Redis with replicas, and three sentinels that make a replica the primary when that is gone for four seconds.
-/// Dropped, all are gone, and so is the data.
+/// A running ephemeral Redis server with replicas, and three sentinels that promote a replica when
+/// the primary has been down for four seconds. Dropping it ends all servers and deletes their data.
 #[derive(Debug)]
 pub struct RedisSentinels {
     primary: Server,
@@ -33,15 +33,16 @@ impl RedisSentinels {
     /// Starts a primary, two replicas and their sentinels, and waits until a replica can take over.
     ///
     /// # Errors
-    /// As [`Server::start`].
+    /// Same as [`Server::start`].
     pub fn start() -> Result<Self> {
         Self::start_with(REPLICAS, &Options::default())
     }
 
-    /// The same with so many replicas, and with these options for the primary and the replicas.
+    /// Same as [`start`](Self::start), with this number of replicas, and with these options for the
+    /// primary and the replicas.
     ///
     /// # Errors
-    /// As [`Server::start`].
+    /// Same as [`Server::start`].
     pub fn start_with(replicas: usize, options: &Options) -> Result<Self> {
         let primary = Server::start_with(Kind::Redis, options)?;
         let of = ["--replicaof".to_owned(), "127.0.0.1".to_owned(), primary.port().to_string()];
@@ -49,8 +50,9 @@ impl RedisSentinels {
         following.settings.splice(..0, of);
         let replicas = (0..replicas).map(|_| Server::start_with(Kind::Redis, &following));
         let replicas = replicas.collect::<Result<Vec<_>>>()?;
-        // Before the sentinels look at them: they look again after ten seconds only.
-        await_all(&[&primary], |primary| follow(primary, replicas.len()))?;
+        // Waits before the sentinels query the servers, because they repeat the query only after
+        // ten seconds.
+        await_all(&[&primary], |primary| has_replicas(primary, replicas.len()))?;
 
         let sentinel = |_| Server::start_as(Kind::Redis, &Redis::Sentinel, &Options::default());
         let sentinels = (0..SENTINELS).map(sentinel).collect::<Result<Vec<_>>>()?;
@@ -64,40 +66,41 @@ impl RedisSentinels {
         Ok(Self { primary, replicas, sentinels })
     }
 
-    /// Starts them for a test, as [`Server::for_test`] does. They are required if a Redis is.
+    /// Starts the servers for a test, as [`Server::for_test`] does. They are required if Redis is.
     ///
     /// # Errors
-    /// As [`start_with`](Self::start_with); that it is not installed is one only if it is required.
+    /// Same as [`start_with`](Self::start_with). A missing Redis is an error only if it is
+    /// required.
     pub fn for_test(replicas: usize, options: &Options) -> Result<Option<Self>> {
         let is_expected = Kind::Redis.installed() || is_required(Kind::Redis);
         unless_missing(Kind::Redis, is_expected, || Self::start_with(replicas, options))
     }
 
-    /// Where clients ask for the primary.
+    /// Returns the URLs of the sentinels, from which clients get the address of the primary.
     #[must_use]
     pub fn sentinel_urls(&self) -> Vec<String> {
         self.sentinels.iter().map(Server::url).collect()
     }
 
-    /// The name that they ask for.
+    /// Returns the name of the primary at the sentinels.
     #[must_use]
     pub fn master_name(&self) -> &'static str {
         MASTER
     }
 
-    /// The server that is the primary at first.
+    /// Returns the initial primary.
     #[must_use]
     pub fn primary(&mut self) -> &mut Server {
         &mut self.primary
     }
 
-    /// The servers that are replicas at first.
+    /// Returns the initial replicas.
     #[must_use]
     pub fn replicas(&mut self) -> &mut [Server] {
         &mut self.replicas
     }
 
-    /// The sentinels.
+    /// Returns the sentinels.
     #[must_use]
     pub fn sentinels(&mut self) -> &mut [Server] {
         &mut self.sentinels
@@ -110,16 +113,16 @@ fn await_all(servers: &[&Server], is_so: impl Fn(&Server) -> bool) -> Result<()>
         return Ok(());
     }
     let server = missing().unwrap_or(&servers[0]);
-    Err(server.failed(format!("it does not know the other servers after {} seconds", START.as_secs())))
+    Err(server.failed(format!("it did not know the other servers after {} seconds", START.as_secs())))
 }
 
-fn follow(primary: &Server, replicas: usize) -> bool {
-    let says = ask(primary.folder(), "INFO replication").unwrap_or_default();
-    says.matches("state=online").count() == replicas
+fn has_replicas(primary: &Server, replicas: usize) -> bool {
+    let info = ask(primary.folder(), "INFO replication").unwrap_or_default();
+    info.matches("state=online").count() == replicas
 }
 
 fn knows_all(sentinel: &Server, replicas: usize) -> bool {
-    let says = |command| ask(sentinel.folder(), &format!("{command} {MASTER}")).unwrap_or_default();
-    says("SENTINEL MASTER").contains(&format!("num-other-sentinels\n{}\n", SENTINELS - 1))
-        && says("SENTINEL REPLICAS").matches("master-link-status\nok").count() == replicas
+    let reply = |command| ask(sentinel.folder(), &format!("{command} {MASTER}")).unwrap_or_default();
+    reply("SENTINEL MASTER").contains(&format!("num-other-sentinels\n{}\n", SENTINELS - 1))
+        && reply("SENTINEL REPLICAS").matches("master-link-status\nok").count() == replicas
 }

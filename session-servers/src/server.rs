@@ -15,22 +15,22 @@ use crate::recipe::{Programs, Recipe};
 use crate::watchdog::Watchdog;
 use crate::{Error, Kind, Options, Result, install};
 
-/// How long a server may take to answer, recovery after a crash included.
+/// The longest start of a server, including recovery after a crash.
 const START: Duration = Duration::from_secs(60);
 
-/// How long a server may take to end in order.
+/// The longest orderly shutdown of a server.
 const STOP: Duration = Duration::from_secs(20);
 
-/// How long a signal that nothing can refuse may take to show.
+/// The longest reaction time to a signal that a process cannot ignore.
 const SIGNAL: Duration = Duration::from_secs(10);
 
-/// How long a process that was let go on is waited for.
+/// The longest wait for a resumed process.
 const AWAKE: Duration = Duration::from_secs(5);
 
-/// How many ports are tried, if another process takes the one that was free a moment ago.
+/// The number of ports to try, because another process may take a port that was just free.
 const PORTS: usize = 5;
 
-/// A running throw-away server. Dropped, it is gone, and so is its data.
+/// A running ephemeral server. Dropping it ends the server and deletes its data.
 pub struct Server {
     kind: Kind,
     recipe: &'static dyn Recipe,
@@ -39,32 +39,33 @@ pub struct Server {
     settings: Vec<String>,
     port: Port,
     child: Option<Child>,
-    /// The processes that were stopped. If somebody else ends the server meanwhile, they cannot end themselves.
+    /// The stopped processes. They cannot end by themselves if another process kills the server.
     paused: Vec<Process>,
     place: Place,
-    // Last: it removes the folder if `place` could not.
+    // The last field, because it removes the folder if `place` could not.
     watchdog: Watchdog,
 }
 
 impl Server {
-    /// Starts a server, as fast and forgetful as can be, and waits until it answers.
+    /// Starts a server with the default options, and waits until it is ready.
     ///
     /// # Errors
-    /// [`Error::NotInstalled`] if there is no such server on this machine, see [`Kind::install`]. [`Error::Setup`] and
-    /// [`Error::Start`] show the end of the server's log.
+    /// [`Error::NotInstalled`] if the server is not installed on this machine, see
+    /// [`Kind::install`]. [`Error::Setup`] and [`Error::Start`] contain the end of the server's
+    /// log.
     pub fn start(kind: Kind) -> Result<Self> {
         Self::start_with(kind, &Options::default())
     }
 
-    /// Starts a server with these options, and waits until it answers.
+    /// Starts a server with these options, and waits until it is ready.
     ///
     /// # Errors
-    /// As [`start`](Self::start).
+    /// Same as [`start`](Self::start).
     pub fn start_with(kind: Kind, options: &Options) -> Result<Self> {
         Self::start_as(kind, kind.recipe(), options)
     }
 
-    /// Starts what its kind can be besides a server of its own.
+    /// Starts a server of this kind by another recipe, such as a cluster node.
     pub(crate) fn start_as(kind: Kind, recipe: &'static dyn Recipe, options: &Options) -> Result<Self> {
         Self::start_on(kind, recipe, options, || Port::free().map_err(io("find a free port")))
     }
@@ -94,57 +95,61 @@ impl Server {
         }
     }
 
-    /// The kind of server.
+    /// Returns the kind of server.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// What the server calls itself: `PostgreSQL 15.14`, `MariaDB 10.11.19`, `Redis 7.0.15`, `SecantusDB 0.5.3-beta.196`.
+    /// Returns the product name and version: `PostgreSQL 15.14`, `MariaDB 10.11.19`, `Redis
+    /// 7.0.15`, `SecantusDB 0.5.3-beta.196`.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// Where clients connect to, as its superuser and without a password.
+    /// Returns the URL for clients, which connect as the superuser and without a password.
     #[must_use]
     pub fn url(&self) -> String {
         self.recipe.url(self.port())
     }
 
-    /// The Unix socket that clients may connect to instead, if it has one: Redis does.
+    /// Returns the Unix socket for clients, if there is one. Redis has one.
     #[must_use]
     pub fn socket(&self) -> Option<PathBuf> {
         self.recipe.socket(&self.place)
     }
 
-    /// The port of the loopback address that it listens on. It keeps it when it is started again.
+    /// Returns the port of the loopback address on which the server listens. A restarted server
+    /// keeps its port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port.number()
     }
 
-    /// The id of its process, which for PostgreSQL is the parent of those that serve the connections. `None` after
-    /// [`kill`](Self::kill) and [`stop`](Self::stop).
+    /// Returns the id of the server's process. For PostgreSQL, it is the parent of the processes
+    /// that serve the connections. Returns `None` after [`kill`](Self::kill) and
+    /// [`stop`](Self::stop).
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
-    /// The folder of its data and its log.
+    /// Returns the folder of the data and the log.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.place.folder()
     }
 
-    /// Stops all of its processes where they are: connections stay open, and nothing is answered, as if the network had swallowed it.
-    /// SecantusDB's Rust server closes those that were idle once it goes on.
+    /// Suspends all processes of the server: connections stay open, but get no reply, as if the
+    /// network dropped all packets. SecantusDB's Rust server closes idle connections after it is
+    /// resumed.
     ///
     /// # Errors
-    /// [`Error::Stopped`] if it does not run.
+    /// [`Error::Stopped`] if the server is not running.
     pub fn pause(&mut self) -> Result<()> {
         let parent = self.process()?;
-        // The parent first: while it is stopped there are no new children.
+        // Stops the parent first, because a stopped parent starts no new children.
         self.freeze(&[parent])?;
         let children = parent.children();
         self.freeze(&children)
@@ -156,14 +161,15 @@ impl Server {
         self.expect(processes, "stop", |process| process.is_stopped() || process.is_gone())
     }
 
-    /// Lets a paused server go on. On one that is not paused it does nothing.
+    /// Resumes a paused server. Does nothing if the server is not paused.
     ///
     /// # Errors
-    /// Its processes cannot be reached.
+    /// If the processes cannot be signalled.
     pub fn resume(&mut self) -> Result<()> {
         send(&self.paused, Signal::CONT)?;
-        // A signal that comes before the first thread is awake goes to another, and Python does not look at it there. Each need be seen
-        // to wait for something only once, and one that works without a break is awake too.
+        // Waits until the processes are awake: a signal that arrives before the first thread is
+        // awake goes to another thread, and Python ignores it there. A process is awake once it has
+        // been seen asleep. One that works without a pause is awake too, so the wait has a limit.
         wait_until(AWAKE, || {
             self.paused.retain(|process| !process.is_asleep() && !process.is_gone());
             self.paused.is_empty()
@@ -172,10 +178,10 @@ impl Server {
         Ok(())
     }
 
-    /// Ends all of its processes at once, in the middle of what they do: a crash. What was not flushed is lost.
+    /// Kills all processes of the server at once, as in a crash. Data that was not flushed is lost.
     ///
     /// # Errors
-    /// [`Error::Stopped`] if it does not run.
+    /// [`Error::Stopped`] if the server is not running.
     pub fn kill(&mut self) -> Result<()> {
         let parent = self.process()?;
         send(&[parent], Signal::STOP)?;
@@ -187,19 +193,20 @@ impl Server {
         self.ended()
     }
 
-    /// Ends the server in order, as its service manager would, without waiting for its clients.
+    /// Shuts the server down in order, as a service manager does, without waiting for its clients.
     ///
     /// # Errors
-    /// [`Error::Stopped`] if it does not run, and [`Error::Stubborn`] if it does not end.
+    /// [`Error::Stopped`] if the server is not running, and [`Error::Stubborn`] if it does not end.
     pub fn stop(&mut self) -> Result<()> {
         let signal = self.recipe.graceful();
         self.end(signal, STOP)
     }
 
-    /// Starts a server that was killed or stopped, on the same port and with the same data, and waits until it answers.
+    /// Restarts a server that was killed or stopped, on the same port and with the same data, and
+    /// waits until it is ready.
     ///
     /// # Errors
-    /// [`Error::Running`] if it runs, and as [`start`](Self::start).
+    /// [`Error::Running`] if the server is running. Otherwise same as [`start`](Self::start).
     pub fn start_again(&mut self) -> Result<()> {
         if self.process().is_ok() {
             return Err(Error::Running { kind: self.kind });
@@ -217,7 +224,7 @@ impl Server {
         self.ended()
     }
 
-    /// Reads the exit code of a process that has ended, so that its id is free.
+    /// Reads the exit code of the process, which has ended, so that its id is released.
     fn ended(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
             child.wait().map_err(io("wait for the server's end"))?;
@@ -251,7 +258,7 @@ impl Server {
     }
 
     fn launch(&mut self) -> Result<()> {
-        // One that ended by itself, or could not have its port.
+        // The previous process may have ended by itself, or because it could not bind its port.
         self.ended()?;
         let log = self.place.open_log()?;
         let logged = self.place.log_length();
@@ -265,12 +272,12 @@ impl Server {
             self.watchdog.guard(process)?;
         }
         let Err(why) = self.wait_until_ready() else { return Ok(()) };
-        // It has ended by itself, or is of no use.
+        // The process may have ended by itself.
         drop(self.kill());
         Err(self.failed_since(logged, why))
     }
 
-    /// What it was started for does not work.
+    /// Returns the error for a started server that does not work as required.
     pub(crate) fn failed(&self, why: String) -> Error {
         self.failed_since(0, why)
     }
@@ -280,7 +287,7 @@ impl Server {
         Error::Start { title, port: self.port(), why, log: self.place.log_tail(logged) }
     }
 
-    /// The error says how it is known that it will not be ready.
+    /// Waits until the server is ready. The error is the reason why it will not be.
     fn wait_until_ready(&mut self) -> std::result::Result<(), String> {
         let deadline = Instant::now() + START;
         loop {
@@ -292,7 +299,7 @@ impl Server {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                return Err(format!("it does not answer after {} seconds", START.as_secs()));
+                return Err(format!("it was not ready after {} seconds", START.as_secs()));
             }
             std::thread::sleep(POLL);
         }
@@ -331,9 +338,9 @@ impl Drop for Server {
         if quick == Signal::KILL || self.end(quick, SIGNAL).is_err() {
             drop(self.kill());
         }
-        // Stopped children whose parent somebody else has ended.
+        // Kills stopped children whose parent was killed by another process.
         drop(send(&paused, Signal::KILL));
-        // The exit code of one that ended by itself.
+        // Reads the exit code of a process that has ended by itself.
         drop(self.child.as_mut().map(Child::try_wait));
         self.recipe.clean_up(&self.place);
     }
@@ -357,7 +364,7 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
     #[test]
-    fn a_port_that_was_taken_a_moment_ago_is_replaced_by_another() {
+    fn a_port_in_use_is_replaced() {
         for &kind in Kind::ALL.iter().filter(|kind| kind.installed() || crate::is_required(**kind)) {
             let holder = Server::start(kind).unwrap();
             let taken = holder.port();
@@ -370,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_of_a_cluster_needs_two_ports() {
+    fn cluster_node_needs_two_ports() {
         if !Kind::Redis.installed() && !crate::is_required(Kind::Redis) {
             return println!("skipped: {} is not installed", Kind::Redis);
         }

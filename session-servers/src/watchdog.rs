@@ -1,4 +1,4 @@
-//! The process that ends a server when its owner has ended without doing so.
+//! The process that ends a server whose owner has ended without dropping it.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -13,38 +13,40 @@ use crate::process::Process;
 
 const SCRIPT: &str = include_str!("watchdog.sh");
 
-/// A shell script that waits for the end of its input, which is a pipe that only the owner holds.
+/// A shell script that waits for the end of its input, a pipe that only the owner holds.
 ///
-/// A parent death signal would not do: it comes as soon as the *thread* that started the server ends, it does not reach the stopped
-/// children of a paused server, and it leaves the folder.
+/// A parent death signal is not sufficient: it is sent as soon as the *thread* that started the
+/// server ends, it does not reach the stopped children of a paused server, and it does not remove
+/// the folder.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     shell: Child,
 }
 
 impl Watchdog {
-    /// Begins to watch; from now on the folder is removed when this process ends.
+    /// Starts the script. From now on, it removes the folder when the owner ends.
     pub(crate) fn start(folder: &Path, quick: Signal) -> Result<Self> {
         let signal = if quick == Signal::QUIT { "QUIT" } else { "KILL" };
         let mut command = Command::new("/bin/sh");
         command.args(["-c", SCRIPT, "session-servers-watchdog"]).arg(folder).arg(signal);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        // A group of its own: what ends the owner's group must not end the one that cleans up.
+        // The script has its own process group, because a signal to the owner's group must not end
+        // it.
         let shell = command.current_dir("/").process_group(0).spawn();
         Ok(Self { shell: shell.map_err(io("start /bin/sh, which watches the server"))? })
     }
 
-    /// From now on this process is ended when the owner ends.
+    /// Makes the script end this process when the owner ends.
     pub(crate) fn guard(&mut self, process: Process) -> Result<()> {
-        self.tell(&format!("{} {}\n", process.id(), process.started()))
+        self.send(&format!("{} {}\n", process.id(), process.started()))
     }
 
-    /// The process has ended.
+    /// Makes the script forget the process, which has ended.
     pub(crate) fn release(&mut self) -> Result<()> {
-        self.tell("\n")
+        self.send("\n")
     }
 
-    fn tell(&mut self, line: &str) -> Result<()> {
+    fn send(&mut self, line: &str) -> Result<()> {
         let Some(pipe) = &mut self.shell.stdin else { return Ok(()) };
         pipe.write_all(line.as_bytes()).map_err(io("reach the script that watches the server"))
     }

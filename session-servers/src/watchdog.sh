@@ -1,7 +1,9 @@
-# Ends a throw-away server whose owner is gone, and removes its folder. Arguments: the folder, the signal that ends a server quickly.
+# Ends an ephemeral server whose owner has ended, and removes its folder.
+# Arguments: the folder, and the signal that ends the server at once.
 #
-# Each line of the standard input replaces what there is to end: a process id and the time of its start, or nothing. The
-# input ends when the owner does, however that happens.
+# Each line of the standard input names the process to end, by its id and the time of its start, and
+# replaces the previous one. An empty line names none. The input ends when the owner does, however
+# that happens.
 folder=$1
 signal=$2
 
@@ -9,7 +11,8 @@ while read -r id started; do
     pid=$id since=$started
 done
 
-# The fields after the name, which is in parentheses and may hold anything: state, parent, ..., the 20th is the time of the start.
+# Prints the fields after the name, which is in parentheses and may contain any character: the state,
+# the parent, ...; the 20th field is the time of the start.
 fields() {
     read -r line <"/proc/$1/stat" && echo "${line##*) }"
 }
@@ -29,7 +32,7 @@ family() {
 }
 
 if [ -n "$pid" ] && is_alive; then
-    # A paused server cannot end itself.
+    # A paused server cannot react to the signal.
     kill -CONT $(family)
     kill "-$signal" "$pid"
     patience=50
@@ -41,7 +44,7 @@ if [ -n "$pid" ] && is_alive; then
         kill -STOP "$pid"
         kill -KILL $(family)
     fi
-    # What fills the data folder has children of its own, in its process group.
+    # The program that fills the data folder has children in its process group.
     kill -KILL -- "-$pid"
 fi
 rm -rf -- "$folder" || { sleep 1 && rm -rf -- "$folder"; }

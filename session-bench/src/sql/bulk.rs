@@ -1,4 +1,4 @@
-//! Large amounts at once: a backlog of expired sessions, and a user with very many.
+//! Large amounts: a backlog of expired sessions, and a user with many sessions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,17 +13,17 @@ use tokio::task::JoinHandle;
 use super::store::SqlScene;
 use crate::stored::new;
 
-/// How expired sessions are ended.
+/// A method of ending expired sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sweep {
     /// In batches, as the manager does.
     Batches,
-    /// All with one raw statement.
+    /// With one raw statement for all of them.
     OneStatement,
 }
 
-/// Returns the time within which 99 of 100 sign-ins are done while that many expired sessions are swept.
+/// Returns the 99th percentile of the sign-in time while `backlog` expired sessions are swept.
 pub fn sign_in_p99(scene: &SqlScene<Postgres>, backlog: u64, sweep: Sweep) -> Duration {
     insert_expired(scene, backlog);
     scene.block_on(async {
@@ -37,7 +37,7 @@ pub fn sign_in_p99(scene: &SqlScene<Postgres>, backlog: u64, sweep: Sweep) -> Du
         assert_eq!(ended, backlog, "the whole backlog");
         let (count, took, p99) = (times.len(), started.elapsed(), p99(times));
         eprintln!(
-            "{sweep:?}: {ended} ended in {took:?}, meanwhile {count} sign-ins, 99 of 100 within {p99:?}"
+            "{sweep:?}: {ended} ended in {took:?}, meanwhile {count} sign-ins, 99th percentile {p99:?}"
         );
         p99
     })
@@ -61,18 +61,18 @@ async fn at_once(pool: Pool<Postgres>) -> u64 {
     query.execute(&pool).await.expect("an update").rows_affected()
 }
 
-/// Anonymous sessions that expired a while ago, each at another time.
+/// Inserts anonymous sessions that have expired, each at another time.
 fn insert_expired(scene: &SqlScene<Postgres>, count: u64) {
     let sql = "INSERT INTO sessions (id, kind, created_at, revision, authenticated_at, last_seen_at, expires_at, \
                remembered, data) SELECT gen_random_uuid(), 'web', $1 - n, 1, $1 - n, $1 - n, $1 - n + 1, \
                false, '' FROM generate_series(1, $2) AS n";
     let long_ago = fixtures::NOW.as_millis() - 1;
     scene.block_on(async {
-        // The version of a session's id is 7.
+        // A session id is a UUID of version 7.
         let sql = sql
             .replace("gen_random_uuid()", "overlay(gen_random_uuid()::text PLACING '7' FROM 15 FOR 1)::uuid");
         let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(long_ago).bind(count.cast_signed());
-        query.execute(scene.pool()).await.expect("room");
+        query.execute(scene.pool()).await.expect("an insert");
         sqlx::query("ANALYZE sessions").execute(scene.pool()).await.expect("statistics");
     });
 }
@@ -93,7 +93,8 @@ fn p99(mut times: Vec<Duration>) -> Duration {
     times.get(times.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default()
 }
 
-/// Ends so many sessions of one user, and returns how long that took, and how long one raw `UPDATE` of as many takes.
+/// Ends this many sessions of one user. Returns the time it took, and the time of one raw `UPDATE`
+/// of as many sessions.
 pub fn end_many(scene: &SqlScene<Postgres>, sessions: u64) -> (Duration, Duration) {
     let insert = async |user: &UserId| {
         let sql = "INSERT INTO sessions (id, user_id, kind, created_at, revision, authenticated_at, last_seen_at, expires_at, \
@@ -102,7 +103,7 @@ pub fn end_many(scene: &SqlScene<Postgres>, sessions: u64) -> (Duration, Duratio
         let id = |_| uuid::Uuid::from_bytes(*fixtures::id_at(fixtures::NOW, Some(user)).as_bytes());
         let ids: Vec<_> = (0..sessions).map(id).collect();
         let query = sqlx::query(sql).bind(user.as_str()).bind(fixtures::NOW.as_millis()).bind(ids);
-        query.execute(scene.pool()).await.expect("room");
+        query.execute(scene.pool()).await.expect("an insert");
     };
     scene.block_on(async {
         let (many, raw) = (fixtures::user("many"), fixtures::user("raw"));

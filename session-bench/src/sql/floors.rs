@@ -1,4 +1,4 @@
-//! The raw statements: what anybody would write by hand with sqlx, on the same pool.
+//! The raw statements: handwritten sqlx code, on the same pool.
 
 use std::hint::black_box;
 
@@ -15,10 +15,10 @@ const COLUMNS: &str = "id, user_id, kind, created_at, revision, authenticated_at
     geo_city, geo_latitude, geo_longitude, device_id, label, data, last_ip_address, last_country_code, ended_reason, \
     ended_at, ended_by";
 
-/// The columns that an insert by hand fills.
+/// The number of columns that the handwritten insert fills.
 const INSERTED: usize = 35;
 
-/// How a column is read.
+/// The type as which a column is read.
 #[derive(Debug, Clone, Copy)]
 enum Read {
     Bytes,
@@ -53,7 +53,7 @@ pub struct RawFloor {
 }
 
 impl RawFloor {
-    /// Makes the statements. PostgreSQL numbers its placeholders.
+    /// Builds the statements. PostgreSQL needs numbered placeholders.
     #[must_use]
     pub fn new(numbered: bool) -> Self {
         let names: Vec<_> = COLUMNS.split(", ").map(str::trim).take(INSERTED).collect();
@@ -83,7 +83,7 @@ fn number(text: &str) -> String {
     parts.enumerate().fold(first, |text, (index, part)| format!("{text}${}{part}", index + 1))
 }
 
-/// The last thirty columns of an insert, which are what a save sets.
+/// Binds the last thirty columns of an insert, which are also those that a save sets.
 macro_rules! bind_saved {
     ($query:expr, $record:expr, $uuid:expr) => {{
         let record: &SessionRecord = $record;
@@ -122,12 +122,13 @@ macro_rules! bind_saved {
     }};
 }
 
-/// Reads each value, as whoever selects it does; nothing is copied or checked.
+/// Reads each value of a row, as handwritten code does. Copies and checks nothing.
 trait ReadRow {
     fn read(&self, reads: &[Read]);
 }
 
-/// Each operation by hand, for one driver: its types cannot be named for all of them at once.
+/// Defines the handwritten operations for one driver. They cannot be generic over the drivers'
+/// types.
 macro_rules! floors {
     ($database:ty, $row:ty, $uuid:expr) => {
         impl ReadRow for $row {
@@ -145,7 +146,7 @@ macro_rules! floors {
         }
 
         impl SqlScene<$database> {
-            /// Loads rows on one connection that is kept.
+            /// Loads rows on one persistent connection.
             pub fn raw_load(
                 &self,
                 floor: &RawFloor,
@@ -169,7 +170,7 @@ macro_rules! floors {
                         .bind(record.kind.as_str())
                         .bind(record.created_at.as_millis())
                         .bind(1_i64);
-                    bind_saved!(query, &record, $uuid).execute(&self.pool).await.expect("room");
+                    bind_saved!(query, &record, $uuid).execute(&self.pool).await.expect("an insert");
                 });
             }
 
@@ -194,12 +195,12 @@ macro_rules! floors {
                 });
             }
 
-            /// Sets the sighting of a hundred rows, in one transaction.
+            /// Sets the last-seen time of a hundred rows, in one transaction.
             pub fn raw_touch(&self, floor: &RawFloor, times: u32) {
                 self.block_on(async {
                     for _ in 0..times / TOUCHES {
                         let mut transaction = self.pool.begin().await.expect("a transaction");
-                        for (record, at) in self.sightings() {
+                        for (record, at) in self.touches() {
                             sqlx::query::<$database>(floor.touch.clone())
                                 .bind(at.as_millis())
                                 .bind($uuid(record.id.as_bytes()))

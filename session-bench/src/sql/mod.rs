@@ -1,4 +1,4 @@
-//! The SQL stores beside the raw prepared statement, on the same server and the same pool.
+//! The SQL stores, compared with raw prepared statements on the same server and the same pool.
 
 mod bulk;
 mod floors;

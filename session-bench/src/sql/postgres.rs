@@ -1,4 +1,4 @@
-//! PostgreSQL through another driver, which sends many statements before the first answer.
+//! PostgreSQL through another driver, which pipelines statements.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use uuid::Uuid;
 use super::store::SqlScene;
 use crate::stored::TASKS;
 
-/// Connections of the floor that share them.
+/// The floor's connections, which share the pipelined statements.
 const CONNECTIONS: usize = 8;
 
-/// Reads a column.
+/// A function that reads a column.
 type Read = fn(&Row, usize);
 
-/// Every column that a load reads, by type.
+/// The columns that a load reads, by type.
 const COLUMNS: &[(&str, Read)] = &[
     ("id, device_id", get::<Uuid>),
     (
@@ -43,7 +43,7 @@ fn select() -> String {
     format!("SELECT {} FROM sessions WHERE id = $1", names.join(", "))
 }
 
-/// Reads each value, as whoever selects it does; nothing is copied or checked.
+/// Reads each value of a row, as handwritten code does. Copies and checks nothing.
 fn read(row: &Row) {
     let readers = COLUMNS.iter().flat_map(|(names, read)| names.split(',').map(move |_| read));
     readers.enumerate().for_each(|(column, read)| read(row, column));
@@ -59,7 +59,7 @@ impl PipelinedFloor {
     /// Connects to the scene's server.
     ///
     /// # Panics
-    /// If that fails.
+    /// If the connection fails.
     #[must_use]
     pub fn new(scene: &SqlScene<sqlx::Postgres>) -> Self {
         let options = scene.pool.connect_options();

@@ -28,10 +28,10 @@ impl<D: Dialect> Deref for SqlScene<D> {
     }
 }
 
-/// A scene on PostgreSQL. `threads` of the client; one means the calling thread.
+/// Creates a scene on PostgreSQL. The client has `threads` threads; one means the calling thread.
 ///
 /// # Panics
-/// If there is no server.
+/// If the server cannot be started.
 #[must_use]
 pub fn postgres(threads: usize) -> SqlScene<sqlx::Postgres> {
     let server = Server::start(Kind::Postgres).expect("a PostgreSQL server; `cargo xtask test` installs one");
@@ -40,10 +40,10 @@ pub fn postgres(threads: usize) -> SqlScene<sqlx::Postgres> {
     SqlScene::new(runtime(threads), pool, server)
 }
 
-/// A scene on MariaDB or MySQL.
+/// Creates a scene on MariaDB or MySQL.
 ///
 /// # Panics
-/// If there is no server.
+/// If the server cannot be started.
 #[must_use]
 pub fn mysql(threads: usize) -> SqlScene<sqlx::MySql> {
     let server = Server::start(Kind::Mysql).expect("a MariaDB server; `cargo xtask test` installs one");
@@ -52,10 +52,10 @@ pub fn mysql(threads: usize) -> SqlScene<sqlx::MySql> {
     SqlScene::new(runtime(threads), pool, server)
 }
 
-/// A scene on a SQLite file.
+/// Creates a scene on a SQLite file.
 ///
 /// # Panics
-/// If there is no room for one.
+/// If the file cannot be created.
 #[must_use]
 pub fn sqlite(threads: usize) -> SqlScene<sqlx::Sqlite> {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,4 @@
-//! A document as a session.
+//! Conversion of a document to a session.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -18,32 +18,32 @@ use super::{ACTIVE, ENDED, FORMAT, RESERVED};
 /// Which part of a document to read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Part {
-    /// Without what is [`HIDDEN`](super::HIDDEN).
+    /// All fields except the [`HIDDEN`](super::HIDDEN) ones.
     Redacted,
     Whole,
 }
 
-/// Why a document is no session.
+/// The reason why a document is not a valid session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Unreadable(pub(crate) &'static str);
 
 type Read<T> = Result<T, Unreadable>;
 
-/// Reads a session. `None` for an id that is only reserved.
+/// Reads a session. Returns `None` for a reservation.
 pub(crate) fn read(document: &RawDocument, part: Part) -> Read<Option<SessionRecord>> {
     let fields = Fields(document);
     if fields.state()? == RESERVED {
         return Ok(None);
     }
     if fields.required("format", RawBsonRef::as_i32)? != FORMAT {
-        return Err(Unreadable("the document is of another version"));
+        return Err(Unreadable("the document has an unknown format version"));
     }
     let created_at = fields.time("createdAt")?;
     let mut record = SessionRecord::new(fields.id("_id")?, created_at, fields.time("expiresAt")?);
     record.revision = fields.revision()?;
     record.user_id = fields.parsed("userId")?;
     record.username = fields.text("username")?;
-    record.kind = fields.parsed("kind")?.ok_or(Unreadable("a session without a kind"))?;
+    record.kind = fields.parsed("kind")?.ok_or(Unreadable("the kind is null"))?;
     record.state = read_state(document)?;
     record.authenticated_at = fields.time("authenticatedAt")?;
     record.last_seen_at = fields.time("lastSeenAt")?;
@@ -60,14 +60,14 @@ pub(crate) fn read(document: &RawDocument, part: Part) -> Read<Option<SessionRec
             fields.bytes("secret")?.map(SecretState::from_bytes).transpose().map_err(unreadable)?;
         record.refresh =
             fields.bytes("refresh")?.map(RefreshState::from_bytes).transpose().map_err(unreadable)?;
-        record.data = fields.bytes("data")?.ok_or(Unreadable("a session without data"))?.into();
+        record.data = fields.bytes("data")?.ok_or(Unreadable("the data is null"))?.into();
     }
     record.check().map_err(unreadable)?;
     check_deadline(&fields, &record)?;
     Ok(Some(record))
 }
 
-/// The state alone, with its end.
+/// Reads only the state, with the end of an ended session.
 pub(crate) fn read_state(document: &RawDocument) -> Read<SessionState> {
     let fields = Fields(document);
     let end = fields.optional("end", RawBsonRef::as_document)?;
@@ -80,12 +80,12 @@ pub(crate) fn read_state(document: &RawDocument) -> Read<SessionState> {
 
 fn read_end(end: &RawDocument) -> Read<Ended> {
     let end = Fields(end);
-    let reason = end.parsed("reason")?.ok_or(Unreadable("an end without a reason"))?;
-    let by: Actor = end.parsed("by")?.ok_or(Unreadable("an end by nobody"))?;
+    let reason = end.parsed("reason")?.ok_or(Unreadable("the reason of the end is null"))?;
+    let by: Actor = end.parsed("by")?.ok_or(Unreadable("the actor of the end is null"))?;
     Ok(Ended::new(reason, end.time("at")?, by))
 }
 
-/// Whether the id is only reserved, and by which reservation.
+/// Reads the id of a reservation. Returns `None` if the document is a session.
 pub(crate) fn read_reservation(document: &RawDocument) -> Read<Option<ObjectId>> {
     let fields = Fields(document);
     if fields.state()? != RESERVED {
@@ -98,7 +98,8 @@ pub(crate) fn read_revision(document: &RawDocument) -> Read<Revision> {
     Fields(document).revision()
 }
 
-/// What sweeps go by must be what the session says, or it would end at another time than the one at which it is refused.
+/// Checks that the stored deadline, which sweeps use, is the one that follows from the other
+/// fields. Otherwise a sweep would end the session at another time than validation rejects it.
 fn check_deadline(fields: &Fields<'_>, record: &SessionRecord) -> Read<()> {
     let stored = fields.optional("deadlineAt", RawBsonRef::as_datetime)?;
     let deadline =
@@ -106,19 +107,19 @@ fn check_deadline(fields: &Fields<'_>, record: &SessionRecord) -> Read<()> {
     if stored.map(DateTime::timestamp_millis) == deadline {
         return Ok(());
     }
-    Err(Unreadable("the deadline is not that of the session"))
+    Err(Unreadable("the deadline does not match the session"))
 }
 
-/// Reads fields, each by its type.
+/// Typed access to the fields of a document.
 struct Fields<'d>(&'d RawDocument);
 
 impl<'d> Fields<'d> {
-    /// A field that is always there, and null if there is nothing.
+    /// Reads a field that is always present, and null if it has no value.
     fn optional<T>(&self, name: &str, typed: impl Fn(RawBsonRef<'d>) -> Option<T>) -> Read<Option<T>> {
         match self.0.get(name).map_err(|_| Unreadable("not a document"))? {
             None => Err(Unreadable("a field is missing")),
             Some(RawBsonRef::Null) => Ok(None),
-            Some(value) => typed(value).map(Some).ok_or(Unreadable("a field has another type")),
+            Some(value) => typed(value).map(Some).ok_or(Unreadable("a field has the wrong type")),
         }
     }
 
@@ -131,7 +132,7 @@ impl<'d> Fields<'d> {
     }
 
     fn revision(&self) -> Read<Revision> {
-        let revision = self.unsigned("revision")?.ok_or(Unreadable("no revision"))?;
+        let revision = self.unsigned("revision")?.ok_or(Unreadable("the revision is null"))?;
         Revision::new(revision).map_err(unreadable)
     }
 
@@ -142,7 +143,7 @@ impl<'d> Fields<'d> {
 
     fn unsigned(&self, name: &str) -> Read<Option<u64>> {
         let number = self.optional(name, RawBsonRef::as_i64)?;
-        number.map(u64::try_from).transpose().map_err(|_| Unreadable("a negative number"))
+        number.map(u64::try_from).transpose().map_err(|_| Unreadable("a number is negative"))
     }
 
     fn str(&self, name: &str) -> Read<Option<&'d str>> {
@@ -168,11 +169,11 @@ impl<'d> Fields<'d> {
 
     fn uuid(&self, name: &str) -> Read<Option<[u8; 16]>> {
         let bytes = self.binary(name, BinarySubtype::Uuid)?;
-        bytes.map(<[u8; 16]>::try_from).transpose().map_err(|_| Unreadable("a UUID of another length"))
+        bytes.map(<[u8; 16]>::try_from).transpose().map_err(|_| Unreadable("a UUID has the wrong length"))
     }
 
     fn id(&self, name: &str) -> Read<SessionId> {
-        let bytes = self.uuid(name)?.ok_or(Unreadable("no id"))?;
+        let bytes = self.uuid(name)?.ok_or(Unreadable("an id is null"))?;
         SessionId::from_bytes(bytes).map_err(unreadable)
     }
 
@@ -181,7 +182,7 @@ impl<'d> Fields<'d> {
     }
 }
 
-/// Reads a description, of which only what is known is there.
+/// Typed access to a description, which contains the known values only.
 struct Described<'d>(Option<&'d RawDocument>);
 
 impl<'d> Described<'d> {
@@ -189,7 +190,7 @@ impl<'d> Described<'d> {
         let Some(document) = self.0 else { return Ok(None) };
         match document.get(name) {
             Ok(None) => Ok(None),
-            Ok(Some(value)) => typed(value).map(Some).ok_or(Unreadable("a description has another type")),
+            Ok(Some(value)) => typed(value).map(Some).ok_or(Unreadable("a description has the wrong type")),
             Err(_) => Err(Unreadable("not a document")),
         }
     }
@@ -209,8 +210,9 @@ impl<'d> Described<'d> {
 
 fn read_auth(events: &RawArray) -> Read<Vec<AuthEvent>> {
     let read = |event: RawBsonRef<'_>| {
-        let event = Fields(event.as_document().ok_or(Unreadable("an authentication has another type"))?);
-        let method: AuthMethod = event.parsed("method")?.ok_or(Unreadable("an authentication by nothing"))?;
+        let event = Fields(event.as_document().ok_or(Unreadable("an authentication has the wrong type"))?);
+        let method: AuthMethod =
+            event.parsed("method")?.ok_or(Unreadable("an authentication has no method"))?;
         Ok(AuthEvent::new(method, event.time("at")?))
     };
     events.into_iter().map(|event| read(event.map_err(|_| Unreadable("not an array"))?)).collect()
@@ -254,5 +256,5 @@ fn read_last_client(fields: &Described<'_>) -> Read<LastClient> {
 }
 
 fn unreadable(_: session_core::Error) -> Unreadable {
-    Unreadable("a field holds what no session has")
+    Unreadable("a field has an invalid value")
 }

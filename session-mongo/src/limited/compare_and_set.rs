@@ -1,7 +1,9 @@
-//! Without transactions: reserve the id, announce what will happen by a compare-and-set, then carry it out.
+//! Without transactions, a sign-in reserves its id, announces its changes by a compare-and-set, and
+//! then carries them out.
 //!
-//! Announcing is the decision. From then on everybody who meets the announcement carries it out, by steps that can be repeated by anybody at
-//! any later time without effect: an end of what is still active, a replacement of *this* reservation, and forgetting *this* announcement.
+//! The announcement is the decision. From then on, every sign-in that finds it carries it out. Any
+//! node can repeat the steps at any later time without effect: they end only sessions that are
+//! still active, replace only *this* reservation, and remove only *this* announcement.
 
 use std::sync::Arc;
 
@@ -18,12 +20,14 @@ use crate::document::{self, FORMAT, Part, RESERVED, Unreadable, time};
 use crate::error::{NAME, Trouble};
 use crate::store::{MongoStore, all, readable};
 
-/// What a sign-in has decided to do.
+const CORRUPT_TURN: Unreadable = Unreadable("the turn of a shard is corrupt");
+
+/// The changes that a sign-in has decided on.
 #[derive(Clone, Debug)]
 struct Announcement {
     store: MongoStore,
     shard: Shard,
-    /// Names the announcement, and what it ends.
+    /// Identifies the announcement and the sessions that it ends.
     turn: ObjectId,
     content: Content,
 }
@@ -32,7 +36,7 @@ struct Announcement {
 struct Content {
     session: Document,
     reservation: ObjectId,
-    /// The ids of what has to end, and how.
+    /// The ids of the sessions that must end.
     surplus: Vec<Bson>,
     ended: Ended,
 }
@@ -62,8 +66,10 @@ impl Content {
 }
 
 impl Announcement {
-    /// Ends the surplus and lets the session begin, in one command, then forgets the announcement. In this order, because at no moment there
-    /// may be more sessions than the limit allows. Returns how many documents changed.
+    /// Ends the surplus and creates the session in one command, then removes the announcement.
+    /// Returns the number of documents that matched the updates.
+    ///
+    /// The order ensures that there are never more live sessions than the limit allows.
     async fn carry_out(&self) -> Result<u64, Trouble> {
         let Content { session, reservation, surplus, ended } = &self.content;
         let mut updates = Vec::new();
@@ -76,8 +82,8 @@ impl Announcement {
         let reserved = doc! { "_id": session.get("_id"), "state": RESERVED, "reservation": reservation };
         updates.push(doc! { "q": reserved, "u": session.clone() });
         let changed = self.store.update_in_order(updates, "create").await?;
-        let forgotten = doc! { "$set": { "announced": Bson::Null } };
-        self.store.turns.update_one(at_turn(self.shard, self.turn), forgotten).await?;
+        let removed = doc! { "$set": { "announced": Bson::Null } };
+        self.store.turns.update_one(at_turn(self.shard, self.turn), removed).await?;
         Ok(changed)
     }
 }
@@ -87,22 +93,21 @@ fn at_turn(shard: Shard, turn: ObjectId) -> Document {
 }
 
 impl MongoStore {
-    /// Whether the document of a shard announces nothing.
+    /// Returns true if the turn of a shard has no announcement.
     pub(super) fn is_free(&self, shard: Shard, turn: &RawDocumentBuf) -> Result<bool, Trouble> {
         Ok(self.announcement(shard, turn)?.is_none())
     }
 
-    /// What the document of a shard announces.
+    /// Reads the announcement in the turn of a shard, if there is one.
     fn announcement(&self, shard: Shard, turn: &RawDocumentBuf) -> Result<Option<Announcement>, Trouble> {
-        const DAMAGED: Unreadable = Unreadable("the turn of a shard cannot be read");
-        let document = Document::try_from(turn.as_ref()).map_err(|_| DAMAGED)?;
+        let document = Document::try_from(turn.as_ref()).map_err(|_| CORRUPT_TURN)?;
         let announced = match document.get("announced") {
             Some(Bson::Null) => return Ok(None),
             Some(Bson::Document(announced)) => Content::read(announced),
             _ => None,
         };
-        let turn = document.get_object_id("turn").map_err(|_| DAMAGED)?;
-        Ok(Some(self.announce(shard, turn, announced.ok_or(DAMAGED)?)))
+        let turn = document.get_object_id("turn").map_err(|_| CORRUPT_TURN)?;
+        Ok(Some(self.announce(shard, turn, announced.ok_or(CORRUPT_TURN)?)))
     }
 
     fn announce(&self, shard: Shard, turn: ObjectId, content: Content) -> Announcement {
@@ -116,7 +121,7 @@ impl MongoStore {
         let surplus = match self.surplus(sign_in).await {
             Ok(surplus) => surplus,
             Err(trouble) => {
-                self.give_up(sign_in.record.id, reservation).await?;
+                self.release(sign_in.record.id, reservation).await?;
                 return Err(trouble);
             }
         };
@@ -133,18 +138,19 @@ impl MongoStore {
         if self.turns.update_one(unchanged, change).await?.matched_count == 0 {
             return Err(Trouble::Overtaken);
         }
-        self.carried_out(&announcement, sign_in.record.id).await
+        self.finish(&announcement, sign_in.record.id).await
     }
 
-    /// Carries our own announcement out, and returns what it ended.
-    async fn carried_out(
+    /// Carries out this sign-in's own announcement, and returns the sessions that it ended.
+    async fn finish(
         &self,
         announcement: &Announcement,
         id: SessionId,
     ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
         let surplus = &announcement.content.surplus;
         let changed = announcement.carry_out().await?;
-        // Fewer, if somebody else carried it out or ended some of them meanwhile.
+        // There are fewer matches if another sign-in has carried it out, or if some of the sessions
+        // have ended in the meantime.
         if changed <= surplus.len() as u64 && self.load_records(&[id]).await?.is_empty() {
             let lost = Error::unavailable(NAME, "create");
             return Err(lost
@@ -154,11 +160,12 @@ impl MongoStore {
         if surplus.is_empty() {
             return Ok(Vec::new());
         }
-        let ours = and(with_ids(surplus), doc! { "end.signIn": announcement.turn });
-        Ok(readable(&all(&self.sessions, ours, surplus.len()).await?, Part::Whole))
+        let own = and(with_ids(surplus), doc! { "end.signIn": announcement.turn });
+        Ok(readable(&all(&self.sessions, own, surplus.len()).await?, Part::Whole))
     }
 
-    /// The turn of a shard, once what was announced there is carried out. Creates its document.
+    /// Returns the turn of a shard, after carrying out its announcement. Creates the turn if it
+    /// does not exist.
     pub(super) async fn next_turn(&self, shard: Shard) -> Result<ObjectId, Trouble> {
         let Some(found) = self.turns.find_one(turn_of(shard)).read_concern(ReadConcern::local()).await?
         else {
@@ -173,10 +180,11 @@ impl MongoStore {
         if let Some(announcement) = self.announcement(shard, &found)? {
             announcement.carry_out().await?;
         }
-        found.get_object_id("turn").map_err(|_| Unreadable("the turn of a shard cannot be read").into())
+        found.get_object_id("turn").map_err(|_| CORRUPT_TURN.into())
     }
 
-    /// Makes sure that nobody else begins a session with this id. A reservation that somebody left is as good as one's own.
+    /// Reserves the id, so that no other sign-in creates a session with it. Reuses an abandoned
+    /// reservation.
     async fn reserve(&self, record: &SessionRecord) -> Result<ObjectId, Trouble> {
         let reservation = ObjectId::new();
         let reserved = doc! {
@@ -192,12 +200,12 @@ impl MongoStore {
         }
         let found = self.sessions.find_one(commands::with_id(record.id)).read_concern(ReadConcern::local());
         let found = found.await?.ok_or(Trouble::Overtaken)?;
-        // What cannot be read is there, too.
+        // A corrupt document occupies the id, too.
         let already = || Error::already_exists(NAME, "create").into();
         document::read_reservation(&found).ok().flatten().ok_or_else(already)
     }
 
-    async fn give_up(&self, id: SessionId, reservation: ObjectId) -> Result<(), Trouble> {
+    async fn release(&self, id: SessionId, reservation: ObjectId) -> Result<(), Trouble> {
         let reserved = doc! { "_id": document::id(id), "state": RESERVED, "reservation": reservation };
         self.sessions.delete_one(reserved).await?;
         Ok(())
@@ -206,7 +214,7 @@ impl MongoStore {
     async fn surplus(&self, sign_in: &SignIn) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
         let Some(filter) = sign_in.live() else { return Ok(Vec::new()) };
         let found = self.sessions.find(filter).projection(commands::redacted());
-        // What every acknowledged write has left, whatever the write concern.
+        // A local read sees every acknowledged write, whatever the write concern.
         let found = found.read_concern(ReadConcern::local()).await?;
         let live: Vec<RawDocumentBuf> = found.try_collect().await?;
         sign_in.surplus(&live)

@@ -1,8 +1,10 @@
-//! Sign-ins under a limit: counting, ending the surplus and inserting as one step.
+//! Sign-ins under a limit: counting, ending the surplus and inserting as one atomic step.
 //!
-//! They take turns at one document of their shard. With transactions, all of it happens in one, and the turn is a write that conflicts with
-//! that of another. Without, the turn is a compare-and-set that also says what is about to happen, so that whoever comes next carries
-//! it out if its author did not. Both respect each other, so that nodes which found out different things can run side by side.
+//! One document for each shard, the turn, orders the sign-ins of the shard. With transactions, all
+//! steps happen in one transaction, which writes to the turn and so conflicts with every other
+//! sign-in of the shard. Without transactions, a compare-and-set on the turn also announces the
+//! changes, so that the next sign-in carries them out if the announcing one did not. Each method
+//! respects the other, so that nodes which have detected different methods can run side by side.
 
 mod compare_and_set;
 mod transaction;
@@ -21,68 +23,72 @@ use crate::document::Part;
 use crate::error::{NAME, Trouble};
 use crate::store::{MongoStore, readable};
 
-/// How often a sign-in is tried that others come before. Each time, at least one of them got through.
+/// The most attempts of a sign-in that conflicts with others. At each conflict, at least one other
+/// sign-in has succeeded.
 const ATTEMPTS: u32 = 50;
 
 /// Longest pause between two attempts, in milliseconds.
 const LONGEST_PAUSE: u64 = 40;
 
-/// How long a sign-in takes at most.
+/// The longest time that a sign-in may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long an attempt goes on after its caller left: enough to come to its end on a server that answers. On one that does not, it would
-/// keep a connection from everybody else.
+/// How long an attempt continues after the caller dropped its future: long enough to complete on a
+/// server that responds. On a server that does not respond, it would occupy a connection that other
+/// calls need.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How a sign-in under a limit is one step.
+/// How a sign-in under a limit becomes atomic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LimitMethod {
     /// A compare-and-set on one document of the shard, for a single server without replication.
     ///
-    /// The limit holds as exactly as with a transaction. What differs is what others can see for a moment: the surplus has ended and the
-    /// new session is not there yet. If the process ends in that moment, it stays so until somebody else of the shard signs in.
+    /// The limit holds as exactly as with a transaction, but an intermediate state is visible for a
+    /// moment: the surplus has ended, and the new session does not exist yet. If the process dies
+    /// at that moment, this state lasts until the next sign-in of the shard.
     CompareAndSet,
     /// A transaction, for replica sets and sharded clusters.
     Transaction,
 }
 
-/// Turns within one process: who waits here does not conflict with the others at the server.
+/// One lock for each shard, so that the sign-ins of one process do not conflict with each other on
+/// the server.
 #[derive(Clone, Debug)]
-pub(crate) struct Turns(Arc<[Arc<Mutex<()>>]>);
+pub(crate) struct ShardLocks(Arc<[Arc<Mutex<()>>]>);
 
-impl Default for Turns {
+impl Default for ShardLocks {
     fn default() -> Self {
         Self(Shard::all().map(|_| Arc::default()).collect())
     }
 }
 
-impl Turns {
-    async fn take(&self, shard: Shard) -> OwnedMutexGuard<()> {
-        // There is one for each shard.
+impl ShardLocks {
+    async fn lock(&self, shard: Shard) -> OwnedMutexGuard<()> {
+        // The index is in range: there is a lock for each shard.
         Arc::clone(&self.0[usize::from(shard.index())]).lock_owned().await
     }
 }
 
-/// What is asked for.
+/// A requested sign-in.
 struct SignIn {
     record: Arc<SessionRecord>,
-    /// None for a session without a limit whose id somebody left reserved.
+    /// `None` for a session without a limit that takes over an abandoned reservation.
     limit: Option<SessionLimit>,
 }
 
 impl SignIn {
     fn shard(&self) -> Shard {
-        // That of its user, too.
+        // An id has the shard of its user.
         self.record.id.shard()
     }
 
-    /// What may count against the limit.
+    /// Returns the filter of the sessions that may count against the limit.
     fn live(&self) -> Option<Document> {
         Some(commands::live_of(self.record.user_id.as_ref()?, self.limit?.now))
     }
 
-    /// Which of the user's live sessions have to end.
+    /// Returns those of the user's live sessions that must end.
     fn surplus(&self, live: &[RawDocumentBuf]) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
         let Some(limit) = self.limit else { return Ok(Vec::new()) };
         let counts =
@@ -97,22 +103,23 @@ impl SignIn {
     }
 }
 
-/// The document at which a shard takes turns.
+/// Matches the turn of a shard.
 fn turn_of(shard: Shard) -> Document {
     doc! { "_id": i32::from(shard.index()) }
 }
 
-/// Waits a moment, so that those who came in between are not met again at once.
+/// Waits for a random time, so that the same sign-ins do not conflict again at once.
 async fn pause(attempt: u32) {
     let longest = u64::from(attempt * 2).min(LONGEST_PAUSE);
     sleep(Duration::from_millis(fastrand::u64(1..=longest))).await;
 }
 
 impl MongoStore {
-    /// Returns how sign-ins under a limit are one step on this deployment. Asks it the first time.
+    /// Returns how sign-ins under a limit become atomic on this deployment. The first call asks the
+    /// deployment.
     ///
     /// # Errors
-    /// As every operation, if the deployment cannot be asked.
+    /// Same as every operation, if the deployment cannot be reached.
     pub async fn limit_method(&self) -> Result<LimitMethod> {
         self.find_limit_method().await.map_err(|trouble| trouble.into_error("limit_method"))
     }
@@ -137,7 +144,7 @@ impl MongoStore {
         self.insert_in_turn(method, record, Some(limit)).await
     }
 
-    /// Begins a session with an id that a sign-in which died may have left reserved.
+    /// Creates a session whose id may still be reserved by a sign-in that died.
     pub(crate) async fn insert_reserved(
         &self,
         record: Arc<SessionRecord>,
@@ -146,8 +153,9 @@ impl MongoStore {
         self.insert_in_turn(LimitMethod::CompareAndSet, record, limit).await
     }
 
-    /// In a task of its own, which goes on if nobody waits for it any more: half of it would keep everybody else of the shard waiting, and
-    /// the driver does not always end a transaction whose future is dropped.
+    /// Runs the sign-in in its own task, which continues if the caller drops its future. A
+    /// half-finished sign-in would block all others of the shard, and the driver does not always
+    /// end a transaction whose future is dropped.
     async fn insert_in_turn(
         &self,
         method: LimitMethod,
@@ -155,7 +163,7 @@ impl MongoStore {
         limit: Option<SessionLimit>,
     ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
         let sign_in = SignIn { record, limit };
-        let turn = self.local_turns.take(sign_in.shard()).await;
+        let lock = self.shard_locks.lock(sign_in.shard()).await;
         let store = self.clone();
         let (answer, _caller) = watch::channel(());
         let task = tokio::spawn(async move {
@@ -168,7 +176,7 @@ impl MongoStore {
                 created = store.sign_in(method, &sign_in, &answer) => Some(created),
                 () = late => None,
             };
-            drop(turn);
+            drop(lock);
             created
         });
         let stopped = || Error::unavailable(NAME, "create").with_detail("the runtime is shutting down");
@@ -189,9 +197,9 @@ impl MongoStore {
                 LimitMethod::Transaction => self.in_transaction(sign_in).await,
             };
             match result {
-                Err(trouble) if trouble.is_worth_another_attempt() && attempt < ATTEMPTS => {
+                Err(trouble) if trouble.is_retryable() && attempt < ATTEMPTS => {
                     pause(attempt).await;
-                    // What was begun is brought to its end, but nothing begins for a caller who has left.
+                    // An attempt in progress completes, but no new one starts without a caller.
                     if caller.is_closed() {
                         return Err(trouble);
                     }

@@ -1,4 +1,4 @@
-//! One transaction: the turn, the new session, the count and the ends.
+//! One transaction writes to the turn, inserts the new session, counts, and ends the surplus.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::document;
 use crate::error::{NAME, Trouble};
 use crate::store::MongoStore;
 
-/// How often a commit is sent whose outcome stays unknown.
+/// The most times that a commit with an unknown outcome is sent.
 const COMMITS: usize = 3;
 
 impl MongoStore {
@@ -29,27 +29,30 @@ impl MongoStore {
         if let Ok(Some(evicted)) = within {
             return in_own_task(commit(session)).await?.map(|()| evicted);
         }
-        // Now and not whenever the driver comes to it: until then, what it wrote keeps others waiting. If it fails, the server's own limit
-        // ends it.
+        // Aborts now, not when the driver gets to it: until then, the transaction's writes block
+        // other sign-ins. If the abort fails, the server's own time limit ends the transaction.
         drop(in_own_task(async move { session.abort_transaction().await }).await?);
         within?;
         self.next_turn(sign_in.shard()).await?;
         Err(Trouble::Overtaken)
     }
 
-    /// Returns what had to end. `None` if the turn has to be prepared first, outside of the transaction.
+    /// Returns the sessions that it ended, or `None` if the turn must first be prepared outside of
+    /// the transaction.
     async fn within(
         &self,
         session: &mut ClientSession,
         sign_in: &SignIn,
     ) -> Result<Option<Vec<Arc<SessionRecord>>>, Trouble> {
-        // First, because a driver whose first command is dropped does not end the transaction, and a read locks nothing. If anybody signs
-        // in after it, the turn has changed since, and the transaction fails there.
+        // The transaction begins with a read, because the driver does not end a transaction whose
+        // first command is dropped, and a read takes no lock. If another sign-in follows the read,
+        // it changes the turn, and this transaction fails at the turn.
         let live = self.live_within(session, sign_in).await?;
         if !self.take_turn(session, sign_in).await? {
             return Ok(None);
         }
-        // Before the count, so that an id that is taken is told before anybody is evicted for it.
+        // Inserts before the count, so that an existing id is reported before any session is
+        // evicted.
         self.documents().insert_one(document::new(&sign_in.record)).session(&mut *session).await?;
         let surplus = sign_in.surplus(&live)?;
         let ended = sign_in.end();
@@ -59,13 +62,16 @@ impl MongoStore {
             let filter = commands::active(ids);
             self.sessions.update_many(filter, change.clone()).session(&mut *session).await?;
         }
-        // As they now are: had anybody changed one since they were read, the transaction would fail.
+        // The records are up to date: if one had changed since it was read, the transaction would
+        // fail.
         let evicted = surplus.iter().map(|record| Arc::new((**record).clone().into_ended(ended.clone())));
         Ok(Some(evicted.collect()))
     }
 
-    /// Writes to the document of the shard, which conflicts with every other sign-in there. Returns whether that was all it takes: the
-    /// document is there (a transaction that reads a snapshot may not create its collection), and nothing is announced.
+    /// Writes to the turn of the shard, which conflicts with every other sign-in of the shard.
+    ///
+    /// Returns true if the turn exists and has no announcement. A transaction with a snapshot read
+    /// concern cannot create the turn's collection.
     async fn take_turn(&self, session: &mut ClientSession, sign_in: &SignIn) -> Result<bool, Trouble> {
         let shard = sign_in.shard();
         let change = doc! { "$set": { "turn": ObjectId::new() } };
@@ -85,8 +91,9 @@ impl MongoStore {
     }
 }
 
-/// The end of a transaction goes on if nobody waits for it any more: once it has begun, the driver does not send another. Not for ever, because
-/// it has a connection.
+/// Commits or aborts a transaction in a separate task, so that a dropped caller does not interrupt
+/// it: once it has begun, the driver does not send another. A timeout bounds it, because it
+/// occupies a connection.
 async fn in_own_task<T: Send + 'static>(end: impl Future<Output = T> + Send + 'static) -> Result<T, Trouble> {
     let stopped = |_| Error::unavailable(NAME, "create").with_detail("the runtime is shutting down");
     let late = |_| Error::timeout(NAME, "create").with_detail("no answer in time");
@@ -98,7 +105,7 @@ async fn commit(mut session: ClientSession) -> Result<(), Trouble> {
     let mut commits = 1;
     loop {
         match session.commit_transaction().await.map_err(Trouble::from) {
-            Err(trouble) if trouble.hides_commit() && commits < COMMITS => commits += 1,
+            Err(trouble) if trouble.is_unknown_commit() && commits < COMMITS => commits += 1,
             result => return result,
         }
     }

@@ -1,4 +1,4 @@
-//! Documents that somebody damaged, and what the store says of them.
+//! Damaged documents, and how each operation handles them.
 
 mod fields;
 mod foreign;
@@ -15,20 +15,20 @@ use session_mongo::{LimitMethod, MongoStore};
 use self::fields::{Damage, damages};
 use crate::support::{Lab, create, ids, key};
 
-/// A session of Ann, and everything that can be wrong with it while it is active.
+/// Creates a session of Ann, and returns all damaged variants of its document while it is active.
 async fn damaged_active(lab: &Lab, store: &MongoStore) -> (Arc<SessionRecord>, Vec<Damage>) {
     let bad = create(store, full("ann")).await;
     let stored = lab.document(bad.id).await;
     (bad, damages(&stored))
 }
 
-/// The same without what is wrong inside of documents, of which only readers know.
+/// Same as [`damaged_active`], without damage inside embedded documents, which only reads detect.
 async fn damaged_outside(lab: &Lab, store: &MongoStore) -> (Arc<SessionRecord>, Vec<Damage>) {
     let (bad, all) = damaged_active(lab, store).await;
     (bad, all.into_iter().filter(|damage| !damage.field.contains('.')).collect())
 }
 
-/// The same after its end.
+/// Same as [`damaged_active`], for a session that has ended.
 async fn damaged_ended(lab: &Lab, store: &MongoStore) -> (Arc<SessionRecord>, Vec<Damage>) {
     let bad = create(store, full("ann")).await;
     store.end(&EndScope::id(bad.id), &logged_out(3), Timestamp::MAX).await.unwrap();
@@ -37,14 +37,14 @@ async fn damaged_ended(lab: &Lab, store: &MongoStore) -> (Arc<SessionRecord>, Ve
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_table_of_damages_has_every_field_that_the_store_writes() {
+async fn table_of_damages_covers_every_written_field() {
     let Some((lab, store)) = Lab::start().await else { return };
     let (bad, all) = damaged_active(&lab, &store).await;
     let damaged: BTreeSet<_> = all.iter().filter_map(|damage| damage.field.split('.').next()).collect();
     let stored = lab.document(bad.id).await;
     let written: BTreeSet<_> = stored.keys().map(String::as_str).collect();
-    let apart: Vec<_> = written.difference(&damaged).copied().collect();
-    assert_eq!(apart, ["_id", "purgeAt"], "which have tests of their own");
+    let missing: Vec<_> = written.difference(&damaged).copied().collect();
+    assert_eq!(missing, ["_id", "purgeAt"], "these have their own tests");
     for field in written.iter().filter(|field| damaged.contains(**field)) {
         let named = all.iter().filter(|damage| damage.field == **field);
         assert!(named.count() >= 12, "{field}");
@@ -52,20 +52,20 @@ async fn the_table_of_damages_has_every_field_that_the_store_writes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_active_document_with_any_field_damaged_is_corrupt_and_left_alone() {
+async fn damaged_active_document_is_corrupt_and_unchanged() {
     let Some((lab, store)) = Lab::start().await else { return };
     let (bad, all) = damaged_active(&lab, &store).await;
-    assert_told_and_left_alone(&lab, &store, bad, all).await;
+    assert_corrupt_and_unchanged(&lab, &store, bad, all).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ended_document_with_any_field_damaged_is_corrupt_and_left_alone() {
+async fn damaged_ended_document_is_corrupt_and_unchanged() {
     let Some((lab, store)) = Lab::start().await else { return };
     let (bad, all) = damaged_ended(&lab, &store).await;
-    assert_told_and_left_alone(&lab, &store, bad, all).await;
+    assert_corrupt_and_unchanged(&lab, &store, bad, all).await;
 }
 
-async fn assert_told_and_left_alone(
+async fn assert_corrupt_and_unchanged(
     lab: &Lab,
     store: &MongoStore,
     bad: Arc<SessionRecord>,
@@ -91,7 +91,7 @@ async fn assert_told_and_left_alone(
     }
 }
 
-/// A listing is corrupt if it meets the damage.
+/// Asserts that a listing is corrupt if it reads the damaged field.
 async fn assert_listed(store: &MongoStore, damage: &Damage) {
     let by_bob = ListQuery::default().with_user(user("bob"));
     assert_eq!(store.list(&by_bob).await.unwrap().records.len(), 1, "{}", damage.name());
@@ -108,7 +108,7 @@ async fn assert_listed(store: &MongoStore, damage: &Damage) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_save_over_a_damaged_document_is_refused_or_replaces_it_whole() {
+async fn save_of_a_damaged_document_fails_or_replaces_it() {
     let Some((lab, store)) = Lab::start().await else { return };
     let (bad, all) = damaged_outside(&lab, &store).await;
     for damage in all {
@@ -116,7 +116,9 @@ async fn a_save_over_a_damaged_document_is_refused_or_replaces_it_whole() {
         lab.put(&damage.document).await;
         let before = lab.bytes(&key(bad.id)).await;
         let saved = store.update(Arc::clone(&bad), bad.revision).await.map_err(|error| error.kind());
-        if ["state", "revision"].contains(&damage.field.as_str()) && !is_first_to_the_server(&damage) {
+        if ["state", "revision"].contains(&damage.field.as_str())
+            && !has_first_revision_to_the_server(&damage)
+        {
             assert_eq!(saved, Err(ErrorKind::Corrupt), "{what}");
         }
         match saved {
@@ -129,26 +131,28 @@ async fn a_save_over_a_damaged_document_is_refused_or_replaces_it_whole() {
                 );
             }
             Err(kind) => {
-                // A sighting that sorts after every date is one that servers cannot add an idle timeout to.
+                // Servers keep a last-seen value that sorts after every date, but cannot add an
+                // idle timeout to it.
                 let later = ["lastSeenAt: a timestamp", "lastSeenAt: the largest key"];
-                let is_told =
+                let is_reported =
                     kind == ErrorKind::Corrupt || (kind == ErrorKind::Other && later.contains(&&*what));
-                assert!(is_told, "{what}: {kind:?}");
+                assert!(is_reported, "{what}: {kind:?}");
                 assert_eq!(lab.bytes(&key(bad.id)).await, before, "{what}");
             }
         }
     }
 }
 
-/// Servers compare numbers of all types, and find an array by what is in it.
-fn is_first_to_the_server(damage: &Damage) -> bool {
+/// Returns true if the server matches the damaged revision as 1: servers compare numbers of all
+/// types, and match an array by its elements.
+fn has_first_revision_to_the_server(damage: &Damage) -> bool {
     let equal = [Bson::Int32(1), Bson::Double(1.0), Bson::Array(vec![Bson::Int32(1)])];
     equal.iter().any(|equal| damage.document.get("revision") == Some(equal))
 }
 
-/// Nor does it keep the sightings of others from moving.
+/// The touch also does not prevent the other touches of its batch.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_touch_of_a_damaged_document_does_not_take_it_from_the_sweep() {
+async fn touch_does_not_hide_a_damaged_document_from_sweeps() {
     let Some((lab, store)) = Lab::start().await else { return };
     let (bad, all) = damaged_outside(&lab, &store).await;
     for (number, damage) in (10..).zip(all) {
@@ -161,19 +165,20 @@ async fn a_touch_of_a_damaged_document_does_not_take_it_from_the_sweep() {
         let after = lab.document(bad.id).await;
         let is_date = |document: &Document| document.get_datetime("deadlineAt").is_ok();
         assert_eq!(is_date(&after), is_date(&damage.document), "{what}");
-        // What a touch writes is whole then.
+        // A touch repairs the fields that it writes.
         if !["lastSeenAt", "lastClient", "deadlineAt", "idleTimeout"].contains(&damage.field.as_str()) {
             assert_kind(store.load(&[bad.id]).await, ErrorKind::Corrupt);
         }
     }
 }
 
-/// Whether an end can know that it is about this document.
+/// Returns true if the filter of an end, which uses `fields`, can match the document.
 fn is_found(damage: &Damage, fields: &[&str]) -> bool {
     !fields.contains(&damage.field.as_str())
 }
 
-/// Those that were ended, apart from the damaged one: it is among them if its end repaired it.
+/// Returns the ids of the ended sessions without the damaged one, which is among them if the end
+/// repaired it.
 fn without(bad: SessionId, ended: &[Arc<SessionRecord>]) -> Vec<SessionId> {
     let mut ids = ids(ended);
     ids.retain(|id| *id != bad);
@@ -191,7 +196,7 @@ async fn assert_state(lab: &Lab, damage: &Damage, id: SessionId, is_found: bool)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_document_ends_by_its_id_and_does_not_live_when_it_is_repaired() {
+async fn damaged_document_ended_by_id_stays_ended_after_repair() {
     let Some((lab, store)) = Lab::start().await else { return };
     let (bad, all) = damaged_outside(&lab, &store).await;
     let stored = lab.document(bad.id).await;
@@ -205,7 +210,7 @@ async fn a_damaged_document_ends_by_its_id_and_does_not_live_when_it_is_repaired
         let is_found = is_found(&damage, &["state"]);
         assert_state(&lab, &damage, bad.id, is_found).await;
         if is_found {
-            // What somebody repairs is what was damaged.
+            // Repairs the damaged field.
             let repaired = stored.get(&damage.field).cloned().unwrap();
             let cleared = ["secret", "refresh", "data", "deadlineAt", "end"].contains(&damage.field.as_str());
             let change = if cleared {
@@ -221,7 +226,7 @@ async fn a_damaged_document_ends_by_its_id_and_does_not_live_when_it_is_repaired
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_document_ends_with_the_others_of_its_user() {
+async fn end_of_a_user_includes_a_damaged_document() {
     let Some((lab, store)) = Lab::start().await else { return };
     let (bad, all) = damaged_outside(&lab, &store).await;
     for damage in all {
@@ -235,7 +240,7 @@ async fn a_damaged_document_ends_with_the_others_of_its_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_document_is_swept_with_the_others() {
+async fn sweep_includes_a_damaged_document() {
     let Some((lab, store)) = Lab::start().await else { return };
     let (bad, all) = damaged_outside(&lab, &store).await;
     for damage in all {
@@ -250,9 +255,9 @@ async fn a_damaged_document_is_swept_with_the_others() {
     }
 }
 
-/// Fewer than were asked for would mean that nothing is left.
+/// A result below the limit would mean that no expired session is left.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_sweep_is_full_without_the_damaged_documents() {
+async fn full_sweep_does_not_count_damaged_documents() {
     let Some((lab, store)) = Lab::start().await else { return };
     for number in 0..6 {
         let mut session = record_at("ann", number);
@@ -270,12 +275,12 @@ async fn a_full_sweep_is_full_without_the_damaged_documents() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_in_a_transaction_counts_a_damaged_document_only_if_it_can_be_read() {
+async fn transaction_limit_ignores_unreadable_documents() {
     assert_limited(LimitMethod::Transaction).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_by_compare_and_set_counts_a_damaged_document_only_if_it_can_be_read() {
+async fn compare_and_set_limit_ignores_unreadable_documents() {
     assert_limited(LimitMethod::CompareAndSet).await;
 }
 
@@ -304,7 +309,7 @@ async fn assert_limited(method: LimitMethod) {
     }
 }
 
-fn strange_ids(id: SessionId) -> Vec<(&'static str, Bson)> {
+fn invalid_ids(id: SessionId) -> Vec<(&'static str, Bson)> {
     let binary = |subtype, bytes: &[u8]| Bson::Binary(Binary { subtype, bytes: bytes.to_vec() });
     let mut random = *id.as_bytes();
     random[6] = 0x40 | (random[6] & 0x0f);
@@ -322,11 +327,11 @@ fn strange_ids(id: SessionId) -> Vec<(&'static str, Bson)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_document_whose_id_is_none_of_a_session_is_corrupt_where_it_is_met_and_ends_with_the_others() {
+async fn document_with_an_invalid_id_is_corrupt_and_can_be_ended() {
     let Some((lab, store)) = Lab::start().await else { return };
     let session = create(&store, full("ann")).await;
     let stored = lab.document(session.id).await;
-    for (what, id) in strange_ids(session.id) {
+    for (what, id) in invalid_ids(session.id) {
         lab.clear().await;
         let mut document = stored.clone();
         document.insert("_id", id.clone());

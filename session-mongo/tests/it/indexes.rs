@@ -1,4 +1,4 @@
-//! The indexes: that they are made, and that another one is told by its name.
+//! The indexes: their creation, and the report of wrong ones by name.
 
 mod ttl;
 
@@ -24,7 +24,7 @@ fn all_missing() -> Vec<(&'static str, Difference)> {
     NAMES.map(|name| (name, Difference::Missing)).to_vec()
 }
 
-/// What the store says of the indexes.
+/// Returns the problems that the store reports.
 fn pairs(result: Result<(), IndexError>) -> Vec<(&'static str, Difference)> {
     match result {
         Ok(()) => Vec::new(),
@@ -35,21 +35,21 @@ fn pairs(result: Result<(), IndexError>) -> Vec<(&'static str, Difference)> {
     }
 }
 
-/// What an operator does about it.
+/// Returns the text that the error shows for a difference.
 fn advice(difference: Difference) -> &'static str {
     match difference {
         Difference::Collation => "has a collation (create the collection without one)",
         Difference::Fields => "is on other fields (drop it, and create it again)",
         Difference::Hidden => "is hidden",
         Difference::Missing => "is missing",
-        Difference::Partial => "is partial in another way (drop it, and create it again)",
-        Difference::Ttl => "deletes at another time (drop it, and create it again)",
+        Difference::Partial => "has another partial filter (drop it, and create it again)",
+        Difference::Ttl => "has another expiry time (drop it, and create it again)",
         Difference::Unique => "is unique or sparse (drop it, and create it again)",
         other => panic!("{other:?}"),
     }
 }
 
-/// The indexes as the server describes them, without its own.
+/// Returns the indexes as the server describes them, without the one on `_id`.
 async fn described(lab: &Lab) -> Vec<Document> {
     let cursor = lab.database.run_cursor_command(doc! { "listIndexes": &lab.name }).await.unwrap();
     let found: Vec<Document> = cursor.try_collect().await.unwrap();
@@ -65,14 +65,14 @@ async fn drop_index(lab: &Lab, name: &str) {
     lab.database.run_command(doc! { "dropIndexes": &lab.name, "index": name }).await.unwrap();
 }
 
-/// Makes an index. `false` if the server has no such option.
+/// Creates an index. Returns false if the server does not support it.
 async fn make(lab: &Lab, index: &Document) -> bool {
     let command = doc! { "createIndexes": &lab.name, "indexes": [index.clone()] };
     lab.database.run_command(command).await.is_ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn exactly_six_indexes_are_created_and_none_twice() {
+async fn six_indexes_are_created_and_none_twice() {
     let Some((lab, store)) = Lab::start().await else { return };
     let before = described(&lab).await;
     let mut names: Vec<_> = before.iter().map(|index| index.get_str("name").unwrap()).collect();
@@ -84,7 +84,7 @@ async fn exactly_six_indexes_are_created_and_none_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn eight_processes_that_start_at_once_create_them_once() {
+async fn eight_concurrent_starts_create_each_index_once() {
     let Some(lab) = Lab::empty().await else { return };
     let stores: Vec<_> = (0..8).map(|_| lab.store()).collect();
     let starts = stores.into_iter().map(|store| tokio::spawn(async move { store.ensure_indexes().await }));
@@ -96,22 +96,22 @@ async fn eight_processes_that_start_at_once_create_them_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_nothing_was_ever_written_every_index_is_missing() {
+async fn every_index_of_an_unwritten_collection_is_missing() {
     let Some(lab) = Lab::empty().await else { return };
     let store = lab.store();
-    let told = store.verify().await.unwrap_err();
+    let error = store.verify().await.unwrap_err();
     let listed = NAMES.map(|name| format!("the index {name} {}", advice(Difference::Missing)));
-    assert_eq!(told.to_string(), listed.join(", "));
-    assert_eq!(pairs(Err(told)), all_missing());
+    assert_eq!(error.to_string(), listed.join(", "));
+    assert_eq!(pairs(Err(error)), all_missing());
     let names = lab.database.list_collection_names().await.unwrap();
-    assert!(!names.contains(&lab.name), "to verify creates nothing");
-    // With documents, and without an index.
+    assert!(!names.contains(&lab.name), "`verify` created the collection");
+    // The collection now has documents, but no index.
     create(&store, full("ann")).await;
     assert_eq!(pairs(store.verify().await), all_missing());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_that_was_dropped_is_missing_and_created_again() {
+async fn dropped_index_is_missing_and_created_again() {
     let Some((lab, store)) = Lab::start().await else { return };
     for name in NAMES {
         let before = described_as(&lab, name).await;
@@ -122,7 +122,7 @@ async fn an_index_that_was_dropped_is_missing_and_created_again() {
     }
 }
 
-/// What can be different about an index, in the order in which it is told.
+/// Returns variants of an index with their differences, in the order in which they are checked.
 fn differences(index: &Document) -> Vec<(&'static str, Difference, Document)> {
     let with = |field: &str, value: Bson| {
         let mut other = index.clone();
@@ -130,14 +130,14 @@ fn differences(index: &Document) -> Vec<(&'static str, Difference, Document)> {
         other
     };
     let keys = index.get_document("key").unwrap();
-    let (mut fewer, mut turned) = (doc! { "another": 1 }, keys.clone());
+    let (mut fewer, mut reversed) = (doc! { "another": 1 }, keys.clone());
     fewer.extend(keys.clone().into_iter().skip(1));
     let (first, direction) = keys.iter().next().unwrap();
-    turned.insert(first.clone(), if *direction == Bson::Int32(1) { -1 } else { 1 });
+    reversed.insert(first.clone(), if *direction == Bson::Int32(1) { -1 } else { 1 });
     let collation = doc! { "locale": "en", "strength": 2 };
     let mut all = vec![
         ("other fields", Difference::Fields, with("key", fewer.into())),
-        ("other directions", Difference::Fields, with("key", turned.into())),
+        ("other directions", Difference::Fields, with("key", reversed.into())),
         ("unique", Difference::Unique, with("unique", true.into())),
         (
             "another part",
@@ -147,7 +147,7 @@ fn differences(index: &Document) -> Vec<(&'static str, Difference, Document)> {
         ("a collation", Difference::Collation, with("collation", collation.into())),
         ("hidden", Difference::Hidden, with("hidden", true.into())),
     ];
-    // A server has no index that is both sparse and partial.
+    // An index cannot be both sparse and partial.
     if index.contains_key("partialFilterExpression") {
         let mut whole = index.clone();
         whole.remove("partialFilterExpression");
@@ -155,7 +155,7 @@ fn differences(index: &Document) -> Vec<(&'static str, Difference, Document)> {
     } else {
         all.push(("sparse", Difference::Unique, with("sparse", true.into())));
     }
-    // Nor one on several fields that deletes.
+    // An index on several fields cannot be a TTL index.
     if keys.len() == 1 {
         all.push(("another time", Difference::Ttl, with("expireAfterSeconds", 60.into())));
     }
@@ -168,7 +168,7 @@ fn differences(index: &Document) -> Vec<(&'static str, Difference, Document)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_with_other_options_is_told_and_left_as_it_is() {
+async fn index_with_other_options_is_reported_and_unchanged() {
     let Some((lab, store)) = Lab::start().await else { return };
     for name in NAMES {
         let right = described_as(&lab, name).await;
@@ -177,14 +177,14 @@ async fn an_index_with_other_options_is_told_and_left_as_it_is() {
             if make(&lab, &other).await {
                 let before = described_as(&lab, name).await;
                 assert_eq!(pairs(store.verify().await), [(name, difference)], "{name}: {what}");
-                let told = store.ensure_indexes().await.unwrap_err();
-                assert_eq!(told.to_string(), format!("the index {name} {}", advice(difference)), "{what}");
-                assert_eq!(pairs(Err(told)), [(name, difference)], "{name}: {what}");
+                let error = store.ensure_indexes().await.unwrap_err();
+                assert_eq!(error.to_string(), format!("the index {name} {}", advice(difference)), "{what}");
+                assert_eq!(pairs(Err(error)), [(name, difference)], "{name}: {what}");
                 assert_eq!(described_as(&lab, name).await, before, "{name}: {what}");
                 drop_index(&lab, name).await;
             } else {
-                assert_eq!(difference, Difference::Hidden, "{name}: {what} cannot be made");
-                println!("{name}: this server makes no index that is {what}");
+                assert_eq!(difference, Difference::Hidden, "{name}: {what} cannot be created");
+                println!("{name}: this server does not support an index that is {what}");
             }
             store.ensure_indexes().await.unwrap();
         }
@@ -192,12 +192,13 @@ async fn an_index_with_other_options_is_told_and_left_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_of_the_same_fields_and_another_name_is_not_taken_for_it() {
+async fn index_on_the_same_fields_with_another_name_does_not_count() {
     let Some(lab) = Lab::empty().await else { return };
     let other = doc! { "name": "theirs", "key": { "createdAt": -1, "_id": -1 } };
     assert!(make(&lab, &other).await);
     let store = lab.store();
-    // The server may refuse a second index on the same fields. Then it is an error, and the index stays missing.
+    // The server may refuse a second index on the same fields. Then the call fails, and the index
+    // stays missing.
     let ensured = store.ensure_indexes().await;
     let is_missing = pairs(store.verify().await).contains(&("session_created", Difference::Missing));
     assert_eq!(ensured.is_err(), is_missing, "{ensured:?}");
@@ -208,18 +209,17 @@ async fn an_index_of_the_same_fields_and_another_name_is_not_taken_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_indexes_of_a_collection_that_folds_case_are_told() {
+async fn case_insensitive_collation_is_reported() {
     let Some(lab) = Lab::empty().await else { return };
     let collation = doc! { "locale": "en", "strength": 2 };
     lab.database.run_command(doc! { "create": &lab.name, "collation": collation }).await.unwrap();
-    let told: Vec<_> = NAMES.map(|name| (name, Difference::Collation)).to_vec();
-    assert_eq!(pairs(lab.store().ensure_indexes().await), told);
-    assert_eq!(pairs(lab.store().verify().await), told);
+    let expected: Vec<_> = NAMES.map(|name| (name, Difference::Collation)).to_vec();
+    assert_eq!(pairs(lab.store().ensure_indexes().await), expected);
+    assert_eq!(pairs(lab.store().verify().await), expected);
 }
 
-/// An index is a hint.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_any_index_everything_is_as_valid() {
+async fn store_works_without_indexes() {
     let Some(lab) = Lab::empty().await else { return };
     let store = lab.store();
     let old = create(&store, full("ann")).await;

@@ -1,4 +1,4 @@
-//! The conformance suite on MongoDB, and what is special to it.
+//! The conformance suite on MongoDB, and the tests of MongoDB's own behaviour.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
 mod damage;

@@ -1,4 +1,5 @@
-//! Every command that a store sends is served by an index, and there are no more of them than needed.
+//! Every command that a store sends uses an index, and no operation sends more commands than
+//! needed.
 
 pub(crate) mod capture;
 mod commands;
@@ -18,22 +19,22 @@ use self::capture::Sent;
 use self::explain::Plan;
 use crate::support::{Lab, create};
 
-/// How many sessions there are, how many users they are of, and how many of each user have ended.
+/// The number of sessions and of their users.
 const SESSIONS: u64 = 400;
 const USERS: u64 = 40;
 
-/// What a plan may be.
+/// The plans that are allowed for a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
-    /// By the index of the ids.
+    /// Uses the index of the ids.
     Id,
-    /// A part of an index, in its order.
+    /// Scans a part of the index, in its order.
     Ordered(&'static str),
-    /// Parts of an index in their order, which are merged or sorted.
+    /// Scans parts of the index, which are merged or sorted.
     Parts(&'static str),
-    /// Any index of ours, for listings that several can serve.
+    /// Uses any index of the store, for listings that several indexes can serve.
     Any,
-    /// The ids of one batch, or the index by which they were just found.
+    /// Uses the ids of a batch, or the index by which they were found.
     Batch(&'static str),
 }
 
@@ -60,7 +61,7 @@ struct Plans {
 }
 
 impl Plans {
-    /// Runs a call, and checks each command that it sent by its rule, in the order in which they were sent.
+    /// Runs a call, and checks each command that it sent against its rule.
     async fn check<T: Debug>(
         &mut self,
         name: &str,
@@ -105,7 +106,8 @@ fn is_without_plan(command: &Document) -> bool {
     ["insert", "hello", "commitTransaction", "abortTransaction"].contains(&capture::name(command))
 }
 
-/// Users with some active and some ended sessions each, and the device of the last active one.
+/// Fills a collection: each user has some active and some ended sessions. Also returns the device
+/// of the last active session.
 async fn filled() -> Option<(Plans, Lab, MongoStore, Vec<SessionId>, DeviceId)> {
     let (lab, sent) = capture::lab().await?;
     let store = lab.store();
@@ -130,7 +132,7 @@ async fn filled() -> Option<(Plans, Lab, MongoStore, Vec<SessionId>, DeviceId)> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_listing_is_served_by_its_index_and_in_its_order() {
+async fn every_listing_uses_its_index_and_its_order() {
     let Some((mut plans, _, store, all, device)) = filled().await else { return };
     let ann = user("user-7");
     let cursor = Cursor::new(at(SESSIONS / 2), all[all.len() / 2]);
@@ -154,7 +156,7 @@ fn listing_rule(parts: u32, state: StateFilter) -> Rule {
     match (parts & 3, state) {
         (1, StateFilter::Any) => Rule::Parts("session_user"),
         (1, _) if parts & 16 == 0 => Rule::Ordered("session_user"),
-        // A position is two ranges to some planners.
+        // Some planners read a position as two ranges.
         (1, _) => Rule::Parts("session_user"),
         (2, StateFilter::Any) => Rule::Parts("session_username"),
         (2, _) if parts & 16 == 0 => Rule::Ordered("session_username"),
@@ -165,7 +167,7 @@ fn listing_rule(parts: u32, state: StateFilter) -> Rule {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_other_command_is_served_by_its_index() {
+async fn every_other_command_uses_its_index() {
     let Some((mut plans, lab, store, all, device)) = filled().await else { return };
     plans.check("load one", &[("find", Rule::Id)], store.load(&all[..1])).await;
     plans.check("load many", &[("find", Rule::Id)], store.load(&all[..300])).await;
@@ -185,7 +187,7 @@ async fn every_other_command_is_served_by_its_index() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_purge_finds_by_its_indexes_what_it_deletes() {
+async fn purge_uses_its_indexes() {
     let Some((plans, lab, store, _, _)) = filled().await else { return };
     plans.sent.take();
     assert_eq!(store.purge(at(SESSIONS + 1), 10).await.unwrap(), 10);
@@ -206,7 +208,7 @@ impl Plans {
     async fn limits(&mut self, lab: &Lab) {
         for method in [LimitMethod::Transaction, LimitMethod::CompareAndSet] {
             let limited = lab.builder().limit_method(method).build().unwrap();
-            // The first one of a shard makes its turn.
+            // The first sign-in of a shard creates its turn.
             let many = limit(1_000, OnExceed::Refuse, 1);
             limited.create(record("user-5").into(), Some(&many)).await.unwrap();
             self.sent.take();

@@ -1,4 +1,4 @@
-//! The settings: what is refused before any I/O, and what the others change.
+//! The settings: invalid ones are rejected before any I/O, and valid ones take effect.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use session_mongo::{LimitMethod, MongoStore, MongoStoreBuilder};
 
 use crate::support::{Lab, create, fresh, ids, server_url};
 
-/// A client of a server that nobody has.
+/// Returns a client of a server that does not exist.
 async fn nowhere(path: &str) -> Client {
     Client::with_uri_str(format!("mongodb://127.0.0.1:1{path}?serverSelectionTimeoutMS=200")).await.unwrap()
 }
@@ -29,7 +29,7 @@ fn loads(number: usize) -> NonZeroUsize {
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
-async fn the_place_is_the_database_and_the_collection() {
+async fn place_is_database_and_collection() {
     let place = |store: MongoStore| store.capabilities().place.unwrap();
     let shop = builder().await.collection("shop.sessions").build().unwrap();
     assert_eq!(&*place(builder().await.build().unwrap()), "test.sessions");
@@ -37,7 +37,7 @@ async fn the_place_is_the_database_and_the_collection() {
 }
 
 #[tokio::test]
-async fn a_setting_outside_its_range_is_invalid_before_any_connection() {
+async fn setting_outside_its_range_is_invalid_before_any_connection() {
     let weak = WriteConcern::builder().w(Acknowledgment::Nodes(0)).build();
     let silent = WriteConcern::builder().journal(true).build();
     type Change = Box<dyn Fn(MongoStoreBuilder) -> MongoStoreBuilder>;
@@ -67,7 +67,7 @@ async fn a_setting_outside_its_range_is_invalid_before_any_connection() {
 }
 
 #[tokio::test]
-async fn the_ends_of_each_range_are_taken() {
+async fn bounds_of_each_range_are_accepted() {
     let least = builder().await.collection("x").retention(HOUR).max_payload(1).concurrent_loads(loads(1));
     let capabilities = least.build().unwrap().capabilities();
     assert_eq!((capabilities.max_payload, capabilities.concurrent_loads), (1, loads(1)));
@@ -78,7 +78,7 @@ async fn the_ends_of_each_range_are_taken() {
 }
 
 #[tokio::test]
-async fn the_defaults_are_those_of_the_builder_and_survive_a_failover() {
+async fn defaults_match_the_builder_and_survive_a_failover() {
     let built = builder().await.build().unwrap().capabilities();
     let client = nowhere("/test").await;
     for store in
@@ -92,18 +92,18 @@ async fn the_defaults_are_those_of_the_builder_and_survive_a_failover() {
 }
 
 #[tokio::test]
-async fn a_connection_string_without_a_database_is_invalid() {
+async fn connection_string_without_a_database_is_invalid() {
     assert_kind(MongoStore::from_client(&nowhere("/").await), ErrorKind::Invalid);
 }
 
 #[tokio::test]
-async fn what_a_write_concern_promises_is_what_the_capabilities_say() {
+async fn capabilities_report_the_durability_of_the_write_concern() {
     let durability = async |acknowledgment: Acknowledgment| {
         let concern = WriteConcern::builder().w(acknowledgment).build();
         builder().await.write_concern(concern).build().unwrap().capabilities().durability
     };
     assert_eq!(durability(Acknowledgment::Majority).await, Durability::Failover);
-    // A number may be less than a majority, and nobody here knows what a tag means.
+    // A number may be less than a majority, and the meaning of a tag is unknown here.
     for weaker in
         [Acknowledgment::Nodes(1), Acknowledgment::Nodes(3), Acknowledgment::Custom("dc".to_owned())]
     {
@@ -111,8 +111,8 @@ async fn what_a_write_concern_promises_is_what_the_capabilities_say() {
     }
 }
 
-/// A session's life, under a limit and without, up to its purge.
-async fn assert_a_session_lives_and_ends(store: &MongoStore) {
+/// Checks all operations on sessions with and without a limit, from creation to purge.
+async fn assert_session_lifecycle(store: &MongoStore) {
     let old = create(store, full("ann")).await;
     assert_eq!(store.load(&[old.id]).await.unwrap(), [Arc::clone(&old)]);
     let revision = store.update(Arc::clone(&old), old.revision).await.unwrap();
@@ -134,19 +134,19 @@ async fn assert_a_session_lives_and_ends(store: &MongoStore) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_read_concern_serves_a_sessions_life() {
+async fn session_lifecycle_works_with_every_read_concern() {
     let Some(url) = server_url() else { return };
     for concern in [ReadConcern::majority(), ReadConcern::linearizable(), ReadConcern::local()] {
         for method in [LimitMethod::Transaction, LimitMethod::CompareAndSet] {
             let store =
                 fresh(&url, |builder| builder.read_concern(concern.clone()).limit_method(method)).await;
-            assert_a_session_lives_and_ends(&store).await;
+            assert_session_lifecycle(&store).await;
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_write_concern_serves_a_sessions_life() {
+async fn session_lifecycle_works_with_every_write_concern() {
     let Some(url) = server_url() else { return };
     let one = WriteConcern::builder().w(Acknowledgment::Nodes(1)).build();
     let patient =
@@ -155,21 +155,21 @@ async fn every_write_concern_serves_a_sessions_life() {
         for method in [LimitMethod::Transaction, LimitMethod::CompareAndSet] {
             let store =
                 fresh(&url, |builder| builder.write_concern(concern.clone()).limit_method(method)).await;
-            assert_a_session_lives_and_ends(&store).await;
+            assert_session_lifecycle(&store).await;
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn listings_from_secondaries_serve_a_sessions_life() {
+async fn session_lifecycle_works_with_listings_from_secondaries() {
     let Some(url) = server_url() else { return };
     // Preferred: with one member, it is the primary.
     let preference = ReadPreference::SecondaryPreferred { options: None };
-    assert_a_session_lives_and_ends(&fresh(&url, |builder| builder.list_from(preference)).await).await;
+    assert_session_lifecycle(&fresh(&url, |builder| builder.list_from(preference)).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_turns_lie_beside_the_collection_under_its_name() {
+async fn collection_of_turns_is_named_after_the_sessions() {
     let Some((lab, _)) = Lab::start().await else { return };
     for method in [LimitMethod::Transaction, LimitMethod::CompareAndSet] {
         let name = format!("{}.{method:?}", lab.name);
@@ -184,14 +184,14 @@ async fn the_turns_lie_beside_the_collection_under_its_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_method_that_was_set_is_not_asked_for() {
+async fn limit_method_from_the_builder_needs_no_server() {
     let store = builder().await.limit_method(LimitMethod::CompareAndSet).build().unwrap();
     assert_eq!(store.limit_method().await.unwrap(), LimitMethod::CompareAndSet);
     assert_kind(builder().await.build().unwrap().limit_method().await, ErrorKind::Unavailable);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn data_of_the_largest_payload_is_kept_and_one_byte_more_is_invalid() {
+async fn largest_payload_is_stored_and_one_byte_more_is_invalid() {
     const LARGEST: usize = 3 * 1024 * 1024;
     let Some(url) = server_url() else { return };
     let store = fresh(&url, |builder| builder.max_payload(LARGEST)).await;

@@ -1,4 +1,4 @@
-//! Fresh stores.
+//! Stores in collections of their own.
 
 use std::{env, thread};
 
@@ -8,7 +8,7 @@ use session_core::prelude::*;
 use session_core::{DeviceId, SystemRandom};
 use session_mongo::{MongoStore, MongoStoreBuilder};
 
-/// A store in a collection that nobody else uses, because tests share a server.
+/// Returns a store in a collection of its own, because tests share a server.
 pub(crate) async fn fresh(
     url: &str,
     settings: impl FnOnce(MongoStoreBuilder) -> MongoStoreBuilder,
@@ -24,8 +24,8 @@ pub(crate) fn fresh_name() -> String {
     format!("sessions_{}", DeviceId::mint(&SystemRandom).unwrap()).replace('-', "")
 }
 
-/// The server of the conformance suite `mongodb`. Without one this prints one line, `skipped ...`, unless `SESSION_TEST_REQUIRE` names
-/// the suite: then the test fails.
+/// Returns the URL of the server of the conformance suite `mongodb`. If there is none, prints one
+/// line, `skipped ...`, or panics if `SESSION_TEST_REQUIRE` names the suite.
 pub(crate) fn server_url() -> Option<String> {
     const NAME: &str = "mongodb";
     const VARIABLE: &str = "SESSION_TEST_MONGODB_URL";
@@ -39,20 +39,20 @@ pub(crate) fn server_url() -> Option<String> {
     None
 }
 
-/// A place for a store, and the same place without it.
+/// A collection of its own, with access to its documents that bypasses the store.
 pub(crate) struct Lab {
     pub(crate) database: Database,
     pub(crate) name: String,
 }
 
 impl Lab {
-    /// A place where nothing is yet.
+    /// Returns a collection that does not exist yet.
     pub(crate) async fn empty() -> Option<Self> {
         let client = Client::with_uri_str(server_url()?).await.unwrap();
         Some(Self { database: client.default_database().unwrap(), name: fresh_name() })
     }
 
-    /// A place with the indexes.
+    /// Returns a collection with the indexes, and a store in it.
     pub(crate) async fn start() -> Option<(Self, MongoStore)> {
         let lab = Self::empty().await?;
         let store = lab.store();
@@ -72,18 +72,18 @@ impl Lab {
         self.database.collection(&self.name)
     }
 
-    /// The document with this id, byte by byte.
+    /// Returns the bytes of the document with this id.
     pub(crate) async fn bytes(&self, id: &Bson) -> Vec<u8> {
         let raw = self.documents().clone_with_type::<RawDocumentBuf>();
         raw.find_one(doc! { "_id": id.clone() }).await.unwrap().unwrap().into_bytes()
     }
 
-    /// The document of a session.
+    /// Returns the document of a session.
     pub(crate) async fn document(&self, id: SessionId) -> Document {
         self.documents().find_one(doc! { "_id": key(id) }).await.unwrap().unwrap()
     }
 
-    /// Puts a document in the place of the one with its id.
+    /// Replaces the document that has the same id.
     pub(crate) async fn put(&self, document: &Document) {
         let same = doc! { "_id": document.get("_id").unwrap().clone() };
         self.documents().replace_one(same, document).await.unwrap();
@@ -94,7 +94,7 @@ impl Lab {
     }
 }
 
-/// An id as the store writes it.
+/// Returns an id as the store writes it.
 pub(crate) fn key(id: SessionId) -> Bson {
     mongodb::bson::Uuid::from_bytes(*id.as_bytes()).into()
 }
@@ -106,7 +106,7 @@ pub(crate) async fn create(store: &MongoStore, record: SessionRecord) -> Arc<Ses
     record
 }
 
-/// The ids of records, sorted.
+/// Returns the sorted ids of records.
 pub(crate) fn ids(records: &[Arc<SessionRecord>]) -> Vec<SessionId> {
     let mut ids: Vec<_> = records.iter().map(|record| record.id).collect();
     ids.sort_unstable();

@@ -1,4 +1,4 @@
-//! Values of callers are values, whatever they look like.
+//! The callers' values stay values, even if they look like operators, paths or fields.
 
 mod secrets;
 
@@ -13,7 +13,7 @@ use session_mongo::{LimitMethod, MongoStore};
 
 use crate::support::{Lab, create, ids};
 
-/// Texts that mean something in a filter, a path or a pipeline.
+/// Returns strings that have a meaning in a filter, a path or a pipeline.
 fn texts() -> Vec<String> {
     let meaningful = [
         r#"{"$ne":null}"#,
@@ -61,13 +61,13 @@ fn texts() -> Vec<String> {
     meaningful.into_iter().map(str::to_owned).chain(long).collect()
 }
 
-/// Named as its user.
+/// Sets the username to the id of the user.
 fn named(mut session: SessionRecord) -> SessionRecord {
     session.username = session.user_id.as_ref().map(|user| user.as_str().to_owned());
     session
 }
 
-/// A session of each user, whose name is the user's id.
+/// Creates one session for each string, with the string as the user's id and name.
 async fn sessions_of_all(store: &MongoStore) -> BTreeMap<String, SessionId> {
     let mut sessions = BTreeMap::new();
     for text in texts() {
@@ -78,7 +78,7 @@ async fn sessions_of_all(store: &MongoStore) -> BTreeMap<String, SessionId> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sessions_of_a_user_are_found_by_exactly_that_id_and_name() {
+async fn listings_match_user_ids_and_names_exactly() {
     let Some((_, store)) = Lab::start().await else { return };
     let sessions = sessions_of_all(&store).await;
     for (text, id) in &sessions {
@@ -94,7 +94,7 @@ async fn the_sessions_of_a_user_are_found_by_exactly_that_id_and_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_or_an_erasure_of_a_user_is_of_exactly_that_user() {
+async fn end_and_erasure_match_user_ids_exactly() {
     let Some((_, store)) = Lab::start().await else { return };
     let mut left = sessions_of_all(&store).await;
     while let Some((text, id)) = left.pop_first() {
@@ -109,7 +109,7 @@ async fn an_end_or_an_erasure_of_a_user_is_of_exactly_that_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_counts_exactly_the_users_own_sessions() {
+async fn limit_counts_only_the_users_own_sessions() {
     for method in [LimitMethod::Transaction, LimitMethod::CompareAndSet] {
         let Some((lab, _)) = Lab::start().await else { return };
         let store = lab.builder().limit_method(method).build().unwrap();
@@ -128,9 +128,9 @@ async fn a_limit_counts_exactly_the_users_own_sessions() {
     }
 }
 
-/// A pipeline would read one that begins with a dollar as a field.
+/// A pipeline would read a string that begins with `$` as a field.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_save_keeps_texts_as_they_are() {
+async fn save_keeps_strings_unchanged() {
     let Some((_, store)) = Lab::start().await else { return };
     let mut stored = create(&store, full("ann")).await;
     for text in texts() {
@@ -155,31 +155,31 @@ async fn a_save_keeps_texts_as_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_ended_a_session_is_kept_as_they_are_called() {
+async fn actor_of_an_end_is_stored_unchanged() {
     let Some((_, store)) = Lab::start().await else { return };
     for text in texts().into_iter().filter(|text| text.len() < 200) {
         let session = create(&store, full("ann")).await;
         let Ok(by) = format!("admin:{text}").parse::<Actor>() else { continue };
         let ended = Ended::new(EndReason::RevokedByAdmin, at(9), by);
-        let told = store.end(&EndScope::id(session.id), &ended, Timestamp::MAX).await.unwrap();
-        assert_eq!(told[0].ended(), Some(&ended), "{text}");
+        let records = store.end(&EndScope::id(session.id), &ended, Timestamp::MAX).await.unwrap();
+        assert_eq!(records[0].ended(), Some(&ended), "{text}");
         assert_eq!(store.load(&[session.id]).await.unwrap()[0].ended(), Some(&ended), "{text}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_country_that_is_a_path_is_refused_before_the_server_sees_it() {
+async fn country_that_looks_like_a_path_is_rejected_locally() {
     let Some((lab, store)) = Lab::start().await else { return };
     let session = create(&store, full("ann")).await;
-    let mut sighting = touch(session.id, 5);
-    sighting.last_client = LastClient::new(None, Some("$userId".into()));
-    assert_kind(store.touch(&[sighting], NOW).await, ErrorKind::Invalid);
+    let mut touch = touch(session.id, 5);
+    touch.last_client = LastClient::new(None, Some("$userId".into()));
+    assert_kind(store.touch(&[touch], NOW).await, ErrorKind::Invalid);
     assert_eq!(lab.documents().count_documents(doc! { "lastClient.countryCode": "FR" }).await.unwrap(), 1);
 }
 
-/// Keys are within the bytes of the data, so that no server ever reads them as fields.
+/// Keys are part of the data's bytes, so no server reads them as fields.
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_of_data_are_no_fields_of_the_document() {
+async fn keys_of_data_are_not_fields_of_the_document() {
     let Some((lab, store)) = Lab::start().await else { return };
     let mut data = SessionData::default();
     for text in texts().into_iter().chain([String::new()]) {

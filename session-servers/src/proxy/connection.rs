@@ -16,7 +16,7 @@ use super::Fault;
 
 const BUFFER: usize = 65_536;
 
-/// What every connection looks at.
+/// The state that all connections of a proxy share.
 pub(super) struct Shared {
     pub(super) accepted: AtomicUsize,
     pub(super) armed: Mutex<Option<Armed>>,
@@ -27,7 +27,7 @@ pub(super) struct Shared {
     pub(super) met: watch::Sender<usize>,
 }
 
-/// Requests that contain these bytes, and what happens to the connection that sends one.
+/// The bytes that trigger, and the effect on the connection that sends them.
 pub(super) struct Armed {
     pub(super) bytes: Vec<u8>,
     pub(super) trap: Trap,
@@ -40,10 +40,10 @@ pub(super) enum Trap {
     Requests(Edit),
 }
 
-/// What is passed on instead of these bytes.
+/// Returns the bytes to forward in place of the given ones.
 pub(super) type Edit = Box<dyn FnMut(&[u8]) -> Vec<u8> + Send>;
 
-/// Ends, and so closes both sides, when one side is closed or the connection is cut.
+/// Forwards a connection until one side closes it or the proxy cuts it, and then closes both sides.
 pub(super) async fn forward(client: TcpStream, target: u16, shared: Arc<Shared>, born: u64) {
     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await else { return };
     let mut connection = Connection {
@@ -54,12 +54,12 @@ pub(super) async fn forward(client: TcpStream, target: u16, shared: Arc<Shared>,
         shared,
         fault: None,
         held: Vec::new(),
-        is_deaf: false,
+        ignores_requests: false,
         requests: Box::new(<[u8]>::to_vec),
         replies: Box::new(<[u8]>::to_vec),
     };
     let (mut asked, mut answered) = (vec![0; BUFFER], vec![0; BUFFER]);
-    // An error of either side is its end.
+    // An error on either side ends the connection.
     while let Ok(true) = connection.carry(&mut asked, &mut answered).await {}
 }
 
@@ -68,21 +68,21 @@ struct Connection {
     server: TcpStream,
     shared: Arc<Shared>,
     born: u64,
-    /// What happens instead of the next reply.
+    /// The fault of the next reply.
     fault: Option<Fault>,
     held: Vec<u8>,
     disarmed: watch::Receiver<()>,
-    is_deaf: bool,
+    ignores_requests: bool,
     requests: Edit,
     replies: Edit,
 }
 
-/// Each step says whether there is another.
+/// Each step returns true if another one follows.
 impl Connection {
     async fn carry(&mut self, asked: &mut [u8], answered: &mut [u8]) -> io::Result<bool> {
         let is_held = !self.held.is_empty();
         tokio::select! {
-            read = self.client.read(asked), if !is_held && !self.is_deaf => {
+            read = self.client.read(asked), if !is_held && !self.ignores_requests => {
                 self.live().await;
                 self.request(&asked[..read?]).await
             }
@@ -98,14 +98,14 @@ impl Connection {
         }
     }
 
-    /// No bytes are the end.
+    /// Handles a request. An empty one is the end of the stream.
     async fn request(&mut self, bytes: &[u8]) -> io::Result<bool> {
         if bytes.is_empty() {
             return Ok(false);
         }
-        // Whoever arms what is met now disarms it later.
+        // Only a later call of `disarm` releases a request that is held back now.
         self.disarmed.mark_unchanged();
-        match self.shared.meet(bytes) {
+        match self.shared.trigger(bytes) {
             Some((_, Trap::Fault(Fault::Before))) => return Ok(false),
             Some((at, Trap::Fault(Fault::Hold))) => {
                 self.held = bytes[at..].to_owned();
@@ -119,13 +119,13 @@ impl Connection {
         self.server.write_all(&(self.requests)(bytes)).await.map(|()| true)
     }
 
-    /// No bytes are the end.
+    /// Handles a reply. An empty one is the end of the stream.
     async fn reply(&mut self, bytes: &[u8]) -> io::Result<bool> {
         if bytes.is_empty() {
             return Ok(false);
         }
         let (bytes, fault) = ((self.replies)(bytes), self.fault.take());
-        self.is_deaf |= fault == Some(Fault::Deaf);
+        self.ignores_requests |= fault == Some(Fault::Deaf);
         match fault {
             Some(Fault::After) => Ok(false),
             Some(Fault::Half) => self.client.write_all(&bytes[..bytes.len() / 2]).await.map(|()| false),
@@ -148,7 +148,7 @@ impl Connection {
         }
     }
 
-    /// Waits for ever once the connection is dead.
+    /// Never returns once the connection is dead.
     async fn live(&mut self) {
         if self.shared.era.load(Ordering::SeqCst) > self.born {
             pending::<()>().await;
@@ -157,8 +157,8 @@ impl Connection {
 }
 
 impl Shared {
-    /// What happens to the connection that sends these bytes, and where in them that begins.
-    fn meet(&self, bytes: &[u8]) -> Option<(usize, Trap)> {
+    /// Returns the effect that these bytes trigger, and the position at which it begins.
+    fn trigger(&self, bytes: &[u8]) -> Option<(usize, Trap)> {
         let mut armed = self.armed.lock();
         let at = position(bytes, &armed.as_ref()?.bytes)?;
         let trap = match *armed.as_ref()? {
@@ -170,7 +170,7 @@ impl Shared {
     }
 }
 
-/// They are sent at once, so they come in one piece.
+/// Finds the part in the bytes. A client sends a request at once, so the part arrives in one piece.
 fn position(bytes: &[u8], part: &[u8]) -> Option<usize> {
     (0..bytes.len()).find(|at| bytes[*at..].starts_with(part))
 }

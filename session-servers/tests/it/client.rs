@@ -1,4 +1,5 @@
-//! The servers' own command line clients, which come with the packages. For MongoDB, which has none there, the official driver.
+//! The servers' own command-line clients, which are in their packages. MongoDB has no package, so
+//! its client is the official driver.
 
 use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
@@ -7,14 +8,14 @@ use session_servers::{Kind, Server};
 
 use crate::mongodb_client;
 
-/// What a client prints, or why it fails.
+/// The output of a client, or its error.
 pub(crate) type Printed = Result<String, String>;
 
 pub(crate) fn is_mongodb(kind: Kind) -> bool {
     matches!(kind, Kind::Mongodb | Kind::MongodbFailPoints | Kind::MongodbStandalone)
 }
 
-/// Answered with 1.
+/// Returns a statement with the result 1.
 pub(crate) fn one(kind: Kind) -> &'static str {
     match kind {
         Kind::Redis => "ECHO 1",
@@ -23,7 +24,7 @@ pub(crate) fn one(kind: Kind) -> &'static str {
     }
 }
 
-/// Keep the number 7 under the name `kept`.
+/// Returns statements that store the number 7 under the name `kept`.
 pub(crate) fn keep(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Redis => &["SET kept 7"],
@@ -34,7 +35,7 @@ pub(crate) fn keep(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-/// Finds that number.
+/// Returns a statement that reads the number stored by [`keep`].
 pub(crate) fn kept(kind: Kind) -> &'static str {
     match kind {
         Kind::Redis => "GET kept",
@@ -43,12 +44,12 @@ pub(crate) fn kept(kind: Kind) -> &'static str {
     }
 }
 
-/// Runs statements on a new connection, and returns what they print.
+/// Runs statements on a new connection, and returns their output.
 pub(crate) fn query(server: &Server, statements: &str) -> Printed {
     begin(server, statements).join().unwrap()
 }
 
-/// Begins to run statements on a new connection.
+/// Starts to run statements on a new connection.
 pub(crate) fn begin(server: &Server, statements: &str) -> JoinHandle<Printed> {
     if is_mongodb(server.kind()) {
         let (url, statement) = (server.url(), statements.to_owned());
@@ -83,7 +84,7 @@ fn command(server: &Server, statements: &str) -> Command {
     }
 }
 
-/// One command, whose words are separated by spaces.
+/// Returns a client command that runs one statement, whose words are separated by spaces.
 pub(crate) fn redis(options: &[&str], statement: &str) -> Command {
     let is_there = |program: &&str| Command::new(program).arg("--version").output().is_ok();
     let program = ["redis-cli", "valkey-cli"].into_iter().find(is_there).unwrap();

@@ -7,28 +7,29 @@ use crate::mongodb_client::SLEEP;
 use crate::processes::{alive, wait_for_the_end_of, working_in};
 use crate::{on, on_every_kind};
 
-/// Longer than any answer takes.
+/// Longer than any reply takes.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// Seconds in which even a slow machine begins a statement and pauses its server.
+/// The longest statement, in seconds: even a slow machine starts it and pauses its server within
+/// this time.
 const LONG: u64 = 10;
 
 const NONE: [&String; 0] = [];
 
 on_every_kind!(
-    a_server_answers_on_a_port_of_its_own,
-    two_servers_do_not_know_each_other,
-    a_paused_server_is_silent_until_it_is_resumed,
-    what_was_committed_survives_a_crash_of_a_durable_server,
-    a_stopped_server_refuses_connections_and_starts_again,
-    a_dropped_server_leaves_neither_process_nor_folder,
-    a_server_that_is_dropped_while_paused_is_gone_too,
-    a_server_that_was_killed_by_somebody_else_is_cleaned_up,
-    settings_reach_the_server_and_win,
-    a_server_that_cannot_start_says_why,
+    server_answers_on_its_own_port,
+    servers_are_independent,
+    paused_server_is_silent_until_it_is_resumed,
+    committed_data_survives_a_crash_of_a_durable_server,
+    stopped_server_refuses_connections_and_restarts,
+    dropped_server_leaves_neither_process_nor_folder,
+    server_dropped_while_paused_leaves_nothing,
+    server_killed_by_another_process_is_cleaned_up,
+    settings_override_the_defaults,
+    error_of_a_failed_start_shows_the_reason,
 );
 
-fn a_server_answers_on_a_port_of_its_own(kind: Kind) {
+fn server_answers_on_its_own_port(kind: Kind) {
     let began = Instant::now();
     on(kind, &Options::default(), |server| {
         println!("{} started in {} ms", server.version(), began.elapsed().as_millis());
@@ -39,7 +40,7 @@ fn a_server_answers_on_a_port_of_its_own(kind: Kind) {
     });
 }
 
-fn two_servers_do_not_know_each_other(kind: Kind) {
+fn servers_are_independent(kind: Kind) {
     on(kind, &Options::default(), |one| {
         on(kind, &Options::default(), |other| {
             keep(kind).iter().for_each(|statement| drop(query(&one, statement).unwrap()));
@@ -49,19 +50,20 @@ fn two_servers_do_not_know_each_other(kind: Kind) {
     });
 }
 
-fn a_paused_server_is_silent_until_it_is_resumed(kind: Kind) {
+fn paused_server_is_silent_until_it_is_resumed(kind: Kind) {
     for seconds in 1..=LONG {
         let Some(server) = Server::for_test(kind, &Options::default()).unwrap() else { return };
-        if is_silent_while_it_is_paused(server, seconds) {
+        if is_silent_while_paused(server, seconds) {
             return;
         }
     }
-    panic!("it was never paused while the statement ran");
+    panic!("the server was never paused while the statement ran");
 }
 
-/// `false` if it was paused too late to tell.
-fn is_silent_while_it_is_paused(mut server: Server, seconds: u64) -> bool {
-    // A statement that takes so long, and how many of them run.
+/// Asserts that the server is silent while it is paused. Returns false if it was paused too late
+/// for the check.
+fn is_silent_while_paused(mut server: Server, seconds: u64) -> bool {
+    // A statement that takes this time, and one that counts how many of them run.
     let (sleep, running) = match server.kind() {
         Kind::Redis => (
             format!("BLPOP nothing {seconds}"),
@@ -79,7 +81,8 @@ fn is_silent_while_it_is_paused(mut server: Server, seconds: u64) -> bool {
             "SELECT count(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(%'",
         ),
     };
-    // A connection from before the pause: for PostgreSQL a process of its own that must be silent too.
+    // A connection from before the pause. PostgreSQL serves it by its own process, which must be
+    // silent too.
     let began = Instant::now();
     let earlier = begin(&server, &sleep);
     while query(&server, running).unwrap() != "1" {
@@ -89,7 +92,7 @@ fn is_silent_while_it_is_paused(mut server: Server, seconds: u64) -> bool {
         }
     }
     server.pause().unwrap();
-    // It was sent after `began`, so until then it cannot be over.
+    // The statement was sent after `began`, so it cannot end before `began` plus its duration.
     let due = Duration::from_secs(seconds).saturating_sub(began.elapsed());
     if due.is_zero() {
         return false;
@@ -104,7 +107,7 @@ fn is_silent_while_it_is_paused(mut server: Server, seconds: u64) -> bool {
     true
 }
 
-fn what_was_committed_survives_a_crash_of_a_durable_server(kind: Kind) {
+fn committed_data_survives_a_crash_of_a_durable_server(kind: Kind) {
     on(kind, &Options::default().with_durable(true), |mut server| {
         assert!(server.folder().starts_with(std::env::temp_dir()));
         keep(kind).iter().for_each(|statement| drop(query(&server, statement).unwrap()));
@@ -121,20 +124,20 @@ fn what_was_committed_survives_a_crash_of_a_durable_server(kind: Kind) {
     });
 }
 
-fn a_stopped_server_refuses_connections_and_starts_again(kind: Kind) {
+fn stopped_server_refuses_connections_and_restarts(kind: Kind) {
     on(kind, &Options::default(), |mut server| {
         keep(kind).iter().for_each(|statement| drop(query(&server, statement).unwrap()));
         server.pause().unwrap();
         server.stop().unwrap();
         assert!(query(&server, one(kind)).is_err());
         server.start_again().unwrap();
-        // A Redis has its data in memory only, unless it is durable.
+        // Redis keeps its data in memory only, unless it is durable.
         let expected = if kind == Kind::Redis { "" } else { "7" };
         assert_eq!(query(&server, kept(kind)).unwrap(), expected);
     });
 }
 
-fn a_dropped_server_leaves_neither_process_nor_folder(kind: Kind) {
+fn dropped_server_leaves_neither_process_nor_folder(kind: Kind) {
     on(kind, &Options::default(), |server| {
         let (folder, processes) = (server.folder().to_owned(), working_in(server.folder()));
         assert!(!processes.is_empty() && folder.exists());
@@ -146,7 +149,7 @@ fn a_dropped_server_leaves_neither_process_nor_folder(kind: Kind) {
     });
 }
 
-fn a_server_that_is_dropped_while_paused_is_gone_too(kind: Kind) {
+fn server_dropped_while_paused_leaves_nothing(kind: Kind) {
     on(kind, &Options::default(), |mut server| {
         let (folder, processes) = (server.folder().to_owned(), working_in(server.folder()));
         server.pause().unwrap();
@@ -156,7 +159,7 @@ fn a_server_that_is_dropped_while_paused_is_gone_too(kind: Kind) {
     });
 }
 
-fn a_server_that_was_killed_by_somebody_else_is_cleaned_up(kind: Kind) {
+fn server_killed_by_another_process_is_cleaned_up(kind: Kind) {
     on(kind, &Options::default(), |mut server| {
         let (folder, processes) = (server.folder().to_owned(), working_in(server.folder()));
         server.pause().unwrap();
@@ -167,14 +170,14 @@ fn a_server_that_was_killed_by_somebody_else_is_cleaned_up(kind: Kind) {
     });
 }
 
-fn settings_reach_the_server_and_win(kind: Kind) {
+fn settings_override_the_defaults(kind: Kind) {
     let (settings, question): (&[&str], _) = match kind {
         Kind::Postgres => (&["-c", "max_connections=21"], "SHOW max_connections"),
         Kind::Redis => {
             (&["--maxclients", "21"], "EVAL return(redis.call('INFO','clients'):match('maxclients:(%d+)')) 0")
         }
-        // It does not tell its settings.
-        kind if is_mongodb(kind) => return a_setting_wins_at_a_mongodb(kind),
+        // SecantusDB does not expose its settings.
+        kind if is_mongodb(kind) => return mongodb_setting_overrides_the_default(kind),
         _ => (&["--max-connections=21"], "SELECT @@max_connections"),
     };
     on(kind, &Options::default().with_settings(settings.iter().copied()), |server| {
@@ -182,13 +185,13 @@ fn settings_reach_the_server_and_win(kind: Kind) {
     });
 }
 
-fn a_setting_wins_at_a_mongodb(kind: Kind) {
+fn mongodb_setting_overrides_the_default(kind: Kind) {
     on(kind, &Options::default().with_settings(["--storage-path", "elsewhere"]), |server| {
         assert!(server.folder().join("elsewhere").exists() && !server.folder().join("data").exists());
     });
 }
 
-fn a_server_that_cannot_start_says_why(kind: Kind) {
+fn error_of_a_failed_start_shows_the_reason(kind: Kind) {
     on(kind, &Options::default(), |mut server| {
         server.stop().unwrap();
         let _held = std::net::TcpListener::bind(("127.0.0.1", server.port())).unwrap();

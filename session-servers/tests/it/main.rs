@@ -1,4 +1,4 @@
-//! What a throw-away server promises, on every kind that is installed.
+//! The guarantees of ephemeral servers, tested on every installed kind.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod client;
@@ -15,14 +15,14 @@ mod redis_sentinel;
 
 use session_servers::{Kind, Options, Server};
 
-/// Runs a claim on a server of this kind.
+/// Starts a server of this kind, and runs a claim on it.
 fn on(kind: Kind, options: &Options, claim: impl FnOnce(Server)) {
     if let Some(server) = Server::for_test(kind, options).unwrap() {
         claim(server);
     }
 }
 
-/// Makes a test of each claim for each kind.
+/// Defines a test of each claim for each kind.
 macro_rules! on_every_kind {
     ($($claim:ident),* $(,)?) => {
         mod postgres {

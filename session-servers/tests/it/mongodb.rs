@@ -1,4 +1,4 @@
-//! What only a MongoDB does.
+//! The behaviour of MongoDB servers only.
 
 use mongodb::Client;
 use mongodb::bson::{Document, doc};
@@ -14,7 +14,7 @@ const FAIL_PING: &str = r#"ok {"configureFailPoint": "failCommand", "mode": {"ti
 const PING: &str = r#"ok {"ping": 1}"#;
 
 #[test]
-fn one_that_is_alone_says_that_it_is_a_replica_set() {
+fn single_server_reports_a_replica_set() {
     on(Kind::Mongodb, &Options::default(), |server| {
         assert_eq!(query(&server, SET_NAME).unwrap(), "secantus");
         let member = format!("127.0.0.1:{}", server.port());
@@ -25,7 +25,7 @@ fn one_that_is_alone_says_that_it_is_a_replica_set() {
 }
 
 #[test]
-fn a_standalone_says_that_it_is_no_replica_set() {
+fn standalone_reports_no_replica_set() {
     on(Kind::MongodbStandalone, &Options::default(), |server| {
         assert_eq!(query(&server, SET_NAME).unwrap(), "");
         assert_eq!(query(&server, PING).unwrap(), "1");
@@ -33,7 +33,7 @@ fn a_standalone_says_that_it_is_no_replica_set() {
 }
 
 #[test]
-fn one_with_fail_points_is_a_replica_set_and_fails_when_told_to() {
+fn server_with_fail_points_is_a_replica_set_and_fails_on_demand() {
     on(Kind::MongodbFailPoints, &Options::default(), |server| {
         assert_eq!(query(&server, SET_NAME).unwrap(), "secantus");
         assert_eq!(query(&server, FAIL_PING).unwrap(), "1");
@@ -43,7 +43,7 @@ fn one_with_fail_points_is_a_replica_set_and_fails_when_told_to() {
     });
 }
 
-/// How many documents are there after a transaction that is committed, and one that is not.
+/// Commits one transaction and aborts another, and returns the number of documents.
 fn committed(server: &Server) -> u64 {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let transactions = async {

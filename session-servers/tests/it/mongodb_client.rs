@@ -1,4 +1,4 @@
-//! A client of MongoDB that runs one command.
+//! A MongoDB client that runs one command.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -10,13 +10,15 @@ use tokio::runtime::Builder;
 
 use crate::client::Printed;
 
-/// Sleeps on the server for as many seconds as follow. No server does it twice.
+/// The prefix of a statement that sleeps on the server for the given number of seconds. It works
+/// once on each server.
 pub(crate) const SLEEP: &str = "sleep ";
 
-/// Longer than a server is paused.
+/// The client's timeout, which is longer than any pause of a server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Runs `path {command}` on a new connection, and returns what is at that path of the reply: nothing if it has no such path.
+/// Runs `path {command}` on a new connection, and returns the value at that path of the reply, or
+/// an empty string if the reply has no such path.
 pub(crate) fn run(url: &str, statement: &str) -> Printed {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -34,20 +36,22 @@ pub(crate) fn run(url: &str, statement: &str) -> Printed {
 async fn connect(url: &str) -> mongodb::error::Result<Database> {
     let mut options = ClientOptions::parse(url).await?;
     options.server_selection_timeout = Some(PATIENCE);
-    // One that is down says so at once, while one that is paused is connected to.
+    // Fails at once if the server is down. A connection to a paused server succeeds.
     TcpStream::connect(options.hosts[0].to_string())?;
     Ok(Client::with_options(options)?.default_database().unwrap())
 }
 
-/// In the database that the command names, as commands of an administrator must.
+/// Runs a command in the database that its field `$db` names, which administrative commands
+/// require.
 async fn execute(database: &Database, mut command: Document) -> mongodb::error::Result<Document> {
     let Some(name) = command.remove("$db") else { return database.run_command(command).await };
     database.client().database(name.as_str().unwrap()).run_command(command).await
 }
 
-/// Waits for more than a capped collection has. The server counts that in `opcounters.getmore` when it begins with it.
+/// Waits for more documents than a capped collection has. The server counts the command in
+/// `opcounters.getmore` when it begins.
 async fn sleep(database: &Database, seconds: i32) -> mongodb::error::Result<String> {
-    // A cursor belongs to its session.
+    // A cursor can be used only in its session.
     let mut session = database.client().start_session().await?;
     database.run_command(doc! { "create": "asleep", "capped": true, "size": 4096 }).await?;
     database.run_command(doc! { "insert": "asleep", "documents": [{}] }).await?;

@@ -1,4 +1,5 @@
-//! A server whose owner is killed hard. The owner is this test program again, which runs the test `owner` alone.
+//! Servers whose owner is killed. The owner is another process of this test program, which runs
+//! only the test `owner`.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -10,24 +11,24 @@ use crate::client::{one, query};
 use crate::on_every_kind;
 use crate::processes::{alive, wait_for_the_end_of, working_in};
 
-/// Says which server the owner starts, and whether it pauses it.
+/// The variable with the kind of server that the owner starts, and whether it pauses the server.
 const OWNED: &str = "SESSION_SERVERS_TEST_OWNED";
 
 on_every_kind!(
-    a_server_ends_with_its_owner,
-    a_paused_server_ends_with_its_owner,
-    a_server_outlives_the_thread_that_started_it,
+    server_ends_with_its_owner,
+    paused_server_ends_with_its_owner,
+    server_outlives_the_thread_that_started_it,
 );
 
-fn a_server_ends_with_its_owner(kind: Kind) {
+fn server_ends_with_its_owner(kind: Kind) {
     kill_the_owner_of(kind, "running");
 }
 
-fn a_paused_server_ends_with_its_owner(kind: Kind) {
+fn paused_server_ends_with_its_owner(kind: Kind) {
     kill_the_owner_of(kind, "paused");
 }
 
-fn a_server_outlives_the_thread_that_started_it(kind: Kind) {
+fn server_outlives_the_thread_that_started_it(kind: Kind) {
     let thread = std::thread::spawn(move || Server::for_test(kind, &Options::default()).unwrap());
     if let Some(server) = thread.join().unwrap() {
         assert_eq!(query(&server, one(kind)).unwrap(), "1");
@@ -71,6 +72,6 @@ fn owner() {
     }
     let pids = working_in(server.folder());
     println!("\nowned: {} {}", pids.join(","), server.folder().display());
-    // Until it is killed; the end of the input is the end of the test that should have done so.
+    // Waits to be killed. The input ends if the parent test ends without killing this process.
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }

@@ -1,4 +1,4 @@
-//! A PgBouncer in front of a PostgreSQL.
+//! A PgBouncer in front of a PostgreSQL server.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use session_servers::{Kind, Options, PgBouncer, Server};
 
 use crate::processes::{alive, wait_for_the_end_of, working_in};
 
-fn on_a_bouncer(options: &Options, claim: impl FnOnce(&Server, PgBouncer)) {
+fn with_bouncer(options: &Options, claim: impl FnOnce(&Server, PgBouncer)) {
     crate::on(Kind::Postgres, &Options::default(), |server| {
         if let Some(bouncer) = PgBouncer::for_test(&server, options).unwrap() {
             claim(&server, bouncer);
@@ -16,7 +16,7 @@ fn on_a_bouncer(options: &Options, claim: impl FnOnce(&Server, PgBouncer)) {
     });
 }
 
-/// What one client is answered after these statements, each in a transaction of its own.
+/// Runs statements on one connection, each in its own transaction, and returns the output.
 fn ask(url: &str, statements: &[&str]) -> String {
     let mut client = Command::new("psql");
     client.args([url, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]);
@@ -27,9 +27,9 @@ fn ask(url: &str, statements: &[&str]) -> String {
 }
 
 #[test]
-fn it_passes_on_what_the_server_answers() {
+fn replies_of_the_server_are_forwarded() {
     let began = Instant::now();
-    on_a_bouncer(&Options::default(), |server, bouncer| {
+    with_bouncer(&Options::default(), |server, bouncer| {
         println!("{} and {} after {} ms", server.version(), bouncer.version(), began.elapsed().as_millis());
         let port = server.port().to_string();
         assert_eq!(ask(&bouncer.url(), &["SHOW port"]), port);
@@ -38,17 +38,17 @@ fn it_passes_on_what_the_server_answers() {
 }
 
 #[test]
-fn its_settings_win() {
+fn settings_override_the_defaults() {
     let options = Options::default().with_settings(["pool_mode = session"]);
-    on_a_bouncer(&options, |_, bouncer| {
+    with_bouncer(&options, |_, bouncer| {
         let console = bouncer.url().replace("/postgres", "/pgbouncer");
         assert!(ask(&console, &["SHOW CONFIG"]).contains("pool_mode|session|"));
     });
 }
 
 #[test]
-fn dropped_it_leaves_neither_process_nor_folder() {
-    on_a_bouncer(&Options::default(), |_, bouncer| {
+fn drop_leaves_neither_process_nor_folder() {
+    with_bouncer(&Options::default(), |_, bouncer| {
         let text = format!("{bouncer:?}");
         let folder = text.split('"').find(|part| Path::new(part).is_dir()).unwrap().to_owned();
         let processes = working_in(Path::new(&folder));

@@ -1,13 +1,13 @@
-//! What `/proc` tells about processes, independently of the crate's own reading.
+//! The state of processes according to `/proc`, independent of the crate's own code.
 
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Long for a process that was told to end.
+/// The longest time until a process has ended.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The ids of the processes that work in this folder.
+/// Returns the ids of the processes whose working directory is in this folder.
 pub(crate) fn working_in(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let works_there = |id: &String| {
@@ -16,7 +16,8 @@ pub(crate) fn working_in(folder: &Path) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(works_there).collect()
 }
 
-/// Those that run. One that has ended and whose exit code nobody has read yet does not.
+/// Returns the ids of the running processes. A process that has ended is not running, even if its
+/// exit code has not been read yet.
 pub(crate) fn alive<'a>(ids: impl IntoIterator<Item = &'a String>) -> Vec<&'a String> {
     let runs = |id: &&String| {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
@@ -25,7 +26,7 @@ pub(crate) fn alive<'a>(ids: impl IntoIterator<Item = &'a String>) -> Vec<&'a St
     ids.into_iter().filter(runs).collect()
 }
 
-/// Waits until neither the processes nor the folder are there.
+/// Waits until neither the processes nor the folder exist.
 pub(crate) fn wait_for_the_end_of(ids: &[String], folder: &Path) {
     let deadline = Instant::now() + PATIENCE;
     while !alive(ids).is_empty() || folder.exists() {

@@ -1,4 +1,4 @@
-//! The network that fails, in front of a server that answers each request with the same bytes.
+//! The proxy in front of an echo server.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -10,51 +10,51 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
-/// Long for what is to come.
+/// The timeout of expected bytes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// In which what is not to come would have come.
+/// The time within which unexpected bytes would have arrived.
 const MOMENT: Duration = Duration::from_millis(150);
 
 const POLL: Duration = Duration::from_millis(5);
 
-/// A server, and what it was sent.
+/// An echo server behind a proxy, and the bytes that the server has received.
 struct Echo {
     proxy: Proxy,
-    heard: Arc<Mutex<Vec<u8>>>,
+    received: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Echo {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = Proxy::to(listener.local_addr().unwrap().port()).await.unwrap();
-        let heard = Arc::default();
-        let hearing = Arc::clone(&heard);
+        let received = Arc::default();
+        let sink = Arc::clone(&received);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(echo(client, Arc::clone(&hearing)));
+                tokio::spawn(echo(client, Arc::clone(&sink)));
             }
         });
-        Self { proxy, heard }
+        Self { proxy, received }
     }
 
     async fn client(&self) -> TcpStream {
         TcpStream::connect(("127.0.0.1", self.proxy.port())).await.unwrap()
     }
 
-    /// A client that has been answered.
+    /// Connects a client, and checks that it gets a reply.
     async fn served(&self) -> TcpStream {
         let mut client = self.client().await;
         assert_eq!(ask(&mut client, "hello").await, "hello");
         client
     }
 
-    fn has_heard(&self, request: &str) -> bool {
-        String::from_utf8_lossy(&self.heard.lock()).contains(request)
+    fn has_received(&self, request: &str) -> bool {
+        String::from_utf8_lossy(&self.received.lock()).contains(request)
     }
 
-    async fn until_heard(&self, request: &str) {
-        until(request, || self.has_heard(request)).await;
+    async fn until_received(&self, request: &str) {
+        until(request, || self.has_received(request)).await;
     }
 }
 
@@ -64,36 +64,36 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
             sleep(POLL).await;
         }
     };
-    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("it never came to this: {what}"));
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("timeout: {what}"));
 }
 
-async fn echo(mut client: TcpStream, heard: Arc<Mutex<Vec<u8>>>) {
+async fn echo(mut client: TcpStream, received: Arc<Mutex<Vec<u8>>>) {
     let mut bytes = [0; 1024];
     while let Ok(read @ 1..) = client.read(&mut bytes).await {
-        heard.lock().extend(&bytes[..read]);
+        received.lock().extend(&bytes[..read]);
         if client.write_all(&bytes[..read]).await.is_err() {
             return;
         }
     }
 }
 
-/// What comes back, or how it ends.
+/// Sends a request, and returns the reply, or how the connection ended.
 async fn ask(client: &mut TcpStream, request: &str) -> String {
     match client.write_all(request.as_bytes()).await {
-        Ok(()) => hear(client).await,
+        Ok(()) => receive(client).await,
         Err(error) => error.kind().to_string(),
     }
 }
 
-async fn hear(client: &mut TcpStream) -> String {
-    hear_within(PATIENCE, client).await
+async fn receive(client: &mut TcpStream) -> String {
+    receive_within(PATIENCE, client).await
 }
 
 async fn is_silent(client: &mut TcpStream) -> bool {
-    hear_within(MOMENT, client).await == "silence"
+    receive_within(MOMENT, client).await == "silence"
 }
 
-async fn hear_within(patience: Duration, client: &mut TcpStream) -> String {
+async fn receive_within(patience: Duration, client: &mut TcpStream) -> String {
     let mut bytes = [0; 1024];
     match timeout(patience, client.read(&mut bytes)).await {
         Err(_) => "silence".to_owned(),
@@ -104,7 +104,7 @@ async fn hear_within(patience: Duration, client: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn what_is_not_armed_passes() {
+async fn unarmed_requests_pass() {
     let echo = Echo::start().await;
     let (mut one, mut other) = (echo.served().await, echo.served().await);
     echo.proxy.arm(Fault::After, b"x");
@@ -113,8 +113,8 @@ async fn what_is_not_armed_passes() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_server_is_heard() {
-    // The second socket does not listen, and keeps the port from others when the first is gone.
+async fn end_of_a_server_reaches_the_client() {
+    // The second socket does not listen. It reserves the port after the first one is closed.
     let sockets = [TcpSocket::new_v4().unwrap(), TcpSocket::new_v4().unwrap()];
     sockets.iter().for_each(|socket| socket.set_reuseaddr(true).unwrap());
     let [server, keeper] = sockets;
@@ -124,17 +124,17 @@ async fn the_end_of_a_server_is_heard() {
     let proxy = Proxy::to(listener.local_addr().unwrap().port()).await.unwrap();
     let mut client = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
     drop(listener.accept().await.unwrap());
-    assert_eq!(hear(&mut client).await, "end");
+    assert_eq!(receive(&mut client).await, "end");
     drop(listener);
     let mut client = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
-    assert_eq!(hear(&mut client).await, "end", "nobody listens any more");
+    assert_eq!(receive(&mut client).await, "end", "the server no longer listens");
 }
 
 #[tokio::test]
-async fn each_fault_is_what_it_says() {
+async fn each_fault_acts_as_documented() {
     let reset = ErrorKind::ConnectionReset.to_string();
     let patience = |is_silent| if is_silent { MOMENT } else { PATIENCE };
-    for (fault, first, then, is_heard) in [
+    for (fault, first, then, is_received) in [
         (Fault::After, "end", "end", true),
         (Fault::Before, "end", "end", false),
         (Fault::Deaf, "request", "silence", true),
@@ -148,14 +148,14 @@ async fn each_fault_is_what_it_says() {
         let (mut client, mut other) = (echo.served().await, echo.served().await);
         echo.proxy.arm(fault, b"quest");
         client.write_all(b"request").await.unwrap();
-        if is_heard {
-            echo.until_heard("request").await;
+        if is_received {
+            echo.until_received("request").await;
         }
         for expected in [first, then] {
-            let heard = hear_within(patience(expected == "silence"), &mut client).await;
-            assert_eq!(heard, expected, "{fault:?}");
+            let received = receive_within(patience(expected == "silence"), &mut client).await;
+            assert_eq!(received, expected, "{fault:?}");
         }
-        assert_eq!((echo.has_heard("request"), echo.proxy.met()), (is_heard, 1), "{fault:?}");
+        assert_eq!((echo.has_received("request"), echo.proxy.met()), (is_received, 1), "{fault:?}");
         let is_open = matches!(fault, Fault::Deaf | Fault::Hold | Fault::Hush | Fault::SlowClose);
         let write = async {
             while client.write_all(b"more").await.is_ok() {
@@ -164,15 +164,15 @@ async fn each_fault_is_what_it_says() {
         };
         let is_writable = timeout(patience(is_open), write).await.is_err();
         assert_eq!(is_writable, is_open, "{fault:?}");
-        assert!(!echo.has_heard("more"), "{fault:?}");
-        // Neither other connections nor other requests are concerned.
+        assert!(!echo.has_received("more"), "{fault:?}");
+        // The fault affects neither other connections nor later requests.
         assert_eq!(ask(&mut other, "request").await, "request", "{fault:?}");
         echo.served().await;
     }
 }
 
 #[tokio::test]
-async fn a_fault_can_happen_each_time() {
+async fn armed_fault_can_repeat() {
     let echo = Echo::start().await;
     echo.proxy.arm_each(Fault::After, b"again");
     for round in 1..=3 {
@@ -188,10 +188,10 @@ async fn a_fault_can_happen_each_time() {
 }
 
 #[tokio::test]
-async fn what_is_held_goes_on() {
+async fn held_request_is_forwarded_after_disarm() {
     let echo = Echo::start().await;
     let mut client = echo.client().await;
-    // An earlier one is not meant.
+    // A `disarm` before the fault must not release the request.
     echo.proxy.disarm();
     echo.proxy.arm(Fault::Hold, b"that");
     assert_eq!(ask(&mut client, "this and that").await, "this and ");
@@ -205,7 +205,7 @@ async fn what_is_held_goes_on() {
 }
 
 #[tokio::test]
-async fn requests_and_replies_are_edited_from_the_one_that_is_met_on() {
+async fn edits_begin_with_the_triggering_request() {
     let echo = Echo::start().await;
     let mut client = echo.served().await;
     echo.proxy.edit_requests(b"shout", <[u8]>::to_ascii_uppercase);
@@ -217,12 +217,12 @@ async fn requests_and_replies_are_edited_from_the_one_that_is_met_on() {
     assert_eq!(ask(&mut client, "twice").await, "twicetwice");
     assert_eq!(ask(&mut client, "once").await, "once");
     client.write_all(b"never").await.unwrap();
-    echo.until_heard("twiceoncenever").await;
+    echo.until_received("twiceoncenever").await;
     assert!(is_silent(&mut client).await);
 }
 
 #[tokio::test]
-async fn answers_can_be_late() {
+async fn replies_can_be_delayed() {
     let echo = Echo::start().await;
     let mut client = echo.served().await;
     echo.proxy.delay(MOMENT * 2);
@@ -234,7 +234,7 @@ async fn answers_can_be_late() {
 }
 
 #[tokio::test]
-async fn a_frozen_network_passes_and_closes_nothing() {
+async fn frozen_proxy_forwards_and_closes_nothing() {
     let echo = Echo::start().await;
     let (mut old, mut idle) = (echo.served().await, echo.served().await);
     echo.proxy.freeze();
@@ -249,17 +249,17 @@ async fn a_frozen_network_passes_and_closes_nothing() {
         dead.write_all(b"dead").await.unwrap();
         assert!(is_silent(dead).await);
     }
-    assert!(!echo.has_heard("frozen") && !echo.has_heard("dead"));
+    assert!(!echo.has_received("frozen") && !echo.has_received("dead"));
     let mut alive = echo.served().await;
     echo.proxy.pass_new();
     assert_eq!(ask(&mut alive, "alive").await, "alive");
     echo.proxy.cut();
-    assert_eq!(hear(&mut alive).await, "end");
-    assert_ne!(hear(&mut old).await, "silence");
+    assert_eq!(receive(&mut alive).await, "end");
+    assert_ne!(receive(&mut old).await, "silence");
 }
 
 #[tokio::test]
-async fn a_frozen_network_does_not_tell_that_a_side_has_closed() {
+async fn frozen_proxy_does_not_forward_a_close() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = Proxy::to(listener.local_addr().unwrap().port()).await.unwrap();
     let mut clients = Vec::new();
@@ -278,32 +278,32 @@ async fn connections_can_be_cut_and_refused() {
     let echo = Echo::start().await;
     let mut client = echo.served().await;
     echo.proxy.cut();
-    assert_eq!(hear(&mut client).await, "end");
+    assert_eq!(receive(&mut client).await, "end");
     let mut client = echo.served().await;
     echo.proxy.refuse();
-    assert_eq!(hear(&mut client).await, "end");
-    assert_eq!(hear(&mut echo.client().await).await, "end");
+    assert_eq!(receive(&mut client).await, "end");
+    assert_eq!(receive(&mut echo.client().await).await, "end");
     echo.proxy.pass_new();
     echo.served().await;
 }
 
 #[tokio::test]
-async fn a_dropped_proxy_is_gone() {
-    // Another process may be given its port at once, but not each time.
+async fn dropped_proxy_stops_listening() {
+    // Another process may get the port at once, but not every time.
     for _ in 0..3 {
         let echo = Echo::start().await;
         let (mut client, port) = (echo.served().await, echo.proxy.port());
         drop(echo);
-        assert_eq!(hear(&mut client).await, "end");
+        assert_eq!(receive(&mut client).await, "end");
         if TcpStream::connect(("127.0.0.1", port)).await.is_err() {
             return;
         }
     }
-    panic!("it still listens");
+    panic!("the proxy still listens");
 }
 
 #[tokio::test]
-async fn a_url_names_the_proxy_instead_of_its_server() {
+async fn url_contains_the_port_of_the_proxy() {
     let proxy = Proxy::to(61_000).await.unwrap();
     let url = proxy.url("mongodb://me:secret@127.0.0.1:61000/sessions?directConnection=true");
     let port = proxy.port();
@@ -312,6 +312,6 @@ async fn a_url_names_the_proxy_instead_of_its_server() {
 
 #[tokio::test]
 #[should_panic(expected = "does not name port 61000")]
-async fn a_url_of_another_server_is_refused() {
+async fn url_of_another_server_panics() {
     let _url = Proxy::to(61_000).await.unwrap().url("redis://127.0.0.1:62000/");
 }

@@ -1,4 +1,4 @@
-//! What only a Redis does.
+//! The behaviour of Redis servers only.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -10,7 +10,7 @@ use crate::client::query;
 use crate::on;
 
 #[test]
-fn its_socket_leads_to_it() {
+fn socket_connects_to_the_server() {
     on(Kind::Redis, &Options::default(), |mut server| {
         let url = format!("redis://127.0.0.1:{}/", server.port());
         assert_eq!(server.url(), url);
@@ -21,7 +21,7 @@ fn its_socket_leads_to_it() {
     });
 }
 
-/// The last answer to commands on one connection, each of which is answered with one line.
+/// Sends commands on one connection, and returns the last reply. Each reply must be one line.
 pub(crate) fn ask(socket: &Path, commands: &[&str]) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     let lines: String = commands.iter().map(|command| format!("{command}\r\n")).collect();
@@ -30,7 +30,7 @@ pub(crate) fn ask(socket: &Path, commands: &[&str]) -> String {
 }
 
 #[test]
-fn what_was_written_to_a_forgetful_one_is_lost_in_a_crash() {
+fn crash_of_a_server_that_is_not_durable_loses_its_data() {
     on(Kind::Redis, &Options::default(), |mut server| {
         query(&server, "SET kept 7").unwrap();
         server.kill().unwrap();
@@ -40,8 +40,8 @@ fn what_was_written_to_a_forgetful_one_is_lost_in_a_crash() {
 }
 
 #[test]
-fn one_that_is_still_reading_its_data_is_not_ready() {
-    // Microseconds for each command that it reads.
+fn server_that_still_reads_its_data_is_not_ready() {
+    // The server waits for this number of microseconds for each command that it reads.
     let options = Options::default().with_durable(true).with_settings(["--key-load-delay", "300"]);
     on(Kind::Redis, &options, |mut server| {
         let many = "EVAL for\ti=1,3000\tdo\tredis.call('SET',i,i)\tend 0";
@@ -53,7 +53,7 @@ fn one_that_is_still_reading_its_data_is_not_ready() {
 }
 
 #[test]
-fn one_with_a_password_starts_too() {
+fn server_with_a_password_starts() {
     on(Kind::Redis, &Options::default().with_settings(["--requirepass", "secret"]), |server| {
         assert!(query(&server, "ECHO 1").unwrap_err().contains("NOAUTH"));
     });

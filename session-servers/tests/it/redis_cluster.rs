@@ -8,27 +8,27 @@ use crate::client::{printed, query, redis};
 use crate::processes::{alive, wait_for_the_end_of, working_in};
 use crate::redis::ask;
 
-/// Long for a replica to take over.
+/// The longest failover.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One in the slots of each of the three primaries.
+/// One key in the slots of each of the three primaries.
 const KEYS: [&str; 3] = ["b", "c", "a"];
 
-fn on_a_cluster(replicas: usize, options: &Options, claim: impl FnOnce(RedisCluster)) {
+fn with_cluster(replicas: usize, options: &Options, claim: impl FnOnce(RedisCluster)) {
     if let Some(cluster) = RedisCluster::for_test(replicas, options).unwrap() {
         claim(cluster);
     }
 }
 
-/// Asks a node, and follows where it points.
+/// Sends a command to a node, and follows redirects.
 fn follow(node: &Server, statement: &str) -> Result<String, String> {
     printed(&mut redis(&["-e", "-c", "-p", &node.port().to_string()], statement))
 }
 
 #[test]
-fn every_node_is_given_a_third_and_leads_to_the_others() {
+fn each_node_has_a_third_of_the_slots_and_redirects() {
     let began = Instant::now();
-    on_a_cluster(0, &Options::default(), |cluster| {
+    with_cluster(0, &Options::default(), |cluster| {
         println!("{} cluster started in {} ms", cluster.version(), began.elapsed().as_millis());
         assert_eq!(cluster.nodes().len(), 3);
         let urls: Vec<_> = cluster.nodes().iter().map(Server::url).collect();
@@ -48,12 +48,12 @@ fn every_node_is_given_a_third_and_leads_to_the_others() {
 }
 
 #[test]
-fn a_replica_takes_over_when_its_primary_is_killed() {
+fn replica_takes_over_when_its_primary_is_killed() {
     let began = Instant::now();
-    on_a_cluster(1, &Options::default(), |mut cluster| {
+    with_cluster(1, &Options::default(), |mut cluster| {
         println!("with three replicas it started in {} ms", began.elapsed().as_millis());
         assert_eq!(cluster.nodes().len(), 6);
-        // `WAIT` is about what its own connection has written.
+        // `WAIT` refers to the writes of its own connection.
         let set = format!("SET {} 7", KEYS[0]);
         let socket = cluster.nodes()[0].socket().unwrap();
         assert_eq!(ask(&socket, &[&set, "WAIT 1 30000"]), ":1");
@@ -74,8 +74,8 @@ fn a_replica_takes_over_when_its_primary_is_killed() {
 }
 
 #[test]
-fn its_nodes_keep_their_place_and_what_is_durable() {
-    on_a_cluster(0, &Options::default().with_durable(true), |mut cluster| {
+fn restarted_node_keeps_its_address_and_durable_data() {
+    with_cluster(0, &Options::default().with_durable(true), |mut cluster| {
         assert_eq!(query(&cluster.nodes()[1], &format!("SET {} 7", KEYS[1])).unwrap(), "OK");
         let url = cluster.url();
         cluster.node(1).kill().unwrap();
@@ -93,7 +93,7 @@ fn its_nodes_keep_their_place_and_what_is_durable() {
 fn settings_reach_every_node() {
     let options =
         Options::default().with_settings(["--cluster-require-full-coverage", "no", "--maxmemory", "3mb"]);
-    on_a_cluster(0, &options, |cluster| {
+    with_cluster(0, &options, |cluster| {
         for node in cluster.nodes() {
             assert!(query(node, "CONFIG GET cluster-require-full-coverage").unwrap().ends_with("no"));
             assert!(query(node, "INFO memory").unwrap().contains("maxmemory:3145728"));
@@ -102,8 +102,8 @@ fn settings_reach_every_node() {
 }
 
 #[test]
-fn dropped_it_leaves_neither_processes_nor_folders() {
-    on_a_cluster(0, &Options::default(), |mut cluster| {
+fn drop_leaves_neither_processes_nor_folders() {
+    with_cluster(0, &Options::default(), |mut cluster| {
         cluster.node(1).pause().unwrap();
         let folders: Vec<_> = cluster.nodes().iter().map(|node| node.folder().to_owned()).collect();
         let processes: Vec<_> = folders.iter().flat_map(|folder| working_in(folder)).collect();
@@ -114,7 +114,7 @@ fn dropped_it_leaves_neither_processes_nor_folders() {
 }
 
 #[test]
-fn it_is_named_after_its_suite() {
+fn variable_is_named_after_the_suite() {
     assert_eq!(RedisCluster::VARIABLE, format!("SESSION_TEST_{}_URL", RedisCluster::NAME.to_uppercase()));
     assert!(RedisCluster::NAME.parse::<Kind>().is_err());
 }

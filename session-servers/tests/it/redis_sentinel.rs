@@ -1,4 +1,4 @@
-//! Redis servers that sentinels watch over.
+//! Redis servers with sentinels.
 
 use std::time::{Duration, Instant};
 
@@ -8,32 +8,33 @@ use crate::client::query;
 use crate::processes::{alive, wait_for_the_end_of, working_in};
 use crate::redis::ask;
 
-/// Long for a replica to take over, also for sentinels that do nothing for half a minute because they were not run for a while.
+/// The longest failover. Sentinels that were not scheduled for a while do nothing for half a
+/// minute.
 const PATIENCE: Duration = Duration::from_secs(75);
 
-fn on_sentinels(replicas: usize, options: &Options, claim: impl FnOnce(RedisSentinels)) {
+fn with_sentinels(replicas: usize, options: &Options, claim: impl FnOnce(RedisSentinels)) {
     if let Some(sentinels) = RedisSentinels::for_test(replicas, options).unwrap() {
         claim(sentinels);
     }
 }
 
-/// The port of the server that a sentinel says is the primary.
+/// Returns the port of the primary according to a sentinel.
 fn primary(sentinel: &Server) -> u16 {
     let address = query(sentinel, "SENTINEL GET-MASTER-ADDR-BY-NAME session").unwrap();
     address.lines().last().unwrap().parse().unwrap()
 }
 
 #[test]
-fn a_replica_takes_over_when_the_primary_is_killed() {
+fn replica_takes_over_when_the_primary_is_killed() {
     let began = Instant::now();
-    on_sentinels(2, &Options::default(), |mut servers| {
+    with_sentinels(2, &Options::default(), |mut servers| {
         println!("sentinels started in {} ms", began.elapsed().as_millis());
         assert_eq!(servers.master_name(), "session");
         let urls: Vec<_> = servers.sentinels().iter().map(Server::url).collect();
         assert_eq!((servers.sentinel_urls(), urls.len()), (urls, 3));
         let first = servers.primary().port();
         assert!(servers.sentinels().iter().all(|sentinel| primary(sentinel) == first));
-        // `WAIT` is about what its own connection has written.
+        // `WAIT` refers to the writes of its own connection.
         assert_eq!(ask(&servers.primary().socket().unwrap(), &["SET kept 7", "WAIT 2 30000"]), ":2");
 
         let killed = Instant::now();
@@ -50,9 +51,9 @@ fn a_replica_takes_over_when_the_primary_is_killed() {
 }
 
 #[test]
-fn the_servers_are_given_the_settings() {
+fn settings_reach_the_primary_and_the_replicas() {
     let options = Options::default().with_settings(["--maxmemory", "3mb"]);
-    on_sentinels(1, &options, |mut servers| {
+    with_sentinels(1, &options, |mut servers| {
         assert!(query(servers.primary(), "INFO memory").unwrap().contains("maxmemory:3145728"));
         assert_eq!(servers.replicas().len(), 1);
         assert!(query(&servers.replicas()[0], "INFO memory").unwrap().contains("maxmemory:3145728"));
@@ -61,8 +62,8 @@ fn the_servers_are_given_the_settings() {
 }
 
 #[test]
-fn a_sentinel_remembers_what_it_watches() {
-    on_sentinels(0, &Options::default(), |mut servers| {
+fn restarted_sentinel_remembers_its_primary() {
+    with_sentinels(0, &Options::default(), |mut servers| {
         let first = servers.primary().port();
         let sentinel = &mut servers.sentinels()[0];
         sentinel.kill().unwrap();
@@ -72,8 +73,8 @@ fn a_sentinel_remembers_what_it_watches() {
 }
 
 #[test]
-fn dropped_they_leave_neither_processes_nor_folders() {
-    on_sentinels(1, &Options::default(), |mut servers| {
+fn drop_leaves_neither_processes_nor_folders() {
+    with_sentinels(1, &Options::default(), |mut servers| {
         servers.sentinels()[0].pause().unwrap();
         let mut folders = vec![servers.primary().folder().to_owned()];
         folders.extend(servers.replicas().iter().map(|server| server.folder().to_owned()));

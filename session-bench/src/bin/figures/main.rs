@@ -1,4 +1,4 @@
-//! Measures the figures that are named, or all, and prints one JSON line for each.
+//! Measures the named figures, or all of them, and prints one JSON line for each.
 #![allow(clippy::expect_used, reason = "a benchmark that cannot run stops")]
 
 mod mongo;
@@ -10,12 +10,12 @@ use std::process::ExitCode;
 
 use session_bench::{Counted, Figure, Savers, Scene, alternate};
 
-/// Users of the scene: hot enough to measure the code and not the machine's caches.
+/// The number of users of the scene: few enough to measure the code and not the machine's caches.
 const USERS: u64 = 256;
 
 type Measure = fn() -> Figure;
 
-/// Each figure with what measures it.
+/// The figures, each with the function that measures it.
 const FIGURES: &[(&str, Measure)] = &[
     ("validate", validate),
     ("validate_allocations", validate_allocations),
@@ -37,7 +37,8 @@ fn validate() -> Figure {
     Figure::ratio("validate", times, 3.0)
 }
 
-/// 32 requests that change one session at once, beside a single one: in four times its time they have eight times its throughput.
+/// 32 concurrent requests that change one session, compared with a single one: in four times the
+/// time, they reach eight times the throughput.
 fn save_at_once() -> Figure {
     let savers = Savers::new();
     let times = alternate(20, |times| savers.run(32, times), |times| savers.run(1, times));

@@ -1,12 +1,12 @@
-//! The MongoDB store beside the driver's own calls.
+//! The MongoDB store, compared with the driver's own calls.
 
 use session_bench::mongo::MongoScene;
 use session_bench::{Figure, alternate, on_one_core};
 
 use crate::Measure;
 
-/// How many operations a turn has.
-const TURN: u32 = 500;
+/// The number of operations in a round.
+const ROUND: u32 = 500;
 
 pub(crate) const FIGURES: &[(&str, Measure)] = &[
     ("mongodb_load", mongodb_load),
@@ -18,7 +18,7 @@ pub(crate) const FIGURES: &[(&str, Measure)] = &[
 fn on_one(name: &'static str, ours: fn(&MongoScene, u32), raw: fn(&MongoScene, u32), bar: f64) -> Figure {
     on_one_core(|| {
         let scene = MongoScene::new(1);
-        Figure::ratio(name, alternate(TURN, |times| ours(&scene, times), |times| raw(&scene, times)), bar)
+        Figure::ratio(name, alternate(ROUND, |times| ours(&scene, times), |times| raw(&scene, times)), bar)
     })
 }
 
@@ -34,7 +34,7 @@ fn mongodb_update() -> Figure {
     on_one("mongodb_update", |scene, times| scene.update(times), MongoScene::raw_update, 1.5)
 }
 
-/// As many loads as 64 tasks have under way, beside as many single finds on the driver's pool.
+/// Batched loads for 64 tasks, compared with as many single finds on the driver's pool.
 fn mongodb_load_64_at_once() -> Figure {
     let scene = MongoScene::new(2);
     let times = alternate(10_000, |times| scene.load_gathered(times), |times| scene.raw_find_at_once(times));

@@ -1,13 +1,13 @@
-//! Validation from the process's own memory.
+//! Validation from process memory.
 
 use session_bench::{Figure, Near, alternate, alternate_timed, on_two_threads};
 
 use crate::Measure;
 
-/// Few enough for the machine's caches.
+/// The number of sessions that fit into the CPU caches.
 const HOT: u64 = 256;
 
-/// Too many for the nearest of them.
+/// The number of sessions that are too many for the CPU's first-level cache.
 const MANY: u64 = 10_000;
 
 const OPERATIONS: u32 = 50_000;
@@ -26,7 +26,8 @@ fn near(name: &'static str, users: u64) -> Figure {
     Figure::ratio(name, alternate(OPERATIONS, |times| near.run(times), |times| floor.run(times)), 1.3)
 }
 
-/// At least 0.9 times the throughput is at most 1.11 times the time.
+/// Measures two threads. A throughput of at least 0.9 times the floor's is at most 1.11 times its
+/// time.
 fn two_threads(name: &'static str, users: u64) -> Figure {
     let near = Near::new(users);
     let floor = near.floor();

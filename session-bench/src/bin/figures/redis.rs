@@ -1,4 +1,4 @@
-//! The Redis store beside raw commands with the same bytes.
+//! The Redis store, compared with raw commands with the same bytes.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use session_manager::{NewSession, SessionManager};
 
 use crate::Measure;
 
-/// How many operations a turn has.
-const TURN: u32 = 1_000;
+/// The number of operations in a round.
+const ROUND: u32 = 1_000;
 
 pub(crate) const FIGURES: &[(&str, Measure)] = &[
     ("redis_load", redis_load),
@@ -22,7 +22,7 @@ pub(crate) const FIGURES: &[(&str, Measure)] = &[
 fn on_one(name: &'static str, ours: fn(&RedisScene, u32), raw: fn(&RedisScene, u32), bar: f64) -> Figure {
     on_one_core(|| {
         let scene = RedisScene::new(1);
-        Figure::ratio(name, alternate(TURN, |times| ours(&scene, times), |times| raw(&scene, times)), bar)
+        Figure::ratio(name, alternate(ROUND, |times| ours(&scene, times), |times| raw(&scene, times)), bar)
     })
 }
 
@@ -38,21 +38,21 @@ fn redis_update() -> Figure {
     on_one("redis_update", |scene, times| scene.update(times), RedisScene::raw_update, 1.25)
 }
 
-/// As many loads as 64 tasks have under way, beside as many single `GET`s.
+/// Batched loads for 64 tasks, compared with as many single `GET`s.
 fn redis_load_64_at_once() -> Figure {
     let scene = RedisScene::new(2);
     let times = alternate(20_000, |times| scene.load_gathered(times), |times| scene.raw_get_at_once(times));
     Figure::ratio("redis_load_64_at_once", times, 0.4)
 }
 
-/// Whole validations, whose loads the manager gathers, beside single `GET`s.
+/// Complete validations, whose loads the manager batches, compared with single `GET`s.
 fn redis_validate_64_tasks() -> Figure {
     let scene = RedisScene::new(2);
     let (manager, tokens) = scene.block_on(async {
         let manager = SessionManager::builder(Arc::clone(scene.store())).build().expect("a manager");
         let mut tokens = Vec::new();
         for user in 0..1_000_u64 {
-            let new = NewSession::for_user(user.into()).with_username("somebody");
+            let new = NewSession::for_user(user.into()).with_username("jane.doe");
             tokens.push(manager.create(new).await.expect("a session").token.expose().to_string());
         }
         (manager, Arc::new(tokens))

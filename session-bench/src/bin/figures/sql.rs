@@ -1,4 +1,5 @@
-//! The SQL stores beside the raw prepared statement, with client and server on one core.
+//! The SQL stores, compared with raw prepared statements. Most figures run client and server on one
+//! core.
 
 use std::sync::Arc;
 
@@ -10,8 +11,8 @@ use uuid::Uuid;
 
 use crate::Measure;
 
-/// How many operations a turn has, where each writes.
-const TURN: u32 = 200;
+/// The number of operations in a round of writes.
+const ROUND: u32 = 200;
 
 pub(crate) const FIGURES: &[(&str, Measure)] = &[
     ("postgres_load", postgres_load),
@@ -35,22 +36,23 @@ pub(crate) const FIGURES: &[(&str, Measure)] = &[
     ("sqlite_list", sqlite_list),
 ];
 
-/// An operation beside the same on the same pool.
+/// Defines a figure of an operation, compared with the raw statement on the same pool.
 macro_rules! beside_the_pool {
     ($name:ident, $scene:expr, $numbered:literal, $ours:ident, $raw:ident, $bar:expr) => {
         fn $name() -> Figure {
             on_one_core(|| {
                 let (scene, floor) = ($scene, RawFloor::new($numbered));
-                let times = alternate(TURN, |times| scene.$ours(times), |times| scene.$raw(&floor, times));
+                let times = alternate(ROUND, |times| scene.$ours(times), |times| scene.$raw(&floor, times));
                 Figure::ratio(stringify!($name), times, $bar)
             })
         }
     };
 }
 
-/// An operation whose floor needs a connection that is kept, as ours has one.
+/// Defines a figure of an operation whose floor needs a persistent connection, as the store has
+/// one.
 macro_rules! beside_a_connection {
-    ($name:ident, $scene:expr, $connection:ty, $numbered:literal, $ours:ident, $raw:ident, $turn:expr, $bar:expr) => {
+    ($name:ident, $scene:expr, $connection:ty, $numbered:literal, $ours:ident, $raw:ident, $round:expr, $bar:expr) => {
         fn $name() -> Figure {
             on_one_core(|| {
                 let (scene, floor) = ($scene, RawFloor::new($numbered));
@@ -58,7 +60,7 @@ macro_rules! beside_a_connection {
                 let mut connection =
                     scene.block_on(<$connection>::connect_with(&options)).expect("a connection");
                 let raw = |times| scene.$raw(&floor, &mut connection, times);
-                Figure::ratio(stringify!($name), alternate($turn, |times| scene.$ours(times), raw), $bar)
+                Figure::ratio(stringify!($name), alternate($round, |times| scene.$ours(times), raw), $bar)
             })
         }
     };
@@ -72,15 +74,15 @@ beside_the_pool!(mysql_touch, sql::mysql(1), false, touch, raw_touch, 1.25);
 beside_the_pool!(mysql_list, sql::mysql(1), false, list, raw_list, 1.25);
 beside_the_pool!(sqlite_create, sql::sqlite(1), false, create, raw_create, 1.25);
 beside_the_pool!(sqlite_touch, sql::sqlite(1), false, touch, raw_touch, 1.25);
-// In process there is no way to hide the copying of ten sessions behind.
+// SQLite runs in process, so no round trip hides the copying of ten sessions.
 beside_the_pool!(sqlite_list, sql::sqlite(1), false, list, raw_list, 2.0);
-beside_a_connection!(postgres_save, sql::postgres(1), sqlx::PgConnection, true, save, raw_save, TURN, 1.25);
+beside_a_connection!(postgres_save, sql::postgres(1), sqlx::PgConnection, true, save, raw_save, ROUND, 1.25);
 beside_a_connection!(mysql_load, sql::mysql(1), sqlx::MySqlConnection, false, load, raw_load, 1_000, 1.2);
-beside_a_connection!(mysql_save, sql::mysql(1), sqlx::MySqlConnection, false, save, raw_save, TURN, 1.25);
+beside_a_connection!(mysql_save, sql::mysql(1), sqlx::MySqlConnection, false, save, raw_save, ROUND, 1.25);
 beside_a_connection!(sqlite_load, sql::sqlite(1), sqlx::SqliteConnection, false, load, raw_load, 1_000, 1.2);
-beside_a_connection!(sqlite_save, sql::sqlite(1), sqlx::SqliteConnection, false, save, raw_save, TURN, 1.25);
+beside_a_connection!(sqlite_save, sql::sqlite(1), sqlx::SqliteConnection, false, save, raw_save, ROUND, 1.25);
 
-/// Beside the prepared statement of another driver.
+/// Compares loads with the prepared statement of another driver.
 fn postgres_load() -> Figure {
     on_one_core(|| {
         let scene = sql::postgres(1);
@@ -90,7 +92,7 @@ fn postgres_load() -> Figure {
     })
 }
 
-/// As many loads as 64 tasks have under way, beside pipelined statements of another driver.
+/// Batched loads for 64 tasks, compared with pipelined statements of another driver.
 fn postgres_load_64_at_once() -> Figure {
     let scene = sql::postgres(2);
     let floor = PipelinedFloor::new(&scene);
@@ -104,7 +106,8 @@ fn postgres_load_64_at_once() -> Figure {
     Figure::ratio("postgres_load_64_at_once", times, 0.5)
 }
 
-/// Whole validations, whose loads the manager gathers, beside pipelined statements of another driver.
+/// Complete validations, whose loads the manager batches, compared with pipelined statements of
+/// another driver.
 fn postgres_validate_64_tasks() -> Figure {
     let scene = sql::postgres(2);
     let floor = PipelinedFloor::new(&scene);
@@ -112,7 +115,7 @@ fn postgres_validate_64_tasks() -> Figure {
         let manager = SessionManager::builder(Arc::clone(scene.store())).build().expect("a manager");
         let (mut tokens, mut ids) = (Vec::new(), Vec::new());
         for user in 0..1_000_u64 {
-            let new = NewSession::for_user(user.into()).with_username("somebody");
+            let new = NewSession::for_user(user.into()).with_username("jane.doe");
             let created = manager.create(new).await.expect("a session");
             tokens.push(created.token.expose().to_string());
             ids.push(Uuid::from_bytes(*created.session.id().as_bytes()));
@@ -127,15 +130,17 @@ fn postgres_validate_64_tasks() -> Figure {
     Figure::ratio("postgres_validate_64_tasks", times, 0.8)
 }
 
-/// The slowest hundredth of sign-ins while a million expired sessions are swept, beside the same while one statement ends them all. On two
-/// cores the sweep keeps one more process busy than the statement does, so a turn of the scheduler, 4 ms, shows in ours.
+/// The 99th percentile of sign-ins while a million expired sessions are swept in batches, compared
+/// with sign-ins while one statement ends them all. On two cores, the batches keep one more process
+/// busy than the statement does, so a scheduler slice, 4 ms, shows in the measured time.
 fn postgres_sweep() -> Figure {
     let during = |sweep| sql::sign_in_p99(&sql::postgres(2), 1_000_000, sweep).as_secs_f64() * 1e9;
     let times = (during(Sweep::Batches), during(Sweep::OneStatement));
     Figure::ratio("postgres_sign_in_p99_during_sweep", times, 10.0)
 }
 
-/// Ten thousand sessions of one user ended in batches, beside one statement that locks them all.
+/// Ending ten thousand sessions of one user in batches, compared with one statement that locks them
+/// all.
 fn postgres_end_10000() -> Figure {
     on_one_core(|| {
         let (ours, raw) = sql::end_many(&sql::postgres(1), 10_000);

@@ -1,4 +1,4 @@
-//! Whether the bound holds.
+//! Compliance with the capacity bound.
 
 use std::sync::Arc;
 use std::thread;
@@ -11,13 +11,14 @@ use crate::sessions::{WEIGHT, copy, ids};
 
 const CAPACITY: u64 = 64 << 20;
 const SESSIONS: usize = 1_000_000;
-/// How often the copies that are alive are counted.
+/// The number of puts between two counts of the copies that are alive.
 const EVERY: usize = 100;
 
-/// Sizes of the data with the number of sessions in a hundred that have it.
+/// The sizes of the data, each with the percentage of sessions that have it.
 const SIZES: [(usize, usize); 4] = [(0, 49), (500, 40), (2_000, 10), (65_000, 1)];
 
-/// Copies of one size. All of them name one client, whose count is the number of those that are alive.
+/// Copies of one size. They share the client, whose reference count is the number of copies that
+/// are alive.
 struct Size {
     data: Arc<[u8]>,
     client: Arc<ClientInfo>,
@@ -30,7 +31,8 @@ impl Size {
     }
 }
 
-/// Puts a million sessions from two threads, and measures the most that was alive at once, whether the candidate counts it or not.
+/// Puts a million sessions from two threads, and measures the highest weight that was alive at
+/// once, including copies that the candidate no longer counts.
 pub(crate) fn kept() -> Vec<Line> {
     let sessions = ids(10, SESSIONS);
     KINDS.iter().filter(|kind| kind.bound == Bound::Weight).map(|kind| of(kind, &sessions)).collect()
@@ -71,7 +73,7 @@ fn fill(candidate: &dyn Candidate, sessions: &[SessionId], sizes: &[Size]) -> u6
 }
 
 fn size_of_place(place: usize) -> usize {
-    // 37 and 100 have no common factor, so the sizes are spread.
+    // 37 and 100 are coprime, so the sizes are spread evenly.
     let mut left = place * 37 % 100;
     SIZES
         .iter()

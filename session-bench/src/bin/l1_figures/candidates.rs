@@ -1,4 +1,4 @@
-//! Who is compared.
+//! The compared caches.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -21,40 +21,41 @@ use session_memory::MokaCache;
 
 use crate::sessions::{Copy, WEIGHT, weight};
 
-/// The name of the floor: it evicts nothing.
+/// The name of the floor, which evicts nothing.
 pub(crate) const FLOOR: &str = "64 RwLock<HashMap>";
 
-/// The name of the one that evicts exactly what was not asked for the longest.
+/// The name of the exact LRU.
 pub(crate) const LRU: &str = "lru, one lock";
 
 const SHARDS: usize = 64;
 
-/// A map of copies that may forget. The loops are methods so that their bodies are compiled for each candidate.
+/// A map of copies that may evict entries. The loops are methods, so that they are compiled for
+/// each candidate.
 pub(crate) trait Candidate: Send + Sync {
-    /// Asks for a copy and returns whether it is there.
+    /// Gets a copy, and returns true if it is present.
     fn get(&self, id: SessionId) -> bool;
 
     /// Puts a copy.
     fn put(&self, id: SessionId, copy: Copy);
 
-    /// Removes a copy if nothing else would.
+    /// Removes a copy, if the candidate does not evict by itself.
     fn make_room(&self, _id: SessionId) {}
 
-    /// Returns what a lookup by itself costs.
+    /// Gets copies one after the other.
     fn get_each(&self, ids: &[SessionId]) {
         for id in ids {
             black_box(self.get(*id));
         }
     }
 
-    /// Puts copies in turn.
+    /// Puts copies one after the other.
     fn put_each(&self, copies: &[(SessionId, Copy)]) {
         for (id, copy) in copies {
             self.put(*id, Arc::clone(copy));
         }
     }
 
-    /// Puts one copy under new ids. Who does not evict loses those that came before.
+    /// Puts one copy under new ids. A candidate that does not evict removes the old ids.
     fn turn_over(&self, new: &[SessionId], old: &[SessionId], copy: &Copy) {
         for (new, old) in new.iter().zip(old) {
             self.put(*new, Arc::clone(copy));
@@ -62,31 +63,31 @@ pub(crate) trait Candidate: Send + Sync {
         }
     }
 
-    /// Does what was put off.
+    /// Runs pending maintenance.
     fn settle(&self) {}
 }
 
-/// How to make a candidate.
+/// A kind of candidate.
 pub(crate) struct Kind {
-    /// Its name in the report.
+    /// The name in the report.
     pub(crate) name: &'static str,
-    /// Whether it bounds the weight of its entries, or their number, or nothing.
+    /// The bound that the candidate enforces.
     pub(crate) bound: Bound,
-    /// Makes one for that many bytes.
+    /// Creates a candidate with a capacity in bytes.
     pub(crate) of_bytes: fn(u64) -> Box<dyn Candidate>,
 }
 
-/// What a candidate bounds.
+/// The quantity that a candidate bounds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bound {
     Nothing,
     Number,
     Weight,
-    /// The same, with a weigher of its own.
+    /// The weight, with the candidate's own weigher.
     OwnWeight,
 }
 
-/// Everybody.
+/// All kinds.
 pub(crate) const KINDS: &[Kind] = &[
     Kind { name: FLOOR, bound: Bound::Nothing, of_bytes: |_| Box::new(Sharded::default()) },
     Kind { name: "quick_cache", bound: Bound::Weight, of_bytes: |bytes| quick(bytes, 0.97) },
@@ -102,7 +103,7 @@ pub(crate) const KINDS: &[Kind] = &[
     Kind { name: "dyn MokaCache", bound: Bound::OwnWeight, of_bytes: |bytes| Box::new(Tier::new(bytes)) },
 ];
 
-/// Everybody who evicts what a load makes it evict.
+/// Returns the kinds that evict entries under the measured loads.
 pub(crate) fn evicting() -> impl Iterator<Item = &'static Kind> {
     KINDS.iter().filter(|kind| matches!(kind.bound, Bound::Number | Bound::Weight))
 }
@@ -219,16 +220,16 @@ impl Candidate for Locked {
     }
 }
 
-/// What a tier behind the trait would cost: a future on the heap for every request.
+/// A cache tier behind the trait, which allocates a future on the heap for every request.
 struct Tier {
     cache: Box<dyn SessionCache>,
-    /// Copies count as later verified than what is there.
+    /// The read time of the next copy, so that each copy is newer than the present one.
     reads: AtomicI64,
 }
 
 impl Tier {
     fn new(bytes: u64) -> Self {
-        // Its own entries weigh more, and none of the loads that it takes part in is to make it evict less than others.
+        // The entries of the tier weigh more, and it must have room for as many as the others.
         Self { cache: Box::new(MokaCache::new(bytes * 3 / 2)), reads: AtomicI64::new(0) }
     }
 }
@@ -236,7 +237,7 @@ impl Tier {
 fn at_once<T>(answer: impl Future<Output = session_core::Result<T>>) -> T {
     match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer.expect("an answer"),
-        Poll::Pending => panic!("a cache in this process waits for nothing"),
+        Poll::Pending => panic!("a cache in this process must not wait"),
     }
 }
 

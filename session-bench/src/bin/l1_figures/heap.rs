@@ -1,4 +1,4 @@
-//! What an entry takes of the heap beside the record, and how often the heap is asked.
+//! The heap memory of an entry beside its record, and the number of allocations.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(crate) fn of_an_entry() -> Vec<Line> {
         Line::beside(FLOOR, case, unit, &figures)
     };
     [
-        table("heap of an entry beside its record", "bytes", |heap| heap.bytes),
+        table("heap of an entry without its record", "bytes", |heap| heap.bytes),
         table("allocations of a get", "allocations", |heap| heap.get),
         table("allocations of a put into a full cache", "allocations", |heap| heap.put),
         table("allocations of a replacement", "allocations", |heap| heap.replacement),
@@ -51,15 +51,16 @@ fn of(kind: &Kind) -> Heap {
         candidate.settle();
         made = Some(candidate);
     });
-    let candidate = made.expect("it was just made");
-    // Not the last ones: there are candidates that turn newcomers away.
-    let there: Vec<_> = sessions.iter().filter(|(id, _)| candidate.get(*id)).cloned().collect();
-    let there: Vec<_> = there.iter().cycle().take(CALLS).cloned().collect();
-    let asked: Vec<_> = there.iter().map(|(id, _)| *id).collect();
+    let candidate = made.expect("the closure has set it");
+    // Finds the entries that are present, which need not be the last ones: some candidates reject
+    // new entries.
+    let present: Vec<_> = sessions.iter().filter(|(id, _)| candidate.get(*id)).cloned().collect();
+    let present: Vec<_> = present.iter().cycle().take(CALLS).cloned().collect();
+    let ids_of_present: Vec<_> = present.iter().map(|(id, _)| *id).collect();
     let each = |run: &dyn Fn()| measure(run).count_total as f64 / CALLS as f64;
-    let strangers = ids(5, CALLS);
-    let get = each(&|| candidate.get_each(&asked));
-    let replacement = each(&|| candidate.put_each(&there));
-    let put = each(&|| candidate.turn_over(&strangers, &asked, &sessions[0].1));
+    let new = ids(5, CALLS);
+    let get = each(&|| candidate.get_each(&ids_of_present));
+    let replacement = each(&|| candidate.put_each(&present));
+    let put = each(&|| candidate.turn_over(&new, &ids_of_present, &sessions[0].1));
     Heap { bytes: filled.bytes_current as f64 / ENTRIES as f64, get, put, replacement }
 }

@@ -1,28 +1,28 @@
-//! One figure of one candidate, and tables of them.
+//! One figure of one candidate, and tables of figures.
 
 use serde::Serialize;
 
 /// A figure.
 #[derive(Debug, Serialize)]
 pub(crate) struct Line {
-    /// What was done.
+    /// The measured case.
     pub(crate) case: String,
-    /// Who did it.
+    /// The name of the candidate.
     pub(crate) candidate: &'static str,
     /// The figure.
     pub(crate) value: f64,
-    /// What it counts.
+    /// The unit of the figure.
     pub(crate) unit: &'static str,
-    /// The figure divided by that of the floor.
+    /// The figure divided by the floor's figure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ratio: Option<f64>,
-    /// How far the middle half of the rounds is apart, as part of the median.
+    /// The interquartile range of the rounds, as a fraction of the median.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) spread: Option<f64>,
 }
 
 impl Line {
-    /// Makes the lines of a case: the candidate with this name is the floor.
+    /// Creates the lines of a case. The candidate named `floor` is the floor.
     pub(crate) fn beside(
         floor: &str,
         case: &str,

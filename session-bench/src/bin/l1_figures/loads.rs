@@ -1,4 +1,4 @@
-//! What a full cache still knows: of loads in which some sessions are asked for more often than others.
+//! The hit rates of full caches under uneven loads.
 
 use std::sync::Arc;
 
@@ -8,20 +8,20 @@ use crate::candidates::{Candidate, Kind, LRU, evicting};
 use crate::line::Line;
 use crate::sessions::{Copy, WEIGHT, copies, ids, zipf};
 
-/// Sessions of a load.
+/// The number of sessions of a load.
 const SESSIONS: usize = 100_000;
-/// Accesses of a load.
+/// The number of accesses of a load.
 const ACCESSES: usize = 1_000_000;
-/// Sessions that a scan asks for once.
+/// The number of sessions that a scan gets once.
 const SCANNED: usize = 20_000;
-/// Accesses after the scan that are looked at.
+/// The number of measured accesses after the scan.
 const AFTER: usize = 50_000;
-/// How uneven the loads are.
+/// The exponents of the Zipf distributions: a higher one is more uneven.
 const EXPONENTS: [f64; 4] = [0.8, 0.9, 1.0, 1.1];
-/// How much of the sessions has room.
+/// The percentages of the sessions for which a cache has room.
 const PERCENT: [usize; 4] = [1, 5, 10, 25];
 
-/// Asks for a session, and puts it if it is not there. Returns whether it was.
+/// Gets a session, and puts it if it is missing. Returns true for a hit.
 fn ask(candidate: &dyn Candidate, id: SessionId, copy: &Copy) -> bool {
     let hit = candidate.get(id);
     if !hit {
@@ -43,7 +43,7 @@ impl Load {
         Self { ids, order: zipf(7, exponent, SESSIONS, ACCESSES), copy }
     }
 
-    /// The hits of a part of the load, in percent.
+    /// Returns the hit rate of a part of the load, in percent.
     fn hits(&self, candidate: &dyn Candidate, part: std::ops::Range<usize>) -> f64 {
         let accesses = part.len();
         let hit = |place: &&usize| ask(candidate, self.ids[**place], &self.copy);
@@ -55,7 +55,7 @@ fn with_room_for(kind: &Kind, sessions: usize) -> Box<dyn Candidate> {
     (kind.of_bytes)(sessions as u64 * WEIGHT)
 }
 
-/// Measures hit rates, beside what an exact LRU reaches.
+/// Measures hit rates, compared with an exact LRU.
 pub(crate) fn hit_rates() -> Vec<Line> {
     let mut lines = Vec::new();
     for exponent in EXPONENTS {
@@ -73,11 +73,11 @@ pub(crate) fn hit_rates() -> Vec<Line> {
     lines
 }
 
-/// Measures what 20,000 sessions that are asked for once drive out: the hits of the 50,000 accesses that follow, beside those of the
-/// same accesses without the scan.
+/// Measures how much a scan of 20,000 sessions displaces: the hit rate of the 50,000 accesses after
+/// the scan, compared with the same accesses without the scan.
 pub(crate) fn scans() -> Vec<Line> {
     let mut lines = Vec::new();
-    let strangers = ids(8, SCANNED);
+    let scanned = ids(8, SCANNED);
     for exponent in EXPONENTS {
         let case = format!("hits after a scan, Zipf {exponent:.1}, room for 10 %");
         eprintln!("{case}");
@@ -91,7 +91,7 @@ pub(crate) fn scans() -> Vec<Line> {
                 }
                 load.hits(candidate.as_ref(), ACCESSES / 2..ACCESSES / 2 + AFTER)
             };
-            let (value, undisturbed) = (after(&strangers), after(&[]));
+            let (value, undisturbed) = (after(&scanned), after(&[]));
             lines.push(Line {
                 case: case.clone(),
                 candidate: kind.name,
@@ -105,22 +105,22 @@ pub(crate) fn scans() -> Vec<Line> {
     lines
 }
 
-/// Measures how long what is put once and never asked for stays, as a tombstone is: how many of the newest are there after as many of
-/// them as there is room for.
+/// Measures how long entries stay that are put once and never read, like tombstones: fills the
+/// whole capacity with new entries, and counts those that are still present.
 pub(crate) fn newcomers() -> Vec<Line> {
     eprintln!("newcomers");
     let load = Load::new(1.0);
     let room = SESSIONS / 10;
-    let strangers = ids(9, room);
+    let new = ids(9, room);
     let kept = |kind: &Kind| {
         let candidate = with_room_for(kind, room);
         load.hits(candidate.as_ref(), 0..ACCESSES / 2);
-        for id in &strangers {
+        for id in &new {
             candidate.put(*id, Arc::clone(&load.copy));
         }
         candidate.settle();
-        let there = strangers.iter().filter(|id| candidate.get(**id)).count();
-        (kind.name, 100.0 * there as f64 / room as f64)
+        let present = new.iter().filter(|id| candidate.get(**id)).count();
+        (kind.name, 100.0 * present as f64 / room as f64)
     };
     let case = "newcomers that a full cache of 10,000 keeps of 10,000";
     Line::beside(LRU, case, "%", &evicting().map(kept).collect::<Vec<_>>())

@@ -1,7 +1,9 @@
-//! Compares what could hold the copies that validations read: time, heap, hit rate and bound, each beside a floor of the same run.
+//! Compares caches that could hold the copies for validations: time, heap, hit rate and bound, each
+//! with a floor from the same run.
 //!
-//! `cargo run --release -p session-bench --bin l1_figures [-- --json]`. The loads are the same in every run; the times are medians of
-//! candidates in turns. Progress goes to stderr.
+//! `cargo run --release -p session-bench --bin l1_figures [-- --json]`. The loads are the same in
+//! every run. The times are medians over rounds in which the candidates alternate. Progress goes to
+//! stderr.
 #![allow(clippy::expect_used, reason = "a benchmark that cannot run stops")]
 #![allow(clippy::cast_precision_loss, reason = "counts below 2^53")]
 

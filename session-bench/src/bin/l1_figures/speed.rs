@@ -1,4 +1,4 @@
-//! What gets and puts take.
+//! The time of gets and puts.
 
 use std::sync::Barrier;
 use std::thread;
@@ -11,18 +11,18 @@ use crate::candidates::{Candidate, FLOOR, KINDS};
 use crate::line::Line;
 use crate::sessions::{Copy, WEIGHT, copies, evenly, ids};
 
-/// How often the candidates take turns.
+/// The number of rounds in which the candidates alternate.
 const ROUNDS: usize = 21;
-/// Operations of a thread in a turn.
+/// The number of operations of a thread in a round.
 const OPERATIONS: usize = 50_000;
-/// As many sessions as have room.
+/// The number of sessions for which the candidates have room.
 const SESSIONS: usize = 10_000;
 
-/// A case: its name, and what a thread does in a round.
+/// A case: its name, and the work of a thread in a round.
 struct Case<'a> {
     name: &'static str,
     threads: usize,
-    /// Sessions that are there before.
+    /// The sessions that are put before the measurement.
     filled: &'a [(SessionId, Copy)],
     run: &'a (dyn Fn(&dyn Candidate, usize, usize) + Sync),
 }
@@ -36,11 +36,11 @@ pub(crate) fn times() -> Vec<Line> {
         .map(|thread| evenly(30 + thread, SESSIONS, OPERATIONS))
         .map(|order| order.into_iter().map(|place| sessions[place].clone()).collect())
         .collect();
-    let strangers = ids(2, OPERATIONS);
+    let unknown = ids(2, OPERATIONS);
     let arriving = ids(3, (ROUNDS + 2) * OPERATIONS);
     let get_hot = |of: &dyn Candidate, thread: usize, _| of.get_each(&hot[thread]);
     let get_cold = |of: &dyn Candidate, thread: usize, _| of.get_each(&cold[thread]);
-    let miss = |of: &dyn Candidate, _, _| of.get_each(&strangers);
+    let miss = |of: &dyn Candidate, _, _| of.get_each(&unknown);
     let replace = |of: &dyn Candidate, thread: usize, _| of.put_each(&puts[thread]);
     let turn_over = |of: &dyn Candidate, _, round: usize| {
         let new = round * OPERATIONS + SESSIONS;
@@ -53,7 +53,7 @@ pub(crate) fn times() -> Vec<Line> {
         Case { name: "get, 256 hot sessions, 2 threads", threads: 2, filled: few, run: &get_hot },
         Case { name: "get, 10,000 sessions, 1 thread", threads: 1, filled: &sessions, run: &get_cold },
         Case { name: "get, 10,000 sessions, 2 threads", threads: 2, filled: &sessions, run: &get_cold },
-        Case { name: "get of what is not there, 1 thread", threads: 1, filled: &sessions, run: &miss },
+        Case { name: "get of a missing session, 1 thread", threads: 1, filled: &sessions, run: &miss },
         Case { name: "replace, 10,000 sessions, 1 thread", threads: 1, filled: &sessions, run: &replace },
         Case { name: "replace, 10,000 sessions, 2 threads", threads: 2, filled: &sessions, run: &replace },
         Case { name: "put into a full cache, 1 thread", threads: 1, filled: &sessions, run: &turn_over },
@@ -70,7 +70,7 @@ fn orders(sessions: &[(SessionId, Copy)]) -> Vec<Vec<SessionId>> {
 
 fn measure(case: &Case<'_>) -> Vec<Line> {
     eprintln!("{}", case.name);
-    // Some room to spare, because the shards of the candidates do not fill evenly.
+    // Leaves spare room, because the shards of the candidates do not fill evenly.
     let spare = if case.name.starts_with("put") { 1 } else { 2 };
     let made: Vec<_> = KINDS.iter().map(|kind| (kind.of_bytes)(spare * SESSIONS as u64 * WEIGHT)).collect();
     let mut times = vec![Vec::with_capacity(ROUNDS); made.len()];
@@ -97,16 +97,17 @@ fn measure(case: &Case<'_>) -> Vec<Line> {
     lines
 }
 
-/// Nanoseconds for each operation of a thread.
+/// Returns the nanoseconds per operation of the slowest thread.
 fn timed(case: &Case<'_>, candidate: &dyn Candidate, round: usize) -> f64 {
     let start = Barrier::new(case.threads);
     let work = |thread| {
         start.wait();
-        let (started, before) = (Instant::now(), worked());
+        let (started, before) = (Instant::now(), cpu_seconds());
         (case.run)(candidate, thread, round);
-        // By itself a thread waits for nobody, so what it does not work is taken by other programs, and by the more the longer its turn
-        // is. Threads that share locks wait for each other, and that counts.
-        if case.threads == 1 { worked() - before } else { started.elapsed().as_secs_f64() }
+        // A single thread never waits for another, so the time without a core belongs to other
+        // programs, and it grows with the length of the round. Threads that share locks wait for
+        // each other, and that time counts.
+        if case.threads == 1 { cpu_seconds() - before } else { started.elapsed().as_secs_f64() }
     };
     let slowest = thread::scope(|scope| {
         let others: Vec<_> = (1..case.threads).map(|thread| scope.spawn(move || work(thread))).collect();
@@ -116,8 +117,8 @@ fn timed(case: &Case<'_>, candidate: &dyn Candidate, round: usize) -> f64 {
     slowest * 1e9 / OPERATIONS as f64
 }
 
-/// Seconds that this thread had a core.
-fn worked() -> f64 {
+/// Returns the CPU time of this thread in seconds.
+fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

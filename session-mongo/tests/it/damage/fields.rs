@@ -1,15 +1,15 @@
-//! Everything that can be wrong with one field of a document.
+//! All damage to one field of a document.
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, Timestamp, doc};
 use session_conformance::fixtures::{at, user};
 
-/// A document that is damaged in one place.
+/// A document with one damaged field.
 pub(super) struct Damage {
-    /// The field, with dots.
+    /// The path of the field, with dots.
     pub(super) field: String,
-    /// What it is now.
+    /// The description of its new value.
     pub(super) what: String,
     pub(super) document: Document,
 }
@@ -23,13 +23,13 @@ impl Damage {
         format!("{}: {}", self.field, self.what)
     }
 
-    /// Whether a listing does not read the field.
+    /// Returns true if a listing does not read the field.
     pub(super) fn is_hidden(&self) -> bool {
         ["secret", "refresh", "data"].contains(&self.field.as_str())
     }
 
     fn is_damage(&self) -> bool {
-        !may_be(&self.field, &self.what, is_ended(&self.document))
+        !is_valid(&self.field, &self.what, is_ended(&self.document))
     }
 }
 
@@ -37,22 +37,23 @@ fn is_ended(document: &Document) -> bool {
     document.get_str("state").is_ok_and(|state| state == "ended")
 }
 
-/// What is no damage. Whatever is not listed here is one.
-fn may_be(field: &str, what: &str, is_ended: bool) -> bool {
+/// Returns true if the value is valid for the field. All other values are damage.
+fn is_valid(field: &str, what: &str, is_ended: bool) -> bool {
     match field {
         // Only the server reads it.
         "purgeAt" => true,
         "userId" | "username" | "credentialVersion" | "secret" | "refresh" | "deviceId" | "label" => {
             what == "null"
         }
-        // The deadline of an active session says that there is one.
+        // The deadline of an active session includes the idle timeout.
         "idleTimeout" => is_ended && what == "null",
-        // Descriptions have what is known.
+        // Descriptions contain only known values.
         _ => (field.starts_with("client.") || field.starts_with("lastClient.")) && what == "missing",
     }
 }
 
-/// Every field missing and with every other type, at every depth, except for the id; and values that no session has.
+/// Returns variants of the document in which one field, at any depth, is missing, has another type
+/// or has an invalid value. The id is not damaged.
 pub(super) fn damages(stored: &Document) -> Vec<Damage> {
     let all = retyped(stored, "").into_iter().chain(revalued(stored));
     all.filter(|damage| damage.field != "_id" && damage.is_damage()).collect()
@@ -102,9 +103,9 @@ fn retyped(stored: &Document, within: &str) -> Vec<Damage> {
     all
 }
 
-/// What the value of a field can become.
+/// Returns values of other types for a field, each with its path and description.
 fn values_of(value: &Bson, field: &str) -> Vec<(String, String, Bson)> {
-    // Inside, one that cannot be read is as good as the other.
+    // For embedded fields, a few unreadable types are enough.
     let some = if field.contains('.') { 5 } else { usize::MAX };
     let others = types().into_iter().filter(|(_, other)| !is_same_type(value, other)).take(some);
     let mut all: Vec<_> = others.map(|(what, other)| (field.to_owned(), what.to_owned(), other)).collect();
@@ -128,10 +129,10 @@ fn values_of(value: &Bson, field: &str) -> Vec<(String, String, Bson)> {
     all
 }
 
-/// Fields of the right type, with what no session has in them.
+/// Returns variants in which one field has the right type but an invalid value.
 fn revalued(stored: &Document) -> Vec<Damage> {
-    let state = if is_ended(stored) { no_values_of_ended() } else { no_values_of_active(stored) };
-    let all = state.into_iter().chain(no_values());
+    let state = if is_ended(stored) { invalid_values_of_ended() } else { invalid_values_of_active(stored) };
+    let all = state.into_iter().chain(invalid_values());
     all.map(|(field, what, value)| {
         let mut document = stored.clone();
         set(&mut document, field, value);
@@ -163,32 +164,32 @@ fn binary(bytes: &[u8]) -> Bson {
     Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes: bytes.to_vec() })
 }
 
-/// Somebody whose sessions have other ids than Ann's.
+/// Returns the name of a user whose shard differs from Ann's.
 fn stranger() -> String {
     let ann = user("ann").shard();
     let mut names = (0..).map(|number| format!("stranger-{number}"));
     names.find(|name| user(name).shard() != ann).unwrap()
 }
 
-type NoValue = (&'static str, &'static str, Bson);
+type InvalidValue = (&'static str, &'static str, Bson);
 
-/// Of any session.
-fn no_values() -> Vec<NoValue> {
+/// Values that are invalid in any session.
+fn invalid_values() -> Vec<InvalidValue> {
     let short = Bson::Binary(Binary { subtype: BinarySubtype::Uuid, bytes: vec![7; 15] });
     let many = vec![Bson::Document(doc! { "method": "password", "at": date(at(0).as_millis()) }); 100];
     vec![
         ("format", "of a newer version", Bson::Int32(2)),
         ("format", "of no version", Bson::Int32(0)),
-        ("state", "an unknown one", "revoked".into()),
-        ("state", "an empty one", "".into()),
+        ("state", "unknown", "revoked".into()),
+        ("state", "empty", "".into()),
         ("state", "in capitals", "Active".into()),
         ("kind", "unknown", "robot".into()),
         ("revision", "zero", Bson::Int64(0)),
         ("revision", "negative", Bson::Int64(-3)),
         ("credentialVersion", "negative", Bson::Int64(-1)),
-        ("expiresAt", "before its beginning", date(at(0).as_millis() - 1)),
+        ("expiresAt", "before the creation", date(at(0).as_millis() - 1)),
         ("expiresAt", "in ten years", date(at(0).as_millis() + 315_360_000_000)),
-        ("lastSeenAt", "before its beginning", date(at(0).as_millis() - 1)),
+        ("lastSeenAt", "before the creation", date(at(0).as_millis() - 1)),
         ("idleTimeout", "negative", Bson::Int64(-5)),
         ("userId", "empty", "".into()),
         ("userId", "of another shard", stranger().into()),
@@ -211,7 +212,7 @@ fn no_values() -> Vec<NoValue> {
     ]
 }
 
-fn no_values_of_active(stored: &Document) -> Vec<NoValue> {
+fn invalid_values_of_active(stored: &Document) -> Vec<InvalidValue> {
     let deadline = stored.get_datetime("deadlineAt").unwrap().timestamp_millis();
     let end = doc! { "reason": "logged_out", "at": date(at(1).as_millis()), "by": "system" };
     vec![
@@ -224,7 +225,7 @@ fn no_values_of_active(stored: &Document) -> Vec<NoValue> {
     ]
 }
 
-fn no_values_of_ended() -> Vec<NoValue> {
+fn invalid_values_of_ended() -> Vec<InvalidValue> {
     vec![
         ("state", "active after an end", "active".into()),
         ("end.reason", "unknown", "bored".into()),

@@ -1,4 +1,4 @@
-//! What else may lie in the collections: ids that are only reserved, fields of the application, turns that cannot be read.
+//! Other contents of the collections: reservations, fields of the application, corrupt turns.
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -9,7 +9,7 @@ use session_mongo::LimitMethod;
 
 use crate::support::{Lab, create, ids, key};
 
-/// What a sign-in leaves that got no further.
+/// Inserts a reservation, as a sign-in leaves it that dies before its announcement.
 async fn reserve(lab: &Lab, id: SessionId, created_at: Timestamp) -> Document {
     let reserved = doc! {
         "_id": key(id),
@@ -23,7 +23,7 @@ async fn reserve(lab: &Lab, id: SessionId, created_at: Timestamp) -> Document {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_that_is_only_reserved_is_no_session() {
+async fn reservation_is_not_a_session() {
     let Some((lab, store)) = Lab::start().await else { return };
     let session = Arc::new(full("ann"));
     let reserved = reserve(&lab, session.id, session.created_at).await;
@@ -45,7 +45,7 @@ async fn an_id_that_is_only_reserved_is_no_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reservation_that_nobody_came_back_to_is_purged_and_not_counted() {
+async fn abandoned_reservation_is_purged_but_not_counted() {
     let Some((lab, store)) = Lab::start().await else { return };
     let (old, young) = (record_at("ann", 10), record_at("ann", 20));
     for session in [&old, &young] {
@@ -57,7 +57,7 @@ async fn a_reservation_that_nobody_came_back_to_is_purged_and_not_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reservation_that_was_left_does_not_keep_a_session_away() {
+async fn abandoned_reservation_does_not_block_its_session() {
     let one = limit(1, OnExceed::EndOldest, 5);
     for method in [LimitMethod::Transaction, LimitMethod::CompareAndSet] {
         for limit in [Some(&one), None] {
@@ -73,7 +73,7 @@ async fn a_reservation_that_was_left_does_not_keep_a_session_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fields_of_the_application_outlive_every_change() {
+async fn application_fields_survive_every_change() {
     let Some((lab, store)) = Lab::start().await else { return };
     let session = create(&store, full("ann")).await;
     let theirs = doc! { "tags": ["a", { "b": Bson::Null }], "$price": 3, "note": "$userId" };
@@ -94,9 +94,9 @@ async fn fields_of_the_application_outlive_every_change() {
     assert_eq!(lab.document(session.id).await.get_document("theirs").unwrap(), &theirs, "erase");
 }
 
-/// What has been announced may be half done, so nobody guesses.
+/// An announcement may be half carried out, so a sign-in must not guess its content.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_that_cannot_be_read_refuses_the_sign_ins_of_its_shard_and_no_other() {
+async fn corrupt_turn_blocks_limited_sign_ins_of_its_shard_only() {
     let Some((lab, store)) = Lab::start().await else { return };
     let turns = lab.database.collection::<Document>(&format!("{}_turns", lab.name));
     let ann = user("ann").shard();
@@ -117,9 +117,9 @@ async fn a_turn_that_cannot_be_read_refuses_the_sign_ins_of_its_shard_and_no_oth
             damaged.insert(*field, value.clone());
             turns.replace_one(doc! { "_id": turn.get("_id") }, damaged).await.unwrap();
             let created = store.create(record("ann").into(), Some(&one)).await;
-            let mends = method == LimitMethod::Transaction && *field == "turn";
+            let is_overwritten = method == LimitMethod::Transaction && *field == "turn";
             let kind = created.err().map(|error| error.kind());
-            assert_eq!(kind, (!mends).then_some(ErrorKind::Corrupt), "{method:?}: {field} {value}");
+            assert_eq!(kind, (!is_overwritten).then_some(ErrorKind::Corrupt), "{method:?}: {field} {value}");
             store.create(record(&other).into(), Some(&one)).await.unwrap();
             store.create(record("ann").into(), None).await.unwrap();
         }

@@ -1,4 +1,4 @@
-//! Sign-ins by compare-and-set whose authors die half-way, come back, or meet others that use transactions.
+//! Sign-ins by compare-and-set that die part-way, resume late, or conflict with transactions.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use super::lab::{Lab, wait_until};
 use super::{PATIENT, RECOVERY, cases};
 
 cases!(
-    what_a_dead_author_announced_is_carried_out_by_the_next_sign_in,
-    an_author_who_died_before_announcing_has_done_nothing,
-    an_author_who_comes_back_late_changes_nothing,
+    next_sign_in_carries_out_an_abandoned_announcement,
+    sign_in_that_dies_before_announcing_has_no_effect,
+    sign_in_that_resumes_late_changes_nothing,
     both_methods_side_by_side_never_exceed_the_limit,
 );
 
-/// Most live sessions of a user.
+/// The limit of live sessions of a user.
 const MAX: u32 = 2;
 
-/// In the command that announces, and in the one that carries it out.
+/// Bytes of the command that announces a sign-in, and of the one that carries it out.
 const ANNOUNCES: &[u8] = b"surplus\0";
 const CARRIES_OUT: &[u8] = b"signIn\0";
 
@@ -44,7 +44,8 @@ async fn live(store: &MongoStore, name: &str) -> Vec<SessionId> {
     page.iter().map(|record| record.id).collect()
 }
 
-/// The first sessions of somebody, as many as the limit allows, and two more that are not stored.
+/// Stores as many sessions of a user as the limit allows. Also returns two more that are not
+/// stored.
 async fn given_full(store: &MongoStore, name: &str) -> [Arc<SessionRecord>; 4] {
     let records = [0, 1, 2, 3].map(|millis| Arc::new(record_at(name, millis)));
     for session in &records[..MAX as usize] {
@@ -53,8 +54,9 @@ async fn given_full(store: &MongoStore, name: &str) -> [Arc<SessionRecord>; 4] {
     records
 }
 
-/// Whether it died before it began to carry it out, or before it heard of it.
-async fn what_a_dead_author_announced_is_carried_out_by_the_next_sign_in() {
+/// The announcing sign-in dies after the announcement, before it sends the changes, or before it
+/// receives their reply.
+async fn next_sign_in_carries_out_an_abandoned_announcement() {
     let Some(paths) = Paths::open().await else { return };
     let deaths = [(Fault::After, ANNOUNCES), (Fault::Before, CARRIES_OUT), (Fault::After, CARRIES_OUT)];
     for (number, (fault, point)) in deaths.into_iter().enumerate() {
@@ -63,7 +65,7 @@ async fn what_a_dead_author_announced_is_carried_out_by_the_next_sign_in() {
             let next = paths.direct.by(method);
             let [oldest, old, new, last] = given_full(next, &name).await;
             paths.proxy.arm_each(fault, point);
-            let died = in_time(PATIENT, "create", sign_in(&paths.stores.turns, &new)).await;
+            let died = in_time(PATIENT, "create", sign_in(&paths.stores.cas_store, &new)).await;
             assert_transient(&name, died);
             assert!(paths.proxy.met() > 0);
             paths.proxy.refuse();
@@ -72,30 +74,30 @@ async fn what_a_dead_author_announced_is_carried_out_by_the_next_sign_in() {
             let expected = if is_done { [old.id, new.id] } else { [oldest.id, old.id] };
             assert_eq!(live(next, &name).await, expected, "{name}");
             let evicted = in_time(RECOVERY, "create", sign_in(next, &last)).await.unwrap();
-            assert_eq!(evicted, [old.id], "{name}: the oldest was evicted by the dead");
+            assert_eq!(evicted, [old.id], "{name}: the dead sign-in evicted the oldest");
             assert_eq!(live(next, &name).await, [new.id, last.id], "{name}");
             assert_eq!(sign_in(next, &new).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
 
             paths.proxy.disarm();
             paths.proxy.pass_new();
             let is_open = async || paths.stores.store.load(&[old.id]).await.is_ok();
-            wait_until("the way is open", is_open).await;
+            wait_until("the proxy passes connections", is_open).await;
         }
     }
 }
 
-async fn an_author_who_died_before_announcing_has_done_nothing() {
+async fn sign_in_that_dies_before_announcing_has_no_effect() {
     let Some(paths) = Paths::open().await else { return };
     for method in METHODS {
         let name = format!("{method:?}");
         let next = paths.direct.by(method);
         let [oldest, old, new, last] = given_full(next, &name).await;
         paths.proxy.arm_each(Fault::Before, ANNOUNCES);
-        let died = in_time(PATIENT, "create", sign_in(&paths.stores.turns, &new)).await;
+        let died = in_time(PATIENT, "create", sign_in(&paths.stores.cas_store, &new)).await;
         assert_transient(&name, died);
         assert!(paths.proxy.met() > 0);
         assert_eq!(live(next, &name).await, [oldest.id, old.id]);
-        // Nobody sees what it reserved.
+        // The reservation is invisible.
         assert!(paths.stored(new.id).await.is_none());
         assert_eq!(next.end(&EndScope::id(new.id), &logged_out(4), Timestamp::MAX).await.unwrap(), []);
         assert_eq!(sign_in(next, &last).await.unwrap(), [oldest.id]);
@@ -105,16 +107,17 @@ async fn an_author_who_died_before_announcing_has_done_nothing() {
     assert_works(&paths.stores).await;
 }
 
-/// Others completed what it announced, and the session is over and forgotten when it goes on.
-async fn an_author_who_comes_back_late_changes_nothing() {
+/// Another sign-in has carried out the announcement, and the session has ended and been purged when
+/// the announcing sign-in resumes.
+async fn sign_in_that_resumes_late_changes_nothing() {
     let Some(paths) = Paths::open().await else { return };
     for method in METHODS {
         let name = format!("{method:?}");
         let next = paths.direct.by(method);
         let [oldest, old, new, last] = given_full(next, &name).await;
         paths.proxy.arm(Fault::Hold, CARRIES_OUT);
-        let author = {
-            let (store, new) = (paths.stores.turns.clone(), Arc::clone(&new));
+        let announcing = {
+            let (store, new) = (paths.stores.cas_store.clone(), Arc::clone(&new));
             tokio::spawn(async move { sign_in(&store, &new).await })
         };
         paths.proxy.until_met().await;
@@ -122,15 +125,15 @@ async fn an_author_who_comes_back_late_changes_nothing() {
         assert_eq!(live(next, &name).await, [new.id, last.id], "{name}");
         assert_eq!(next.end(&EndScope::id(new.id), &logged_out(4), Timestamp::MAX).await.unwrap().len(), 1);
         next.purge(at(1_000), 500).await.unwrap();
-        for gone in [&oldest, &old, &new] {
-            assert!(paths.stored(gone.id).await.is_none(), "{name}");
+        for purged in [&oldest, &old, &new] {
+            assert!(paths.stored(purged.id).await.is_none(), "{name}");
         }
 
         paths.proxy.disarm();
-        let answer = author.await.unwrap();
+        let answer = announcing.await.unwrap();
         assert!(answer.as_ref().err().is_none_or(Error::is_transient), "{name}: {answer:?}");
-        for gone in [&oldest, &old, &new] {
-            assert!(paths.stored(gone.id).await.is_none(), "{name}: it came back");
+        for purged in [&oldest, &old, &new] {
+            assert!(paths.stored(purged.id).await.is_none(), "{name}: a purged session exists again");
         }
         assert_eq!(live(next, &name).await, [last.id], "{name}");
     }
@@ -141,8 +144,8 @@ async fn both_methods_side_by_side_never_exceed_the_limit() {
     const USERS: u64 = 5;
     const SIGN_INS: u64 = 40;
     let Some(lab) = Lab::start().await else { return };
-    // On clients of their own, as two nodes.
-    let nodes = [lab.stores().await.store, lab.stores().await.turns];
+    // Each store has its own client, as on two nodes.
+    let nodes = [lab.stores().await.store, lab.stores().await.cas_store];
     let watcher = lab.stores().await.store;
     let looks = Arc::new(AtomicUsize::new(0));
     let is_over = Arc::new(AtomicBool::new(false));
@@ -159,7 +162,7 @@ async fn both_methods_side_by_side_never_exceed_the_limit() {
         })
     };
     let (mut created, mut evicted, mut refused) = (BTreeSet::new(), Vec::new(), 0);
-    // Again if they were hardly looked at.
+    // Repeats until the watcher has checked often enough.
     while created.is_empty() || (looks.load(Ordering::SeqCst) <= 20 && !watched.is_finished()) {
         let mut calls = JoinSet::new();
         for number in 0..USERS * SIGN_INS {
@@ -173,7 +176,7 @@ async fn both_methods_side_by_side_never_exceed_the_limit() {
                     created.insert(id);
                     evicted.extend(ended);
                 }
-                // Too many came in between.
+                // The sign-in conflicted too often.
                 Err(error) => {
                     assert!(error.is_transient(), "{error:?}");
                     refused += 1;
@@ -186,7 +189,7 @@ async fn both_methods_side_by_side_never_exceed_the_limit() {
     println!("{} sign-ins, {refused} refused, {} looks", created.len(), looks.load(Ordering::SeqCst));
     assert!(refused <= 10, "{refused} refused");
 
-    // Each is live, or was evicted by one sign-in.
+    // Each session is live, or exactly one sign-in has evicted it.
     let count = evicted.len();
     let mut all: BTreeSet<_> = evicted.into_iter().collect();
     assert_eq!(all.len(), count, "an eviction was reported twice");

@@ -1,4 +1,4 @@
-//! The operations of a store, each as one call that must be answered in time.
+//! The operations of a store, each as one call with a deadline.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use session_servers::Proxy;
 use super::lab::{Stores, wait_for};
 use super::{DEADLINE, LATE, RECOVERY};
 
-/// Every operation that asks the server, and both ways of those that have two.
+/// Every operation that uses the server, with both variants of those that have two.
 pub(super) const CALLS: [&str; 13] = [
     "create",
     "create in a transaction",
@@ -29,13 +29,13 @@ pub(super) const CALLS: [&str; 13] = [
     "stats",
 ];
 
-/// Makes a call whose answer is not "nothing", as long as the session is stored and active.
+/// Makes a call whose result is not empty as long as the session is stored and active.
 pub(super) async fn call(stores: &Stores, name: &str, session: &Arc<SessionRecord>) -> Result<()> {
     let (store, ann) = (&stores.store, user("ann"));
     match name {
         "create" => store.create(Arc::new(full("ann")), None).await.map(drop),
         "create in a transaction" => sign_in(store, "ann").await,
-        "create by compare-and-set" => sign_in(&stores.turns, "ann").await,
+        "create by compare-and-set" => sign_in(&stores.cas_store, "ann").await,
         "load" => found(store.load(&[session.id]).await?.len()),
         "update" => {
             let mut changed = SessionRecord::clone(session);
@@ -43,7 +43,7 @@ pub(super) async fn call(stores: &Stores, name: &str, session: &Arc<SessionRecor
             store.update(Arc::new(changed), session.revision).await.map(drop)
         }
         "touch" => store.touch(&[touch(session.id, 5)], NOW).await.map(drop),
-        // One that is not there: the session is for the others.
+        // Ends a session that does not exist, because the other calls need this one.
         "end by id" => {
             store.end(&EndScope::id(record("ann").id), &logged_out(6), Timestamp::MAX).await.map(drop)
         }
@@ -57,58 +57,59 @@ pub(super) async fn call(stores: &Stores, name: &str, session: &Arc<SessionRecor
     }
 }
 
-/// Signs somebody in who has at most three sessions.
+/// Signs a user in who may have at most three sessions.
 pub(super) async fn sign_in(store: &MongoStore, name: &str) -> Result<()> {
     let limit = limit(3, OnExceed::EndOldest, 500);
     store.create(Arc::new(record_at(name, 1)), Some(&limit)).await.map(drop)
 }
 
-/// That something stored is not found is the one answer that an outage must not give.
+/// Fails if a stored session is not found, which is the one result that an outage must never cause.
 fn found(records: usize) -> Result<()> {
     if records == 0 { Err(Error::not_found("test", "read")) } else { Ok(()) }
 }
 
-/// Waits for a call as an application does: at its deadline the future is dropped.
+/// Waits for a call as an application does, and drops its future at the deadline.
 ///
-/// A busy machine wakes everybody late; how late is measured beside the call.
+/// A busy machine wakes all tasks late, so a second task measures the lag.
 pub(super) async fn in_time<T>(
     deadline: Duration,
     what: &str,
     call: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     let began = Instant::now();
-    let other = tokio::spawn(async move {
+    let lag = tokio::spawn(async move {
         tokio::time::sleep(deadline).await;
         began.elapsed().saturating_sub(deadline)
     });
     let result = tokio::time::timeout(deadline, call).await;
     let took = began.elapsed();
     if took >= deadline + LATE {
-        let lag = other.await.unwrap();
+        let lag = lag.await.unwrap();
         assert!(took < deadline + LATE + 2 * lag, "{what} took {took:?}, with a lag of {lag:?}");
     } else {
-        other.abort();
+        lag.abort();
     }
     result.unwrap_or_else(|_| Err(Error::timeout("test", "wait")))
 }
 
-/// Waits for a call for so long after it met what the proxy has armed: not before, however slow its way there is.
+/// Waits for a call, and drops its future when this time has passed since the call triggered the
+/// proxy's fault. A call that is slow to trigger it gets more time.
 pub(super) async fn after_met<T>(
     proxy: &Proxy,
     patience: Duration,
     call: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    let left = async {
+    let expired = async {
         proxy.until_met().await;
         tokio::time::sleep(patience).await;
     };
     tokio::select! {
         result = call => result,
-        () = left => Err(Error::timeout("test", "wait")),
+        () = expired => Err(Error::timeout("test", "wait")),
     }
 }
 
-/// Asserts that the failure says "cannot tell now".
+/// Asserts that the call failed with a transient error.
 #[track_caller]
 pub(super) fn assert_transient<T>(what: &str, result: Result<T>) -> Error {
     match result {
@@ -120,7 +121,7 @@ pub(super) fn assert_transient<T>(what: &str, result: Result<T>) -> Error {
     }
 }
 
-/// Asserts a kind that tells the application the truth.
+/// Asserts that the call failed with this kind of error.
 #[track_caller]
 pub(super) fn assert_fails<T>(what: &str, kind: ErrorKind, result: Result<T>) -> Error {
     match result {
@@ -132,7 +133,7 @@ pub(super) fn assert_fails<T>(what: &str, kind: ErrorKind, result: Result<T>) ->
     }
 }
 
-/// Makes every call at once while the server is away, and returns what they say.
+/// Makes all calls at once while the server is unavailable, and returns their errors.
 pub(super) async fn all_fail(
     stores: &Stores,
     session: &Arc<SessionRecord>,
@@ -145,7 +146,7 @@ pub(super) async fn all_fail(
     join_all(calls).await
 }
 
-/// Stores a session of somebody.
+/// Stores a session of a user.
 pub(super) async fn given(store: &MongoStore, name: &str) -> Arc<SessionRecord> {
     create(store, record(name)).await
 }
@@ -156,7 +157,7 @@ pub(super) async fn create(store: &MongoStore, record: SessionRecord) -> Arc<Ses
     session
 }
 
-/// Makes every call once, on a session of its own.
+/// Makes every call once, on a new session.
 async fn try_all(stores: &Stores, deadline: Duration) -> Result<()> {
     let (store, session) = (&stores.store, Arc::new(record("bob")));
     in_time(deadline, "create", store.create(Arc::clone(&session), None)).await?;
@@ -174,14 +175,14 @@ pub(super) async fn assert_works(stores: &Stores) {
     try_all(stores, RECOVERY).await.unwrap();
 }
 
-/// Asserts that all operations work again within the time that a store has for it, without help.
+/// Asserts that all operations work again within [`RECOVERY`], and returns the time it took.
 pub(super) async fn assert_recovers(stores: &Stores) -> Duration {
-    let is_well = async || match try_all(stores, DEADLINE).await {
+    let works = async || match try_all(stores, DEADLINE).await {
         Ok(()) => true,
         Err(error) => {
             assert!(error.is_transient(), "{error:?}");
             false
         }
     };
-    wait_for(RECOVERY, "everything works", is_well).await
+    wait_for(RECOVERY, "all operations work", works).await
 }

@@ -1,4 +1,4 @@
-//! Calls whose futures are dropped, and sign-ins whose connections die in the middle.
+//! Calls whose futures are dropped, and sign-ins whose connections fail part-way.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -19,25 +19,27 @@ use super::lab::{Lab, stored, wait_for, wait_until};
 use super::{DEADLINE, PATIENT, cases};
 
 cases!(
-    a_hundred_dropped_calls_leave_nothing_behind,
-    a_sign_in_that_is_dropped_at_any_point_happens_whole_or_not_at_all,
-    a_sign_in_whose_connection_dies_keeps_nobody_waiting,
-    a_sign_in_that_nobody_waits_for_does_not_begin_again,
-    a_sign_in_that_is_never_answered_gives_its_turn_back,
-    a_sign_in_that_fails_for_ever_gives_its_turn_back,
-    a_process_that_dies_within_a_transaction_keeps_its_shard_for_as_long_as_the_server_lets_it,
+    hundred_dropped_calls_hold_no_connection_and_no_lock,
+    dropped_sign_in_happens_entirely_or_not_at_all,
+    sign_in_whose_connection_dies_does_not_block_its_shard,
+    sign_in_without_a_caller_is_not_retried,
+    sign_in_without_a_reply_releases_its_shard,
+    sign_in_that_always_fails_releases_its_shard,
+    dead_process_blocks_its_shard_until_the_server_aborts,
 );
 
-/// What a transaction takes its turn with. The first sign-in of a shard makes what is there to be taken.
+/// The command by which a transaction writes to the turn of its shard. The first sign-in of a shard
+/// creates the turn.
 const TURN: &[u8] = b"findAndModify";
 
-/// Most live sessions of a user.
+/// The limit of live sessions of a user.
 const MAX: u32 = 2;
 
-/// In the one command of a sign-in that neither the driver nor the store repeats. Others carry it out.
+/// Bytes of the one command of a sign-in that neither the driver nor the store retries. Another
+/// sign-in carries it out.
 const NOT_REPEATED: &[u8] = b"signIn\0";
 
-/// In which nothing is left of a call that was dropped.
+/// The time after which a dropped call has no more effects.
 const SOON: Duration = Duration::from_secs(5);
 
 const METHODS: [LimitMethod; 2] = [LimitMethod::CompareAndSet, LimitMethod::Transaction];
@@ -52,7 +54,7 @@ async fn live(store: &MongoStore, name: &str) -> usize {
     store.list(&query).await.unwrap().records.len()
 }
 
-async fn a_hundred_dropped_calls_leave_nothing_behind() {
+async fn hundred_dropped_calls_hold_no_connection_and_no_lock() {
     let Some(mut lab) = Lab::start().await else { return };
     let stores = lab.stores().await;
     assert_works(&stores).await;
@@ -66,13 +68,13 @@ async fn a_hundred_dropped_calls_leave_nothing_behind() {
             assert!(dropped.is_err(), "{name} was answered: {dropped:?}");
         }
         lab.server(Server::resume);
-        // The next ones, of each kind: no connection is missing, and no shard is locked.
+        // The next calls of each kind work: no connection is lost, and no shard is locked.
         println!("{round}: recovered after {:?}", assert_recovers(&stores).await);
         assert_works(&stores).await;
     }
 }
 
-/// Drops a future after so many polls, each when it is ready for it.
+/// Drops a future after this many polls, each of which follows a wake-up.
 async fn abandon<F: Future>(future: F, polls: usize) {
     let mut future = pin!(future);
     let mut left = polls;
@@ -89,7 +91,7 @@ async fn abandon<F: Future>(future: F, polls: usize) {
     .await;
 }
 
-async fn a_sign_in_that_is_dropped_at_any_point_happens_whole_or_not_at_all() {
+async fn dropped_sign_in_happens_entirely_or_not_at_all() {
     let Some(lab) = Lab::start().await else { return };
     let (stores, other) = (lab.stores().await, lab.stores().await);
     assert_works(&stores).await;
@@ -103,10 +105,10 @@ async fn a_sign_in_that_is_dropped_at_any_point_happens_whole_or_not_at_all() {
             let before = live(direct, &name).await;
             let polls = usize::try_from(round % 8).unwrap();
             abandon(sign_in(store, &new), polls).await;
-            // Another node of the same shard.
+            // A sign-in of the same shard on another node succeeds.
             in_time(SOON, &name, sign_in(direct, &next)).await.unwrap();
             assert!(live(direct, &name).await <= MAX as usize, "{name} {round}: {before} before");
-            // And this one.
+            // The dropped sign-in succeeds on this node, or had already happened.
             let is_settled = async || match sign_in(store, &new).await {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => true,
                 answer => {
@@ -115,16 +117,16 @@ async fn a_sign_in_that_is_dropped_at_any_point_happens_whole_or_not_at_all() {
                     true
                 }
             };
-            wait_for(SOON, "it happened or did not", is_settled).await;
+            wait_for(SOON, "the sign-in has happened", is_settled).await;
             assert_eq!(live(direct, &name).await, MAX as usize, "{name} {round}");
         }
-        println!("{name}: {dropped} did not happen");
+        println!("{name}: {dropped} dropped sign-ins had not happened");
         assert!(dropped > 0, "{name}: none was dropped early enough");
     }
 }
 
-/// Cut off at each command of a sign-in, whatever becomes of it; nobody comes to its end.
-async fn a_sign_in_whose_connection_dies_keeps_nobody_waiting() {
+/// Cuts the connection at each command of a sign-in. The command itself waits in the proxy.
+async fn sign_in_whose_connection_dies_does_not_block_its_shard() {
     let Some(paths) = Paths::open().await else { return };
     let points: [(LimitMethod, &[u8]); 7] = [
         (LimitMethod::Transaction, TURN),
@@ -151,13 +153,13 @@ async fn a_sign_in_whose_connection_dies_keeps_nobody_waiting() {
         assert!(live(direct, &name).await <= MAX as usize, "{name}");
         paths.proxy.cut();
         wait_for_a_sign_in(direct, &name).await;
-        // Fewer for a moment, if the other one is carried out just now.
+        // There may be fewer for a moment, while the announced sign-in is carried out.
         assert!(live(direct, &name).await <= MAX as usize, "{name}");
         let answer = call.await.unwrap();
         if point == NOT_REPEATED {
             assert_transient(&name, answer);
         } else {
-            // The driver or the store began again.
+            // The driver or the store has retried.
             answer.unwrap();
         }
         assert_eq!(live(direct, &name).await, MAX as usize, "{name}");
@@ -167,26 +169,27 @@ async fn a_sign_in_whose_connection_dies_keeps_nobody_waiting() {
     assert_works(&paths.stores).await;
 }
 
-async fn a_sign_in_that_nobody_waits_for_does_not_begin_again() {
+async fn sign_in_without_a_caller_is_not_retried() {
     let Some(paths) = Paths::open().await else { return };
     let session = Arc::new(record_at("ann", 1));
     sign_in(&paths.direct.store, &Arc::new(record_at("ann", 0))).await.unwrap();
     paths.proxy.arm_each(Fault::Before, TURN);
     let dropped = after_met(&paths.proxy, DEADLINE / 2, sign_in(&paths.stores.store, &session)).await;
     assert_transient("create", dropped);
-    // At most the attempt that is under way.
+    // At most the attempt in progress may still be sent.
     let met = paths.proxy.met();
     let next = Arc::new(record_at("ann", 2));
     in_time(PATIENT, "create", sign_in(&paths.direct.store, &next)).await.unwrap();
     tokio::time::sleep(DEADLINE).await;
     assert!(paths.proxy.met() <= met + 1, "{} more attempts", paths.proxy.met() - met);
     paths.proxy.disarm();
-    assert!(paths.stored(session.id).await.is_none(), "somebody is signed in who does not know");
+    assert!(paths.stored(session.id).await.is_none(), "a sign-in without a caller has happened");
     assert_works(&paths.stores).await;
 }
 
-/// The server has the turn's lock and nobody knows. Nobody waits longer for it than the store itself.
-async fn a_sign_in_that_is_never_answered_gives_its_turn_back() {
+/// The server holds the lock of the turn, and no client knows it. Other sign-ins wait at most as
+/// long as the store itself does.
+async fn sign_in_without_a_reply_releases_its_shard() {
     let Some(paths) = Paths::open().await else { return };
     sign_in(&paths.direct.store, &Arc::new(record_at("ann", 0))).await.unwrap();
     paths.proxy.arm(Fault::Hush, TURN);
@@ -194,21 +197,22 @@ async fn a_sign_in_that_is_never_answered_gives_its_turn_back() {
     let dropped = after_met(&paths.proxy, DEADLINE, sign_in(&paths.stores.store, &session)).await;
     assert_transient("create", dropped);
     assert_eq!(paths.proxy.met(), 1);
-    assert_gives_its_turn_back(&paths).await;
+    assert_shard_is_released(&paths).await;
 }
 
-async fn a_sign_in_that_fails_for_ever_gives_its_turn_back() {
+async fn sign_in_that_always_fails_releases_its_shard() {
     let Some(paths) = Paths::open().await else { return };
     sign_in(&paths.direct.store, &Arc::new(record_at("ann", 0))).await.unwrap();
     paths.proxy.arm_each(Fault::After, TURN);
     let session = Arc::new(record_at("ann", 1));
     let patience = Duration::from_secs(12);
     assert_transient("create", in_time(patience, "create", sign_in(&paths.stores.store, &session)).await);
-    assert_gives_its_turn_back(&paths).await;
+    assert_shard_is_released(&paths).await;
 }
 
-/// Everything that the process had is gone with its runtime. The server is told to be less patient than a minute.
-async fn a_process_that_dies_within_a_transaction_keeps_its_shard_for_as_long_as_the_server_lets_it() {
+/// Shutting down the runtime simulates the death of the process. The test shortens the server's
+/// transaction lifetime from its default of a minute.
+async fn dead_process_blocks_its_shard_until_the_server_aborts() {
     let Some(lab) = Lab::start().await else { return };
     let (proxy, direct) = (lab.proxy().await, lab.stores().await);
     let [old, new] = [0, 1].map(|millis| Arc::new(record_at("ann", millis)));
@@ -230,7 +234,8 @@ async fn a_process_that_dies_within_a_transaction_keeps_its_shard_for_as_long_as
     assert_eq!(live(&direct.store, "ann").await, 2);
 }
 
-/// Each attempt is another session: one that nobody waited for may have begun.
+/// Waits until a sign-in succeeds. Each attempt uses another session, because an attempt whose
+/// caller dropped it may have happened.
 async fn wait_for_a_sign_in(store: &MongoStore, name: &str) {
     let is_free = async || {
         let next = Arc::new(record_at(name, 3));
@@ -242,10 +247,10 @@ async fn wait_for_a_sign_in(store: &MongoStore, name: &str) {
             }
         }
     };
-    println!("{name}: free after {:?}", wait_until("the turn is free", is_free).await);
+    println!("{name}: free after {:?}", wait_until("the shard is free", is_free).await);
 }
 
-async fn assert_gives_its_turn_back(paths: &Paths) {
+async fn assert_shard_is_released(paths: &Paths) {
     wait_for_a_sign_in(&paths.direct.store, "ann").await;
     paths.proxy.disarm();
     wait_until("the store works", async || {

@@ -1,7 +1,8 @@
-//! Connections that are lost between a write and its answer.
+//! Connections that fail between a write and its reply.
 //!
-//! On a replica set the driver asks once more, and the server answers what it did the first time. If it cannot be asked, or is not asked
-//! again, the call has happened whole, or not at all, or the next sign-in of the shard carries it through.
+//! On a replica set the driver retries the command once, and the server returns the result of the
+//! first attempt. If the retry fails, or the driver does not retry, the call has happened entirely
+//! or not at all, or the next sign-in of the shard completes it.
 
 use std::sync::Arc;
 
@@ -15,17 +16,17 @@ use super::lab::{Lab, Stores, stored, wait_until};
 use super::{DEADLINE, PATIENT, cases};
 
 cases!(
-    a_replica_set_answers_again_what_it_did_when_its_answer_was_lost,
-    a_single_server_does_not_answer_again_and_nobody_is_told_that_it_did_nothing,
-    a_write_whose_answer_is_always_lost_is_an_outage_and_happened,
-    a_transaction_whose_answer_is_lost_happens_once,
-    a_compare_and_set_whose_answer_is_lost_happens_once,
+    replica_set_repeats_a_lost_reply,
+    single_server_reports_a_lost_reply_as_unavailable,
+    write_whose_replies_are_all_lost_is_an_outage_but_happens,
+    transaction_with_a_lost_reply_happens_once,
+    compare_and_set_with_a_lost_reply_happens_once,
 );
 
-/// Most live sessions of a user.
+/// The limit of live sessions of a user.
 const MAX: u32 = 2;
 
-/// Stores that reach their server through a network that fails, and some that do not.
+/// Stores that connect through a proxy, and stores that connect directly.
 pub(super) struct Paths {
     pub(super) proxy: Proxy,
     pub(super) stores: Stores,
@@ -50,7 +51,7 @@ impl Paths {
         stored(&self.direct.store, id).await
     }
 
-    /// Makes a call whose answer is lost.
+    /// Makes a call whose reply is lost.
     async fn lose<T>(&self, is_each: bool, bytes: &[u8], call: impl Future<Output = Result<T>>) -> Result<T> {
         self.arm(is_each, bytes);
         let answer = in_time(PATIENT, "a call", call).await;
@@ -78,14 +79,14 @@ fn ids(records: &[Arc<SessionRecord>]) -> Vec<SessionId> {
     records.iter().map(|record| record.id).collect()
 }
 
-/// The same with another label.
+/// Returns the session with another label.
 fn labelled(session: &SessionRecord) -> Arc<SessionRecord> {
     let mut changed = session.clone();
     changed.label = Some("changed".to_owned());
     Arc::new(changed)
 }
 
-async fn a_replica_set_answers_again_what_it_did_when_its_answer_was_lost() {
+async fn replica_set_repeats_a_lost_reply() {
     let Some(paths) = Paths::open().await else { return };
     let (store, session) = (&paths.stores.store, Arc::new(full("dora")));
     let id = session.id.as_bytes();
@@ -97,9 +98,9 @@ async fn a_replica_set_answers_again_what_it_did_when_its_answer_was_lost() {
     let query = ListQuery::default().with_user(user("dora"));
     assert_eq!(paths.lose(false, b"dora", store.list(&query)).await.unwrap().records.len(), 1);
 
-    // The driver does not repeat a command of ours.
-    let sighting = [touch(session.id, 9)];
-    assert_fails("touch", ErrorKind::Unavailable, paths.lose(false, id, store.touch(&sighting, NOW)).await);
+    // The driver does not retry a command that the application builds itself.
+    let touch_at_9 = [touch(session.id, 9)];
+    assert_fails("touch", ErrorKind::Unavailable, paths.lose(false, id, store.touch(&touch_at_9, NOW)).await);
     assert_eq!(paths.stored(session.id).await.unwrap().last_seen_at, at(9));
 
     let scope = EndScope::id(session.id);
@@ -117,26 +118,27 @@ async fn a_replica_set_answers_again_what_it_did_when_its_answer_was_lost() {
     let due = given(store, "frida").await;
     let expired = paths.lose(false, b"findAndModify", store.expire(due.expires_at, 10)).await.unwrap();
     assert_eq!(ids(&expired).iter().filter(|id| **id == due.id).count(), 1);
-    assert_cleaning_is_lost(&paths, false).await;
+    assert_lost_cleanup_replies_are_unavailable(&paths, false).await;
     assert_works(&paths.stores).await;
 }
 
-async fn a_single_server_does_not_answer_again_and_nobody_is_told_that_it_did_nothing() {
+async fn single_server_reports_a_lost_reply_as_unavailable() {
     let Some(paths) = Paths::open_on(Kind::MongodbStandalone).await else { return };
-    assert_writes_are_lost(&paths, false).await;
+    assert_lost_replies_are_unavailable(&paths, false).await;
 }
 
-async fn a_write_whose_answer_is_always_lost_is_an_outage_and_happened() {
+async fn write_whose_replies_are_all_lost_is_an_outage_but_happens() {
     let Some(paths) = Paths::open().await else { return };
-    assert_writes_are_lost(&paths, true).await;
+    assert_lost_replies_are_unavailable(&paths, true).await;
     let session = given(&paths.stores.store, "emil").await;
     let load = paths.lose(true, session.id.as_bytes(), paths.stores.store.load(&[session.id])).await;
     assert_fails("load", ErrorKind::Unavailable, load);
     assert_works(&paths.stores).await;
 }
 
-/// Nobody can tell, and everything happened; then the same call says so.
-async fn assert_writes_are_lost(paths: &Paths, is_each: bool) {
+/// Asserts that each call with a lost reply fails as unavailable but has happened, and that the
+/// same call afterwards reports so.
+async fn assert_lost_replies_are_unavailable(paths: &Paths, is_each: bool) {
     let (store, session) = (&paths.stores.store, Arc::new(full("dora")));
     let id = session.id.as_bytes();
     let create = || store.create(Arc::clone(&session), None);
@@ -149,9 +151,13 @@ async fn assert_writes_are_lost(paths: &Paths, is_each: bool) {
     assert_eq!(paths.stored(session.id).await.unwrap().label.as_deref(), Some("changed"));
     assert_fails("update", ErrorKind::Conflict, update().await);
 
-    let sighting = [touch(session.id, 9)];
-    assert_fails("touch", ErrorKind::Unavailable, paths.lose(is_each, id, store.touch(&sighting, NOW)).await);
-    assert_eq!(store.touch(&sighting, NOW).await.unwrap(), 0);
+    let touch_at_9 = [touch(session.id, 9)];
+    assert_fails(
+        "touch",
+        ErrorKind::Unavailable,
+        paths.lose(is_each, id, store.touch(&touch_at_9, NOW)).await,
+    );
+    assert_eq!(store.touch(&touch_at_9, NOW).await.unwrap(), 0);
 
     let scope = EndScope::id(session.id);
     let end = paths.lose(is_each, id, store.end(&scope, &logged_out(1), Timestamp::MAX)).await;
@@ -166,11 +172,12 @@ async fn assert_writes_are_lost(paths: &Paths, is_each: bool) {
     assert_fails("expire", ErrorKind::Unavailable, expire);
     assert!(paths.stored(due.id).await.unwrap().ended().is_some());
     assert_eq!(store.expire(due.expires_at, 10).await.unwrap(), []);
-    assert_cleaning_is_lost(paths, is_each).await;
+    assert_lost_cleanup_replies_are_unavailable(paths, is_each).await;
 }
 
-/// The driver repeats none that may concern many documents, on any server.
-async fn assert_cleaning_is_lost(paths: &Paths, is_each: bool) {
+/// Makes cleanup calls with lost replies. On no server does the driver retry a command that may
+/// change many documents.
+async fn assert_lost_cleanup_replies_are_unavailable(paths: &Paths, is_each: bool) {
     let store = &paths.stores.store;
     let session = given(store, "gina").await;
     store.end(&EndScope::id(session.id), &logged_out(1), Timestamp::MAX).await.unwrap();
@@ -186,20 +193,20 @@ async fn assert_cleaning_is_lost(paths: &Paths, is_each: bool) {
     assert_eq!(store.purge(at(9_000_000), 500).await.unwrap(), 0);
 }
 
-/// What becomes of a sign-in that loses its answers at some point.
+/// The outcome of a sign-in that loses its replies at some command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Fate {
-    /// It is answered after all.
+    /// The call succeeds after a retry.
     Answered,
-    /// It is not, and has happened.
+    /// The call fails, but the sign-in has happened.
     Happened,
-    /// It is not, and others carry it out.
+    /// The call fails, and the next sign-in carries it out.
     Left,
-    /// It is not, and nothing happens.
+    /// The call fails, and the sign-in never happens.
     Nothing,
 }
 
-async fn a_transaction_whose_answer_is_lost_happens_once() {
+async fn transaction_with_a_lost_reply_happens_once() {
     let Some(paths) = Paths::open().await else { return };
     let points: [(&[u8], Fate); 4] = [
         (b"findAndModify", Fate::Nothing),
@@ -210,7 +217,7 @@ async fn a_transaction_whose_answer_is_lost_happens_once() {
     assert_fates(&paths, LimitMethod::Transaction, &points).await;
 }
 
-async fn a_compare_and_set_whose_answer_is_lost_happens_once() {
+async fn compare_and_set_with_a_lost_reply_happens_once() {
     let Some(paths) = Paths::open().await else { return };
     let points: [(&[u8], Fate); 5] = [
         (b"insert\0", Fate::Nothing),
@@ -222,12 +229,12 @@ async fn a_compare_and_set_whose_answer_is_lost_happens_once() {
     assert_fates(&paths, LimitMethod::CompareAndSet, &points).await;
 }
 
-/// Loses one answer at each point, then each of them.
+/// For each point, loses one reply there, and then all replies there.
 async fn assert_fates(paths: &Paths, method: LimitMethod, points: &[(&[u8], Fate)]) {
     for (number, (point, always)) in points.iter().enumerate() {
-        // The one command that the driver does not repeat.
-        let is_repeated = *point != b"signIn\0";
-        let once = if is_repeated { Fate::Answered } else { *always };
+        // The driver retries every command except this one.
+        let is_retried = *point != b"signIn\0";
+        let once = if is_retried { Fate::Answered } else { *always };
         for (is_each, fate) in [(false, once), (true, *always)] {
             let name = format!("{method:?} {number} {is_each}");
             assert_fate(paths, &name, fate, method, is_each, point).await;
@@ -255,7 +262,7 @@ async fn assert_fate(
         async move { store.create(session, Some(&limit)).await }
     };
     paths.arm(is_each, point);
-    // A transaction that comes to nothing is tried again for as long as somebody waits.
+    // A transaction without effect is retried for as long as its caller waits.
     let patience = if fate == Fate::Nothing { DEADLINE } else { PATIENT };
     let answer = after_met(&paths.proxy, patience, create(paths.stores.by(method), new)).await;
     match answer {
@@ -268,7 +275,7 @@ async fn assert_fate(
     let is_there = matches!(fate, Fate::Answered | Fate::Happened);
     assert_eq!(paths.stored(new.id).await.is_some(), is_there, "{name}");
 
-    // Somebody else of the shard, once the server has seen which connections are closed.
+    // Another sign-in of the shard succeeds after the server has noticed the closed connections.
     wait_until("the shard is free", async || create(&paths.direct.store, next).await.is_ok()).await;
     assert_eq!(paths.live(name).await, MAX as usize, "{name}");
     let new = paths.stored(new.id).await;

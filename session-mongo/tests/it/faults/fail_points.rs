@@ -1,4 +1,5 @@
-//! A server that answers what a primary answers that steps down, shuts down, waits in vain for its members, or refuses.
+//! A server that replies like a primary that steps down, shuts down, waits in vain for its members,
+//! or rejects a command.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,18 +15,18 @@ use super::lab::{Lab, Stores, stored, wait_until};
 use super::{DEADLINE, PATIENT, cases};
 
 cases!(
-    a_primary_that_steps_down_is_asked_again_and_is_an_outage_if_it_stays_so,
-    a_connection_that_is_closed_is_asked_again_and_is_an_outage_if_it_stays_so,
-    a_write_that_too_few_members_confirmed_is_never_a_success,
-    a_sign_in_that_too_few_members_confirmed_is_never_a_success,
-    a_refusal_is_what_it_is,
-    a_transaction_that_conflicts_begins_again,
-    a_commit_whose_outcome_is_unknown_happens_once,
-    a_command_that_hangs_costs_one_call,
-    sign_ins_that_hang_do_not_keep_connections_from_requests,
+    step_down_is_retried_once_then_an_outage,
+    closed_connection_is_retried_once_then_an_outage,
+    unconfirmed_write_is_never_a_success,
+    unconfirmed_sign_in_is_never_a_success,
+    server_error_codes_map_to_kinds,
+    conflicting_transaction_is_retried,
+    commit_with_an_unknown_outcome_happens_once,
+    hanging_command_costs_one_call,
+    hanging_sign_ins_leave_connections_for_requests,
 );
 
-/// An operation, the command that fails, and whether the driver sends that once more.
+/// Operations, each with the command that fails, and whether the driver retries that command once.
 const FAILING: [(&str, &str, bool); 9] = [
     ("load", "find", true),
     ("create", "insert", true),
@@ -38,11 +39,11 @@ const FAILING: [(&str, &str, bool); 9] = [
     ("stats", "aggregate", true),
 ];
 
-/// `PrimarySteppedDown`, `NotWritablePrimary`, `InterruptedDueToReplStateChange`, `ShutdownInProgress`, `NotPrimaryNoSecondaryOk`,
-/// `InterruptedAtShutdown`.
+/// `PrimarySteppedDown`, `NotWritablePrimary`, `InterruptedDueToReplStateChange`,
+/// `ShutdownInProgress`, `NotPrimaryNoSecondaryOk`, `InterruptedAtShutdown`.
 const STEP_DOWNS: [i32; 6] = [189, 10107, 11602, 91, 13435, 11600];
 
-/// A server that fails when it is told to.
+/// A server with fail points, and stores on two clients.
 struct Failing {
     stores: Stores,
     other: Stores,
@@ -60,7 +61,7 @@ impl Failing {
         self.other.client.database("admin").run_command(command).await.unwrap();
     }
 
-    /// Lets the next commands of this name fail.
+    /// Makes the next commands of this name fail.
     async fn fail(&self, times: i32, command: &str, what: Document) {
         let mut data = doc! { "failCommands": [command] };
         data.extend(what);
@@ -73,11 +74,11 @@ impl Failing {
         self.set("alwaysOn", data).await;
     }
 
-    async fn heal(&self) {
+    async fn turn_off(&self) {
         self.set("off", doc! {}).await;
     }
 
-    /// Something for each operation to find.
+    /// Stores sessions, so that each operation finds some.
     async fn prepare(&self) -> Arc<SessionRecord> {
         let store = &self.other.store;
         let ended = given(store, "ann").await;
@@ -90,12 +91,12 @@ impl Failing {
         in_time(PATIENT, name, call(&self.stores, name, session)).await
     }
 
-    /// Makes a call whose command fails once, and one whose command fails always.
-    async fn assert_repeated(&self, name: &str, command: &str, is_repeated: bool, what: Document) {
+    /// Makes a call whose command fails once, and one whose command always fails.
+    async fn assert_retried(&self, name: &str, command: &str, is_retried: bool, what: Document) {
         let session = self.prepare().await;
         self.fail(1, command, what.clone()).await;
         let once = self.try_call(name, &session).await;
-        if is_repeated {
+        if is_retried {
             once.unwrap_or_else(|error| panic!("{name} {what}: {error:?}"));
         } else {
             assert_fails(name, ErrorKind::Unavailable, once);
@@ -103,14 +104,14 @@ impl Failing {
         let session = self.prepare().await;
         self.fail_always(command, what).await;
         assert_fails(name, ErrorKind::Unavailable, self.try_call(name, &session).await);
-        self.heal().await;
+        self.turn_off().await;
     }
 
     async fn assert_kind(&self, name: &str, command: &str, code: i32, kind: ErrorKind) {
         let session = self.prepare().await;
         self.fail_always(command, doc! { "errorCode": code }).await;
         assert_fails(&format!("{name} {code}"), kind, self.try_call(name, &session).await);
-        self.heal().await;
+        self.turn_off().await;
     }
 
     async fn live(&self, name: &str) -> Vec<SessionId> {
@@ -120,19 +121,19 @@ impl Failing {
     }
 }
 
-async fn a_primary_that_steps_down_is_asked_again_and_is_an_outage_if_it_stays_so() {
+async fn step_down_is_retried_once_then_an_outage() {
     let Some(failing) = Failing::start().await else { return };
     let codes = STEP_DOWNS.into_iter().cycle();
-    for ((name, command, is_repeated), code) in FAILING.into_iter().zip(codes) {
-        failing.assert_repeated(name, command, is_repeated, doc! { "errorCode": code }).await;
+    for ((name, command, is_retried), code) in FAILING.into_iter().zip(codes) {
+        failing.assert_retried(name, command, is_retried, doc! { "errorCode": code }).await;
     }
     assert_works(&failing.stores).await;
 }
 
-async fn a_connection_that_is_closed_is_asked_again_and_is_an_outage_if_it_stays_so() {
+async fn closed_connection_is_retried_once_then_an_outage() {
     let Some(failing) = Failing::start().await else { return };
-    for (name, command, is_repeated) in FAILING {
-        failing.assert_repeated(name, command, is_repeated, doc! { "closeConnection": true }).await;
+    for (name, command, is_retried) in FAILING {
+        failing.assert_retried(name, command, is_retried, doc! { "closeConnection": true }).await;
     }
     assert_works(&failing.stores).await;
 }
@@ -141,14 +142,14 @@ fn unconfirmed(code: i32) -> Document {
     doc! { "writeConcernError": { "code": code, "errmsg": "not confirmed" } }
 }
 
-async fn a_write_that_too_few_members_confirmed_is_never_a_success() {
+async fn unconfirmed_write_is_never_a_success() {
     let Some(failing) = Failing::start().await else { return };
     let store = &failing.stores.store;
     for (code, kind) in [(64, ErrorKind::Timeout), (100, ErrorKind::Unavailable)] {
         let session = Arc::new(full("dora"));
         failing.fail_always("insert", unconfirmed(code)).await;
         assert_fails("create", kind, store.create(Arc::clone(&session), None).await);
-        assert!(stored(store, session.id).await.is_some(), "the primary has it");
+        assert!(stored(store, session.id).await.is_some(), "the primary has applied the write");
         for name in ["update", "touch"] {
             failing.fail_always("update", unconfirmed(code)).await;
             assert_fails(name, kind, failing.try_call(name, &session).await);
@@ -157,21 +158,21 @@ async fn a_write_that_too_few_members_confirmed_is_never_a_success() {
         let scope = EndScope::id(session.id);
         assert_fails("end", kind, store.end(&scope, &logged_out(6), Timestamp::MAX).await);
         assert!(stored(store, session.id).await.unwrap().ended().is_some());
-        failing.heal().await;
+        failing.turn_off().await;
         failing.prepare().await;
         for (name, command) in [("erase", "update"), ("purge", "delete")] {
             failing.fail_always(command, unconfirmed(code)).await;
             assert_fails(name, kind, failing.try_call(name, &session).await);
         }
-        failing.heal().await;
+        failing.turn_off().await;
     }
     assert_works(&failing.stores).await;
 }
 
-async fn a_sign_in_that_too_few_members_confirmed_is_never_a_success() {
+async fn unconfirmed_sign_in_is_never_a_success() {
     let Some(failing) = Failing::start().await else { return };
     let limit = limit(2, OnExceed::EndOldest, 500);
-    let commands = [(&failing.stores.store, "commitTransaction"), (&failing.stores.turns, "update")];
+    let commands = [(&failing.stores.store, "commitTransaction"), (&failing.stores.cas_store, "update")];
     for (store, command) in commands {
         for (code, kind) in [(64, ErrorKind::Timeout), (100, ErrorKind::Unavailable)] {
             let name = format!("{command} {code}");
@@ -182,15 +183,19 @@ async fn a_sign_in_that_too_few_members_confirmed_is_never_a_success() {
             failing.fail_always(command, unconfirmed(code)).await;
             let answer = in_time(PATIENT, &name, store.create(Arc::clone(&three), Some(&limit))).await;
             assert_fails(&name, kind, answer);
-            failing.heal().await;
+            failing.turn_off().await;
             assert!(failing.live(&name).await.len() <= 2);
             store.create(Arc::clone(&four), Some(&limit)).await.unwrap();
-            assert_eq!(failing.live(&name).await, [four.id, three.id], "{name}: the primary had it");
+            assert_eq!(
+                failing.live(&name).await,
+                [four.id, three.id],
+                "{name}: the primary had applied the write"
+            );
         }
     }
 }
 
-async fn a_refusal_is_what_it_is() {
+async fn server_error_codes_map_to_kinds() {
     let Some(failing) = Failing::start().await else { return };
     let kinds = [
         (13, ErrorKind::Unavailable),
@@ -207,7 +212,7 @@ async fn a_refusal_is_what_it_is() {
     assert_works(&failing.stores).await;
 }
 
-async fn a_transaction_that_conflicts_begins_again() {
+async fn conflicting_transaction_is_retried() {
     let Some(failing) = Failing::start().await else { return };
     let limit = limit(1, OnExceed::EndOldest, 500);
     let conflict = doc! { "errorCode": 112, "errorLabels": ["TransientTransactionError"] };
@@ -223,17 +228,18 @@ async fn a_transaction_that_conflicts_begins_again() {
         assert_eq!(failing.live("ann").await, [new.id]);
         assert_ne!(new.id, std::mem::replace(&mut before, new.id));
     }
-    // Nobody gets through, and nobody is told that there is no place.
+    // If every attempt fails, the error is transient and not "limit exceeded".
     failing.fail_always("insert", conflict).await;
     let create = failing.stores.store.create(Arc::new(record_at("ann", 9)), Some(&limit));
-    // Longer than the store itself goes on, so that no attempt is under way when the server is well again.
+    // The deadline exceeds the store's own time limit, so that no attempt is in progress when the
+    // server works again.
     assert_transient("create", in_time(6 * DEADLINE, "create", create).await);
-    failing.heal().await;
+    failing.turn_off().await;
     assert_eq!(failing.live("ann").await, [before]);
     assert_works(&failing.stores).await;
 }
 
-async fn a_commit_whose_outcome_is_unknown_happens_once() {
+async fn commit_with_an_unknown_outcome_happens_once() {
     let Some(failing) = Failing::start().await else { return };
     let limit = limit(1, OnExceed::EndOldest, 500);
     let unknown = [
@@ -259,7 +265,7 @@ async fn a_commit_whose_outcome_is_unknown_happens_once() {
     assert_works(&failing.stores).await;
 }
 
-async fn a_command_that_hangs_costs_one_call() {
+async fn hanging_command_costs_one_call() {
     let Some(failing) = Failing::start().await else { return };
     let blocked = doc! { "blockConnection": true, "blockTimeMS": 20_000 };
     for (name, command, _) in FAILING {
@@ -268,9 +274,10 @@ async fn a_command_that_hangs_costs_one_call() {
         let patience = Duration::from_secs(1);
         let dropped = in_time(patience, name, call(&failing.stores, name, &session)).await;
         assert_fails(name, ErrorKind::Timeout, dropped);
-        // The one that hangs still does, and no other will: on a busy machine it may not have been sent yet.
-        failing.heal().await;
-        // At once, and not behind the one that hangs.
+        // A hanging command continues to hang, and no further one will. On a busy machine the
+        // command may not have been sent yet.
+        failing.turn_off().await;
+        // The next call does not wait for the hanging one.
         let began = Instant::now();
         let session = failing.prepare().await;
         failing.try_call(name, &session).await.unwrap();
@@ -279,15 +286,16 @@ async fn a_command_that_hangs_costs_one_call() {
     assert_works(&failing.stores).await;
 }
 
-/// They go on for a moment after their callers left, and more of them than the driver's pool has connections.
-async fn sign_ins_that_hang_do_not_keep_connections_from_requests() {
+/// The sign-ins continue for a moment after their callers dropped them, and there are more of them
+/// than the driver's pool has connections.
+async fn hanging_sign_ins_leave_connections_for_requests() {
     let Some(failing) = Failing::start().await else { return };
     let stores = &failing.stores;
     let session = failing.prepare().await;
     stores.store.limit_method().await.unwrap();
     failing.fail_always("insert", doc! { "blockConnection": true, "blockTimeMS": 30_000 }).await;
     let names: Vec<_> = (0..12).map(|number| format!("user {number}")).collect();
-    for store in [&stores.store, &stores.turns] {
+    for store in [&stores.store, &stores.cas_store] {
         let calls = names.iter().map(|name| in_time(DEADLINE / 2, name, sign_in(store, name)));
         for answer in join_all(calls).await {
             assert_fails("create", ErrorKind::Timeout, answer);
@@ -295,9 +303,9 @@ async fn sign_ins_that_hang_do_not_keep_connections_from_requests() {
     }
     let load = in_time(PATIENT, "load", stores.store.load(std::slice::from_ref(&session.id))).await;
     assert_eq!(load.unwrap().len(), 1);
-    failing.heal().await;
+    failing.turn_off().await;
     for name in &names {
-        // What those that hang had locked is free before the server would end it.
-        wait_until("it is signed in", async || sign_in(&stores.store, name).await.is_ok()).await;
+        // The locks of the hanging sign-ins are released before the server would abort them.
+        wait_until("the sign-in succeeds", async || sign_in(&stores.store, name).await.is_ok()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! A server of a test's own.
+//! A server for one test.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,10 +10,11 @@ use session_servers::{Kind, Options, Proxy, Server};
 
 use super::RECOVERY;
 
-/// How often the driver looks. A server that said that it is no primary is used again after the next look.
+/// The driver's heartbeat frequency. After a "not primary" reply, the driver uses the server again
+/// after the next heartbeat.
 const OFTEN: &str = "heartbeatFrequencyMS=500";
 
-/// Lets the driver give up soon. What it does then is the same.
+/// Short timeouts of the driver, which do not change its behaviour otherwise.
 const QUICK: &str = "serverSelectionTimeoutMS=1000&connectTimeoutMS=1000";
 
 /// A server with an empty collection.
@@ -21,23 +22,25 @@ pub(super) struct Lab {
     server: Server,
 }
 
-/// A store for each way of signing in under a limit, both on one client.
+/// A store for each limit method, both on one client.
 #[derive(Clone)]
 pub(super) struct Stores {
     pub(super) client: Client,
-    /// Finds out by itself that the server has transactions.
+    /// A store that detects by itself that the server has transactions.
     pub(super) store: MongoStore,
-    pub(super) turns: MongoStore,
+    /// A store that uses compare-and-set.
+    pub(super) cas_store: MongoStore,
 }
 
 impl Stores {
     pub(super) fn by(&self, method: LimitMethod) -> &MongoStore {
-        if method == LimitMethod::CompareAndSet { &self.turns } else { &self.store }
+        if method == LimitMethod::CompareAndSet { &self.cas_store } else { &self.store }
     }
 }
 
 impl Lab {
-    /// Starts a replica set of one. `None` if it is not installed, and then the test is skipped.
+    /// Starts a replica set of one member. Returns `None` if the server is not installed, and the
+    /// test is skipped.
     pub(super) async fn start() -> Option<Self> {
         Self::start_with(Kind::Mongodb, &Options::default()).await
     }
@@ -49,55 +52,55 @@ impl Lab {
         Some(lab)
     }
 
-    /// Its URL with which a driver stays with the address that it is given.
+    /// Returns the server's URL, with which the driver uses only the given address.
     pub(super) fn url(&self) -> String {
         format!("{}?directConnection=true&{OFTEN}", self.server.url())
     }
 
-    /// A network in front of the server.
+    /// Starts a proxy in front of the server.
     pub(super) async fn proxy(&self) -> Proxy {
         Proxy::to(self.server.port()).await.unwrap()
     }
 
-    /// Does something to the server.
+    /// Runs a blocking operation on the server.
     pub(super) fn server<T>(&mut self, act: impl FnOnce(&mut Server) -> session_servers::Result<T>) -> T {
         tokio::task::block_in_place(|| act(&mut self.server)).unwrap()
     }
 
-    /// Stores on a client that has no connection yet.
+    /// Returns stores on a new client, which has no connection yet.
     pub(super) async fn stores(&self) -> Stores {
         Self::stores_at(&self.url()).await
     }
 
-    /// Stores that reach the same server through a network.
+    /// Returns stores that connect to the same server through the proxy.
     pub(super) async fn stores_through(&self, proxy: &Proxy) -> Stores {
         Self::stores_at(&proxy.url(&self.url())).await
     }
 
-    /// Stores whose driver gives up after a second, so that what never answers is seen to fail. One that is only slow fails too: nothing
-    /// may depend on one call of these.
+    /// Returns stores whose driver gives up after a second, so that a call to a silent server fails
+    /// soon. A call to a slow server fails too, so no test may depend on a single call of these.
     pub(super) async fn quick_stores(&self) -> Stores {
         Self::stores_at(&format!("{}&{QUICK}", self.url())).await
     }
 
-    /// The same through a network.
+    /// Same as [`quick_stores`](Self::quick_stores), through the proxy.
     pub(super) async fn quick_stores_through(&self, proxy: &Proxy) -> Stores {
         Self::stores_at(&format!("{}&{QUICK}", proxy.url(&self.url()))).await
     }
 
-    /// Stores that reach the same server by another URL.
+    /// Returns stores that connect to this URL.
     pub(super) async fn stores_at(url: &str) -> Stores {
         let client = Client::with_uri_str(url).await.unwrap();
         let build = |settings: fn(MongoStoreBuilder) -> MongoStoreBuilder| {
             settings(MongoStore::builder(client.default_database().unwrap())).build().unwrap()
         };
         let store = build(|builder| builder);
-        let turns = build(|builder| builder.limit_method(LimitMethod::CompareAndSet));
-        Stores { client, store, turns }
+        let cas_store = build(|builder| builder.limit_method(LimitMethod::CompareAndSet));
+        Stores { client, store, cas_store }
     }
 }
 
-/// Waits until it is so.
+/// Waits until the condition holds, for at most [`RECOVERY`], and returns the time it took.
 pub(super) async fn wait_until(what: &str, is_so: impl AsyncFnMut() -> bool) -> Duration {
     wait_for(RECOVERY, what, is_so).await
 }
@@ -115,7 +118,7 @@ pub(super) async fn wait_for(
     began.elapsed()
 }
 
-/// How a session is stored.
+/// Loads a session.
 pub(super) async fn stored(store: &MongoStore, id: SessionId) -> Option<Arc<SessionRecord>> {
     store.load(&[id]).await.unwrap().pop()
 }

@@ -1,4 +1,5 @@
-//! Sign-ins, requests and sign-outs that go on while the server fails, and what was promised to them.
+//! Sign-ins, requests and sign-outs that continue while the server fails, and the check that no
+//! confirmed result is lost.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,25 +16,27 @@ use super::calls::{assert_transient, in_time};
 use super::lab::{Stores, wait_for};
 use super::{DEADLINE, RECOVERY};
 
-/// How many tasks make calls: each for a user of its own, every second by compare-and-set.
+/// The number of tasks that make calls, each for its own user. Every second one uses
+/// compare-and-set.
 const TASKS: usize = 8;
 
-/// How long each rests after a session, so that a test does not store more than it can look at.
+/// The pause of a task after each session, so that a test does not store more sessions than it can
+/// check.
 const REST: Duration = Duration::from_millis(5);
 
-/// Most live sessions of a user in the rounds that have a limit.
+/// The limit of live sessions of a user, in the rounds that have a limit.
 const MAX: u32 = 2;
 
 /// Tasks that make calls until they are stopped.
 pub(super) struct Load {
     stores: Stores,
-    promised: Arc<Promised>,
+    confirmed: Arc<Confirmed>,
     tasks: JoinSet<()>,
 }
 
-/// What was answered with "done".
+/// The confirmed sign-ins and ends.
 #[derive(Default)]
-struct Promised {
+struct Confirmed {
     created: Mutex<BTreeSet<SessionId>>,
     ended: Mutex<BTreeSet<SessionId>>,
     rounds: AtomicU64,
@@ -43,26 +46,26 @@ struct Promised {
 
 impl Load {
     pub(super) fn start(stores: &Stores) -> Self {
-        let promised = Arc::<Promised>::default();
+        let confirmed = Arc::<Confirmed>::default();
         let mut tasks = JoinSet::new();
         for task in 0..TASKS {
-            let store = if task % 2 == 0 { &stores.store } else { &stores.turns };
-            tasks.spawn(run(store.clone(), Arc::clone(&promised), format!("user {task}")));
+            let store = if task % 2 == 0 { &stores.store } else { &stores.cas_store };
+            tasks.spawn(run(store.clone(), Arc::clone(&confirmed), format!("user {task}")));
         }
-        Self { stores: stores.clone(), promised, tasks }
+        Self { stores: stores.clone(), confirmed, tasks }
     }
 
-    /// Waits until so many more rounds went well.
+    /// Waits until this many more rounds have succeeded.
     pub(super) async fn wait_for_rounds(&self, rounds: u64) -> Duration {
         let began = Instant::now();
-        let target = self.promised.rounds.load(Ordering::SeqCst) + rounds;
-        let is_there = async || self.promised.rounds.load(Ordering::SeqCst) >= target;
-        wait_for(RECOVERY, "rounds that go well", is_there).await;
+        let target = self.confirmed.rounds.load(Ordering::SeqCst) + rounds;
+        let is_done = async || self.confirmed.rounds.load(Ordering::SeqCst) >= target;
+        wait_for(RECOVERY, "rounds succeed", is_done).await;
         began.elapsed()
     }
 
     pub(super) fn failures(&self) -> u64 {
-        self.promised.failures.load(Ordering::SeqCst)
+        self.confirmed.failures.load(Ordering::SeqCst)
     }
 
     /// Waits until calls fail.
@@ -71,13 +74,13 @@ impl Load {
         wait_for(RECOVERY, "calls fail", async || self.failures() > before).await;
     }
 
-    /// Stops, and asserts that everything promised is so.
-    pub(super) async fn assert_kept(self) {
-        self.promised.is_over.store(true, Ordering::SeqCst);
+    /// Stops the tasks, and asserts that every confirmed sign-in and end is stored.
+    pub(super) async fn assert_nothing_lost(self) {
+        self.confirmed.is_over.store(true, Ordering::SeqCst);
         self.tasks.join_all().await;
         let store = &self.stores.store;
-        assert_eq!(self.promised.lost(store).await, (0, 0), "sign-ins and ends were lost");
-        let ended = self.promised.ended.lock().len();
+        assert_eq!(self.confirmed.lost(store).await, (0, 0), "sign-ins and ends were lost");
+        let ended = self.confirmed.ended.lock().len();
         assert!(ended > 10, "only {ended} ends");
         for task in 0..TASKS {
             assert_limit(store, &format!("user {task}")).await;
@@ -85,7 +88,7 @@ impl Load {
     }
 }
 
-/// The next sign-in under the limit finds no lock, and leaves no more than that many.
+/// Asserts that the next sign-in under the limit finds no lock, and that the limit holds after it.
 async fn assert_limit(store: &MongoStore, name: &str) {
     let limit = limit(MAX, OnExceed::EndOldest, 500_000);
     store.create(Arc::new(record_at(name, 400_000)), Some(&limit)).await.unwrap();
@@ -93,14 +96,14 @@ async fn assert_limit(store: &MongoStore, name: &str) {
     assert!(store.list(&query).await.unwrap().records.len() <= MAX as usize);
 }
 
-impl Promised {
-    /// How many sign-ins, and how many ends, are not there.
+impl Confirmed {
+    /// Returns the number of confirmed sign-ins and of confirmed ends that are not stored.
     async fn lost(&self, store: &MongoStore) -> (usize, usize) {
         let (created, ended) = (self.created.lock().clone(), self.ended.lock().clone());
         let (mut stored, mut over) = (BTreeSet::new(), BTreeSet::new());
         for ids in created.iter().copied().collect::<Vec<_>>().chunks(500) {
             for record in store.load(ids).await.unwrap() {
-                assert!(stored.insert(record.id), "a session is there twice");
+                assert!(stored.insert(record.id), "a session was loaded twice");
                 over.extend(record.ended().map(|_| record.id));
             }
         }
@@ -111,37 +114,38 @@ impl Promised {
     }
 }
 
-async fn run(store: MongoStore, promised: Arc<Promised>, name: String) {
+async fn run(store: MongoStore, confirmed: Arc<Confirmed>, name: String) {
     for round in 0.. {
-        if promised.is_over.load(Ordering::SeqCst) {
+        if confirmed.is_over.load(Ordering::SeqCst) {
             return;
         }
-        let counter = match self::round(&store, &promised, &name, round).await {
-            Ok(()) => &promised.rounds,
-            Err(_) => &promised.failures,
+        let counter = match self::round(&store, &confirmed, &name, round).await {
+            Ok(()) => &confirmed.rounds,
+            Err(_) => &confirmed.failures,
         };
         counter.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(REST).await;
     }
 }
 
-/// A session from its sign-in to its sign-out, or until the limit ends it.
-async fn round(store: &MongoStore, promised: &Promised, name: &str, round: u64) -> Result<()> {
+/// Runs a session from its sign-in to its sign-out, or until the limit ends it.
+async fn round(store: &MongoStore, confirmed: &Confirmed, name: &str, round: u64) -> Result<()> {
     let session = Arc::new(record_at(name, round));
     let limit = limit(MAX, OnExceed::EndOldest, round);
     let limit = round.is_multiple_of(2).then_some(&limit);
     let created = in_time(DEADLINE, "create", store.create(Arc::clone(&session), limit)).await;
-    // The server that stands in for MongoDB forgets in a crash which writes it has carried out, and then refuses the driver's repetition.
-    // MongoDB remembers: https://www.mongodb.com/docs/manual/core/retryable-writes/
+    // In a crash, the test server, which replaces MongoDB, forgets which writes it has applied, and
+    // then rejects the driver's retry.
+    // MongoDB remembers them: https://www.mongodb.com/docs/manual/core/retryable-writes/
     if created.as_ref().is_err_and(|error| error.kind() == ErrorKind::AlreadyExists) {
         let found = expected(in_time(DEADLINE, "load", store.load(&[session.id])).await)?;
-        assert_eq!(found[0].user_id, session.user_id, "an id was taken by somebody else");
+        assert_eq!(found[0].user_id, session.user_id, "the id belongs to another user");
         return created.map(drop);
     }
     let evicted = expected(created)?;
-    assert!(evicted.iter().all(|record| record.user_id == session.user_id), "somebody else was signed out");
-    promised.created.lock().insert(session.id);
-    promised.ended.lock().extend(evicted.iter().map(|record| record.id));
+    assert!(evicted.iter().all(|record| record.user_id == session.user_id), "another user was signed out");
+    confirmed.created.lock().insert(session.id);
+    confirmed.ended.lock().extend(evicted.iter().map(|record| record.id));
 
     let found = expected(in_time(DEADLINE, "load", store.load(&[session.id])).await)?;
     assert_eq!(found.len(), 1, "a session was reported as absent");
@@ -157,13 +161,13 @@ async fn round(store: &MongoStore, promised: &Promised, name: &str, round: u64) 
         let ended = expected(
             in_time(DEADLINE, "end", store.end(&scope, &logged_out(round + 2), Timestamp::MAX)).await,
         )?;
-        assert!(ended.iter().all(|record| record.user_id == session.user_id), "somebody else was signed out");
-        promised.ended.lock().extend(ended.iter().map(|record| record.id).chain([session.id]));
+        assert!(ended.iter().all(|record| record.user_id == session.user_id), "another user was signed out");
+        confirmed.ended.lock().extend(ended.iter().map(|record| record.id).chain([session.id]));
     }
     Ok(())
 }
 
-/// A failure in between says that nobody can tell, and nothing else.
+/// Asserts that a failure under load is transient.
 fn expected<T>(result: Result<T>) -> Result<T> {
     result.map_err(|error| assert_transient::<()>("a call under load", Err(error)))
 }

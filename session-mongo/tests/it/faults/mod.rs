@@ -1,8 +1,9 @@
-//! What the store does when its server fails. Servers are real ones that each test starts for itself, and calls are made as an
-//! application makes them: each with a deadline, after which its future is dropped.
+//! The store's behaviour when its server fails. Each test starts its own real server, and makes
+//! calls as an application does: each with a deadline, after which the future is dropped.
 //!
-//! Two answers must never be mixed up: "there is no such session" and "nobody can tell now". So while a server is away, every call
-//! ends in time with a transient error; and when it is back, the same store on the same client works again.
+//! The store must distinguish "there is no such session" from "this is currently unknown". While a
+//! server is unavailable, every call therefore ends within its deadline with a transient error.
+//! When the server is available again, the same store on the same client works again.
 
 mod announced;
 mod calls;
@@ -17,29 +18,30 @@ mod server;
 
 use std::time::Duration;
 
-/// What a manager gives one operation.
+/// The deadline that a manager sets for one operation.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// How long a call is waited for that must be answered: a busy machine stands still for some seconds.
+/// The deadline of a call that must succeed: a busy machine may stall for some seconds.
 const PATIENT: Duration = Duration::from_secs(8);
 
-/// How late an answer may be after its deadline. One whose thread is blocked is later.
+/// The most time that a call may take beyond its deadline. A call that blocks its thread takes
+/// longer.
 const LATE: Duration = Duration::from_secs(5);
 
-/// In which a store works again once its server does.
+/// The time within which a store works again after its server does.
 const RECOVERY: Duration = Duration::from_secs(20);
 
-/// In which a case comes to its end.
+/// The time limit of a case.
 const AT_MOST: Duration = Duration::from_secs(100);
 
-/// Runs cases, which must not hang, each on servers of its own.
+/// Defines a test for each case, which starts its own server and must not hang.
 macro_rules! cases {
     ($($case:ident),+ $(,)?) => {
         mod on_a_server_of_its_own {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
                 async fn $case() {
-                    tokio::time::timeout($crate::faults::AT_MOST, super::$case()).await.expect("it hangs");
+                    tokio::time::timeout($crate::faults::AT_MOST, super::$case()).await.expect("the case hangs");
                 }
             )+
         }

@@ -1,4 +1,4 @@
-//! A network that swallows, delays, closes or refuses.
+//! A network that drops or delays packets, and closes or refuses connections.
 
 use std::time::{Duration, Instant};
 
@@ -13,27 +13,27 @@ use super::load::Load;
 use super::{DEADLINE, PATIENT, cases};
 
 cases!(
-    a_network_that_swallows_everything_is_an_outage,
-    a_connection_that_falls_silent_costs_one_call,
-    a_slow_network_is_slow,
-    connections_that_are_cut_lose_nothing_that_was_promised,
-    a_network_that_refuses_is_an_outage,
+    network_that_drops_everything_is_an_outage,
+    silent_connection_costs_one_call,
+    slow_network_only_delays_calls,
+    cut_connections_lose_no_confirmed_write,
+    network_that_refuses_connections_is_an_outage,
 );
 
-/// How often a connection falls silent: more often than a pool has connections.
+/// The number of connections that become silent: more than a pool has.
 const ROUNDS: u32 = 12;
 
-/// How long an answer is waited for that does not come.
+/// How long a call waits for a reply that never arrives.
 const SHORT: Duration = Duration::from_millis(200);
 
-async fn a_network_that_swallows_everything_is_an_outage() {
+async fn network_that_drops_everything_is_an_outage() {
     let Some(lab) = Lab::start().await else { return };
     let proxy = lab.proxy().await;
     let stores = lab.quick_stores_through(&proxy).await;
     assert_recovers(&stores).await;
     let session = given(&lab.stores().await.store, "dora").await;
     proxy.freeze();
-    // On the open connections, then on those that are opened meanwhile.
+    // The first round uses the open connections, the second one new connections.
     for _ in 0..2 {
         all_fail(&stores, &session, DEADLINE).await;
     }
@@ -42,8 +42,9 @@ async fn a_network_that_swallows_everything_is_an_outage() {
     assert!(stored(&lab.stores().await.store, session.id).await.is_some());
 }
 
-/// The answer never comes, or what is asked never arrives, and nothing that is asked afterwards.
-async fn a_connection_that_falls_silent_costs_one_call() {
+/// Either no reply arrives at the client, or no request arrives at the server; neither do later
+/// ones on that connection.
+async fn silent_connection_costs_one_call() {
     let Some(lab) = Lab::start().await else { return };
     let proxy = lab.proxy().await;
     let stores = lab.stores_through(&proxy).await;
@@ -58,7 +59,7 @@ async fn a_connection_that_falls_silent_costs_one_call() {
             }
             assert_transient("load", after_met(&proxy, SHORT, load()).await);
             assert_eq!(proxy.met(), 1, "{arrives} {round}");
-            // Not on that connection, and none is missing.
+            // The next call uses another connection, and the pool is not exhausted.
             let found = in_time(PATIENT, "load", load()).await.unwrap();
             assert_eq!(found.len(), 1, "{arrives} {round}");
         }
@@ -66,7 +67,7 @@ async fn a_connection_that_falls_silent_costs_one_call() {
     assert_works(&stores).await;
 }
 
-async fn a_slow_network_is_slow() {
+async fn slow_network_only_delays_calls() {
     let Some(lab) = Lab::start().await else { return };
     let proxy = lab.proxy().await;
     let stores = lab.stores_through(&proxy).await;
@@ -74,7 +75,7 @@ async fn a_slow_network_is_slow() {
     let slow = Duration::from_millis(300);
     let session = given(&stores.store, "dora").await;
     proxy.delay(slow);
-    // Several round trips each: more than the deadline of one.
+    // Each call takes several round trips, which together may exceed the deadline of one call.
     for name in CALLS {
         let began = Instant::now();
         in_time(PATIENT, name, call(&stores, name, &session)).await.unwrap();
@@ -84,7 +85,7 @@ async fn a_slow_network_is_slow() {
     assert_works(&stores).await;
 }
 
-async fn connections_that_are_cut_lose_nothing_that_was_promised() {
+async fn cut_connections_lose_no_confirmed_write() {
     let Some(lab) = Lab::start().await else { return };
     let proxy = lab.proxy().await;
     let stores = lab.stores_through(&proxy).await;
@@ -95,11 +96,11 @@ async fn connections_that_are_cut_lose_nothing_that_was_promised() {
         load.wait_for_rounds(10).await;
     }
     println!("{} calls failed", load.failures());
-    load.assert_kept().await;
+    load.assert_nothing_lost().await;
     assert_works(&stores).await;
 }
 
-async fn a_network_that_refuses_is_an_outage() {
+async fn network_that_refuses_connections_is_an_outage() {
     let Some(lab) = Lab::start().await else { return };
     let proxy = lab.proxy().await;
     let stores = lab.quick_stores_through(&proxy).await;
@@ -109,7 +110,7 @@ async fn a_network_that_refuses_is_an_outage() {
     for _ in 0..2 {
         let errors = all_fail(&stores, &session, PATIENT).await;
         let unavailable = errors.iter().filter(|error| error.kind() == ErrorKind::Unavailable).count();
-        // A sign-in is tried again for as long as somebody waits.
+        // A sign-in is retried for as long as its caller waits.
         assert!(unavailable >= CALLS.len() - 2, "{errors:?}");
     }
     proxy.pass_new();

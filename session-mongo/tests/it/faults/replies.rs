@@ -1,4 +1,4 @@
-//! Answers to other questions, as a connection gives them that is one answer behind.
+//! Replies to other commands, as from a connection that is one reply behind.
 
 use std::sync::Arc;
 
@@ -11,9 +11,10 @@ use super::calls::{assert_fails, assert_works, given};
 use super::cases;
 use super::lab::Lab;
 
-cases!(an_answer_to_another_question_is_corrupt_and_never_somebody_elses_session);
+cases!(reply_to_another_command_is_corrupt);
 
-/// Lets the connection that sends these bytes give its first answer twice, and stay one behind.
+/// Repeats the first reply on the connection that sends these bytes, so that the connection stays
+/// one reply behind.
 fn fall_behind(proxy: &Proxy, bytes: &[u8]) {
     let mut last: Option<Vec<u8>> = None;
     proxy.edit_replies(bytes, move |reply| {
@@ -22,7 +23,7 @@ fn fall_behind(proxy: &Proxy, bytes: &[u8]) {
     });
 }
 
-async fn an_answer_to_another_question_is_corrupt_and_never_somebody_elses_session() {
+async fn reply_to_another_command_is_corrupt() {
     let Some(lab) = Lab::start().await else { return };
     let proxy = lab.proxy().await;
     let url = format!("{}&maxPoolSize=1", proxy.url(&lab.url()));
@@ -55,7 +56,7 @@ async fn an_answer_to_another_question_is_corrupt_and_never_somebody_elses_sessi
     assert_works(&lab.stores().await).await;
 }
 
-/// On another connection.
+/// Loads the session on another connection.
 async fn loaded_again(store: &MongoStore, session: &Arc<SessionRecord>) -> SessionId {
     store.load(&[session.id]).await.unwrap()[0].id
 }

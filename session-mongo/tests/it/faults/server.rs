@@ -1,4 +1,4 @@
-//! A server that is down, stopped, killed or paused.
+//! A server that is down, stops, crashes or is paused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,25 +14,25 @@ use super::load::Load;
 use super::{DEADLINE, LATE, PATIENT, cases};
 
 cases!(
-    a_server_that_comes_up_later_is_found,
-    a_crash_loses_nothing_that_was_promised,
-    a_paused_server_is_an_outage_and_nothing_else,
-    a_manager_answers_in_time_while_its_server_is_paused,
+    store_finds_a_server_that_starts_later,
+    crash_loses_no_confirmed_write,
+    paused_server_is_an_outage,
+    manager_meets_its_deadline_while_the_server_is_paused,
 );
 
-/// What the manager gives an operation.
+/// The manager's deadline for an operation.
 const STORE_DEADLINE: Duration = Duration::from_millis(300);
 
-async fn a_server_that_comes_up_later_is_found() {
+async fn store_finds_a_server_that_starts_later() {
     let Some(mut lab) = Lab::start().await else { return };
     let before = lab.quick_stores().await;
     let session = given(&lab.stores().await.store, "dora").await;
     let is_connected = async || before.store.load(&[session.id]).await.is_ok();
-    wait_until("it is connected", is_connected).await;
+    wait_until("the client is connected", is_connected).await;
     lab.server(Server::stop);
     let stores = lab.quick_stores().await;
-    for away in [&stores, &before] {
-        for error in all_fail(away, &session, PATIENT).await {
+    for unavailable in [&stores, &before] {
+        for error in all_fail(unavailable, &session, PATIENT).await {
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
         }
     }
@@ -43,7 +43,7 @@ async fn a_server_that_comes_up_later_is_found() {
     assert!(stored(&lab.stores().await.store, session.id).await.is_some());
 }
 
-async fn a_crash_loses_nothing_that_was_promised() {
+async fn crash_loses_no_confirmed_write() {
     let options = Options::default().with_durable(true);
     let Some(mut lab) = Lab::start_with(Kind::Mongodb, &options).await else { return };
     let stores = lab.stores().await;
@@ -56,17 +56,17 @@ async fn a_crash_loses_nothing_that_was_promised() {
         let took = load.wait_for_rounds(40).await;
         println!("crash: {is_crash}, 40 sessions after {took:?}");
     }
-    load.assert_kept().await;
+    load.assert_nothing_lost().await;
     assert_works(&stores).await;
 }
 
-async fn a_paused_server_is_an_outage_and_nothing_else() {
+async fn paused_server_is_an_outage() {
     let Some(mut lab) = Lab::start().await else { return };
     let stores = lab.quick_stores().await;
     assert_recovers(&stores).await;
     let session = given(&lab.stores().await.store, "dora").await;
     lab.server(Server::pause);
-    // On the open connections, then on those that are opened meanwhile.
+    // The first round uses the open connections, the second one new connections.
     for _ in 0..2 {
         all_fail(&stores, &session, DEADLINE).await;
     }
@@ -75,14 +75,14 @@ async fn a_paused_server_is_an_outage_and_nothing_else() {
     assert!(stored(&lab.stores().await.store, session.id).await.is_some());
 }
 
-async fn a_manager_answers_in_time_while_its_server_is_paused() {
+async fn manager_meets_its_deadline_while_the_server_is_paused() {
     let Some(mut lab) = Lab::start().await else { return };
     let stores = lab.stores().await;
     assert_works(&stores).await;
     let manager = manager_of(&stores);
     let created = loop {
         match manager.create(NewSession::for_user("carl".parse().unwrap())).await {
-            // Its deadline is short for a busy machine.
+            // The deadline is short for a busy machine.
             Err(error) if error.is_transient() => {}
             created => break created.unwrap(),
         }
@@ -97,18 +97,18 @@ async fn a_manager_answers_in_time_while_its_server_is_paused() {
     let signed_out = bounded(manager.logout(&created.session)).await.unwrap_err();
     assert_eq!(signed_out.kind(), ErrorKind::Timeout);
     lab.server(Server::resume);
-    // The sign-out was not confirmed then, and is carried through.
-    let is_over = async || {
+    // The sign-out was not confirmed, so the manager completes it now.
+    let has_ended = async || {
         let answer = manager.validate(&token, &RequestClient::default()).await;
         matches!(answer, Err(ValidateError::Rejected(_)))
     };
-    wait_until("the sign-out is carried through", is_over).await;
+    wait_until("the sign-out is complete", has_ended).await;
     assert_recovers(&stores).await;
     assert!(stored(&stores.store, created.session.id()).await.unwrap().ended().is_some());
     manager.shutdown().await;
 }
 
-/// No call of a manager outlives its deadline by more than a moment.
+/// Asserts that a manager's call exceeds its deadline by at most [`LATE`].
 async fn bounded<T>(call: impl Future<Output = T>) -> T {
     tokio::time::timeout(STORE_DEADLINE + LATE, call).await.expect("too late")
 }

@@ -1,4 +1,4 @@
-//! What the server deletes by itself, and when.
+//! The server's own deletion of ended sessions.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::{Lab, create, ids, key};
 
 const RETENTION: Duration = Duration::from_secs(50 * 86_400);
 
-/// The server's clock, in milliseconds.
+/// Returns the server's time in milliseconds.
 async fn server_time(lab: &Lab) -> i64 {
     let hello = lab.database.run_command(doc! { "hello": 1 }).await.unwrap();
     hello.get_datetime("localTime").unwrap().timestamp_millis()
@@ -26,16 +26,16 @@ async fn purge_at(lab: &Lab, id: SessionId) -> Option<i64> {
     }
 }
 
-async fn assert_purged_by_the_server(lab: &Lab, id: SessionId, what: &str) {
+async fn assert_purge_time(lab: &Lab, id: SessionId, what: &str) {
     const MINUTE: u64 = 60_000;
     let purged = purge_at(lab, id).await.unwrap();
     let due = server_time(lab).await + i64::try_from(RETENTION.as_millis()).unwrap();
     assert!(purged.abs_diff(due) < MINUTE, "{what}: {purged}, {due}");
 }
 
-/// However far the clocks of callers are off, the server deletes by its own, and only what has ended.
+/// Clock skew of the callers does not affect the deletion.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_server_deletes_ended_sessions_only_and_by_its_own_clock() {
+async fn server_deletes_only_ended_sessions_by_its_own_clock() {
     let Some((lab, _)) = Lab::start().await else { return };
     let store: MongoStore = lab.builder().retention(RETENTION).build().unwrap();
     let [out, swept, evicted] = ["bob", "eve", "ann"].map(full);
@@ -49,20 +49,21 @@ async fn the_server_deletes_ended_sessions_only_and_by_its_own_clock() {
     assert_eq!(purge_at(&lab, out.id).await, None, "active");
 
     store.end(&EndScope::id(out.id), &logged_out(1_000_000_000_000), Timestamp::MAX).await.unwrap();
-    assert_purged_by_the_server(&lab, out.id, "end").await;
+    assert_purge_time(&lab, out.id, "end").await;
     let new = Arc::new(record_at("ann", 1));
     store.create(Arc::clone(&new), Some(&limit(1, OnExceed::EndOldest, 2))).await.unwrap();
-    assert_purged_by_the_server(&lab, evicted.id, "eviction").await;
+    assert_purge_time(&lab, evicted.id, "eviction").await;
     assert_eq!(purge_at(&lab, new.id).await, None, "the new session");
     store.expire(at(3_000_000), 10).await.unwrap();
-    assert_purged_by_the_server(&lab, swept.id, "sweep").await;
+    assert_purge_time(&lab, swept.id, "sweep").await;
     assert_eq!(
         lab.documents().count_documents(doc! { "_id": key(swept.id), "state": "ended" }).await.unwrap(),
         1
     );
 }
 
-/// Sets how often the server looks for what it may delete, and returns how often it did. `None` if it cannot be set.
+/// Sets the period of the server's TTL monitor, and returns the previous one. Returns `None` if the
+/// server does not allow it.
 async fn set_period(lab: &Lab, seconds: i64) -> Option<i64> {
     let set = doc! { "setParameter": 1, "ttlMonitorSleepSecs": seconds };
     let reply = lab.database.client().database("admin").run_command(set).await.ok()?;
@@ -71,9 +72,9 @@ async fn set_period(lab: &Lab, seconds: i64) -> Option<i64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_due_is_deleted_by_the_server_and_no_active_session_with_it() {
+async fn server_deletes_due_sessions_and_keeps_active_ones() {
     let Some((lab, store)) = Lab::start().await else { return };
-    // Long past all of their deadlines.
+    // The deadlines of all three sessions are long past.
     let (active, recent) = (create(&store, full("ann")).await, create(&store, full("bob")).await);
     let due = create(&store, full("eve")).await;
     store.end(&EndScope::Ids(vec![recent.id, due.id]), &logged_out(3), Timestamp::MAX).await.unwrap();
@@ -81,17 +82,17 @@ async fn what_is_due_is_deleted_by_the_server_and_no_active_session_with_it() {
     lab.documents().update_one(doc! { "_id": key(due.id) }, past).await.unwrap();
 
     let Some(before) = set_period(&lab, 1).await else {
-        println!("skipped: the period of this server's monitor cannot be set");
+        println!("skipped: the period of this server's TTL monitor cannot be set");
         return;
     };
-    let gone = timeout(Duration::from_secs(75), async {
+    let deleted = timeout(Duration::from_secs(75), async {
         while !store.load(&[due.id]).await.unwrap().is_empty() {
             sleep(Duration::from_millis(50)).await;
         }
     });
-    let gone = gone.await;
+    let deleted = deleted.await;
     set_period(&lab, before).await;
-    gone.expect("the server deletes what is due");
+    deleted.expect("the server did not delete the due session");
     let mut left = vec![active.id, recent.id];
     left.sort_unstable();
     assert_eq!(ids(&store.load(&[active.id, recent.id, due.id]).await.unwrap()), left);

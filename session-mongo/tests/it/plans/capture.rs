@@ -1,4 +1,4 @@
-//! What a store really sends, from the driver's own events.
+//! The commands that a store sends, captured from the driver's events.
 
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ use crate::support::{Lab, fresh_name, server_url};
 pub(crate) struct Sent(Arc<Mutex<Vec<Document>>>);
 
 impl Sent {
-    /// Those since the last time.
+    /// Returns the commands since the last call.
     pub(crate) fn take(&self) -> Vec<Document> {
         std::mem::take(&mut *self.0.lock())
     }
 }
 
-/// A place whose client tells what it sends.
+/// Returns a collection whose client records the commands that it sends.
 pub(crate) async fn lab() -> Option<(Lab, Sent)> {
     let mut options = ClientOptions::parse(server_url()?).await.unwrap();
     let sent = Sent::default();
@@ -37,7 +37,7 @@ pub(crate) async fn lab() -> Option<(Lab, Sent)> {
     Some((Lab { database, name: fresh_name() }, sent))
 }
 
-/// The name of a command.
+/// Returns the name of a command.
 pub(crate) fn name(command: &Document) -> &str {
     command.keys().next().unwrap()
 }
@@ -46,7 +46,8 @@ pub(crate) fn names(commands: &[Document]) -> Vec<&str> {
     commands.iter().map(name).collect()
 }
 
-/// The statements of a command, each as one that the server can explain: without what belongs to a connection or a transaction.
+/// Returns each statement of a command as a command that the server can explain: without the fields
+/// of a connection or a transaction.
 pub(crate) fn explainable(command: &Document) -> Vec<Document> {
     let kept = |names: &[&str]| -> Document {
         let kept = command.iter().filter(|(name, _)| names.contains(&name.as_str()));

@@ -1,4 +1,4 @@
-//! Which commands a call sends, and what they say about majorities.
+//! The commands that each call sends, with their read and write concerns.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -19,14 +19,14 @@ async fn lab() -> Option<(Sent, MongoStore)> {
     Some((sent, store))
 }
 
-/// What a call sent that succeeds.
+/// Runs a call that must succeed, and returns the commands that it sent.
 async fn sent_by<T: Debug>(sent: &Sent, call: impl Future<Output = Result<T>>) -> Vec<Document> {
     sent.take();
     call.await.unwrap();
     sent.take()
 }
 
-fn assert_confirmed_by_a_majority(command: &Document) {
+fn assert_majority_write(command: &Document) {
     let concern = command.get_document("writeConcern").unwrap_or_else(|_| panic!("{command}"));
     assert_eq!(concern.get_str("w").unwrap(), "majority", "{command}");
     assert!(concern.get_bool("j").unwrap(), "{command}");
@@ -37,7 +37,7 @@ fn whole(value: &Bson) -> Option<i64> {
     value.as_i64().or_else(|| value.as_i32().map(i64::from))
 }
 
-fn assert_read_from_a_majority(command: &Document) {
+fn assert_majority_read(command: &Document) {
     let concern = command.get_document("readConcern").unwrap_or_else(|_| panic!("{command}"));
     assert_eq!(concern.get_str("level").unwrap(), "majority", "{command}");
     let preference = command.get_document("$readPreference").ok();
@@ -46,22 +46,22 @@ fn assert_read_from_a_majority(command: &Document) {
     assert!(is_primary, "{command}");
 }
 
-/// Every write of these waits for a majority, and every read is of one.
+/// Asserts that every write waits for a majority, and that every read has the majority concern.
 fn assert_concerns(commands: &[Document]) {
     for command in commands {
         match name(command) {
-            "find" | "aggregate" => assert_read_from_a_majority(command),
-            "insert" | "update" | "delete" | "findAndModify" => assert_confirmed_by_a_majority(command),
+            "find" | "aggregate" => assert_majority_read(command),
+            "insert" | "update" | "delete" | "findAndModify" => assert_majority_write(command),
             other => panic!("{other}: {command}"),
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_load_of_one_is_one_find_by_its_id() {
+async fn load_of_one_is_one_find_by_id() {
     let Some((sent, store)) = lab().await else { return };
     let session = create(&store, full("ann")).await;
-    for id in [session.id, record("nobody").id] {
+    for id in [session.id, record("unknown").id] {
         let sent = sent_by(&sent, store.load(&[id])).await;
         assert_eq!(names(&sent), ["find"]);
         assert_eq!(sent[0].get_document("filter").unwrap(), &doc! { "_id": key(id) });
@@ -73,20 +73,20 @@ async fn a_load_of_one_is_one_find_by_its_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_load_of_many_is_one_find_and_one_reply() {
+async fn load_of_many_is_one_find_with_one_reply() {
     let Some((sent, store)) = lab().await else { return };
     let mut ids = Vec::new();
     for number in 0..150 {
         ids.push(create(&store, record_at("ann", number)).await.id);
     }
     let sent = sent_by(&sent, store.load(&ids)).await;
-    // The default batch of a server is 101.
+    // The default batch size of a server is 101.
     assert_eq!(names(&sent), ["find"]);
     assert_concerns(&sent);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_of_a_request_is_one_command_of_one_statement() {
+async fn each_write_is_one_command_with_one_statement() {
     let Some((sent, store)) = lab().await else { return };
     let session = Arc::new(full("ann"));
     let created = sent_by(&sent, store.create(Arc::clone(&session), None)).await;
@@ -105,13 +105,13 @@ async fn a_write_of_a_request_is_one_command_of_one_statement() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_of_touches_is_one_command() {
+async fn batch_of_touches_is_one_command() {
     let Some((sent, store)) = lab().await else { return };
     let mut touches = Vec::new();
     for number in 0..40 {
         touches.push(touch(create(&store, record_at("ann", number)).await.id, 100));
     }
-    // The later one of the same session stands.
+    // Of two touches of the same session, only the later one is sent.
     touches.push(touch(touches[0].id, 101));
     let sent = sent_by(&sent, store.touch(&touches, NOW)).await;
     assert_eq!(names(&sent), ["update"]);
@@ -120,7 +120,7 @@ async fn a_batch_of_touches_is_one_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_read_is_of_a_majority_and_every_write_waits_for_one() {
+async fn reads_and_writes_use_majority_concerns() {
     let Some((sent, store)) = lab().await else { return };
     for number in 0..4 {
         create(&store, record_at("ann", number)).await;
@@ -155,7 +155,7 @@ async fn every_read_is_of_a_majority_and_every_write_waits_for_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sign_in_under_a_limit_is_one_transaction_that_a_majority_confirms() {
+async fn limited_sign_in_is_one_majority_transaction() {
     let Some((lab, sent)) = capture::lab().await else { return };
     let store = lab.builder().limit_method(LimitMethod::Transaction).build().unwrap();
     store.ensure_indexes().await.unwrap();
@@ -164,14 +164,14 @@ async fn a_sign_in_under_a_limit_is_one_transaction_that_a_majority_confirms() {
     let sent = sent_by(&sent, store.create(record_at("ann", 1).into(), Some(&one))).await;
     let (last, within) = sent.split_last().unwrap();
     assert_eq!(name(last), "commitTransaction");
-    assert_confirmed_by_a_majority(last);
+    assert_majority_write(last);
     let mut inner = names(within);
     inner.sort_unstable();
     assert_eq!(inner, ["find", "findAndModify", "insert", "update"]);
     for (number, command) in within.iter().enumerate() {
         let is_first = number == 0;
         assert_eq!(command.get_bool("startTransaction").is_ok_and(|starts| starts), is_first, "{command}");
-        assert!(!command.contains_key("writeConcern"), "the commit says it: {command}");
+        assert!(!command.contains_key("writeConcern"), "only the commit has a write concern: {command}");
         let level =
             command.get_document("readConcern").ok().and_then(|concern| concern.get_str("level").ok());
         assert_eq!(level, is_first.then_some("snapshot"), "{command}");
@@ -180,7 +180,7 @@ async fn a_sign_in_under_a_limit_is_one_transaction_that_a_majority_confirms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sign_in_by_compare_and_set_writes_to_a_majority() {
+async fn compare_and_set_writes_to_a_majority() {
     let Some((lab, sent)) = capture::lab().await else { return };
     let store = lab.builder().limit_method(LimitMethod::CompareAndSet).build().unwrap();
     store.ensure_indexes().await.unwrap();
@@ -189,5 +189,5 @@ async fn a_sign_in_by_compare_and_set_writes_to_a_majority() {
     let sent = sent_by(&sent, store.create(record_at("ann", 1).into(), Some(&one))).await;
     let writes: Vec<_> = sent.iter().filter(|command| name(command) != "find").collect();
     assert!(writes.len() >= 3, "{writes:?}");
-    writes.into_iter().for_each(assert_confirmed_by_a_majority);
+    writes.into_iter().for_each(assert_majority_write);
 }

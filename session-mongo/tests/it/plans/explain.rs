@@ -1,16 +1,16 @@
-//! How the server would run a command.
+//! The server's query plans.
 
 use std::collections::BTreeSet;
 
 use mongodb::Database;
 use mongodb::bson::{Bson, Document, doc};
 
-/// The stages of the plan that the server would choose.
+/// The plan that the server chooses for a command.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) stages: BTreeSet<String>,
     pub(super) indexes: BTreeSet<String>,
-    /// What the server said.
+    /// The server's full answer.
     pub(super) text: String,
 }
 
@@ -23,7 +23,8 @@ impl Plan {
         plan
     }
 
-    /// Looks for winning plans: of one server, of several shards, or inside of the stages of a pipeline.
+    /// Collects the winning plans: of one server, of several shards, or within the stages of a
+    /// pipeline.
     fn read(&mut self, value: &Bson) {
         match value {
             Bson::Document(document) => {
@@ -53,10 +54,10 @@ impl Plan {
         }
     }
 
-    /// Whether it is the index of the ids. Servers have several ways to say so.
+    /// Returns true if the plan uses the index of the ids. Servers have several stages for it.
     pub(super) fn is_by_id(&self) -> bool {
-        let ways = ["IDHACK", "EXPRESS_IXSCAN", "EXPRESS_UPDATE", "EXPRESS_DELETE", "CLUSTERED_IXSCAN"];
-        let is_express = ways.iter().any(|way| self.stages.contains(*way));
+        let express = ["IDHACK", "EXPRESS_IXSCAN", "EXPRESS_UPDATE", "EXPRESS_DELETE", "CLUSTERED_IXSCAN"];
+        let is_express = express.iter().any(|stage| self.stages.contains(*stage));
         let ids = BTreeSet::from(["_id_".to_owned()]);
         self.indexes.is_subset(&ids) && (is_express || self.indexes == ids)
     }

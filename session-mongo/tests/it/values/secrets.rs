@@ -1,4 +1,4 @@
-//! No secret of a client is in anything that the server gets.
+//! The server never receives a client's secret.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use session_mongo::LimitMethod;
 use crate::plans::capture::{self, Sent};
 use crate::support::Lab;
 
-/// The secrets of tokens, in every spelling that is likely.
+/// The secrets of tokens, in every likely encoding.
 #[derive(Default)]
 struct Secrets(Vec<Vec<u8>>);
 
 impl Secrets {
-    /// Takes the part of a token that is not the id.
+    /// Adds the part of a token that is not the id.
     fn add(&mut self, token: &str) {
         let text = token.rsplit('.').next().unwrap();
         let bytes = decoded(text);
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let standard = text.replace('-', "+").replace('_', "/");
         let upper = hex.to_uppercase();
-        let texts = [text, &hex, &upper, &standard].map(|spelling| spelling.as_bytes().to_vec());
+        let texts = [text, &hex, &upper, &standard].map(|encoding| encoding.as_bytes().to_vec());
         self.0.extend(texts.into_iter().chain([bytes]));
     }
 
@@ -39,10 +39,11 @@ impl Secrets {
     }
 
     fn assert_not_in(&self, documents: &[Document], what: &str) {
-        assert!(self.0.iter().all(|spelling| spelling.len() >= 16), "too short to be told from chance");
+        let is_long = |secret: &Vec<u8>| secret.len() >= 16;
+        assert!(self.0.iter().all(is_long), "a short secret may match by chance");
         for document in documents {
             let bytes = document.to_vec().unwrap();
-            let is_in = self.0.iter().any(|spelling| contains(&bytes, spelling));
+            let is_in = self.0.iter().any(|secret| contains(&bytes, secret));
             assert!(!is_in, "{what}: a secret is in {document}");
         }
     }
@@ -52,7 +53,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// The bytes of a secret, by the length of its text.
+/// Decodes a secret, whose encoding follows from its length.
 fn decoded(text: &str) -> Vec<u8> {
     if text.len() == 43 { from_base64url(text) } else { from_hex(&text.replace('-', "")) }
 }
@@ -78,19 +79,19 @@ fn from_base64url(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_secret_is_noticed_in_every_spelling() {
+fn secret_is_found_in_every_encoding() {
     let mut secrets = Secrets::default();
     secrets.add("id.-__-AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxw");
     let raw = decoded("-__-AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxw");
     assert_eq!((raw.len(), &raw[..5]), (32, &[0xfb, 0xff, 0xfe, 0x00, 0x01][..]));
     let binary = mongodb::bson::Binary { subtype: mongodb::bson::spec::BinarySubtype::Generic, bytes: raw };
     let within = doc! { "deep": [{ "x": binary }] };
-    let noticed = std::panic::catch_unwind(|| secrets.assert_not_in(&[within], "raw"));
-    assert!(noticed.is_err());
+    let result = std::panic::catch_unwind(|| secrets.assert_not_in(&[within], "raw"));
+    assert!(result.is_err());
     secrets.assert_not_in(&[doc! { "x": "nothing" }], "nothing");
 }
 
-/// Everything that both collections hold.
+/// Returns all documents of both collections.
 async fn stored(lab: &Lab) -> Vec<Document> {
     let mut all = Vec::new();
     for name in [lab.name.clone(), format!("{}_turns", lab.name)] {
@@ -100,13 +101,19 @@ async fn stored(lab: &Lab) -> Vec<Document> {
     all
 }
 
-/// Signs in three times under a limit of two, rotates, refreshes and ends, and looks after each step.
-async fn assert_kept_apart(lab: &Lab, sent: &Sent, format: SecretFormat, method: LimitMethod) {
+/// Signs in three times under a limit of two, rotates, refreshes and ends, and checks after each
+/// step that no secret was sent.
+async fn assert_no_secret_reaches_the_server(
+    lab: &Lab,
+    sent: &Sent,
+    format: SecretFormat,
+    method: LimitMethod,
+) {
     let store = lab.builder().limit_method(method).build().unwrap();
     store.ensure_indexes().await.unwrap();
     let two = UserLimit::new(NonZeroU32::new(2).unwrap(), OnExceed::EndOldest);
     let builder = SessionManager::builder(store.clone()).with_limit(two).with_secret_format(format);
-    // Nothing here is about time.
+    // The test does not depend on time.
     let manager = builder.with_store_deadline(Duration::from_secs(30)).build().unwrap();
     let mut secrets = Secrets::default();
     let mut commands = Vec::new();
@@ -132,18 +139,19 @@ async fn assert_kept_apart(lab: &Lab, sent: &Sent, format: SecretFormat, method:
         let documents = stored(lab).await;
         secrets.assert_not_in(&documents, "renew");
         commands.extend(sent.take());
-        assert_hash_is_in(&store, created.session.id(), &documents, &commands).await;
+        assert_contains_hash(&store, created.session.id(), &documents, &commands).await;
     }
     let ended = manager.revoke_all(&"ann".parse().unwrap(), &Actor::System).await.unwrap();
     assert_eq!(ended.len(), 2);
     commands.extend(sent.take());
     secrets.assert_not_in(&stored(lab).await, "end");
-    secrets.assert_not_in(&commands, "what was sent");
+    secrets.assert_not_in(&commands, "commands");
     manager.shutdown().await;
 }
 
-/// What is there instead. Were it not found, nothing else would be either.
-async fn assert_hash_is_in(
+/// Asserts that the hash of the secret was sent. Otherwise the search for secrets could not find
+/// anything either.
+async fn assert_contains_hash(
     store: &impl SessionStore,
     id: SessionId,
     documents: &[Document],
@@ -157,11 +165,11 @@ async fn assert_hash_is_in(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_is_in_a_document_or_a_command_whatever_its_format() {
+async fn secrets_of_any_format_never_reach_the_server() {
     for method in [LimitMethod::Transaction, LimitMethod::CompareAndSet] {
         for format in [SecretFormat::Urlsafe256, SecretFormat::Hex160, SecretFormat::Uuid] {
             let Some((lab, sent)) = capture::lab().await else { return };
-            assert_kept_apart(&lab, &sent, format, method).await;
+            assert_no_secret_reaches_the_server(&lab, &sent, format, method).await;
         }
     }
 }
