@@ -1,4 +1,4 @@
-//! Beginning and ending sessions from a handler.
+//! Creating and ending sessions from a handler.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use crate::error::SessionError;
 use crate::extract::Session;
 use crate::state::{Decision, RequestState};
 
-/// Begins, finds and ends the session of a request. An extractor that never fails and asks nothing by itself.
+/// Creates, finds and ends the session of a request. An extractor that never fails and does not
+/// validate the token by itself.
 ///
 /// ```
 /// use axum::response::Redirect;
@@ -37,59 +38,64 @@ use crate::state::{Decision, RequestState};
 /// ```
 ///
 /// # One outcome per request
-/// Signing out wins: whatever else a request asks for, before or after, a request that signed out leaves no session behind.
-/// What was created before is ended, and what comes after is refused with [`SessionError::SignedOut`].
+/// Signing out wins. A request that signed out leaves no session behind, whatever it does before or
+/// after: a session that it created is ended, and later calls return [`SessionError::SignedOut`].
 ///
-/// Creating and ending happen when they are called, not after the handler: when [`sign_in`](Self::sign_in) returns, the store
-/// has the session, and the cookie goes out even if the handler fails later.
+/// Methods take effect when they are called, not after the handler. When [`sign_in`](Self::sign_in)
+/// returns, the store contains the session, and the cookie is set even if the handler fails later.
 #[derive(Debug, Clone)]
 pub struct SessionContext {
     state: Result<Arc<RequestState>, SessionError>,
 }
 
-/// What [`SessionContext::sign_in`] and its relatives made.
+/// The result of [`SessionContext::sign_in`] and the other methods that create a session.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct SignedIn {
     /// The new session.
     pub session: Session,
-    /// The token, if it does not travel in a cookie: for sessions of the kind [`Api`](SessionKind::Api), and under
-    /// [`Transport::Bearer`](crate::Transport::Bearer). It cannot be asked for again.
+    /// The token, unless it is sent in a cookie: for sessions of the kind
+    /// [`Api`](SessionKind::Api), and under [`Transport::Bearer`](crate::Transport::Bearer). It
+    /// cannot be retrieved again.
     pub token: Option<SessionToken>,
-    /// The refresh token, if [one was asked for](NewSession::with_refresh). It never travels in a cookie, and cannot be asked for
-    /// again.
+    /// The refresh token, if [one was requested](NewSession::with_refresh). It is never sent in a
+    /// cookie and cannot be retrieved again.
     pub refresh: Option<RefreshToken>,
-    /// The user's sessions that ended because of the limit.
+    /// The user's sessions that were ended because of the limit.
     pub ended: Vec<SessionInfo>,
 }
 
 impl SessionContext {
-    /// Returns the session, `None` if the request has none or a rejected one.
+    /// Returns the session, or `None` if the request has none or a rejected one.
     ///
     /// # Errors
-    /// [`SessionError::Unavailable`] when the store cannot be asked.
+    /// [`SessionError::Unavailable`] if the store is unavailable.
     pub async fn session(&self) -> Result<Option<Session>, SessionError> {
         Ok(self.state()?.session().await?.map(Session::new))
     }
 
-    /// Creates a session for a user who has just proved who they are, and hands its token over.
+    /// Creates a session for a user who has just authenticated, and issues its token.
     ///
-    /// An anonymous session of the request is replaced, and its data carried over: a cart filled before signing in stays. A
-    /// session that was signed in already, whoever's, is signed out and leaves nothing behind.
+    /// Replaces an anonymous session of the request and carries its data over: a cart filled before
+    /// signing in is kept. A session that is already signed in, of the same or another user, is
+    /// signed out, and none of its data is carried over.
     ///
-    /// The [client](NewSession::with_client) of the new session is the one of this request, see [`client`](Self::client), unless `new`
-    /// says another.
+    /// The [client](NewSession::with_client) of the new session is the client of this request, see
+    /// [`client`](Self::client), unless `new` sets another one.
     ///
     /// # Errors
-    /// [`SessionError::SignedOut`] after a [`sign_out`](Self::sign_out) in the same request; [`SessionError::Unavailable`] when
-    /// the present session cannot be told; [`SessionError::Failed`] as
-    /// [`SessionManager::create`](session_manager::SessionManager::create) answers.
+    /// [`SessionError::SignedOut`] after a [`sign_out`](Self::sign_out) in the same request;
+    /// [`SessionError::Unavailable`] if the current session cannot be determined;
+    /// [`SessionError::Failed`] with the errors of
+    /// [`SessionManager::create`](session_manager::SessionManager::create).
     ///
     /// # Security
-    /// The new session has a new id and a new token, so a token that somebody planted before is worth nothing (session fixation).
+    /// The new session has a new id and a new token, so a token that an attacker planted before is
+    /// worthless (session fixation).
     ///
     /// # Cancellation
-    /// Once begun, it is done, even if the client goes away. It does not learn its token then.
+    /// Once begun, the operation completes even if the client disconnects. The client does not
+    /// receive the token then.
     pub async fn sign_in(&self, new: NewSession) -> Result<SignedIn, SessionError> {
         let state = self.state()?;
         let mut decision = state.decision.lock().await;
@@ -100,7 +106,8 @@ impl SessionContext {
         if let Some(old) = state.session_under(&decision).await? {
             match old.user_id() {
                 None => new = new.replacing(&old),
-                // Somebody else may sit at the keyboard now: nothing of the old session may show up in the new one.
+                // Another person may use the browser now: nothing of the old session may show up in
+                // the new one.
                 Some(_) => {
                     state.config.manager.logout(&old).await?;
                     *decision = Decision::Ended;
@@ -110,19 +117,21 @@ impl SessionContext {
         create(state, &mut decision, new).await
     }
 
-    /// Redeems the code of a [transfer](SessionManager::begin_transfer): this request gets a session of the same user, with the data
-    /// of the session that the code was shown in.
+    /// Redeems the code of a [transfer](SessionManager::begin_transfer): creates a session of the
+    /// same user for this request, with the data of the session that displayed the code.
     ///
-    /// The session that the request came with gives way as in [`sign_in`](Self::sign_in), but only to a code that is right. What both
-    /// an anonymous session and the transferred one hold is as in the transferred one.
+    /// A correct code replaces the session of the request as [`sign_in`](Self::sign_in) does; a
+    /// wrong code changes nothing. If an anonymous session and the transferred session both contain
+    /// a key, the value of the transferred session is kept.
     ///
     /// # Errors
-    /// [`SessionError::WrongCode`]; [`SessionError::TooManyAttempts`]; else as [`sign_in`](Self::sign_in). The code is not used up if
-    /// the present session cannot be told.
+    /// [`SessionError::WrongCode`]; [`SessionError::TooManyAttempts`]; otherwise those of
+    /// [`sign_in`](Self::sign_in). The code is not used up if the current session cannot be
+    /// determined.
     ///
     /// # Security
-    /// Put [`SameOrigin`](crate::SameOrigin) on the form: a code that another site made a browser send would sign its user in as somebody
-    /// else.
+    /// Add [`SameOrigin`](crate::SameOrigin) to the form: otherwise another site can make a browser
+    /// send a code, which signs its user in to another account.
     ///
     /// # Cancellation
     /// As [`sign_in`](Self::sign_in).
@@ -145,18 +154,20 @@ impl SessionContext {
         Ok(signed_in)
     }
 
-    /// Makes a session that the [manager](Self::manager) created the one of this request, and hands its token over.
+    /// Makes `created` the session of this request and issues its token.
     ///
-    /// For what the manager does in steps, such as [`complete_sign_in`](SessionManager::complete_sign_in). The session that the request
-    /// came with is signed out; to carry an anonymous session's data over, create with [`replacing`](NewSession::replacing). And create
-    /// with this request's [`client`](Self::client).
+    /// Use it for flows of the [manager](Self::manager) with several steps, such as
+    /// [`complete_sign_in`](SessionManager::complete_sign_in). The previous session of the request
+    /// is signed out. To carry an anonymous session's data over, create the session with
+    /// [`replacing`](NewSession::replacing). Create it with this request's
+    /// [`client`](Self::client).
     ///
     /// ```
     /// use session_axum::{NewSession, Session, SessionContext, SessionError};
     ///
     /// async fn second_step(pending: Session, context: SessionContext) -> Result<(), SessionError> {
     ///     let manager = context.manager()?;
-    ///     let Some(user) = manager.pending_user(&pending)? else { return Err(SessionError::Required) };
+    ///     let user = manager.pending_user(&pending)?.ok_or(SessionError::Required)?;
     ///     // ... check the code of the user's app here ...
     ///     let new = NewSession::for_user(user).with_client(context.client());
     ///     context.adopt(manager.complete_sign_in(&pending, new).await?).await?;
@@ -165,8 +176,9 @@ impl SessionContext {
     /// ```
     ///
     /// # Errors
-    /// [`SessionError::SignedOut`] after a [`sign_out`](Self::sign_out) in the same request; [`SessionError::Unavailable`] when the
-    /// present session cannot be told. The session that was to be adopted is ended then.
+    /// [`SessionError::SignedOut`] after a [`sign_out`](Self::sign_out) in the same request;
+    /// [`SessionError::Unavailable`] if the current session cannot be determined. `created` is
+    /// ended in both cases.
     pub async fn adopt(&self, created: Created) -> Result<SignedIn, SessionError> {
         let state = self.state()?;
         let mut decision = state.decision.lock().await;
@@ -184,14 +196,15 @@ impl SessionContext {
         Ok(signed_in)
     }
 
-    /// Exchanges a refresh token, which is not the credential of this request, for a new pair. The session of the request stays out of
-    /// it: nothing is validated, and no cookie is set.
+    /// Exchanges a refresh token, which is not the credential of this request, for a new pair.
+    /// Neither validates the session of the request nor sets a cookie.
     ///
-    /// `POST /sessions/refresh` of the [routes](crate::SessionRoutes) does this.
+    /// `POST /sessions/refresh` of the [routes](crate::SessionRoutes) calls this.
     ///
     /// # Errors
-    /// [`SessionError::Required`] for a token that is not or no longer worth anything; [`SessionError::Unavailable`] when that cannot be
-    /// told. Try again with the same token then.
+    /// [`SessionError::Required`] for an invalid, used or expired token;
+    /// [`SessionError::Unavailable`] if the token cannot be checked. Retry with the same token
+    /// then.
     pub async fn refresh(&self, token: &str) -> Result<Refreshed, SessionError> {
         let state = self.state()?;
         Ok(state.config.manager.refresh(token, &state.request_client()).await?)
@@ -199,17 +212,19 @@ impl SessionContext {
 
     /// Returns the session, or creates an anonymous one if there is none.
     ///
-    /// The new session is written at once: call this when there is something to keep. [`insert`](Self::insert) does both in one
-    /// write.
+    /// Writes the new session immediately: call this when there is data to keep.
+    /// [`insert`](Self::insert) does both in one write.
     ///
     /// # Errors
-    /// As [`sign_in`](Self::sign_in); and [`Unsupported`](session_manager::core::ErrorKind::Unsupported) under
-    /// [`Transport::Bearer`](crate::Transport::Bearer), where nobody would learn the token.
+    /// Those of [`sign_in`](Self::sign_in), and
+    /// [`Unsupported`](session_manager::core::ErrorKind::Unsupported) under
+    /// [`Transport::Bearer`](crate::Transport::Bearer), which has no way to send the token to the
+    /// client.
     pub async fn get_or_create(&self) -> Result<Session, SessionError> {
         Ok(self.find_or_create(SessionData::default()).await?.0)
     }
 
-    /// Sets a key of the session's data, creating an anonymous session for it if there is none.
+    /// Sets a key of the session's data. Creates an anonymous session if there is none.
     ///
     /// # Errors
     /// As [`get_or_create`](Self::get_or_create).
@@ -243,10 +258,10 @@ impl SessionContext {
     /// Ends the session of the request, if it has one, and removes the cookie.
     ///
     /// # Errors
-    /// When the store cannot be asked. The session is still there then, and so is the cookie.
+    /// An error of the store. The session and the cookie are unchanged then.
     ///
     /// # Cancellation
-    /// Once begun, it is done, even if the client goes away.
+    /// Once begun, the operation completes even if the client disconnects.
     pub async fn sign_out(&self) -> Result<(), SessionError> {
         let state = self.state()?;
         let mut decision = state.decision.lock().await;
@@ -257,8 +272,9 @@ impl SessionContext {
         Ok(())
     }
 
-    /// Finds the session of an external identity, or creates it, as this request's client: see
-    /// [`SessionManager::ensure`](session_manager::SessionManager::ensure). The session of the request itself stays out of it.
+    /// Finds or creates the session of an external identity, with the client of this request: see
+    /// [`SessionManager::ensure`](session_manager::SessionManager::ensure). Does not affect the
+    /// session of the request.
     ///
     /// # Errors
     /// As [`SessionManager::ensure`](session_manager::SessionManager::ensure).
@@ -267,11 +283,12 @@ impl SessionContext {
         Ok(state.config.manager.ensure(external, &state.request_client()).await?)
     }
 
-    /// Takes the token that replaced the one of this request, if it came without a cookie: the program has to be told then.
+    /// Takes the token that replaced the token of this request, if the request has no cookie.
     ///
-    /// The secret of a session is replaced on the manager's timer, and at once by
-    /// [`rotate`](SessionManager::rotate) and its relatives. A request with a cookie gets the new token in the cookie, without any
-    /// doing. Return this one to a program before it sends the next request.
+    /// The secret of a session is replaced on the manager's timer, and immediately by
+    /// [`rotate`](SessionManager::rotate) and related methods. A request with a cookie receives the
+    /// new token in the cookie automatically. Send a token returned here to the API client before
+    /// it sends its next request.
     ///
     /// # Errors
     /// As [`session`](Self::session).
@@ -309,7 +326,7 @@ async fn create(
     Ok(settle(state, decision, state.config.manager.create(new).await?))
 }
 
-/// Decides that a session which the store has is the one of this request.
+/// Makes a session that is already stored the session of this request.
 fn settle(state: &RequestState, decision: &mut Decision, created: Created) -> SignedIn {
     let config = &state.config;
     let Created { session, token, refresh, ended, .. } = created;
@@ -319,11 +336,11 @@ fn settle(state: &RequestState, decision: &mut Decision, created: Created) -> Si
     SignedIn { session: Session::new(session), token: (!in_cookie).then_some(token), refresh, ended }
 }
 
-/// Ends a session that gave way. Its failure does not fail the request: the response takes its token from the client, and the manager
-/// tries the end again.
+/// Ends a replaced session. A failure does not fail the request: the response replaces the client's
+/// token, and the manager retries the end.
 async fn end_replaced(state: &RequestState, session: &session_manager::Session) {
     if let Err(error) = state.config.manager.logout(session).await {
-        tracing::warn!(kind = error.kind().as_str(), "a session that gave way could not be ended yet");
+        tracing::warn!(kind = error.kind().as_str(), "a replaced session could not be ended yet");
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a request presents as its session token. Reads headers, nothing else: no allocation, no copy, no decoding.
+//! The session token that a request presents. Only reads headers: no allocation, no copy, no
+//! decoding.
 
 use std::ops::Range;
 
@@ -32,15 +33,16 @@ impl Transport {
 /// The one token that a request presents.
 #[derive(Debug, Clone)]
 pub(crate) enum Presented {
-    /// Different tokens at once. Picking one would let whoever can add a header decide whose session this is.
+    /// Several different tokens. Picking one would let anyone who can add a header choose the
+    /// session.
     Conflict,
-    /// Something that is no token, whatever a store holds.
+    /// A value that cannot be a token, whatever the store contains.
     Malformed,
     None,
     Token(Token),
 }
 
-/// The text of a token inside of the header that it came in, which a clone shares.
+/// The text of a token, as a range of its header. Clones share the header.
 #[derive(Clone)]
 pub(crate) struct Token {
     header: HeaderValue,
@@ -48,7 +50,7 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    /// Returns the text; one that is not even ASCII is no token.
+    /// Returns the text, or an empty one if it is not ASCII and so cannot be a token.
     pub(crate) fn text(&self) -> &str {
         let bytes = self.header.as_bytes().get(self.range.clone()).unwrap_or_default();
         std::str::from_utf8(bytes).unwrap_or_default()
@@ -61,11 +63,11 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// What the headers hold.
+/// The result of reading the headers.
 #[derive(Debug)]
 pub(crate) struct Credentials {
     pub(crate) presented: Presented,
-    /// Whether there is a cookie that a response could remove.
+    /// True if there is a cookie that a response can remove.
     pub(crate) has_cookie: bool,
 }
 
@@ -73,7 +75,8 @@ impl Credentials {
     pub(crate) fn scan(headers: &HeaderMap, transport: Transport, cookie_name: &str) -> Self {
         let mut found = Found::default();
         if transport.reads_cookie() {
-            // RFC 6265bis section 4.2.1: one Cookie header, but HTTP/2 may split it and servers have to bear more.
+            // RFC 6265bis section 4.2.1: one Cookie header, but HTTP/2 may split it, and servers
+            // have to accept several.
             for header in headers.get_all(COOKIE) {
                 for value in cookie_values(header.as_bytes(), cookie_name.as_bytes()) {
                     found.add(header, value);
@@ -92,7 +95,7 @@ impl Credentials {
     }
 }
 
-/// The different values seen so far: identical ones collapse, two different ones are a conflict.
+/// The values found so far. Identical values collapse, two different values are a conflict.
 #[derive(Default)]
 struct Found<'h> {
     first: Option<(&'h HeaderValue, Range<usize>)>,
@@ -121,10 +124,10 @@ impl<'h> Found<'h> {
     }
 }
 
-/// Yields where the values of a cookie stand in a `Cookie` header, comparing names byte by byte.
+/// Yields the ranges of a cookie's values in a `Cookie` header, comparing names byte by byte.
 ///
-/// RFC 6265bis section 4.2.1: pairs are separated by `"; "`. Surrounding white space is dropped, nothing is unquoted or
-/// percent-decoded: a token has one spelling.
+/// RFC 6265bis section 4.2.1: pairs are separated by `"; "`. Surrounding white space is dropped.
+/// Nothing is unquoted or percent-decoded, because a token has one spelling.
 fn cookie_values<'h>(header: &'h [u8], name: &'h [u8]) -> impl Iterator<Item = Range<usize>> + 'h {
     let mut start = 0;
     header.split(|byte| *byte == b';').filter_map(move |pair| {
@@ -136,8 +139,8 @@ fn cookie_values<'h>(header: &'h [u8], name: &'h [u8]) -> impl Iterator<Item = R
     })
 }
 
-/// Returns where the token of an `Authorization: Bearer` header stands. RFC 6750 section 2.1, and RFC 9110 section 11.1 for
-/// the case of the scheme.
+/// Returns the range of the token in an `Authorization: Bearer` header. RFC 6750 section 2.1, and
+/// RFC 9110 section 11.1 for the case of the scheme.
 fn bearer_value(header: &[u8]) -> Option<Range<usize>> {
     const SCHEME: &[u8] = b"bearer";
     let (scheme, rest) = header.split_at_checked(SCHEME.len())?;
@@ -145,7 +148,7 @@ fn bearer_value(header: &[u8]) -> Option<Range<usize>> {
     is_bearer.then(|| trimmed(rest, SCHEME.len()))
 }
 
-/// Returns where a text that begins at an offset stands without the white space around it.
+/// Returns the range of a text that begins at an offset, without the white space around it.
 fn trimmed(text: &[u8], offset: usize) -> Range<usize> {
     let start = offset + text.len() - text.trim_ascii_start().len();
     start..start + text.trim_ascii().len()
@@ -179,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cookie_is_found_wherever_it_stands() {
+    fn cookie_is_found_at_any_position() {
         for line in ["id=T", "a=b; id=T", "id=T; a=b", "a=b;id=T;c=d", " id = T ", ";;id=T;", "x; id=T"] {
             assert_eq!(cookie(&[line]), "token T", "{line:?}");
         }
@@ -203,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_and_over_long_values_are_malformed_unread() {
+    fn empty_and_over_long_values_are_malformed() {
         assert_eq!(cookie(&["id="]), "malformed");
         assert_eq!(cookie(&[&format!("id={}", "a".repeat(66))]), format!("token {}", "a".repeat(66)));
         assert_eq!(cookie(&[&format!("id={}", "a".repeat(67))]), "malformed");
@@ -211,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn a_value_stays_as_it_was_sent() {
+    fn value_is_not_unquoted_or_decoded() {
         for value in ["a=b", "\"T\"", "%41", "a b", "a,b"] {
             assert_eq!(cookie(&[&format!("id={value}")]), format!("token {value}"));
         }
     }
 
     #[test]
-    fn the_bearer_scheme_has_any_case_and_one_token() {
+    fn bearer_scheme_is_case_insensitive() {
         let bearer = |line: &str| scan(Transport::Bearer, &[(AUTHORIZATION, line)]);
         for line in ["Bearer T", "bearer T", "BEARER  T ", "Bearer\tT"] {
             assert_eq!(bearer(line), ("token T".to_owned(), false), "{line:?}");
@@ -231,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transport_looks_only_where_it_may() {
+    fn each_transport_reads_only_its_headers() {
         let both = [(COOKIE, "id=T"), (AUTHORIZATION, "Bearer U")];
         assert_eq!(scan(Transport::Cookie, &both), ("token T".to_owned(), true));
         assert_eq!(scan(Transport::Bearer, &both), ("token U".to_owned(), false));
@@ -242,16 +245,17 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_not_printed() {
+    fn debug_output_hides_the_token() {
         let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_static("id=hush"))]);
         let found = Credentials::scan(&headers, Transport::Cookie, "id");
         assert!(!format!("{found:?}").contains("hush"));
     }
 
     proptest! {
-        /// Any bytes in any number of lines: no panic, and a token is one of the values that were sent.
+        /// Any bytes in any number of lines: no panic, and a token is one of the values that were
+        /// sent.
         #[test]
-        fn arbitrary_headers_are_survived(lines in proptest::collection::vec("[id=; \"T\\x80-\\xff]{0,40}", 0..4)) {
+        fn arbitrary_headers_do_not_panic(lines in proptest::collection::vec("[id=; \"T\\x80-\\xff]{0,40}", 0..4)) {
             let headers: HeaderMap = lines
                 .iter()
                 .filter_map(|line| Some((COOKIE, HeaderValue::from_bytes(line.as_bytes()).ok()?)))

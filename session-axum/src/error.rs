@@ -1,4 +1,4 @@
-//! What an extractor or a context can answer instead of a session.
+//! The errors of extractors and contexts, as responses.
 
 use std::error::Error as StdError;
 
@@ -10,20 +10,22 @@ use session_manager::core::{Error, ErrorKind};
 
 use crate::problem::Problem;
 
-/// Seconds after which a client may try again when the store cannot be asked. Shorter than a failover, so that most clients
-/// come back once or twice, and long enough not to add to the load of a store that starts up.
+/// Seconds after which a client may retry when the store is unavailable. Shorter than a failover,
+/// so that most clients retry once or twice, and long enough not to add to the load of a starting
+/// store.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
-/// Seconds after which codes may be tried again: the manager lets ten a second pass.
+/// Seconds after which a client may try another code: the manager allows ten attempts per second.
 const RETRY_ATTEMPT_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// What tells a program to refresh its token, and where that is explained.
+/// The problem type that makes an API client refresh its token, with the address of its
+/// documentation.
 const TOKEN_EXPIRED_TYPE: &str =
     "https://docs.rs/session-axum/latest/session_axum/enum.SessionError.html#variant.TokenExpired";
 
-/// Why there is no session, as a response.
+/// The reason why there is no session, as a response.
 ///
-/// The body is [problem+json](Problem) with one fixed text per class. What went wrong inside goes to the log.
+/// The body is [problem+json](Problem) with one fixed text per class. Internal causes are logged.
 ///
 /// | variant, kind | status |
 /// |---|---|
@@ -34,9 +36,9 @@ const TOKEN_EXPIRED_TYPE: &str =
 /// | `Invalid` | 413 if the session's data is too large, else 422 |
 /// | [`TooManyAttempts`](Self::TooManyAttempts) | 429 with `Retry-After` |
 /// | [`Unavailable`](Self::Unavailable), `Timeout`, `Unavailable` | 503 with `Retry-After` |
-/// | [`LayerMissing`](Self::LayerMissing), everything else | 500 |
+/// | [`LayerMissing`](Self::LayerMissing), all others | 500 |
 ///
-/// Handlers can return it themselves: `?` turns an error of the manager into it.
+/// Handlers can return it too: `?` converts an error of the manager.
 ///
 /// ```
 /// use axum::Json;
@@ -49,7 +51,7 @@ const TOKEN_EXPIRED_TYPE: &str =
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
-    /// The manager or its store answered with an error.
+    /// The manager or its store returned an error.
     #[error(transparent)]
     Failed(Error),
     /// No [`SessionLayer`](crate::SessionLayer) is around this route.
@@ -60,23 +62,24 @@ pub enum SessionError {
     /// The request has no live session.
     #[error("the request has no live session")]
     Required,
-    /// The request was signed out, and signing out wins over everything else that it asks for.
+    /// The request was signed out, which takes precedence over anything else that it does.
     #[error("the session was signed out earlier in this request")]
     SignedOut,
-    /// The session goes on, but the short-lived token of its pair does not: [refresh](crate::SessionContext::refresh) it and repeat the
-    /// request. Only programs are told: the token came without a cookie.
+    /// The session is live, but the short-lived token of its pair has expired:
+    /// [refresh](crate::SessionContext::refresh) it and repeat the request. Only returned for
+    /// tokens that came without a cookie, to API clients.
     ///
     /// The `type` of the problem is
     /// `https://docs.rs/session-axum/latest/session_axum/enum.SessionError.html#variant.TokenExpired`.
     #[error("the token expired and must be refreshed")]
     TokenExpired,
-    /// Too many codes were tried in a short time, here or by others.
+    /// Too many codes were tried in a short time, by this or by other clients.
     #[error("too many codes were tried")]
     TooManyAttempts,
-    /// Whether the request has a session cannot be told now.
+    /// The session cannot be validated now, so the request may or may not have one.
     #[error("the session cannot be validated now")]
     Unavailable(#[source] Error),
-    /// The code of a transfer is mistyped, used, or too old.
+    /// The code of a transfer is mistyped, already used or too old.
     #[error("the code of a transfer is wrong, used or too old")]
     WrongCode,
 }
@@ -106,7 +109,7 @@ impl SessionError {
         match self {
             Self::Failed(error) | Self::Unavailable(error) if status >= 500 => {
                 let source = error.source().map(tracing::field::display);
-                // An outage touches every request and is the store's to report as an error.
+                // An outage affects every request, and the store reports it as an error itself.
                 match status {
                     503 => tracing::warn!(%error, source, status, "sessions are not reachable"),
                     _ => tracing::error!(%error, source, status, "session request failed"),
@@ -149,7 +152,7 @@ fn problem_of(error: &Error) -> Problem {
             StatusCode::CONFLICT,
             "You are signed in on too many devices. Sign out on one of them first.",
         ),
-        // The only refusals while data is encoded are its limits.
+        // `encode` refuses data only because of its limits.
         ErrorKind::Invalid if error.operation() == "encode" => Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "The session cannot hold that much. Remove something first.",
@@ -176,14 +179,14 @@ impl From<ValidateError> for SessionError {
     fn from(error: ValidateError) -> Self {
         match error {
             ValidateError::Rejected(_) => Self::Required,
-            // A refusal: asking again gives the same answer.
+            // The request is refused: a retry gives the same result.
             ValidateError::Unavailable(error)
                 if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::LimitExceeded) =>
             {
                 Self::Failed(error)
             }
             ValidateError::Unavailable(error) => Self::Unavailable(error),
-            // A later kind of failure signs nobody out either.
+            // A variant added in a later version must not sign users out either.
             error => Self::Unavailable(Error::other("manager", "validate", error)),
         }
     }
@@ -245,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_is_401_and_a_refusal_no_outage() {
+    fn rejection_is_401_and_refusal_is_not_503() {
         let of = |error| SessionError::from(ValidateError::Unavailable(error)).status().as_u16();
         assert_eq!(of(Error::unavailable("memory", "load")), 503);
         assert_eq!(of(Error::corrupt("memory", "load", "damaged")), 503);
@@ -256,11 +259,11 @@ mod tests {
     }
 
     #[test]
-    fn no_session_is_401_and_no_answer_is_503() {
+    fn missing_session_is_401_and_unavailable_store_is_503() {
         assert_eq!(SessionError::Required.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(SessionError::SignedOut.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(SessionError::LayerMissing.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        // What the store cannot read is as good as a store that does not answer: nobody is signed out by it.
+        // A record that cannot be read counts as an unavailable store: it must not sign users out.
         let corrupt = Error::corrupt("memory", "load", "damaged");
         assert_eq!(SessionError::Unavailable(corrupt).status(), StatusCode::SERVICE_UNAVAILABLE);
     }

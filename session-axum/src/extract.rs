@@ -1,4 +1,4 @@
-//! The session as an argument of a handler.
+//! The session as a handler argument.
 
 use std::ops::Deref;
 
@@ -10,15 +10,16 @@ use crate::state::RequestState;
 
 /// The live session of the request, as an extractor.
 ///
-/// | argument | no session, or a rejected one | store not reachable |
+/// | argument | no session, or a rejected one | store unavailable |
 /// |---|---|---|
 /// | `Session` | 401 | 503 |
 /// | `Option<Session>` | `None` | 503 |
 ///
-/// All extractors of one request share one validated session: it is validated when the first asks, and changes that one makes
-/// the others see. What was changed is written after the handler, see the [crate documentation](crate#when-data-is-written).
+/// All extractors of one request share one session. The first one validates it, and each sees the
+/// changes made through the others. Changes are written after the handler, see the [crate
+/// documentation](crate#when-data-is-written).
 ///
-/// An anonymous session is a session too: [`user_id`](session_manager::Session::user_id) tells.
+/// The session may be anonymous: check [`user_id`](session_manager::Session::user_id).
 ///
 /// ```
 /// use session_axum::{Session, SessionError};

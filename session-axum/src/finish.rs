@@ -1,4 +1,4 @@
-//! What happens to the response: data is written, and the headers say what became of the session.
+//! Completion of the response: writes changed data and sets the session headers.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::credentials::Transport;
 use crate::error::SessionError;
 use crate::state::{Decision, RequestState, Verdict};
 
-/// The rest of a response that has to wait for the store.
+/// The rest of a response that waits for the store.
 pub(crate) type Pending = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 pub(crate) enum Finished {
@@ -22,13 +22,13 @@ pub(crate) enum Finished {
     Ready(Response),
 }
 
-/// What a handled request leaves behind.
+/// The state of a request after its handler.
 struct Outcome {
     session: Option<Session>,
     cookie: CookieChange,
 }
 
-/// What the response says about the cookie.
+/// The change that the response makes to the cookie.
 #[derive(Debug, Clone)]
 enum CookieChange {
     Keep,
@@ -36,13 +36,13 @@ enum CookieChange {
     Set(HeaderValue),
 }
 
-/// Finishes a response; at once, unless something has to be written.
+/// Completes a response, immediately unless data has to be written.
 pub(crate) fn finish(state: Arc<RequestState>, response: Response) -> Finished {
     if state.was_asked() {
         let outcome = state.decision.try_lock().map(|decision| Outcome::of(&state, &decision, &response));
         return match outcome {
             Ok(outcome) => outcome.apply(state, response),
-            // A task that the handler left behind is still signing in or out.
+            // A task that the handler spawned is still signing in or out.
             Err(_) => Finished::Pending(Box::pin(finish_later(state, response))),
         };
     }
@@ -90,7 +90,7 @@ impl Outcome {
         };
         let renewed = session.filter(|_| in_cookie).and_then(|session| renewed(state, session));
         let cookie = renewed.map_or(cookie, CookieChange::Set);
-        // A handler that failed half way does not leave half of its data.
+        // A handler that failed half-way must not leave half of its data.
         let session = session.filter(|session| session.is_modified() && !response.status().is_server_error());
         Self { session: session.cloned(), cookie }
     }
@@ -100,13 +100,14 @@ impl Outcome {
         let Some(session) = session else {
             return Finished::Ready(with_headers(&state, response, cookie));
         };
-        // A task of its own: a client that closes the connection now drops this response, but not what its request changed.
+        // In its own task: a client that disconnects now drops this response, but not the write.
         let task = tokio::spawn(async move { session.save().await }.in_current_span());
         Finished::Pending(Box::pin(async move {
             let saved = task.await.unwrap_or_else(|panic| Err(Error::other("axum", "commit", panic)));
             let (response, cookie) = match saved {
                 Ok(()) => (response, cookie),
-                // The browser may hold the cookie of the sign-in that ended this session, so none is removed.
+                // The browser may hold the cookie of the sign-in that ended this session, so none
+                // is removed.
                 Err(error) if matches!(error.kind(), ErrorKind::Ended | ErrorKind::NotFound) => {
                     (SessionError::Required.into_response(), CookieChange::Keep)
                 }
@@ -117,17 +118,18 @@ impl Outcome {
     }
 }
 
-/// Writes the cookie of a token that replaced the presented one. It goes out whatever else fails: the old one may be worth nothing
-/// already.
+/// Returns the cookie of a token that replaced the presented one. It is sent whatever else fails,
+/// because the old token may already be invalid.
 fn renewed(state: &RequestState, session: &Session) -> Option<HeaderValue> {
     session.take_token().and_then(|token| state.config.cookie_for(session, &token))
 }
 
-/// Whether a cookie is worth nothing from now on, and no newer one can be in the browser.
+/// Returns true if the cookie is worthless from now on and the browser cannot hold a newer one.
 ///
-/// A session that a rule denied to this request goes on elsewhere, and that of a disabled user goes on when the user is enabled again. One
-/// whose secret was replaced, or that a sign-in or a transfer replaced, while this request was under way, has handed the new cookie to the
-/// browser already: a removal would take that away.
+/// A session that a rule denied to this request is still live elsewhere, and the session of a
+/// disabled user is live again when the user is enabled. If the secret was replaced during this
+/// request, or a sign-in or a transfer replaced the session, the browser already received the new
+/// cookie, and a removal would delete it.
 fn is_final(rejection: &Rejection) -> bool {
     match rejection {
         Rejection::Ended(ended) => !matches!(ended.reason, EndReason::Superseded | EndReason::Transferred),
@@ -136,7 +138,8 @@ fn is_final(rejection: &Rejection) -> bool {
     }
 }
 
-/// Writes what a cache, a browser and a program must know about a response that depends on the session.
+/// Sets the headers of a response that depends on the session, for caches, browsers and API
+/// clients.
 fn with_headers(state: &RequestState, mut response: Response, cookie: CookieChange) -> Response {
     let config = &state.config;
     let cookie = match cookie {
@@ -154,14 +157,14 @@ fn with_headers(state: &RequestState, mut response: Response, cookie: CookieChan
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     vary(headers, config.transport);
-    // RFC 9110 section 15.5.2 wants a challenge with every 401; there is no scheme for cookies.
+    // RFC 9110 section 15.5.2 requires a challenge with every 401; there is no scheme for cookies.
     if is_unauthorized && config.transport.reads_bearer() && !headers.contains_key(WWW_AUTHENTICATE) {
         headers.insert(WWW_AUTHENTICATE, challenge(state));
     }
     response
 }
 
-/// RFC 6750 section 3: a request that brought no token is told no error.
+/// RFC 6750 section 3: the challenge has no error code if the request contained no token.
 fn challenge(state: &RequestState) -> HeaderValue {
     HeaderValue::from_static(match state.verdict() {
         Some(Verdict::Rejected(Rejection::TokenExpired)) => {
@@ -184,7 +187,8 @@ fn set_cookie(headers: &mut HeaderMap, cookie: HeaderValue, is_own: impl Fn(&Hea
     headers.append(SET_COOKIE, cookie);
 }
 
-/// Names the request headers that the session came from, unless the response names them already.
+/// Adds the request headers that carry the session to `Vary`, unless the response lists them
+/// already.
 fn vary(headers: &mut HeaderMap, transport: Transport) {
     let wanted = [
         transport.reads_cookie().then_some(("cookie", HeaderValue::from_static("Cookie"))),

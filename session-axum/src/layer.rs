@@ -1,4 +1,4 @@
-//! The tower layer: gives each request its state, and finishes the response.
+//! The tower layer: adds the state to each request and completes the response.
 
 use std::fmt;
 use std::pin::Pin;
@@ -17,12 +17,14 @@ use crate::credentials::Transport;
 use crate::finish::{self, Finished, Pending};
 use crate::state::{Config, RequestState};
 
-/// Puts sessions on a router.
+/// A tower layer that adds sessions to a router.
 ///
-/// It does nothing until a handler asks: no header is read, no store is called, nothing is validated, and the response passes
-/// through as it is. See the [crate documentation](crate) for what happens when one asks.
+/// It does nothing until a handler asks for the session: it reads no header, calls no store,
+/// validates nothing and leaves the response unchanged. See the [crate documentation](crate) for
+/// the behaviour after that.
 ///
-/// Add it after the routes that need it, because a router's layer is around the routes that are there already:
+/// Add it after the routes that need it, because a router's layer wraps only the routes added
+/// before:
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -36,14 +38,15 @@ use crate::state::{Config, RequestState};
 /// # }
 /// ```
 ///
-/// A second layer with the same cookie, around an outer or an inner router, steps aside: the outer one decides.
+/// Of two nested layers with the same cookie, the inner one does nothing.
 #[derive(Clone)]
 pub struct SessionLayer {
     config: Arc<Config>,
 }
 
 impl SessionLayer {
-    /// Makes a layer with the default cookie, which browsers accept over https and on localhost only.
+    /// Creates a layer with the default cookie, which browsers accept over https and on localhost
+    /// only.
     #[must_use]
     pub fn new(manager: SessionManager) -> Self {
         let config = Config {
@@ -73,11 +76,11 @@ impl SessionLayer {
         self.with(|config| config.transport = transport)
     }
 
-    /// Makes every request that presents a token count as use of its session, whether its handler asks for it or not. Off by
-    /// default.
+    /// Makes every request that presents a token update the last-seen time of its session, whether
+    /// its handler asks for the session or not. Off by default.
     ///
-    /// The token is validated after the handler then. That changes no response: what the handler does not ask for, the response
-    /// does not depend on.
+    /// If the handler does not ask, the token is validated after it. This does not change the
+    /// response, except that it may set the cookie of a replaced token.
     #[must_use]
     pub fn validate_every_request(self, validate: bool) -> Self {
         self.with(|config| config.validate_every_request = validate)
@@ -114,7 +117,7 @@ impl<S> Layer<S> for SessionLayer {
     }
 }
 
-/// The service that [`SessionLayer`] makes.
+/// The service of [`SessionLayer`].
 #[derive(Debug, Clone)]
 pub struct SessionService<S> {
     inner: S,
@@ -149,7 +152,7 @@ where
 }
 
 pin_project! {
-    /// The response of [`SessionService`].
+    /// The response future of [`SessionService`].
     pub struct SessionFuture<F> {
         #[pin]
         step: Step<F>,

@@ -1,13 +1,14 @@
 //! Server-side sessions for axum: a layer, extractors, and routes that show users their devices.
 //!
-//! Build one [`SessionManager`](session_manager::SessionManager), put a [`SessionLayer`] on the router, and ask for a
-//! [`Session`] where you need one:
+//! Build one [`SessionManager`](session_manager::SessionManager), add a [`SessionLayer`] to the
+//! router, and take a [`Session`] as a handler argument:
 //!
 //! ```
 //! use axum::response::Redirect;
 //! use axum::routing::{get, post};
 //! use axum::{Form, Router};
-//! use session_axum::{NewSession, SameOrigin, Session, SessionContext, SessionError, SessionLayer, routes};
+//! use session_axum::{NewSession, Session, SessionContext, SessionError};
+//! use session_axum::{SameOrigin, SessionLayer, routes};
 //! use session_manager::SessionManager;
 //! use session_memory::MemoryStore;
 //!
@@ -16,15 +17,18 @@
 //! async fn home(session: Option<Session>) -> String {
 //!     match session.and_then(|session| session.user_id()) {
 //!         Some(user) => format!("Hello {user}"),
-//!         None => "Hello, whoever you are".to_owned(),
+//!         None => "Hello, guest".to_owned(),
 //!     }
 //! }
 //!
-//! async fn sign_in(context: SessionContext, Form(who): Form<Credentials>) -> Result<Redirect, SessionError> {
-//!     if !who.check().await {
+//! async fn sign_in(
+//!     context: SessionContext,
+//!     Form(form): Form<Credentials>,
+//! ) -> Result<Redirect, SessionError> {
+//!     if !form.check().await {
 //!         return Ok(Redirect::to("/sign-in?wrong"));
 //!     }
-//!     context.sign_in(NewSession::for_user(who.name.parse()?)).await?;
+//!     context.sign_in(NewSession::for_user(form.name.parse()?)).await?;
 //!     Ok(Redirect::to("/"))
 //! }
 //!
@@ -47,57 +51,70 @@
 //! # }
 //! ```
 //!
-//! Serve it with [`into_make_service_with_connect_info::<SocketAddr>()`](axum::Router::into_make_service_with_connect_info), so
-//! that sessions know the address that they were begun from. No header is believed for that.
+//! Serve it with
+//! [`into_make_service_with_connect_info::<SocketAddr>()`](axum::Router::into_make_service_with_connect_info),
+//! so that sessions record the address of the client that created them. The address is never read
+//! from a header.
 //!
-//! # What to ask for
-//! | argument | is | without a session | store not reachable |
+//! # Extractors
+//! | argument | is | without a session | store unavailable |
 //! |---|---|---|---|
 //! | [`Session`] | the live session | 401 | 503 |
 //! | `Option<Session>` | the live session, if any | `None` | 503 |
-//! | [`SessionContext`] | the way to begin and end one | always there | its methods say so |
+//! | [`SessionContext`] | creates and ends the session | always succeeds | its methods return an error |
 //!
-//! # It costs nothing until you ask
-//! A request whose handler takes none of these is passed through: no header is read, no store is called, the response stays as it
-//! is, and it does not count as use of the session. The first that asks has the token validated, and all others of the request
-//! share the result. [`SessionLayer::validate_every_request`] counts every request as use.
+//! # Sessions are lazy
+//! A request whose handler takes none of these arguments passes through: the layer reads no header,
+//! calls no store and leaves the response unchanged, and the request does not update the session's
+//! last-seen time. The first extractor validates the token, and the other extractors of the request
+//! share the result. With [`SessionLayer::validate_every_request`] every request updates the
+//! last-seen time.
 //!
 //! # When data is written
-//! `session.insert(...)` and its relatives change the handle. What was changed is written after the handler, in one
-//! compare-and-swap that merges with what other requests wrote:
+//! `session.insert(...)` and the other setters change the handle. The changes are written after the
+//! handler returns, in one compare-and-swap that merges them with the writes of other requests.
+//! They are written
 //!
-//! - **not** if the handler answered with a server error (5xx): half of a failed request is worth nothing;
-//! - **yes** if the client disconnected meanwhile: the write runs in a task of its own;
-//! - **earlier** if you call `session.save().await`: what you want to react to, and everything that you change in a task or in a
-//!   streamed body that outlives the handler, needs this.
+//! - **not** if the handler returned a server error (5xx): a failed request must not leave half of
+//!   its data;
+//! - **still** if the client disconnected: the write runs in its own task;
+//! - **earlier** if you call `session.save().await`. Call it if you need to react to the result,
+//!   and for every change made in a task or a streamed body that outlives the handler.
 //!
-//! If that write fails, its error replaces the response, because the handler's page would claim what did not happen. Signing in
-//! and out do not wait for the end of the handler: see [`SessionContext`].
+//! If the write fails, its error replaces the response, because the handler's page would describe
+//! changes that were not made. Signing in and out take effect during the call: see
+//! [`SessionContext`].
 //!
-//! # What the response says
-//! - `Set-Cookie` when a session was created, and to remove the cookie after signing out, and when somebody asked for the session
-//!   and the cookie turned out to be worthless: garbled, unknown, ended, expired. At most one per response and cookie name.
-//! - `Set-Cookie` when the session got a new token, on the manager's timer or because the handler asked for it.
-//! - **Nothing about the cookie when the store cannot be asked.** That is a 503 with `Retry-After`, and users stay signed in.
-//! - Nothing about the cookie if a rule denied the request, or if it brought two different cookies of the name: it is anonymous
-//!   then, and removing one of them would promote the other, which may be the one that somebody planted.
-//! - `Cache-Control: no-store`, unless you set one, and `Vary`, whenever the response depends on the session.
+//! # Response headers
+//! - `Set-Cookie` when a session was created. A removal after signing out, and when a handler asked
+//!   for the session and the cookie is garbled, unknown, ended or expired. At most one per response
+//!   and cookie name.
+//! - `Set-Cookie` when the session got a new token, on the manager's timer or because the handler
+//!   asked for it.
+//! - **No `Set-Cookie` when the store is unavailable.** The response is a 503 with `Retry-After`,
+//!   and users stay signed in.
+//! - No `Set-Cookie` if a rule denied the request, or if it contains two different cookies of the
+//!   name. Such a request is anonymous: removing one cookie would promote the other, which an
+//!   attacker may have planted.
+//! - `Cache-Control: no-store`, unless you set one, and `Vary`, whenever the response depends on
+//!   the session.
 //! - Errors are `application/problem+json` with fixed texts, see [`SessionError`] and [`Problem`].
 //!
-//! # Forged requests
-//! The cookie is `SameSite=Lax`, and the [routes](routes()) check that state-changing requests come from the same origin. Put
-//! [`SameOrigin`] on your own forms too.
+//! # Cross-site request forgery
+//! The cookie is `SameSite=Lax`, and the [routes](routes()) check that state-changing requests come
+//! from the same origin. Add [`SameOrigin`] to your own forms too.
 //!
 //! # Plain http
-//! Browsers take the default [`SessionCookie`] over https only (and some of them on `localhost`). While you develop,
-//! [`SessionCookie::insecure_dev`] works everywhere.
+//! Browsers accept the default [`SessionCookie`] over https only (and some of them on `localhost`).
+//! During development, [`SessionCookie::insecure_dev`] works everywhere.
 //!
-//! # Programs
-//! [`Transport::Bearer`] and [`Transport::Either`] read `Authorization: Bearer`. A session of the kind
-//! [`Api`](session_manager::core::SessionKind::Api) hands its token to the handler that creates it, see [`SignedIn::token`].
+//! # API clients
+//! [`Transport::Bearer`] and [`Transport::Either`] read `Authorization: Bearer`. The handler that
+//! creates a session of the kind [`Api`](session_manager::core::SessionKind::Api) receives its
+//! token, see [`SignedIn::token`].
 //!
 //! # Not supported
-//! Cookies that carry the data itself, and cookies that scripts can read.
+//! Cookies that contain the session data, and cookies that scripts can read.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod context;

@@ -1,4 +1,4 @@
-//! Refuses state-changing requests that another site made a browser send.
+//! Refuses state-changing requests that another site caused a browser to send.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,59 +14,68 @@ use tower_service::Service;
 
 use crate::problem::Problem;
 
-/// A check against forged requests, as a value and as a tower layer.
+/// A check against cross-site request forgery, as a value and as a tower layer.
 ///
-/// A browser sends cookies along with requests that *other* sites cause: a hidden form on one page can post to another. Since
-/// 2023 all browsers say on each request where it comes from, so a server can refuse without tokens in forms:
+/// A browser sends cookies with requests that *other* sites cause: a hidden form on one page can
+/// post to another site. Since 2023 all browsers send the origin of each request, so a server can
+/// refuse forged ones without tokens in forms:
 ///
-/// 1. `GET`, `HEAD`, `OPTIONS` and `TRACE` pass: they must not change anything anyway.
+/// 1. `GET`, `HEAD`, `OPTIONS` and `TRACE` pass: they must not change state.
 /// 2. An `Origin` that you [trust](Self::with_trusted_origin) passes.
-/// 3. [`Sec-Fetch-Site`](https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header) decides if it is there: `same-origin`
-///    and `none` (the user typed it) pass. `same-site` does not: a sibling host is another origin.
-/// 4. Else [`Origin`](https://fetch.spec.whatwg.org/#origin-header) must name the host that the request was sent to. Browsers
-///    older than that, and all browsers on plain http, send it with every such request.
-/// 5. Without both, no browser sent it, and nobody was tricked into anything: it passes.
+/// 3. [`Sec-Fetch-Site`](https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header) decides if it
+///    is present: `same-origin` and `none` (the user typed the address) pass. `same-site` does not:
+///    a sibling host is another origin.
+/// 4. Otherwise [`Origin`](https://fetch.spec.whatwg.org/#origin-header) must name the host that
+///    the request was sent to. Older browsers, and all browsers on plain http, send it with every
+///    such request.
+/// 5. Without both headers the request passes: no browser sent it, so it was not forged.
 ///
-/// A request that authenticates with `Authorization: Bearer` and carries no cookie at all passes as well: no browser adds that
-/// header by itself.
+/// A request that authenticates with `Authorization: Bearer` and has no cookie passes as well:
+/// browsers never add that header by themselves.
 ///
-/// The [`routes`](crate::routes()) have this check built in. Put it on your own forms too, the sign-in included:
+/// The [`routes`](crate::routes()) contain this check. Add it to your own forms too, including the
+/// sign-in form:
 ///
 /// ```
 /// use axum::{Router, routing::post};
 /// use session_axum::SameOrigin;
 ///
-/// let app: Router = Router::new().route("/cart", post(|| async { "added" })).layer(SameOrigin::default());
+/// let app: Router = Router::new()
+///     .route("/cart", post(|| async { "added" }))
+///     .layer(SameOrigin::default());
 /// ```
 ///
 /// # Security
-/// It protects what changes state by other methods than `GET`. It does not replace `SameSite` on the cookie: both are cheap.
+/// Protects only requests that change state by a method other than `GET`. It does not replace
+/// `SameSite` on the cookie: both are cheap.
 ///
-/// Behind a proxy that rewrites `Host`, name the public origin with [`with_trusted_origin`](Self::with_trusted_origin).
+/// Behind a proxy that rewrites `Host`, add the public origin with
+/// [`with_trusted_origin`](Self::with_trusted_origin).
 #[derive(Debug, Clone, Default)]
 pub struct SameOrigin {
     trusted: Arc<[Box<str>]>,
 }
 
-/// An origin that cannot be trusted because it is none.
+/// The error for a text that is not an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "an origin is `https://host` or `http://host`, in lower case, with the port if it is not the scheme's, without a path"
+    "an origin must be `https://host` or `http://host`, in lower case, with the port if it is not the scheme's default, without a path"
 )]
 #[non_exhaustive]
 pub struct InvalidOrigin;
 
 impl SameOrigin {
-    /// Accepts requests from another origin: `https://admin.example.com`.
+    /// Accepts requests from another origin, such as `https://admin.example.com`.
     ///
     /// # Errors
-    /// [`InvalidOrigin`] unless the text is what a browser would send.
+    /// [`InvalidOrigin`] unless the text is what a browser sends.
     pub fn with_trusted_origin(mut self, origin: &str) -> Result<Self, InvalidOrigin> {
         let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
         let is_host_byte = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase();
         let host =
             host.filter(|host| host.bytes().all(|byte| is_host_byte(byte) && !b"/?#@".contains(&byte)));
-        // A port that its scheme implies is never written, see https://html.spec.whatwg.org/#ascii-serialisation-of-an-origin.
+        // Browsers omit the scheme's default port, see
+        // https://html.spec.whatwg.org/#ascii-serialisation-of-an-origin.
         let default_port = if origin.starts_with("https") { ":443" } else { ":80" };
         if host.is_none_or(|host| host.is_empty() || host.ends_with(default_port)) {
             return Err(InvalidOrigin);
@@ -75,10 +84,10 @@ impl SameOrigin {
         Ok(self)
     }
 
-    /// Judges a request.
+    /// Checks a request.
     ///
     /// # Errors
-    /// The 403 response to give.
+    /// The 403 response to return.
     pub fn check(&self, request: &Parts) -> Result<(), Problem> {
         self.judge(&request.method, &request.uri, &request.headers)
     }
@@ -100,14 +109,14 @@ impl SameOrigin {
     }
 }
 
-/// RFC 6750: a token that the program itself put there, and nothing that a browser adds.
+/// RFC 6750: a token that the API client added itself, and nothing that a browser adds.
 fn is_bearer_only(headers: &HeaderMap) -> bool {
     let is_bearer = |value: &[u8]| value.get(..7).is_some_and(|head| head.eq_ignore_ascii_case(b"bearer "));
     !headers.contains_key(COOKIE) && headers.get(AUTHORIZATION).is_some_and(|it| is_bearer(it.as_bytes()))
 }
 
-/// Compares an origin's host and port with those of the request. The scheme is not compared: behind a proxy that ends TLS
-/// nobody knows it.
+/// Returns true if the origin has the host and port of the request. Ignores the scheme, which is
+/// unknown behind a proxy that terminates TLS.
 fn is_own_host(origin: &str, uri: &Uri, headers: &HeaderMap) -> bool {
     let Some((scheme, origin_host)) = origin.split_once("://") else { return false };
     let authority = uri.authority().map(http::uri::Authority::as_str);
@@ -137,7 +146,7 @@ impl<S> Layer<S> for SameOrigin {
     }
 }
 
-/// The service that [`SameOrigin`] makes.
+/// The service of [`SameOrigin`].
 #[derive(Debug, Clone)]
 pub struct SameOriginService<S> {
     inner: S,
@@ -167,7 +176,7 @@ where
 }
 
 pin_project! {
-    /// The response of [`SameOriginService`].
+    /// The response future of [`SameOriginService`].
     #[derive(Debug)]
     pub struct SameOriginFuture<F> {
         #[pin]

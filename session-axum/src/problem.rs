@@ -1,15 +1,16 @@
-//! Error responses that programs can read: `application/problem+json`.
+//! Machine-readable error responses: `application/problem+json`.
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-/// An error response after [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457).
+/// An error response as specified by [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457).
 ///
-/// The body has the members `type`, `title`, `status` and `detail`. The type is `about:blank` and the title the status code's
-/// phrase (section 4.2.1), unless [`with_type`](Self::with_type) says otherwise. The detail is a fixed text: nothing of the request and nothing of what went wrong
-/// inside can get into it.
+/// The body has the members `type`, `title`, `status` and `detail`. Unless
+/// [`with_type`](Self::with_type) sets them, the type is `about:blank` and the title is the phrase
+/// of the status code (section 4.2.1). The detail is a fixed text, so it cannot leak the request or
+/// an internal error.
 ///
 /// # Examples
 /// ```
@@ -17,7 +18,8 @@ use serde::Serialize;
 /// use axum::response::IntoResponse;
 /// use session_axum::Problem;
 ///
-/// let problem = Problem::new(StatusCode::CONFLICT, "Somebody else changed this. Load it again.");
+/// let detail = "Another request changed this. Load it again.";
+/// let problem = Problem::new(StatusCode::CONFLICT, detail);
 /// assert_eq!(problem.into_response().headers()["content-type"], "application/problem+json");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,12 +32,12 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Describes an error by its status and one fixed sentence that says what to do.
+    /// Creates an error from its status and one fixed sentence with the client's next step.
     pub const fn new(status: StatusCode, detail: &'static str) -> Self {
         Self { status, detail, kind: None }
     }
 
-    /// Sets the type, a URI that programs can tell the problem by, and its title.
+    /// Sets the type, a URI by which API clients identify the problem, and its title.
     pub const fn with_type(mut self, uri: &'static str, title: &'static str) -> Self {
         self.kind = Some((uri, title));
         self
@@ -63,7 +65,7 @@ impl IntoResponse for Problem {
             (CONTENT_TYPE, HeaderValue::from_static("application/problem+json")),
             (CACHE_CONTROL, HeaderValue::from_static("no-store")),
         ];
-        // Three texts and a number always are JSON.
+        // Three strings and a number always serialize.
         (self.status, headers, serde_json::to_vec(&body).unwrap_or_default()).into_response()
     }
 }

@@ -1,4 +1,5 @@
-//! What all extractors of one request share: the token that it presents, and what became of it.
+//! The state that all extractors of one request share: the presented token and the result of
+//! validating it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +28,7 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Writes the header that hands a session's token over.
+    /// Returns the header that sets the cookie to a session's token.
     pub(crate) fn cookie_for(&self, session: &Session, token: &SessionToken) -> Option<HeaderValue> {
         let record = session.record();
         let remaining = record.expires_at.since(self.manager.now());
@@ -35,18 +36,19 @@ impl Config {
     }
 }
 
-/// One request, in its extensions. Made for every request, so it must cost nothing until somebody asks.
+/// The state of one request, in its extensions. Created for every request, so it does no work until
+/// a handler asks.
 #[derive(Debug)]
 pub(crate) struct RequestState {
     pub(crate) config: Arc<Config>,
     claims: OnceLock<Claims>,
     verdict: OnceCell<Verdict>,
-    /// Held while a session is created or ended, so that operations of one request follow one another.
+    /// Locked while a session is created or ended, to serialize the operations of one request.
     pub(crate) decision: Mutex<Decision>,
     asked: AtomicBool,
 }
 
-/// What the request says, taken from its parts when the first extractor runs.
+/// The headers and the address of the request, read when the first extractor runs.
 #[derive(Debug)]
 struct Claims {
     credentials: Credentials,
@@ -54,7 +56,7 @@ struct Claims {
     ip: Option<IpAddr>,
 }
 
-/// What the presented token is worth, judged once.
+/// The result of validating the presented token, computed once.
 #[derive(Debug)]
 pub(crate) enum Verdict {
     Anonymous,
@@ -63,14 +65,15 @@ pub(crate) enum Verdict {
     Unavailable(Error),
 }
 
-/// What the handler made of the session. Only ever rises, so the outcome does not depend on the order of calls.
+/// The handler's decision about the session. `SignedOut` is final, so the outcome does not depend
+/// on the order of calls.
 #[derive(Debug, Default)]
 pub(crate) enum Decision {
     #[default]
     Unchanged,
-    /// The session that the request came with was ended, and there is none in its place yet.
+    /// The previous session of the request was ended and has no replacement yet.
     Ended,
-    /// A new session, with the header that hands its token over if that travels in a cookie.
+    /// A new session, with the header of its cookie if its token is sent in one.
     Created { session: Session, cookie: Option<HeaderValue> },
     /// Final.
     SignedOut,
@@ -87,7 +90,7 @@ impl RequestState {
         }
     }
 
-    /// Finds the state of a request, and takes what it says if nobody did before.
+    /// Returns the state of a request. Reads the request's claims unless an earlier extractor did.
     pub(crate) fn of(parts: &Parts) -> Result<Arc<Self>, SessionError> {
         let state = parts.extensions.get::<Arc<Self>>().ok_or(SessionError::LayerMissing)?;
         state.take_claims(&parts.headers, &parts.extensions);
@@ -102,7 +105,7 @@ impl RequestState {
         });
     }
 
-    /// Whether anybody wanted to know about the session, so that the response depends on it.
+    /// Returns true if a handler asked for the session, so that the response depends on it.
     pub(crate) fn was_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
@@ -111,18 +114,18 @@ impl RequestState {
         self.asked.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the request brought a cookie that a response can remove.
+    /// Returns true if the request has a cookie that a response can remove.
     pub(crate) fn has_cookie(&self) -> bool {
         self.claims.get().is_some_and(|claims| claims.credentials.has_cookie)
     }
 
-    /// Returns the session as it is at this point of the request.
+    /// Returns the current session, after the decisions made so far in the request.
     pub(crate) async fn session(&self) -> Result<Option<Session>, SessionError> {
         self.ask();
         self.session_under(&*self.decision.lock().await).await
     }
 
-    /// Returns the session under a decision that the caller holds.
+    /// Returns the session for a decision whose lock the caller holds.
     pub(crate) async fn session_under(&self, decision: &Decision) -> Result<Option<Session>, SessionError> {
         self.ask();
         match decision {
@@ -137,12 +140,12 @@ impl RequestState {
         }
     }
 
-    /// Judges the presented token, once per request.
+    /// Validates the presented token, once per request.
     pub(crate) async fn judge(&self) -> &Verdict {
         self.verdict.get_or_init(|| self.validate()).await
     }
 
-    /// Returns the verdict if somebody needed it.
+    /// Returns the verdict if the token was validated.
     pub(crate) fn verdict(&self) -> Option<&Verdict> {
         self.verdict.get()
     }
@@ -165,15 +168,15 @@ impl RequestState {
                 Verdict::Rejected(rejection)
             }
             Err(ValidateError::Unavailable(error)) => Verdict::Unavailable(error),
-            // A later kind of failure signs nobody out either.
+            // A variant added in a later version must not sign users out either.
             Err(error) => Verdict::Unavailable(Error::other("manager", "validate", error)),
         }
     }
 
-    /// Returns what to answer a request that needs a session and has none.
+    /// Returns the error for a request that needs a session and has none.
     pub(crate) async fn missing(&self) -> SessionError {
         match (&*self.decision.lock().await, self.verdict()) {
-            // A browser has nothing to refresh with: to it, this cookie is as stale as any other.
+            // A browser has no refresh token: its cookie is simply invalid.
             (Decision::Unchanged, Some(Verdict::Rejected(Rejection::TokenExpired))) if !self.has_cookie() => {
                 SessionError::TokenExpired
             }
@@ -181,12 +184,12 @@ impl RequestState {
         }
     }
 
-    /// Describes the client of this request to the manager's rules.
+    /// Returns the client of this request, for the manager's rules.
     pub(crate) fn request_client(&self) -> RequestClient<'_> {
         self.claims.get().map(Claims::client).unwrap_or_default()
     }
 
-    /// Describes the client of this request, for a session that it creates.
+    /// Returns the client of this request, for a session that the request creates.
     pub(crate) fn client(&self) -> ClientInfo {
         self.claims.get().map(|claims| ClientInfo::new(claims.ip, claims.user_agent())).unwrap_or_default()
     }
@@ -202,7 +205,7 @@ impl Claims {
     }
 }
 
-/// Returns the address of the connection. No header is believed: whoever sends the request can write it.
+/// Returns the address of the connection. Ignores headers, because the client can write them.
 fn peer(extensions: &Extensions) -> Option<IpAddr> {
     let real = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
     real.or_else(|| extensions.get::<MockConnectInfo<SocketAddr>>().map(|info| info.0)).map(|peer| peer.ip())

@@ -1,4 +1,4 @@
-//! A case as a value: for harnesses other than the macros.
+//! A case as a value, for harnesses other than the macros.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -11,9 +11,10 @@ use tokio::runtime::Runtime;
 
 use crate::{BusHarness, CacheHarness, Harness, TenantHarness};
 
-/// How long one case may take in one [form](crate::Form).
+/// The time limit of one case in one [form](crate::Form).
 ///
-/// The slowest case takes a fraction of a second on a laptop's database; what takes a minute hangs.
+/// The slowest case takes a fraction of a second on a laptop's database, so a case that takes a
+/// minute hangs.
 pub const CASE_TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// A case of [`session_store_suite!`](crate::session_store_suite).
@@ -28,7 +29,7 @@ pub type BusCase = Case<BusHarness>;
 /// A case of [`session_cache_suite!`](crate::session_cache_suite).
 pub type CacheCase = Case<CacheHarness>;
 
-/// One promise of the contract, as code that panics if it is not kept.
+/// One promise of the contract, as code that panics if the promise is broken.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<H> {
     name: &'static str,
@@ -40,25 +41,26 @@ impl<H: Send + 'static> Case<H> {
         Self { name, run }
     }
 
-    /// Returns the name, which is also the name of the test that a macro makes of it.
+    /// Returns the name, which is also the name of the test that a macro creates.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Runs the case where the caller is, which must be in a tokio runtime, best of several threads: races are part of it.
+    /// Runs the case in the caller's tokio runtime, which should have several threads, because
+    /// cases test races.
     ///
-    /// The future panics if the promise is not kept. It has no time limit of its own.
+    /// The future panics if the promise is broken. It has no time limit of its own.
     #[must_use]
     pub fn run(&self, harness: H) -> BoxFuture<'static, ()> {
         (self.run)(harness)
     }
 
-    /// Runs the case in a runtime of its own and returns what failed instead of panicking, for reports and for suites
-    /// that expect failures. Must not be called in a runtime.
+    /// Runs the case in a separate runtime and returns the failure instead of panicking, for
+    /// reports and for suites that expect failures. Must not be called in a runtime.
     ///
     /// # Errors
-    /// What the case said when it failed, or that it did not finish in time.
+    /// The panic message of the case, or that it did not finish in time.
     ///
     /// # Examples
     /// ```
@@ -66,7 +68,8 @@ impl<H: Send + 'static> Case<H> {
     /// use session_conformance::{CASE_TIME_LIMIT, Form, Harness, store_cases};
     ///
     /// let case = &store_cases()[0];
-    /// let verdict = case.check(CASE_TIME_LIMIT, async { Harness::in_form(MapStore::default(), Form::Bare) });
+    /// let open = async { Harness::in_form(MapStore::default(), Form::Bare) };
+    /// let verdict = case.check(CASE_TIME_LIMIT, open);
     /// assert_eq!(verdict, Ok(()));
     /// ```
     pub fn check(
@@ -77,7 +80,8 @@ impl<H: Send + 'static> Case<H> {
         self.execute(&format!("checking {}", self.name), limit, || open)
     }
 
-    /// Opens and runs in a runtime whose threads are called `threads`; that is what the message of a panic begins with.
+    /// Opens and runs in a runtime whose threads are named `threads`; a panic message begins with
+    /// that name.
     pub(crate) fn execute<F>(
         &self,
         threads: &str,
@@ -96,10 +100,11 @@ impl<H: Send + 'static> Case<H> {
         let (done, outcome) = mpsc::channel();
         runtime.spawn(async move {
             let case = AssertUnwindSafe(async move { run(opening.await).await });
-            // The receiver is gone if the time is up.
+            // The receiver no longer exists if the time is up.
             let _ = done.send(case.catch_unwind().await);
         });
-        // A channel of the standard library, because a store that blocks its threads also stops the runtime's timers.
+        // A channel of the standard library, because a store that blocks its threads also stops the
+        // runtime's timers.
         match outcome.recv_timeout(limit) {
             Ok(Ok(())) => {
                 runtime.shutdown_timeout(Duration::from_secs(5));
@@ -131,13 +136,13 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     literal.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
 }
 
-/// Why a case did not pass.
+/// The reason why a case did not pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CaseFailure {
-    /// It said so.
+    /// The case panicked, with this message.
     Failed(String),
-    /// It did not finish in the given time.
+    /// The case did not finish within the given time.
     TimedOut(Duration),
 }
 
@@ -147,7 +152,7 @@ impl fmt::Display for CaseFailure {
             Self::Failed(message) => f.write_str(message),
             Self::TimedOut(limit) => write!(
                 f,
-                "not finished after {} s: a call hangs, or waits for a lock that nobody releases",
+                "not finished after {} s: a call hangs, or waits for a lock that is never released",
                 limit.as_secs_f32()
             ),
         }
@@ -172,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_what_the_case_said() {
+    fn a_failure_carries_the_panic_message() {
         let verdict = check(CASE_TIME_LIMIT, |()| Box::pin(async { assert_eq!(1 + 1, 3, "no") }));
         let Err(CaseFailure::Failed(message)) = verdict else {
             panic!("{verdict:?}");
@@ -181,14 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_never_returns_runs_out_of_time() {
+    fn a_call_that_never_returns_times_out() {
         let verdict = check(SHORT, |()| Box::pin(std::future::pending()));
         assert_eq!(verdict, Err(CaseFailure::TimedOut(SHORT)));
         assert!(verdict.unwrap_err().to_string().starts_with("not finished after 0.05 s"));
     }
 
     #[test]
-    fn blocked_threads_do_not_stop_the_clock() {
+    fn blocked_threads_do_not_stop_the_time_limit() {
         let verdict = check(SHORT, |()| {
             Box::pin(async {
                 tokio::spawn(async { std::thread::park_timeout(SHORT * 20) });

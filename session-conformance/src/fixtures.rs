@@ -1,4 +1,4 @@
-//! The sessions that cases work with.
+//! The sessions that the cases use.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -16,31 +16,31 @@ pub const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_123);
 /// The scope of the cache entries of most cases.
 pub const SCOPE: Scope = Scope::from_bytes(*b"scope of a suite");
 
-/// Returns the time that many milliseconds after the beginning.
+/// Returns the time `millis` after [`NOW`].
 #[must_use]
 pub fn at(millis: u64) -> Timestamp {
     NOW.saturating_add(Duration::from_millis(millis))
 }
 
-/// Makes a user id.
+/// Creates a user id.
 #[must_use]
 pub fn user(name: &str) -> UserId {
     name.parse().expect("a user id")
 }
 
-/// Makes an id for a session that begins then.
+/// Creates an id for a session that begins at `created_at`.
 #[must_use]
 pub fn id_at(created_at: Timestamp, user: Option<&UserId>) -> SessionId {
     SessionId::mint(created_at, user, &SystemRandom).expect("an id")
 }
 
-/// Makes a device id.
+/// Creates a device id.
 #[must_use]
 pub fn device_id() -> DeviceId {
     DeviceId::mint(&SystemRandom).expect("a device id")
 }
 
-/// A hash that nothing matches, different for each number.
+/// Returns a hash that no secret matches, different for each number.
 #[must_use]
 pub fn hash(number: u8) -> SecretHash {
     let mut bytes = [number; SecretHash::LEN];
@@ -48,7 +48,7 @@ pub fn hash(number: u8) -> SecretHash {
     SecretHash::from_bytes(bytes)
 }
 
-/// An anonymous session that begins at [`NOW`] and lasts an hour.
+/// Returns an anonymous session that begins at [`NOW`] and lasts an hour.
 #[must_use]
 pub fn anonymous() -> SessionRecord {
     let mut record = SessionRecord::new(id_at(NOW, None), NOW, at(3_600_000));
@@ -56,13 +56,13 @@ pub fn anonymous() -> SessionRecord {
     record
 }
 
-/// A user's session that begins at [`NOW`] and lasts an hour.
+/// Returns a user's session that begins at [`NOW`] and lasts an hour.
 #[must_use]
 pub fn record(name: &str) -> SessionRecord {
     record_at(name, 0)
 }
 
-/// A user's session that begins that many milliseconds after [`NOW`] and ends an hour after [`NOW`].
+/// Returns a user's session that begins `millis` after [`NOW`] and ends an hour after [`NOW`].
 #[must_use]
 pub fn record_at(name: &str, millis: u64) -> SessionRecord {
     let user = user(name);
@@ -73,7 +73,7 @@ pub fn record_at(name: &str, millis: u64) -> SessionRecord {
     record
 }
 
-/// A session with every field filled.
+/// Returns a session with every field filled.
 #[must_use]
 pub fn full(name: &str) -> SessionRecord {
     let mut record = record(name);
@@ -119,7 +119,7 @@ fn client() -> ClientInfo {
     client
 }
 
-/// A session with every field filled that begins that many milliseconds after [`NOW`].
+/// Returns a session with every field filled that begins `millis` after [`NOW`].
 #[must_use]
 pub fn full_at(name: &str, millis: u64) -> SessionRecord {
     let mut record = full(name);
@@ -128,19 +128,19 @@ pub fn full_at(name: &str, millis: u64) -> SessionRecord {
     record
 }
 
-/// The end that most cases use.
+/// Returns the end that most cases use.
 #[must_use]
 pub fn logged_out(millis: u64) -> Ended {
     Ended::new(EndReason::LoggedOut, at(millis), Actor::System)
 }
 
-/// A limit of `max` sessions, judged at `NOW` plus that many milliseconds.
+/// Returns a limit of `max` sessions, evaluated at `millis` after [`NOW`].
 #[must_use]
 pub fn limit(max: u32, on_exceed: OnExceed, millis: u64) -> SessionLimit {
     SessionLimit::new(NonZeroU32::new(max).expect("a limit above zero"), on_exceed, at(millis))
 }
 
-/// A touch that says that a session was used that many milliseconds after [`NOW`].
+/// Returns a touch of a session `millis` after [`NOW`].
 #[must_use]
 pub fn touch(id: SessionId, millis: u64) -> Touch {
     Touch::new(id, at(millis), LastClient::new("198.51.100.4".parse().ok(), Some("NL".into())))

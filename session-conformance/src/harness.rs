@@ -1,4 +1,4 @@
-//! What a case is given: one store, empty and its own.
+//! The input of a case: an empty store for its exclusive use.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use session_core::{
     SessionStore, Timestamp, TracedStore,
 };
 
-/// An empty store, seen in one of the [forms](Form) that applications use.
+/// An empty store, wrapped in one of the [forms](Form) that applications use.
 #[derive(Debug, Clone)]
 pub struct Harness {
     store: Arc<dyn SessionStore>,
 }
 
-/// How a store is handed to a case. Every case runs in every form.
+/// The form in which a case uses a store. Every case runs in every form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Form {
@@ -22,7 +22,7 @@ pub enum Form {
     Bare,
     /// `Arc<dyn SessionStore>` used as a store, through the forwarding implementation.
     Shared,
-    /// The store inside of a [`TracedStore`].
+    /// The store inside a [`TracedStore`].
     Decorated,
 }
 
@@ -42,13 +42,13 @@ impl fmt::Display for Form {
 }
 
 impl Harness {
-    /// Takes an empty store.
+    /// Wraps an empty store.
     #[must_use]
     pub fn new(store: Arc<dyn SessionStore>) -> Self {
         Self { store }
     }
 
-    /// Takes an empty store and shows it in a form.
+    /// Wraps an empty store in the given form.
     #[must_use]
     pub fn in_form(store: impl SessionStore, form: Form) -> Self {
         match form {
@@ -84,7 +84,7 @@ impl Harness {
     /// Creates under a limit.
     ///
     /// # Errors
-    /// As the store answers.
+    /// Those of the store.
     pub async fn create(
         &self,
         record: &SessionRecord,
@@ -102,27 +102,27 @@ impl Harness {
         Some(record)
     }
 
-    /// Loads one record that must be there.
+    /// Loads one record that must exist.
     pub async fn loaded(&self, id: SessionId) -> Arc<SessionRecord> {
         self.load(id).await.expect("the session is stored")
     }
 
-    /// Updates a record that was changed.
+    /// Updates a record.
     ///
     /// # Errors
-    /// As the store answers.
+    /// Those of the store.
     pub async fn update(&self, record: &SessionRecord, expected: Revision) -> Result<Revision> {
         self.store.update(Arc::new(record.clone()), expected).await
     }
 
-    /// Ends sessions, whenever they were created, and returns the ids of those that ended, in
-    /// order.
+    /// Ends sessions, regardless of their creation time, and returns the sorted ids of those that
+    /// this call ended.
     pub async fn end(&self, scope: &EndScope, ended: &Ended) -> Vec<SessionId> {
         self.end_created_until(scope, ended, Timestamp::MAX).await
     }
 
-    /// Ends sessions that were created no later than at a time, and returns the ids of those that
-    /// ended, in order.
+    /// Ends sessions that were created at `created_until` or earlier, and returns the sorted ids of
+    /// those that this call ended.
     pub async fn end_created_until(
         &self,
         scope: &EndScope,
@@ -133,7 +133,7 @@ impl Harness {
     }
 }
 
-/// Returns the ids of records, in order.
+/// Returns the sorted ids of records.
 #[must_use]
 pub fn ids(records: &[Arc<SessionRecord>]) -> Vec<SessionId> {
     let mut ids: Vec<_> = records.iter().map(|record| record.id).collect();
@@ -141,7 +141,7 @@ pub fn ids(records: &[Arc<SessionRecord>]) -> Vec<SessionId> {
     ids
 }
 
-/// Asserts that a call failed in one way.
+/// Asserts that a call failed with the given kind.
 #[track_caller]
 pub fn assert_kind<T: fmt::Debug>(result: Result<T>, kind: ErrorKind) -> Error {
     match result {

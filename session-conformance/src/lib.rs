@@ -1,13 +1,15 @@
-//! The suites that say whether a session store is right.
+//! The suites that verify a session store.
 //!
-//! A store of sessions looks simple and is not: it has to win races against sign-outs, keep times to the millisecond, tell "not there"
-//! from "cannot tell", and compare user names byte by byte on databases that would rather not. The contract is written at
-//! [`SessionStore`](session_core::SessionStore). This crate is the same contract as code: one named case for each promise, so that every
-//! backend behaves alike and you know when yours does.
+//! A session store looks simple and is not. It has to win races against sign-outs, keep times to
+//! the millisecond, distinguish "does not exist" from "cannot be determined", and compare user
+//! names byte by byte, even on databases that compare differently by default.
+//! [`SessionStore`](session_core::SessionStore) documents the contract. This crate is the same
+//! contract as code: one named case for each promise, so that all backends behave alike, and you
+//! can verify that yours does.
 //!
 //! # Testing a store
-//! Implement [`SessionStore`](session_core::SessionStore), with [`reference::MapStore`] as the example to read. Then write one file,
-//! `tests/it/main.rs`:
+//! Implement [`SessionStore`](session_core::SessionStore); read [`reference::MapStore`] as an
+//! example. Then write one file, `tests/it/main.rs`:
 //!
 //! ```
 //! mod conformance {
@@ -18,22 +20,22 @@
 //! }
 //! ```
 //!
-//! That is all. The macro makes one `#[test]` of every case,
-//! `conformance::my_store::create_keeps_every_field` and so on, so that failures have names, tests
-//! run in parallel, and `cargo test limit` runs what its name says. The closure is called for every
-//! case, and gives a fresh, empty store each time.
+//! Nothing else is needed. The macro creates one `#[test]` for every case,
+//! `conformance::my_store::create_keeps_every_field` and so on. So failures have names, tests run
+//! in parallel, and `cargo test limit` runs the cases about limits. The closure is called for every
+//! case, and returns a fresh, empty store each time.
 //!
-//! Every case runs in three [forms](Form): on the store itself, through `Arc<dyn SessionStore>`, and inside of a
-//! [decorator](session_core::TracedStore). It runs on two threads, because a race needs two. After [60 seconds](CASE_TIME_LIMIT) it counts as
-//! hanging.
+//! Every case runs in three [forms](Form): on the store itself, through `Arc<dyn SessionStore>`,
+//! and inside a [decorator](session_core::TracedStore). It runs on two threads, because a race
+//! needs two. After [60 seconds](CASE_TIME_LIMIT) it counts as hanging.
 //!
-//! No case can be left out. If one cannot hold on your database, open an issue before you write
+//! No case can be omitted. If a case cannot hold on your database, open an issue before you work
 //! around it.
 //!
 //! # Tenants
-//! A tenant is a store of its own. For the cases called `tenants_are_apart_...` the closure is
-//! called twice, and the suite checks that what one store does is not seen by the other: neither a
-//! session of the same id, nor a user of the same name. If the stores name a
+//! A tenant is a store of its own. For the cases named `tenants_are_apart_...`, the suite calls the
+//! closure twice and checks that neither store sees the changes of the other: neither of a session
+//! with the same id, nor of a user with the same name. If the stores name a
 //! [place](session_core::Capabilities::place), the two places must differ.
 //!
 //! # Reading a failure
@@ -47,8 +49,9 @@
 //! my_store, case touch_never_moves_back, bare: assertion `left == right` failed
 //! ```
 //!
-//! The name says which promise was broken, and in which form. What the case did is its function of the same name in
-//! [`store::cases`], whose first sentence is the promise. [`broken`] shows what typically makes it fail.
+//! The name identifies the broken promise and the form. [`store::cases`] contains the case as a
+//! function of the same name, whose first sentence is the promise. [`broken`] shows typical
+//! mistakes that make it fail.
 //!
 //! # Testing a store that needs a server
 //! ```
@@ -66,27 +69,28 @@
 //! }
 //! ```
 //!
-//! The variable is read when a test runs. If it is not set, the test prints `skipped my_store::...: SESSION_TEST_MY_STORE_URL is not set`
-//! and passes, so that `cargo test` works without servers. In CI set `SESSION_TEST_REQUIRE=my_store` (names of suites, separated by commas, or
-//! `all`): then an unset variable is a failure, and a server that was forgotten cannot look like a success.
+//! The variable is read when a test runs. If it is not set, the test prints `skipped my_store::...:
+//! SESSION_TEST_MY_STORE_URL is not set` and passes, so that `cargo test` works without servers. In
+//! CI, set `SESSION_TEST_REQUIRE=my_store` (names of suites, separated by commas, or `all`). Then
+//! an unset variable is a failure, and a missing server cannot look like a success.
 //!
-//! Give each call of the closure a key prefix, a schema or a file of its own. The cases of one
-//! suite run side by side, and a case counts everything that is stored. If your stores can share a
-//! database, let them share it here, too: then the cases about tenants test how they are kept
-//! apart. Open connections inside of the closure: every run has its own runtime, which ends with
-//! it.
+//! Give each call of the closure a separate key prefix, schema or file. The cases of one suite run
+//! in parallel, and a case counts everything that is stored. If your stores can share a database,
+//! let them share it here, too: then the cases about tenants test that separation. Open connections
+//! inside the closure, because every run has its own runtime, and connections must not outlive it.
 //!
 //! # Testing a cache
-//! [`session_cache_suite!`] does the same for a [`SessionCache`](session_core::SessionCache). Its example is [`reference::MapCache`].
+//! [`session_cache_suite!`] does the same for a [`SessionCache`](session_core::SessionCache), with
+//! [`reference::MapCache`] as the example.
 //!
 //! # Testing a bus
-//! [`session_bus_suite!`] does the same for an [`InvalidationBus`](session_core::InvalidationBus). Most buses are built on
-//! `session_runtime::bus`, whose in-process bus is the example.
+//! [`session_bus_suite!`] does the same for an [`InvalidationBus`](session_core::InvalidationBus).
+//! Most buses are built on `session_runtime::bus`, whose in-process bus is the example.
 //!
 //! # Without the macros
-//! [`store_cases`], [`tenant_cases`] and [`cache_cases`] are the same cases as values, for another
-//! test harness, a report, or a decorator for which some of them cannot hold. They need tokio for
-//! races and time limits, but the store may bring any runtime of its own.
+//! [`store_cases`], [`tenant_cases`], [`cache_cases`] and [`bus_cases`] return the same cases as
+//! values, for another test harness, a report, or a decorator for which some of them cannot hold.
+//! The cases need tokio for races and time limits, but the store may use any runtime.
 //!
 //! ```
 //! use session_conformance::reference::MapStore;
@@ -103,23 +107,26 @@
 //! ```
 //!
 //! # What the suites do not test
-//! They cannot stop your server. Whether an outage is reported as [`Unavailable`](session_core::ErrorKind::Unavailable), a slow answer as
-//! [`Timeout`](session_core::ErrorKind::Timeout), and unreadable rows as [`Corrupt`](session_core::ErrorKind::Corrupt), needs tests of your own.
-//! For everything that *uses* a store, [`faults`] makes one that fails as you wish: with an error, late, never, or after it did what it was
-//! asked to.
+//! The suites cannot stop your server. Write your own tests that an outage is reported as
+//! [`Unavailable`](session_core::ErrorKind::Unavailable), a slow answer as
+//! [`Timeout`](session_core::ErrorKind::Timeout), and an unreadable row as
+//! [`Corrupt`](session_core::ErrorKind::Corrupt). To test code that *uses* a store, [`faults`]
+//! wraps a store and makes it fail on demand: with an error, late, never, or after the operation
+//! took effect.
 //!
 //! # Where things are
 //! | module | what |
 //! |---|---|
 //! | [`store`], [`store::tenants`], [`cache`] | the cases |
-//! | [`fixtures`] | the sessions that cases work with |
-//! | [`mod@reference`] | a store and a cache that are right, to read |
-//! | [`broken`] | stores and caches that are wrong, each with the case that catches it |
-//! | [`faults`] | a store that fails when it is told to |
+//! | [`fixtures`] | the sessions that the cases use |
+//! | [`mod@reference`] | a correct store and a correct cache, as examples |
+//! | [`broken`] | incorrect stores, caches and buses, each with the case that catches it |
+//! | [`faults`] | a store that fails on demand |
 //!
 //! # Versions
-//! A case is added when a promise turns out to be untested. That can happen in a minor release, so a minor release can show you a mistake
-//! that was there before. Cases are renamed or removed in major releases only.
+//! A case is added when a promise turns out to be untested. That can happen in a minor release, so
+//! a minor release can reveal a mistake that existed before. Cases are renamed or removed in major
+//! releases only.
 #![allow(clippy::expect_used, clippy::missing_panics_doc, reason = "a case fails by panicking")]
 
 pub mod broken;
@@ -142,14 +149,14 @@ pub use store::tenants::{TenantHarness, tenant_cases};
 
 static STORE_CASES: &[StoreCase] = __for_each_store_case!(__store_table);
 
-/// Returns all cases of [`session_store_suite!`] that need one store, in the order of the suite.
-/// [`tenant_cases`] are the others.
+/// Returns the cases of [`session_store_suite!`] that need one store, in the order of the suite.
+/// [`tenant_cases`] returns the other cases.
 #[must_use]
 pub fn store_cases() -> &'static [StoreCase] {
     STORE_CASES
 }
 
-/// What the macros call.
+/// Functions that the macros call.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::suite::{

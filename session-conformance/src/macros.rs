@@ -1,16 +1,17 @@
-//! The macros that make a test of every case.
+//! The macros that create a test for every case.
 
-/// Tests a store: one test per case, called `$name::<case>`.
+/// Tests a store: one test per case, named `$name::<case>`.
 ///
-/// The factory is called for every case and [form](crate::Form), in a tokio runtime of two threads
-/// that lives as long as that one run: once, and twice for the cases called
-/// `tenants_are_apart_...`, which need two stores. It gives a fresh, empty store: a database
-/// backend makes a new key prefix, schema or file each time. So tests run in parallel, and nothing
-/// has to be cleared.
+/// The macro calls the factory for every case and [form](crate::Form), in a tokio runtime of two
+/// threads that lives as long as that run: once, or twice for the cases named
+/// `tenants_are_apart_...`, which need two stores. The factory returns a fresh, empty store: a
+/// database backend creates a new key prefix, schema or file each time. So tests run in parallel,
+/// and no cleanup is needed.
 ///
-/// With `env "VARIABLE"` the store needs a server. The variable is read when the test runs, and its value goes to the factory. If it
-/// is not set the test prints one line, `skipped ...`, and passes, unless the variable `SESSION_TEST_REQUIRE` names the suite: it holds
-/// names separated by commas, or `all`. Set it in CI, so that a missing server cannot look like a success.
+/// With `env "VARIABLE"`, the store needs a server. The variable is read when the test runs, and
+/// its value is passed to the factory. If it is not set, the test prints one line, `skipped ...`,
+/// and passes, unless the variable `SESSION_TEST_REQUIRE` names the suite: it holds names separated
+/// by commas, or `all`. Set it in CI, so that a missing server cannot look like a success.
 ///
 /// # Examples
 /// ```
@@ -19,7 +20,7 @@
 /// mod conformance {
 ///     use session_conformance::reference::MapStore;
 ///
-///     // Tests called `conformance::map::create_then_load` and so on.
+///     // Tests named `conformance::map::create_keeps_every_field` and so on.
 ///     session_conformance::session_store_suite!(map, || async { MapStore::default() });
 ///
 ///     session_conformance::session_store_suite!(served, env "SESSION_TEST_SERVED_URL", |url: String| async move {
@@ -52,9 +53,10 @@ macro_rules! session_store_suite {
     };
 }
 
-/// Tests a cache: one test per case, called `$name::<case>`. The same as [`session_store_suite!`] in everything else.
+/// Tests a cache: one test per case, named `$name::<case>`. In all other respects the same as
+/// [`session_store_suite!`].
 ///
-/// The factory gives a fresh, empty cache with room for a thousand entries.
+/// The factory returns a fresh, empty cache with room for a thousand entries.
 ///
 /// # Examples
 /// ```
@@ -88,9 +90,11 @@ macro_rules! session_cache_suite {
     };
 }
 
-/// Tests an invalidation bus: one test per case, called `$name::<case>`. The same as [`session_store_suite!`] in everything else.
+/// Tests an invalidation bus: one test per case, named `$name::<case>`. In all other respects the
+/// same as [`session_store_suite!`].
 ///
-/// The factory returns a closure that makes the nodes of one bus, which no other test uses. Each call makes one more node.
+/// The factory returns a closure that creates the nodes of one bus, which no other test uses. Each
+/// call creates one more node.
 ///
 /// # Examples
 /// ```
@@ -121,8 +125,8 @@ macro_rules! session_bus_suite {
     };
 }
 
-/// Makes the tests of a suite. They call the function of the suite's name, which stands beside the module so that the factory
-/// means what it means where the macro is called.
+/// Creates the tests of a suite. They call the function with the suite's name, which is outside the
+/// module so that the names in the factory resolve at the call site of the macro.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __tests {
@@ -141,7 +145,8 @@ macro_rules! __tests {
     };
 }
 
-/// Makes the tests of the store suite: of its own cases, and of those that need two stores.
+/// Creates the tests of the store suite: of the cases that need one store, and of those that need
+/// two.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __store_tests {
@@ -150,7 +155,7 @@ macro_rules! __store_tests {
     };
 }
 
-/// Makes the table of all store cases.
+/// Creates the table of all store cases.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __store_table {
@@ -159,7 +164,7 @@ macro_rules! __store_table {
     };
 }
 
-/// Makes the table of all cases that need two stores.
+/// Creates the table of all cases that need two stores.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __tenant_table {
@@ -171,7 +176,7 @@ macro_rules! __tenant_table {
     };
 }
 
-/// Makes the table of all cache cases.
+/// Creates the table of all cache cases.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __cache_table {
@@ -180,7 +185,7 @@ macro_rules! __cache_table {
     };
 }
 
-/// Makes the table of all bus cases.
+/// Creates the table of all bus cases.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __bus_table {

@@ -1,4 +1,5 @@
-//! What the tests that the macros make call: every form of one case, and the environment.
+//! The functions that the generated tests call: they run one case in every form and read the
+//! environment.
 
 use std::env::VarError;
 
@@ -30,7 +31,7 @@ where
     });
 }
 
-/// Runs one store case in every form, against what the environment names.
+/// Runs one store case in every form, against the server that the environment names.
 pub fn run_store_from_env<S, F>(suite: &str, case: &str, variable: &str, open: impl Fn(String) -> F)
 where
     S: SessionStore,
@@ -53,7 +54,7 @@ where
     });
 }
 
-/// Runs one cache case in every form, against what the environment names.
+/// Runs one cache case in every form, against the server that the environment names.
 pub fn run_cache_from_env<C, F>(suite: &str, case: &str, variable: &str, open: impl Fn(String) -> F)
 where
     C: SessionCache,
@@ -80,7 +81,7 @@ where
     }
 }
 
-/// Runs one bus case against what the environment names.
+/// Runs one bus case against the server that the environment names.
 pub fn run_bus_from_env<N, F>(suite: &str, case: &str, variable: &str, open: impl Fn(String) -> F)
 where
     N: BusNetwork,
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_required_suite_fails_and_says_what_to_do() {
+    fn a_required_suite_without_a_server_fails_with_advice() {
         for required in ["redis", "postgres, redis", "all", " all ,x"] {
             let Decision::Fail(message) = decided(None, Some(required)) else {
                 panic!("{required} did not fail");

@@ -1,4 +1,4 @@
-//! How a user proved who they are, and what that is worth.
+//! How a user authenticated, and the assurance level that follows.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ pub enum AuthMethod {
     Email,
     /// Another service vouched for the user (OpenID Connect, SAML).
     Federated,
-    /// Anything else, by the application's name for it. Counts as one factor that you know.
+    /// Anything else, under the application's own name. Counts as a knowledge factor.
     Other(String),
     /// A synced passkey with user verification: two factors in one.
     Passkey,
@@ -34,7 +34,7 @@ pub enum AuthMethod {
 }
 
 impl AuthMethod {
-    /// Returns the stable name, for the application's own methods that name.
+    /// Returns the stable name; for an application's own method, that name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -50,12 +50,13 @@ impl AuthMethod {
         }
     }
 
-    /// Whether the stored name reads back as this method: an application's own name is 1 to 64 bytes without NUL, and none of ours.
+    /// Returns true if the stored name parses as this method. An application's own name is 1 to 64
+    /// bytes without NUL and differs from the built-in names.
     pub(crate) fn is_storable(&self) -> bool {
         self.as_str().parse::<Self>().is_ok_and(|read| read == *self)
     }
 
-    /// Something that the user has, as against something that they know.
+    /// Returns true for a factor that the user has, false for one that the user knows.
     fn is_possession(&self) -> bool {
         matches!(self, Self::SecurityKey | Self::Sms | Self::Totp | Self::Passkey)
     }
@@ -70,7 +71,7 @@ impl fmt::Display for AuthMethod {
 impl FromStr for AuthMethod {
     type Err = Error;
 
-    /// Reads a name; an unknown one is the application's own.
+    /// Parses a name; an unknown name is the application's own.
     fn from_str(text: &str) -> Result<Self> {
         Ok(match text {
             "email" => Self::Email,
@@ -109,14 +110,14 @@ impl<'de> Deserialize<'de> for AuthMethod {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AuthEvent {
-    /// How.
+    /// The method.
     pub method: AuthMethod,
-    /// When.
+    /// The time.
     pub at: Timestamp,
 }
 
 impl AuthEvent {
-    /// Records an authentication.
+    /// Describes an authentication.
     #[must_use]
     pub const fn new(method: AuthMethod, at: Timestamp) -> Self {
         Self { method, at }
@@ -125,11 +126,11 @@ impl AuthEvent {
 
 /// Authentication assurance, after [NIST SP 800-63B-4](https://pages.nist.gov/800-63-4/sp800-63b.html) section 2.
 ///
-/// Derived from the recorded methods, never set.
+/// Always derived from the recorded methods, never set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum AssuranceLevel {
-    /// Nobody authenticated.
+    /// No authentication.
     None,
     /// One factor.
     Aal1,
@@ -147,7 +148,7 @@ wire_names!(AssuranceLevel {
 });
 
 impl AssuranceLevel {
-    /// Derives the level that a list of authentications is worth.
+    /// Derives the level of a list of authentications.
     ///
     /// # Examples
     /// ```
@@ -185,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_read_back_and_unknown_ones_are_kept() {
+    fn names_round_trip_and_unknown_names_are_kept() {
         for name in [
             "email",
             "federated",

@@ -1,4 +1,4 @@
-//! A cache of records, lossy by right.
+//! A cache of records that may lose entries.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,34 +13,35 @@ use crate::record::{Revision, SessionRecord};
 use crate::scope::Scope;
 use crate::time::Timestamp;
 
-/// What a cache says about a session.
+/// The cached state of a session.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum CacheBody {
-    /// It was active when it was read.
+    /// The session was active when it was read.
     Record(Arc<SessionRecord>),
-    /// It ended. Final: nothing replaces it.
+    /// The session ended. Final: nothing replaces a tombstone.
     Tombstone(Ended),
 }
 
-/// A copy of a session's state, with the time at which the store of record said so.
+/// A copy of a session's state, with the time at which the store of record confirmed it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct CacheEntry {
-    /// Whose session: the store of record and the tenant that the copy stems from.
+    /// The store of record and the tenant of the session.
     pub scope: Scope,
-    /// Which session.
+    /// The session.
     pub id: SessionId,
-    /// The revision that was read.
+    /// The revision of the copy.
     pub revision: Revision,
-    /// When the read of the *store of record* began that this copy stems from. Copying an entry never refreshes it.
+    /// The start of the read of the *store of record* that produced this copy. Copying an entry
+    /// never refreshes it.
     pub verified_at: Timestamp,
-    /// What it says.
+    /// The state.
     pub body: CacheBody,
 }
 
 impl CacheEntry {
-    /// Makes the entry of a record as it was read: a tombstone if it ended.
+    /// Creates the entry of a record: a tombstone if the session ended.
     #[must_use]
     pub fn of(scope: Scope, record: Arc<SessionRecord>, verified_at: Timestamp) -> Self {
         let (id, revision) = (record.id, record.revision);
@@ -57,7 +58,7 @@ impl CacheEntry {
         matches!(self.body, CacheBody::Tombstone(_))
     }
 
-    /// Returns whether this entry may take the place of another one: the rule of
+    /// Returns true if this entry may replace `other`: the rule of
     /// [`put_if_newer`](SessionCache::put_if_newer).
     #[must_use]
     pub fn replaces(&self, other: &Self) -> bool {
@@ -69,72 +70,79 @@ impl CacheEntry {
     }
 }
 
-/// An entry that a cache holds, and for how much longer.
+/// An entry in a cache, with its remaining time to live.
 ///
-/// The remaining time is what a reader measures staleness by: it was counted down by the cache, so it holds even where the clocks of the
-/// node that wrote the entry and of the one that reads it disagree.
+/// Readers derive staleness from the remaining time. The cache counts it down, so it holds even if
+/// the clocks of the writing node and the reading node disagree.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct CacheHit {
-    /// What the cache says.
+    /// The entry.
     pub entry: CacheEntry,
-    /// How much longer it will say so; never more than the `ttl` that the entry was given.
+    /// The remaining time to live; at most the `ttl` that the entry was stored with.
     pub remaining: Duration,
 }
 
 impl CacheHit {
-    /// Describes what a cache holds.
+    /// Describes an entry in a cache.
     #[must_use]
     pub const fn new(entry: CacheEntry, remaining: Duration) -> Self {
         Self { entry, remaining }
     }
 }
 
-/// A faster, possibly shared copy of what the store of record said.
+/// A faster, possibly shared copy of the state in the store of record.
 ///
 /// # Contract
-/// - Lossy by right: an entry may vanish at any time. It may never change, turn older, or come back.
-/// - An entry belongs to one [`Scope`]. Under another scope it does not exist: it is no answer, keeps nothing out and is not removed.
-/// - A tombstone that vanished is harmless, because every entry carries the time at which it was verified and the reader
-///   refuses what is too old.
+/// - An entry may vanish at any time. It may never change, become older, or come back.
+/// - An entry belongs to one [`Scope`]. Under another scope it does not exist: reads do not return
+///   it, writes do not compare with it, and removals do not affect it.
+/// - The loss of a tombstone is harmless, because every entry carries the time at which it was
+///   verified, and readers refuse entries that are too old.
 ///
 /// # Errors
-/// [`Timeout`](crate::ErrorKind::Timeout) and [`Unavailable`](crate::ErrorKind::Unavailable) when it cannot be asked;
-/// [`Corrupt`](crate::ErrorKind::Corrupt) for an entry that cannot be understood or names another id or scope than its key. Callers treat
-/// all of them as a miss.
+/// [`Timeout`](crate::ErrorKind::Timeout) and [`Unavailable`](crate::ErrorKind::Unavailable) if the
+/// cache cannot be reached; [`Corrupt`](crate::ErrorKind::Corrupt) for an entry that cannot be
+/// decoded or names another id or scope than its key. Callers treat all of them as a miss.
 ///
 /// # Security
-/// Entries hold secret hashes and session data. Who can write to a shared cache can forge what it confirms.
+/// Entries hold secret hashes and session data. A party that can write to a shared cache can forge
+/// what the cache confirms.
 ///
 /// # Cancellation
-/// A dropped call leaves the old entry, the new one or none.
+/// A dropped call leaves the old entry, the new entry or none.
 #[async_trait]
 pub trait SessionCache: fmt::Debug + Send + Sync + 'static {
-    /// Returns the cache's name in logs and metrics: `"redis"`.
+    /// Returns the cache's name for logs and metrics: `"redis"`.
     fn name(&self) -> &'static str;
 
-    /// Returns the entry of an id in a scope, with the rest of its life.
+    /// Returns the entry of an id in a scope, with its remaining time to live.
     ///
     /// # Contract
-    /// - One round trip. Never extends the entry's life.
-    /// - The remaining time is counted by the cache, from the moment at which it stored the entry, and read together with it.
+    /// - One round trip. Never extends the entry's time to live.
+    /// - The cache counts the remaining time from the moment at which it stored the entry, and
+    ///   reads it together with the entry.
     ///
     /// # Errors
     /// Only the general ones.
     async fn get(&self, scope: Scope, id: SessionId) -> Result<Option<CacheHit>>;
 
-    /// Stores an entry for at most `ttl`, unless what is there is newer. Returns whether it was stored.
+    /// Stores an entry for at most `ttl`, unless the present entry is newer. Returns true if it was
+    /// stored.
     ///
     /// # Contract
-    /// - One atomic step: an older revision never replaces a newer one; of the same revision the later verified one stays;
-    ///   nothing replaces a tombstone, and a tombstone replaces every record. See [`CacheEntry::replaces`].
-    /// - A `ttl` of zero stores nothing; one below a millisecond may do so. One beyond what the cache can hold is cut to that.
+    /// - One atomic step. An older revision never replaces a newer one; of one revision, the entry
+    ///   verified later stays; nothing replaces a tombstone, and a tombstone replaces every record.
+    ///   See [`CacheEntry::replaces`].
+    /// - A `ttl` of zero stores nothing; a `ttl` below one millisecond may store nothing. A `ttl`
+    ///   beyond the cache's maximum is reduced to that maximum.
     ///
     /// # Errors
     /// Only the general ones.
     async fn put_if_newer(&self, entry: CacheEntry, ttl: Duration) -> Result<bool>;
 
-    /// Forgets an id of a scope, tombstone included. For maintenance; revocation uses tombstones.
+    /// Removes the entry of an id in a scope, tombstones included. For maintenance; revocation uses
+    /// tombstones.
     ///
     /// # Errors
     /// Only the general ones.

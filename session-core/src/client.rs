@@ -1,4 +1,4 @@
-//! What a record keeps about the client that signed in.
+//! The stored description of the client that signed in.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ pub enum DeviceKind {
     Desktop,
     /// A phone.
     Mobile,
-    /// Anything else that names itself.
+    /// Another kind that names itself.
     Other,
     /// A tablet.
     Tablet,
@@ -37,13 +37,15 @@ wire_names!(DeviceKind {
 
 /// A country, as two upper-case letters (ISO 3166-1 alpha-2).
 ///
-/// Proxies and databases also send what is no country: `T1` for Tor, `XX`, `-` or nothing for "unknown". [`parse`](Self::parse) takes
-/// all of that for unknown, so that a strange value costs nobody a session.
+/// Proxies and databases also send values that are no country: `T1` for Tor, `XX`, `-` or nothing
+/// for "unknown". [`parse`](Self::parse) treats them all as unknown, so that an unexpected value
+/// never prevents a session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CountryCode([u8; 2]);
 
 impl CountryCode {
-    /// Reads what a proxy or a database says. `None` for what names no country; lower case is fine.
+    /// Parses the value of a proxy or a database, in upper or lower case. Returns `None` if it
+    /// names no country.
     ///
     /// # Examples
     /// ```
@@ -56,7 +58,7 @@ impl CountryCode {
     pub const fn parse(text: &str) -> Option<Self> {
         let [first, second] = text.as_bytes() else { return None };
         let (first, second) = (first.to_ascii_uppercase(), second.to_ascii_uppercase());
-        // ISO 3166-1 leaves XX, and ZZ of CLDR, for "unknown".
+        // ISO 3166-1 reserves XX, and CLDR reserves ZZ, for "unknown".
         match (first, second) {
             (b'X', b'X') | (b'Z', b'Z') => None,
             (b'A'..=b'Z', b'A'..=b'Z') => Some(Self([first, second])),
@@ -84,7 +86,7 @@ impl fmt::Debug for CountryCode {
     }
 }
 
-/// Where an address is, as far as a database knows. Advisory: never a reason to trust.
+/// The approximate location of an address. Advisory: never a reason to trust a request.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct GeoLocation {
@@ -100,13 +102,13 @@ pub struct GeoLocation {
     pub coordinates: Option<(f64, f64)>,
 }
 
-/// What a user agent says about itself.
+/// A user agent's description of its device.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Device {
     /// The kind of device.
     pub kind: Option<DeviceKind>,
-    /// The maker, at most 300 bytes like all texts here.
+    /// The maker. All texts of a device are at most 300 bytes.
     pub brand: Option<String>,
     /// The model.
     pub model: Option<String>,
@@ -120,7 +122,7 @@ pub struct Device {
     pub browser_version: Option<String>,
 }
 
-/// The client as it was seen at sign-in. It does not change afterwards; what moves is [`LastClient`].
+/// The client at sign-in. It does not change afterwards; [`LastClient`] does.
 ///
 /// # Examples
 /// ```
@@ -134,29 +136,31 @@ pub struct Device {
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct ClientInfo {
-    /// The address, canonical: an IPv4 address is never written as IPv6.
+    /// The address in canonical form: an IPv4 address is never written as IPv6.
     pub ip: Option<IpAddr>,
     /// The user agent, at most 512 bytes, without control characters.
     pub user_agent: Option<String>,
-    /// What a parser made of the user agent.
+    /// The device that a parser derived from the user agent.
     pub device: Device,
-    /// Where the address was.
+    /// The location of the address at sign-in.
     pub geo: GeoLocation,
 }
 
 impl ClientInfo {
-    /// Describes a client by its address and user agent, cleaned and cut to what is stored.
+    /// Describes a client by its address and its user agent; cleans the user agent and cuts it to
+    /// its limit.
     #[must_use]
     pub fn new(ip: Option<IpAddr>, user_agent: Option<&str>) -> Self {
         let user_agent = user_agent.map(clean_user_agent).filter(|text| !text.is_empty());
         Self { ip: ip.map(|ip| ip.to_canonical()), user_agent, ..Self::default() }
     }
 
-    /// Returns what a store can keep of this description, whatever was put into its fields: texts without NUL and cut to their limits,
-    /// the address canonical, a country code only if it names a country, coordinates only if they are degrees.
+    /// Returns a description that a store can keep, whatever the fields contain: texts without NUL
+    /// and cut to their limits, a canonical address, a country code only if it names a country,
+    /// coordinates only if they are degrees.
     ///
-    /// The manager does this with every client that it is given, because the values come from requests and databases, and none of them
-    /// is a reason to refuse a sign-in.
+    /// The manager cleans every client, because the values come from requests and databases, and
+    /// none of them is a reason to refuse a sign-in.
     #[must_use]
     pub fn cleaned(mut self) -> Self {
         let Device { brand, model, os, os_version, browser, browser_version, .. } = &mut self.device;
@@ -172,7 +176,7 @@ impl ClientInfo {
         self
     }
 
-    /// Checks what a store must be able to keep.
+    /// Checks that every store can keep the description.
     pub(crate) fn check(&self) -> Result<()> {
         let Device { brand, model, os, os_version, browser, browser_version, .. } = &self.device;
         let GeoLocation { country_code, country, region, city, coordinates } = &self.geo;
@@ -202,7 +206,8 @@ fn clean_text(text: &mut Option<String>) {
     }
 }
 
-/// Replaces control characters, collapses white space at the ends and cuts at a character boundary.
+/// Cuts at a character boundary, replaces control characters by spaces and trims white space at
+/// both ends.
 fn clean_user_agent(text: &str) -> String {
     let head = &text[..text.floor_char_boundary(MAX_USER_AGENT)];
     head.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
@@ -223,18 +228,19 @@ fn check_country(code: Option<&str>) -> Result<()> {
     }
 }
 
-/// Where the session was last used from. Moves with `last_seen_at`, never back.
+/// The client of the latest use of a session. Changes together with `last_seen_at`, never to an
+/// earlier use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LastClient {
-    /// The address, canonical.
+    /// The address in canonical form.
     pub ip: Option<IpAddr>,
     /// Two-letter country code.
     pub country_code: Option<Arc<str>>,
 }
 
 impl LastClient {
-    /// Describes where a request came from.
+    /// Describes the origin of a request.
     #[must_use]
     pub fn new(ip: Option<IpAddr>, country_code: Option<Arc<str>>) -> Self {
         Self { ip: ip.map(|ip| ip.to_canonical()), country_code }
@@ -270,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_stored_is_cleaned() {
+    fn fields_that_cannot_be_stored_are_cleaned() {
         let mut client = ClientInfo {
             ip: "::ffff:1.2.3.4".parse().ok(),
             user_agent: Some("a".repeat(513)),
@@ -291,16 +297,16 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_stored_is_refused() {
-        let broken = |change: fn(&mut ClientInfo)| {
+    fn fields_that_cannot_be_stored_are_refused() {
+        let is_refused = |change: fn(&mut ClientInfo)| {
             let mut client = ClientInfo::default();
             change(&mut client);
             client.check().is_err()
         };
-        assert!(broken(|client| client.user_agent = Some("a".repeat(513))));
-        assert!(broken(|client| client.geo.city = Some("a\0".to_owned())));
-        assert!(broken(|client| client.geo.country_code = Some("de".to_owned())));
-        assert!(broken(|client| client.geo.coordinates = Some((f64::NAN, 0.0))));
-        assert!(broken(|client| client.ip = "::ffff:1.2.3.4".parse().ok()));
+        assert!(is_refused(|client| client.user_agent = Some("a".repeat(513))));
+        assert!(is_refused(|client| client.geo.city = Some("a\0".to_owned())));
+        assert!(is_refused(|client| client.geo.country_code = Some("de".to_owned())));
+        assert!(is_refused(|client| client.geo.coordinates = Some((f64::NAN, 0.0))));
+        assert!(is_refused(|client| client.ip = "::ffff:1.2.3.4".parse().ok()));
     }
 }

@@ -1,47 +1,51 @@
-//! What a record keeps of the secrets of its session.
+//! The part of a record that describes the session's secrets.
 
 use crate::error::{Error, Result};
 use crate::limits::MAX_SPENT;
 use crate::secret::{RotationSalt, SecretHash};
 use crate::time::Timestamp;
 
-/// The first byte of the stored forms. Another layout gets another number.
+/// The first byte of the stored forms. A different layout needs a different number.
 const LAYOUT: u8 = 1;
 
-/// Bits of the second byte of a stored [`SecretState`]: what follows the hash.
+/// Bits of the second byte of a stored [`SecretState`]: they announce what follows the hash.
 const HAS_EXPIRY: u8 = 1;
 const HAS_PREVIOUS: u8 = 2;
-/// Of a previous secret: its successor was presented; the time follows. Or it is not confirmed. Neither: it was not presented yet.
+/// State of a previous secret's successor: presented (the time follows) or unconfirmed. Neither
+/// bit: not presented yet.
 const IS_PRESENTED: u8 = 4;
 const IS_UNCONFIRMED: u8 = 8;
 
-/// The stored half of a secret: the current hash, and what is needed to recognise the one before.
+/// The stored half of a secret: the current hash, and what is needed to recognise the previous
+/// secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-// The hash first, see `SessionRecord`.
+// The hash comes first, see `SessionRecord`.
 #[repr(C)]
 pub struct SecretState {
-    /// The hash of the secret that counts.
+    /// The hash of the current secret.
     pub current: SecretHash,
-    /// When the secret stops to count, `None` for as long as the session lives. Set for the short-lived half of a pair.
+    /// When the secret expires; `None` means as late as the session. Set for the short-lived half
+    /// of a pair.
     pub expires_at: Option<Timestamp>,
-    /// The secret that it replaced.
+    /// The secret that the current one replaced.
     pub previous: Option<PreviousSecret>,
 }
 
 impl SecretState {
-    /// Returns the state after the secret was replaced by its successor, which its holder can compute from the salt.
+    /// Returns the state after a replacement by a successor that the holder can compute from the
+    /// salt.
     #[must_use]
     pub fn replaced(&self, current: SecretHash, salt: RotationSalt, at: Timestamp) -> Self {
         let previous = PreviousSecret::new(self.current.clone(), salt, at);
         Self { current, expires_at: self.expires_at, previous: Some(previous) }
     }
 
-    /// Returns the state after the secret was replaced by one that its holder cannot compute, until the writer
-    /// [confirms](Self::confirmed) that it knows of the write.
+    /// Returns the state after a replacement by a secret that the holder cannot compute. It stays
+    /// unconfirmed until the writer [confirms](Self::confirmed) that it knows of the write.
     #[must_use]
     pub fn replaced_unconfirmed(&self, current: SecretHash, at: Timestamp) -> Self {
-        // The salt is of no use: nothing is computed from it.
+        // A placeholder: this successor is not computed from a salt.
         let salt = RotationSalt::from_bytes([0; 32]);
         let previous = PreviousSecret {
             successor: Successor::Unconfirmed,
@@ -50,14 +54,16 @@ impl SecretState {
         Self { current, expires_at: self.expires_at, previous: Some(previous) }
     }
 
-    /// Returns what the current secret is to the one before. `None` if nothing came before it that still counts.
+    /// Returns what is known of the current secret as a successor. Returns `None` if there is no
+    /// previous secret that is still valid.
     #[must_use]
     pub fn successor(&self) -> Option<Successor> {
         self.previous.as_ref().map(|previous| previous.successor)
     }
 
-    /// Returns the state after the current secret was presented at a time, or its writer confirmed it: the grace of a computed
-    /// successor begins, and what an unconfirmed one replaced counts no more.
+    /// Returns the state after the current secret was presented, or confirmed by its writer, at the
+    /// given time. The grace period of a computed successor begins; a secret that was replaced by
+    /// an unconfirmed one becomes invalid.
     #[must_use]
     pub fn confirmed(&self, at: Timestamp) -> Self {
         let mut state = self.clone();
@@ -71,7 +77,7 @@ impl SecretState {
         state
     }
 
-    /// Returns the state as it was before an unconfirmed replacement, any other as it is.
+    /// Returns the state before an unconfirmed replacement; any other state is returned unchanged.
     #[must_use]
     pub fn restored(&self) -> Self {
         match &self.previous {
@@ -82,7 +88,7 @@ impl SecretState {
         }
     }
 
-    /// Makes the state of a new secret.
+    /// Creates the state of a new secret.
     #[must_use]
     pub const fn new(current: SecretHash) -> Self {
         Self { current, expires_at: None, previous: None }
@@ -96,10 +102,11 @@ impl SecretState {
         bytes
     }
 
-    /// Reads the stored form.
+    /// Parses the stored form.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for anything that [`to_bytes`](Self::to_bytes) does not write.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for bytes that [`to_bytes`](Self::to_bytes) does not
+    /// write.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader(bytes);
         let state = Self::read(&mut reader)?;
@@ -135,8 +142,8 @@ impl SecretState {
         }
         let presented = match flags & !HAS_EXPIRY {
             0 | HAS_PREVIOUS => false,
-            fate if fate == HAS_PREVIOUS | IS_PRESENTED => true,
-            fate if fate == HAS_PREVIOUS | IS_UNCONFIRMED => false,
+            state if state == HAS_PREVIOUS | IS_PRESENTED => true,
+            state if state == HAS_PREVIOUS | IS_UNCONFIRMED => false,
             _ => return Err(malformed()),
         };
         let current = reader.hash()?;
@@ -153,35 +160,38 @@ impl SecretState {
     }
 }
 
-/// What is known of the secret that took another one's place.
+/// What is known of a secret that replaced another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Successor {
-    /// It was presented first at that time. Until the grace after it is over, the holder of the previous secret gets it again.
+    /// It was first presented at that time. Until its grace period is over, the holder of the
+    /// previous secret receives it again.
     Presented(Timestamp),
-    /// It cannot be computed from the previous secret, and the node that wrote it has not said that it knows of the write. If nobody
-    /// ever received it, the previous secret is still the one that counts.
+    /// It cannot be computed from the previous secret, and the node that wrote it has not confirmed
+    /// that it knows of the write. If no client ever received it, the previous secret is still the
+    /// valid one.
     Unconfirmed,
-    /// Nobody has presented it. The holder of the previous secret gets it, however long ago the rotation was.
+    /// It was never presented. The holder of the previous secret receives it, however long ago the
+    /// rotation was.
     Unpresented,
 }
 
-/// A replaced secret, and what became of its successor.
+/// A replaced secret and the state of its successor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PreviousSecret {
-    /// Its hash.
+    /// The hash of the replaced secret.
     pub hash: SecretHash,
-    /// What turns it into its successor.
+    /// The salt from which the successor is computed.
     pub salt: RotationSalt,
-    /// When it was replaced. Never moved.
+    /// When it was replaced. Never changes.
     pub rotated_at: Timestamp,
-    /// What is known of the secret that replaced it.
+    /// What is known of the successor.
     pub successor: Successor,
 }
 
 impl PreviousSecret {
-    /// Describes a secret that was just replaced by one that nobody has presented yet.
+    /// Describes a secret that was just replaced and whose successor was not presented yet.
     #[must_use]
     pub const fn new(hash: SecretHash, salt: RotationSalt, rotated_at: Timestamp) -> Self {
         Self { hash, salt, rotated_at, successor: Successor::Unpresented }
@@ -192,19 +202,20 @@ impl PreviousSecret {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RefreshState {
-    /// Its hashes.
+    /// The hashes of the token.
     pub secret: SecretState,
-    /// How often it was refreshed.
+    /// The number of refreshes.
     pub generation: u64,
-    /// When it ends, independent of the session's own end.
+    /// When the token expires, independent of the end of the session.
     pub expires_at: Timestamp,
-    /// Hashes of earlier generations, newest first, at most [`MAX_SPENT`]: the proof that a
-    /// presented secret was once ours.
+    /// Hashes of earlier generations, newest first, at most [`MAX_SPENT`]. They prove that a
+    /// presented secret was once valid.
     pub spent: Vec<SecretHash>,
 }
 
 impl RefreshState {
-    /// Returns the state after the token was used: the new hash is current, the old one previous, and the one before that spent.
+    /// Returns the state after the token was used: the new hash becomes the current one, the
+    /// current one becomes the previous one, and the previous one becomes spent.
     #[must_use]
     pub fn advanced(&self, current: SecretHash, salt: RotationSalt, at: Timestamp) -> Self {
         let spent = self.secret.previous.iter().map(|previous| &previous.hash).chain(&self.spent);
@@ -217,7 +228,7 @@ impl RefreshState {
     }
 
     /// Returns the state after the token was replaced by one that its holder cannot compute, see
-    /// [`SecretState::replaced_unconfirmed`]. A token that came before is spent.
+    /// [`SecretState::replaced_unconfirmed`]. The previous token becomes spent.
     #[must_use]
     pub fn replaced_unconfirmed(&self, current: SecretHash, at: Timestamp) -> Self {
         let secret = self.secret.replaced_unconfirmed(current, at);
@@ -225,8 +236,8 @@ impl RefreshState {
         Self { secret, spent: spent.take(MAX_SPENT).cloned().collect(), ..self.clone() }
     }
 
-    /// Returns the state after the current token was presented or its writer confirmed it, see [`SecretState::confirmed`]. What an
-    /// unconfirmed one replaced is spent then.
+    /// Returns the state after the current token was presented, or confirmed by its writer, see
+    /// [`SecretState::confirmed`]. A token that was replaced by an unconfirmed one becomes spent.
     #[must_use]
     pub fn confirmed(&self, at: Timestamp) -> Self {
         let secret = self.secret.confirmed(at);
@@ -235,13 +246,13 @@ impl RefreshState {
         Self { spent: spent.take(MAX_SPENT).cloned().collect(), secret, ..self.clone() }
     }
 
-    /// Returns the state as it was before an unconfirmed replacement, any other as it is.
+    /// Returns the state before an unconfirmed replacement; any other state is returned unchanged.
     #[must_use]
     pub fn restored(&self) -> Self {
         Self { secret: self.secret.restored(), ..self.clone() }
     }
 
-    /// Makes the state of a first refresh token.
+    /// Creates the state of a first refresh token.
     #[must_use]
     pub const fn new(current: SecretHash, expires_at: Timestamp) -> Self {
         Self { secret: SecretState::new(current), generation: 0, expires_at, spent: Vec::new() }
@@ -258,10 +269,11 @@ impl RefreshState {
         bytes
     }
 
-    /// Reads the stored form.
+    /// Parses the stored form.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for anything that [`to_bytes`](Self::to_bytes) does not write.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for bytes that [`to_bytes`](Self::to_bytes) does not
+    /// write.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader(bytes);
         let secret = SecretState::read(&mut reader)?;
@@ -276,7 +288,7 @@ impl RefreshState {
     }
 }
 
-/// What is left to read of a stored form.
+/// The unread rest of a stored form.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {

@@ -1,4 +1,4 @@
-//! The application's own data on a session, and how it is encoded.
+//! The application's data of a session, and its encoding.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,17 +12,20 @@ use crate::limits::{MAX_DATA, MAX_DATA_DEPTH, MAX_DATA_ELEMENTS};
 
 /// The first byte of encoded data: JSON text follows.
 ///
-/// JSON and not a binary format, because its text stays the same whatever features another crate switches on in
-/// `serde_json` (`arbitrary_precision` breaks binary encodings of `Value`), and because an operator can read it.
+/// JSON instead of a binary format, because the text does not depend on the features that other
+/// crates enable in `serde_json` (`arbitrary_precision` breaks binary encodings of `Value`), and
+/// because an operator can read it.
 const CODEC_JSON: u8 = 1;
 
-/// The same, after the marks of the latest saves.
+/// The first byte of encoded data that begins with the marks of the latest saves; JSON text
+/// follows.
 const CODEC_JSON_WITH_SAVES: u8 = 2;
 
-/// How many saves are remembered by their marks.
+/// The number of latest saves whose marks are kept.
 const SAVES: usize = 4;
 
-/// Names one save, so that whoever repeats it after a lost reply can tell that it was written. Zero is none.
+/// The mark of one save. A caller that repeats the save after a lost reply can detect that it was
+/// written. Zero means no mark.
 pub type SaveMark = std::num::NonZeroU32;
 
 /// A map of JSON values that belongs to the application.
@@ -44,12 +47,12 @@ pub type SaveMark = std::num::NonZeroU32;
 #[derive(Clone, Default)]
 pub struct SessionData {
     values: BTreeMap<String, Value>,
-    /// The marks of the latest saves, the latest first.
+    /// The marks of the latest saves, newest first.
     saves: [u32; SAVES],
 }
 
 impl PartialEq for SessionData {
-    /// Compares the values. Who saved them last does not count.
+    /// Compares the values and ignores the marks of saves.
     fn eq(&self, other: &Self) -> bool {
         self.values == other.values
     }
@@ -61,15 +64,15 @@ impl fmt::Debug for SessionData {
     }
 }
 
-/// The bounds of session data, checked when it is encoded and when it is decoded.
+/// The bounds of session data, checked on encoding and on decoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DataLimits {
-    /// Most encoded bytes, 64 KiB by default.
+    /// The maximum number of encoded bytes, 64 KiB by default.
     pub max_bytes: usize,
-    /// Deepest nesting, 32 by default. The JSON parser itself stops at 128.
+    /// The maximum nesting depth, 32 by default. The JSON parser itself stops at 128.
     pub max_depth: usize,
-    /// Most values, nested ones included, 10,000 by default.
+    /// The maximum number of values, nested ones included, 10,000 by default.
     pub max_elements: usize,
 }
 
@@ -80,28 +83,29 @@ impl Default for DataLimits {
 }
 
 impl DataLimits {
-    /// Sets the most encoded bytes.
+    /// Sets the maximum number of encoded bytes.
     #[must_use]
     pub const fn with_max_bytes(mut self, max_bytes: usize) -> Self {
         self.max_bytes = max_bytes;
         self
     }
 
-    /// Sets the deepest nesting.
+    /// Sets the maximum nesting depth.
     #[must_use]
     pub const fn with_max_depth(mut self, max_depth: usize) -> Self {
         self.max_depth = max_depth;
         self
     }
 
-    /// Sets the most values, nested ones included.
+    /// Sets the maximum number of values, nested ones included.
     #[must_use]
     pub const fn with_max_elements(mut self, max_elements: usize) -> Self {
         self.max_elements = max_elements;
         self
     }
 
-    /// Refuses values that are too deep or too many. Stops at the first that is, so the work is bounded too.
+    /// Refuses values that are nested too deeply or too many. Stops at the first violation, so the
+    /// work is bounded too.
     fn check(&self, values: &BTreeMap<String, Value>) -> Result<(), &'static str> {
         let mut elements = 0_usize;
         let mut open: Vec<(&Value, usize)> = values.values().map(|value| (value, 1)).collect();
@@ -124,10 +128,11 @@ impl DataLimits {
 }
 
 impl SessionData {
-    /// Returns the value of a key in the type that it was stored as, `None` if there is none.
+    /// Returns the value of a key in the type that it was stored as, or `None` if the key is
+    /// absent.
     ///
     /// # Errors
-    /// [`Corrupt`](crate::ErrorKind::Corrupt) if the value is of another shape.
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) if the value has another shape.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         let typed = self.values.get(key).map(T::deserialize).transpose();
         typed
@@ -137,13 +142,14 @@ impl SessionData {
     /// Sets a key.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) if the value is not JSON (a map with keys that are not text, say).
+    /// [`Invalid`](crate::ErrorKind::Invalid) if the value is not JSON (for example, a map whose
+    /// keys are not text).
     pub fn insert<T: Serialize + ?Sized>(&mut self, key: impl Into<String>, value: &T) -> Result<()> {
         self.values.insert(key.into(), to_value(value)?);
         Ok(())
     }
 
-    /// Removes a key and tells whether it was there.
+    /// Removes a key. Returns true if it was present.
     pub fn remove(&mut self, key: &str) -> bool {
         self.values.remove(key).is_some()
     }
@@ -154,7 +160,7 @@ impl SessionData {
         self.values.get(key)
     }
 
-    /// Sets the JSON value of a key, or removes it.
+    /// Sets the JSON value of a key; `None` removes the key.
     pub fn set_value(&mut self, key: &str, value: Option<Value>) {
         match value {
             Some(value) => self.values.insert(key.to_owned(), value),
@@ -162,12 +168,12 @@ impl SessionData {
         };
     }
 
-    /// Returns the keys in order.
+    /// Returns the keys in sorted order.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.values.keys().map(String::as_str)
     }
 
-    /// Returns true if there is no key.
+    /// Returns true if there are no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
@@ -184,19 +190,20 @@ impl SessionData {
         self.values.clear();
     }
 
-    /// Notes a save by its mark. The latest four are remembered.
+    /// Adds the mark of a save. Keeps the latest four marks.
     pub fn note_save(&mut self, mark: SaveMark) {
         self.saves.rotate_right(1);
         self.saves[0] = mark.get();
     }
 
-    /// Returns whether this data holds a save, as far as it is remembered.
+    /// Returns true if this data contains the mark of a save among the latest four.
     #[must_use]
     pub fn holds_save(&self, mark: SaveMark) -> bool {
         self.saves.contains(&mark.get())
     }
 
-    /// Encodes the data; none at all, and never saved, is no bytes. The same data after the same saves always gives the same bytes.
+    /// Encodes the data. Data without keys and without saves encodes to no bytes. The same data
+    /// after the same saves always encodes to the same bytes.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) beyond a limit.
@@ -218,11 +225,12 @@ impl SessionData {
         Ok(bytes)
     }
 
-    /// Decodes what [`encode`](Self::encode) made.
+    /// Decodes the output of [`encode`](Self::encode).
     ///
     /// # Errors
-    /// [`Corrupt`](crate::ErrorKind::Corrupt) for an unknown codec, damaged bytes or anything beyond a limit. Leave the row
-    /// alone then: a newer version of the application may understand it.
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) for an unknown codec, corrupt bytes or a violated
+    /// limit. Leave the row unchanged in that case: a newer version of the application may be able
+    /// to read it.
     pub fn decode(bytes: &[u8], limits: &DataLimits) -> Result<Self> {
         let corrupt = |detail| Error::corrupt("data", "decode", detail);
         if bytes.len() > limits.max_bytes {
@@ -234,13 +242,13 @@ impl SessionData {
             [CODEC_JSON_WITH_SAVES, rest @ ..] => {
                 let (saves, json) = rest
                     .split_first_chunk::<{ 4 * SAVES }>()
-                    .ok_or_else(|| corrupt("session data is damaged"))?;
+                    .ok_or_else(|| corrupt("session data is corrupt"))?;
                 (marks(saves), json)
             }
             [_, ..] => return Err(corrupt("session data is in an unknown codec")),
         };
         let values = serde_json::from_slice(json)
-            .map_err(|source| corrupt("session data is damaged").with_source(source))?;
+            .map_err(|source| corrupt("session data is corrupt").with_source(source))?;
         limits.check(&values).map_err(corrupt)?;
         Ok(Self { values, saves })
     }

@@ -1,4 +1,4 @@
-//! How sessions end: the states, the reasons, and who did it.
+//! How sessions end: the states, the reasons and the actors.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,11 +7,11 @@ use crate::error::{Error, Result};
 use crate::id::UserId;
 use crate::time::Timestamp;
 
-/// Gives an enum its stable wire names: `as_str`, `Display`, `FromStr`, serde.
+/// Implements an enum's stable wire names: `as_str`, `Display`, `FromStr`, serde.
 macro_rules! wire_names {
     ($type:ident { $($variant:ident => $name:literal),+ $(,)? }) => {
         impl $type {
-            /// Every value, in the order of their names.
+            /// Every value, in the order of the names.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// Returns the stable name, as stored and sent.
@@ -60,23 +60,23 @@ pub(crate) use wire_names;
 pub enum EndReason {
     /// It reached its absolute end.
     AbsoluteTimeout,
-    /// The user's credentials changed after it was signed in.
+    /// The user's credentials changed after the sign-in.
     CredentialChanged,
-    /// It was not used for longer than its idle timeout.
+    /// It was unused for longer than its idle timeout.
     IdleTimeout,
-    /// A newer sign-in needed its place under the user's limit.
+    /// A newer sign-in replaced it under the user's limit.
     LimitEvicted,
     /// The user signed out on this device.
     LoggedOut,
     /// A validation rule ended it.
     PolicyDenied,
-    /// A spent refresh token was presented: somebody holds a copy.
+    /// A spent refresh token was presented, so another party holds a copy.
     RefreshReuse,
     /// An administrator or the application ended it.
     RevokedByAdmin,
     /// The user ended it from another device.
     RevokedByUser,
-    /// A sign-in replaced it, carrying its data over.
+    /// A new sign-in replaced it and took over its data.
     Superseded,
     /// It was moved to another device.
     Transferred,
@@ -100,7 +100,7 @@ wire_names!(EndReason {
 });
 
 impl EndReason {
-    /// Folds the reason to the word that a list shows.
+    /// Returns the status that a list shows for this reason.
     #[must_use]
     pub const fn status(self) -> SessionStatus {
         match self {
@@ -111,17 +111,17 @@ impl EndReason {
     }
 }
 
-/// The four classic words for a session.
+/// The status of a session as shown to users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SessionStatus {
-    /// Live.
+    /// The session is live.
     Active,
     /// Past its idle or absolute end.
     Expired,
-    /// Ended by its owner, on the device itself.
+    /// Ended by its owner on the device itself.
     LoggedOut,
-    /// Ended by somebody or something else.
+    /// Ended for any other reason.
     Revoked,
 }
 
@@ -132,7 +132,7 @@ wire_names!(SessionStatus {
     Revoked => "revoked",
 });
 
-/// Who did something.
+/// The actor of an operation.
 ///
 /// # Examples
 /// ```
@@ -181,11 +181,11 @@ impl FromStr for Actor {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ended {
-    /// Why.
+    /// The reason.
     pub reason: EndReason,
-    /// When; for an expired session, its deadline and not the moment of the sweep.
+    /// The time; for an expired session, its deadline and not the time of the sweep.
     pub at: Timestamp,
-    /// By whom.
+    /// The actor.
     pub by: Actor,
 }
 
@@ -197,11 +197,12 @@ impl Ended {
     }
 }
 
-/// Whether a session can still be live. There is no way back from `Ended`.
+/// Whether a session is active or ended. `Ended` is final.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum SessionState {
-    /// Not ended. It may be past its deadline all the same, see [`SessionRecord::expiry`](crate::SessionRecord::expiry).
+    /// Not ended, but possibly past its deadline; see
+    /// [`SessionRecord::expiry`](crate::SessionRecord::expiry).
     #[default]
     Active,
     /// Ended, for ever.
@@ -213,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_reads_back() {
+    fn every_name_round_trips() {
         for reason in EndReason::ALL {
             assert_eq!(reason.as_str().parse::<EndReason>().unwrap(), *reason);
         }
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn actors_with_colons_read_back() {
+    fn actors_with_colons_round_trip() {
         for text in ["system", "user:a:b", "admin:root"] {
             assert_eq!(text.parse::<Actor>().unwrap().to_string(), text);
         }

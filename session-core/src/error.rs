@@ -12,35 +12,37 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 type Source = Arc<dyn StdError + Send + Sync + 'static>;
 
-/// What a caller can decide on.
+/// The kind of an error, for decisions of the caller.
 ///
-/// The kinds answer different questions, and the difference between [`NotFound`](Self::NotFound) and
-/// [`Unavailable`](Self::Unavailable) is the one that the family exists for: the first says that there is no such
-/// session, the second that nobody can tell right now.
+/// The difference between [`NotFound`](Self::NotFound) and [`Unavailable`](Self::Unavailable) is
+/// the reason for this type: the first means that there is no such session, the second that this
+/// cannot be determined right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The id to be created is already stored. Nothing was written.
+    /// A session with the new id is already stored. Nothing was written.
     AlreadyExists,
-    /// The record changed since it was read; [`Error::current_revision`] names its revision. Nothing was written.
+    /// The record changed since it was read; [`Error::current_revision`] returns its revision.
+    /// Nothing was written.
     Conflict,
-    /// What is stored cannot be understood. The row was left as it is.
+    /// The stored value cannot be decoded. The row was left unchanged.
     Corrupt,
-    /// The session was ended; [`Error::ended_session`] says why. Nothing was written.
+    /// The session was ended; [`Error::ended_session`] returns why. Nothing was written.
     Ended,
-    /// The request itself is wrong. Refused before any I/O.
+    /// The request itself is invalid. Refused before any I/O.
     Invalid,
-    /// The user's session limit is reached; [`Error::live_sessions`] lists what counts. Nothing was written.
+    /// The user's session limit is reached; [`Error::live_sessions`] returns the sessions that
+    /// count. Nothing was written.
     LimitExceeded,
     /// There is no such session.
     NotFound,
-    /// Anything else that a backend reports; never transient.
+    /// Any other failure of a backend; never transient.
     Other,
-    /// The deadline passed. The operation may or may not have happened.
+    /// The deadline passed. The operation may or may not have taken effect.
     Timeout,
-    /// The backend cannot be asked now. The operation may or may not have happened.
+    /// The backend cannot be reached now. The operation may or may not have taken effect.
     Unavailable,
-    /// The backend or the decorator cannot do this at all.
+    /// The backend or the decorator does not support the operation.
     Unsupported,
 }
 
@@ -64,14 +66,15 @@ impl ErrorKind {
     }
 }
 
-/// Why an operation failed: a [kind](ErrorKind) to decide on, where it happened, and the driver's own error as source.
+/// A failed operation: its [kind](ErrorKind), where it failed, and the driver's own error as
+/// source.
 ///
-/// Cloning is cheap, so that one failure can be told to all who waited for it.
+/// Cloning is cheap, so that one failure can be returned to all tasks that waited for it.
 ///
 /// # Security
-/// No error of the family carries a token, an id or session data in its message: details are `&'static str`, so that
-/// nothing of a request can get into them. What a *driver* puts into its own error is reachable through
-/// [`source`](StdError::source) only, and `Display` does not print it.
+/// No error of session-kit carries a token, an id or session data in its message: details are
+/// `&'static str`, so nothing of a request can get into them. The contents of a *driver's* error
+/// are reachable through [`source`](StdError::source) only, and `Display` does not print them.
 ///
 /// # Examples
 /// ```
@@ -95,7 +98,7 @@ struct Inner {
     source: Option<Source>,
 }
 
-/// What the decision of a kind rests on.
+/// The facts behind an error's kind.
 #[derive(Debug, Clone)]
 enum Evidence {
     None,
@@ -105,7 +108,7 @@ enum Evidence {
 }
 
 impl Error {
-    /// Makes an error of a kind, naming the backend (`"postgres"`) and the operation (`"update"`).
+    /// Creates an error of a kind, with the backend (`"postgres"`) and the operation (`"update"`).
     #[must_use]
     pub fn new(kind: ErrorKind, backend: &'static str, operation: &'static str) -> Self {
         Self(Box::new(Inner {
@@ -118,37 +121,38 @@ impl Error {
         }))
     }
 
-    /// [`ErrorKind::AlreadyExists`].
+    /// Creates an [`ErrorKind::AlreadyExists`].
     #[must_use]
     pub fn already_exists(backend: &'static str, operation: &'static str) -> Self {
         Self::new(ErrorKind::AlreadyExists, backend, operation)
     }
 
-    /// [`ErrorKind::Conflict`], with the revision that is stored now.
+    /// Creates an [`ErrorKind::Conflict`] with the stored revision.
     #[must_use]
     pub fn conflict(backend: &'static str, operation: &'static str, current: Revision) -> Self {
         Self::new(ErrorKind::Conflict, backend, operation).with_evidence(Evidence::Revision(current))
     }
 
-    /// [`ErrorKind::Corrupt`], with what does not fit.
+    /// Creates an [`ErrorKind::Corrupt`] with the reason.
     #[must_use]
     pub fn corrupt(backend: &'static str, operation: &'static str, detail: &'static str) -> Self {
         Self::new(ErrorKind::Corrupt, backend, operation).with_detail(detail)
     }
 
-    /// [`ErrorKind::Ended`], with the stored end.
+    /// Creates an [`ErrorKind::Ended`] with the stored end.
     #[must_use]
     pub fn ended(backend: &'static str, operation: &'static str, ended: Ended) -> Self {
         Self::new(ErrorKind::Ended, backend, operation).with_evidence(Evidence::Ended(ended))
     }
 
-    /// [`ErrorKind::Invalid`], with what is wrong about the request.
+    /// Creates an [`ErrorKind::Invalid`] with the reason.
     #[must_use]
     pub fn invalid(operation: &'static str, detail: &'static str) -> Self {
         Self::new(ErrorKind::Invalid, "session", operation).with_detail(detail)
     }
 
-    /// [`ErrorKind::LimitExceeded`], with the live sessions that fill the limit, without secrets and data.
+    /// Creates an [`ErrorKind::LimitExceeded`] with the live sessions that fill the limit, without
+    /// secrets and data.
     #[must_use]
     pub fn limit_exceeded(
         backend: &'static str,
@@ -158,13 +162,13 @@ impl Error {
         Self::new(ErrorKind::LimitExceeded, backend, operation).with_evidence(Evidence::Sessions(live))
     }
 
-    /// [`ErrorKind::NotFound`].
+    /// Creates an [`ErrorKind::NotFound`].
     #[must_use]
     pub fn not_found(backend: &'static str, operation: &'static str) -> Self {
         Self::new(ErrorKind::NotFound, backend, operation)
     }
 
-    /// [`ErrorKind::Other`], with the driver's error.
+    /// Creates an [`ErrorKind::Other`] with the driver's error.
     #[must_use]
     pub fn other(
         backend: &'static str,
@@ -174,19 +178,19 @@ impl Error {
         Self::new(ErrorKind::Other, backend, operation).with_source(source)
     }
 
-    /// [`ErrorKind::Timeout`].
+    /// Creates an [`ErrorKind::Timeout`].
     #[must_use]
     pub fn timeout(backend: &'static str, operation: &'static str) -> Self {
         Self::new(ErrorKind::Timeout, backend, operation)
     }
 
-    /// [`ErrorKind::Unavailable`].
+    /// Creates an [`ErrorKind::Unavailable`].
     #[must_use]
     pub fn unavailable(backend: &'static str, operation: &'static str) -> Self {
         Self::new(ErrorKind::Unavailable, backend, operation)
     }
 
-    /// [`ErrorKind::Unsupported`].
+    /// Creates an [`ErrorKind::Unsupported`].
     #[must_use]
     pub fn unsupported(backend: &'static str, operation: &'static str) -> Self {
         Self::new(ErrorKind::Unsupported, backend, operation)
@@ -211,7 +215,7 @@ impl Error {
         self
     }
 
-    /// Returns what to decide on.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -229,14 +233,14 @@ impl Error {
         self.0.operation
     }
 
-    /// Returns true if the same call may succeed later: [`Timeout`](ErrorKind::Timeout) and
-    /// [`Unavailable`](ErrorKind::Unavailable). Neither says whether the operation happened.
+    /// Returns true if the same call may succeed later: for [`Timeout`](ErrorKind::Timeout) and
+    /// [`Unavailable`](ErrorKind::Unavailable). Neither reveals whether the operation took effect.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Timeout | ErrorKind::Unavailable)
     }
 
-    /// Returns the stored revision that a [`Conflict`](ErrorKind::Conflict) met.
+    /// Returns the stored revision of a [`Conflict`](ErrorKind::Conflict).
     #[must_use]
     pub fn current_revision(&self) -> Option<Revision> {
         match self.0.evidence {
@@ -245,7 +249,7 @@ impl Error {
         }
     }
 
-    /// Returns why and when the session ended, for [`Ended`](ErrorKind::Ended).
+    /// Returns the end of the session, for [`Ended`](ErrorKind::Ended).
     #[must_use]
     pub fn ended_session(&self) -> Option<&Ended> {
         match &self.0.evidence {
@@ -254,7 +258,8 @@ impl Error {
         }
     }
 
-    /// Returns the sessions that fill the limit, for [`LimitExceeded`](ErrorKind::LimitExceeded); else nothing.
+    /// Returns the sessions that fill the limit, for [`LimitExceeded`](ErrorKind::LimitExceeded);
+    /// otherwise an empty slice.
     #[must_use]
     pub fn live_sessions(&self) -> &[Arc<SessionRecord>] {
         match &self.0.evidence {

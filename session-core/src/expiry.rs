@@ -1,8 +1,9 @@
-//! When a session stops being live.
+//! The time at which a session expires.
 //!
-//! Two limits, and the earlier one counts: an *idle* limit that use pushes ahead, and an *absolute* end that nothing
-//! moves. Both are data of the session, chosen at its creation by an [`ExpiryPolicy`], so that changing the
-//! configuration changes new sessions only and "remember me" needs no second mechanism.
+//! Two limits apply, and the earlier one decides: an *idle* limit, which every use extends, and an
+//! *absolute* end, which nothing changes. Both are data of the session, set at its creation by an
+//! [`ExpiryPolicy`]. So a changed configuration affects new sessions only, and "remember me" needs
+//! no second mechanism.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// How long a session lasts: at most `absolute`, and at most `idle` without use.
+/// The lifetime of a session: at most `absolute`, and at most `idle` without use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetime {
     idle: Option<Duration>,
@@ -24,7 +25,8 @@ pub struct Lifetime {
 }
 
 impl Lifetime {
-    /// Makes a lifetime; `idle` of `None` means that only the absolute end counts. Parts of a millisecond are dropped.
+    /// Creates a lifetime; with `idle` of `None`, only the absolute end applies. Fractions of a
+    /// millisecond are dropped.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a limit below 1 ms or above 400 days.
@@ -32,7 +34,7 @@ impl Lifetime {
         Ok(Self { idle: idle.map(whole_millis).transpose()?, absolute: whole_millis(absolute)? })
     }
 
-    /// Only for constants that are obviously within the limits.
+    /// Creates a lifetime without checks, for constants that are obviously within the limits.
     const fn constant(idle_seconds: Option<u64>, absolute_seconds: u64) -> Self {
         let idle = match idle_seconds {
             Some(seconds) => Some(Duration::from_secs(seconds)),
@@ -41,20 +43,21 @@ impl Lifetime {
         Self { idle, absolute: Duration::from_secs(absolute_seconds) }
     }
 
-    /// Returns the longest time without use.
+    /// Returns the maximum time without use.
     #[must_use]
     pub const fn idle(&self) -> Option<Duration> {
         self.idle
     }
 
-    /// Returns the longest time at all.
+    /// Returns the maximum time overall.
     #[must_use]
     pub const fn absolute(&self) -> Duration {
         self.absolute
     }
 }
 
-/// Cuts to what every backend keeps exactly, and refuses what means "for ever" somewhere.
+/// Truncates to milliseconds, which every backend keeps exactly, and refuses durations that some
+/// backend treats as "for ever".
 pub(crate) fn whole_millis(duration: Duration) -> Result<Duration> {
     if duration > MAX_LIFETIME {
         return Err(Error::invalid("expiry", "a session lasts at most 400 days"));
@@ -65,7 +68,7 @@ pub(crate) fn whole_millis(duration: Duration) -> Result<Duration> {
     }
 }
 
-/// The lifetimes that new sessions get: the standard one, and the one for "remember me".
+/// The lifetimes of new sessions: the standard one, and the one for "remember me".
 ///
 /// | policy | idle | absolute | remembered |
 /// |---|---|---|---|
@@ -105,20 +108,22 @@ impl ExpiryPolicy {
         Self { standard: lifetime, remembered: lifetime }
     }
 
-    /// [NIST SP 800-63B-4](https://pages.nist.gov/800-63-4/sp800-63b.html) section 2.1.3: 30 days overall.
+    /// Follows [NIST SP 800-63B-4](https://pages.nist.gov/800-63-4/sp800-63b.html) section 2.1.3:
+    /// 30 days overall.
     #[must_use]
     pub const fn nist_aal1() -> Self {
         Self::uniform(Lifetime::constant(None, 30 * DAY))
     }
 
-    /// [NIST SP 800-63B-4](https://pages.nist.gov/800-63-4/sp800-63b.html) section 2.2.3: 24 hours overall, 1 hour idle.
+    /// Follows [NIST SP 800-63B-4](https://pages.nist.gov/800-63-4/sp800-63b.html) section 2.2.3:
+    /// 24 hours overall, 1 hour idle.
     #[must_use]
     pub const fn nist_aal2() -> Self {
         Self::uniform(Lifetime::constant(Some(HOUR), DAY))
     }
 
-    /// [NIST SP 800-63B-4](https://pages.nist.gov/800-63-4/sp800-63b.html) section 2.3.3: 12 hours overall, 15 minutes
-    /// idle.
+    /// Follows [NIST SP 800-63B-4](https://pages.nist.gov/800-63-4/sp800-63b.html) section 2.3.3:
+    /// 12 hours overall, 15 minutes idle.
     #[must_use]
     pub const fn nist_aal3() -> Self {
         Self::uniform(Lifetime::constant(Some(15 * MINUTE), 12 * HOUR))
@@ -144,7 +149,8 @@ impl ExpiryPolicy {
         if remember { self.remembered } else { self.standard }
     }
 
-    /// Judges a record: live until when, or expired since when. A pure function of the record and the time.
+    /// Evaluates a record: live until when, or expired since when. A pure function of the record
+    /// and the time.
     #[must_use]
     #[inline]
     pub fn evaluate(record: &SessionRecord, now: Timestamp) -> Expiry {
@@ -158,18 +164,18 @@ impl ExpiryPolicy {
     }
 }
 
-/// The moment that ends a session unless it is used or ended before.
+/// The time at which a session expires unless it is used or ended before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deadline {
-    /// When. At this very millisecond the session is no longer live.
+    /// The time. At this very millisecond the session is no longer live.
     pub at: Timestamp,
-    /// [`IdleTimeout`](EndReason::IdleTimeout), which use pushes ahead, or
-    /// [`AbsoluteTimeout`](EndReason::AbsoluteTimeout), which nothing moves.
+    /// [`IdleTimeout`](EndReason::IdleTimeout), which every use extends, or
+    /// [`AbsoluteTimeout`](EndReason::AbsoluteTimeout), which nothing changes.
     pub reason: EndReason,
 }
 
-/// The judgement of [`ExpiryPolicy::evaluate`].
+/// The result of [`ExpiryPolicy::evaluate`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expiry {
@@ -194,7 +200,8 @@ impl Expiry {
         }
     }
 
-    /// Returns true if the session is live and will not be any more after `within`, so that a page can warn.
+    /// Returns true if the session is live now and expires at most `within` later, so that a page
+    /// can warn the user.
     #[must_use]
     pub fn expires_soon(&self, now: Timestamp, within: Duration) -> bool {
         self.is_live() && self.deadline().at.since(now) <= within

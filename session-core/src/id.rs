@@ -1,4 +1,4 @@
-//! Public names: sessions, users, devices, and the shard that ties a user's sessions together.
+//! Public identifiers: sessions, users, devices, and the shard shared by a user's sessions.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -14,23 +14,25 @@ use crate::limits::MAX_USER_ID;
 use crate::random::SecureRandom;
 use crate::time::Timestamp;
 
-/// The public name of a session: a time-ordered UUID of version 7
-/// ([RFC 9562 section 5.7](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)).
+/// The public identifier of a session: a time-ordered UUID of version 7 ([RFC 9562 section
+/// 5.7](https://www.rfc-editor.org/rfc/rfc9562#section-5.7)).
 ///
-/// It is safe in logs, lists and URLs, because it opens nothing: the secret half of the [`SessionToken`](crate::SessionToken)
-/// does. It never changes during a session's life and is the primary key on every backend.
+/// It is safe in logs, lists and URLs, because it grants no access: only the secret half of the
+/// [`SessionToken`](crate::SessionToken) does. It never changes during a session's life and is the
+/// primary key on every backend.
 ///
-/// The last 10 bits are the user's [`Shard`], so that all sessions of one user can be kept in one place. 64 bits
-/// are random. Its text form is the lower-case hyphenated one, and no other is accepted.
+/// The last 10 bits are the user's [`Shard`], so that all sessions of one user can be kept in one
+/// place. 64 bits are random. The only accepted text form is lower-case and hyphenated.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId([u8; 16]);
 
 impl SessionId {
-    /// Makes a new id for a session that begins now.
+    /// Creates a new id for a session that begins now.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the generator fails, [`Invalid`](crate::ErrorKind::Invalid) if
-    /// the time lies outside of what 48 bits of milliseconds hold (1970 to 10889).
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the generator fails,
+    /// [`Invalid`](crate::ErrorKind::Invalid) if the time does not fit into 48 bits of milliseconds
+    /// (1970 to 10889).
     pub fn mint(now: Timestamp, user: Option<&UserId>, random: &dyn SecureRandom) -> Result<Self> {
         let millis = u64::try_from(now.as_millis()).ok().filter(|millis| *millis < 1 << 48);
         let millis = millis.ok_or_else(|| Error::invalid("mint", "time is outside of 1970..=10889"))?;
@@ -42,9 +44,10 @@ impl SessionId {
         Ok(Self(bytes).with_shard_of(user))
     }
 
-    /// Computes the id of a session whose identity comes from elsewhere: a UUID of version 8
-    /// ([RFC 9562 section 5.8](https://www.rfc-editor.org/rfc/rfc9562#section-5.8)) from the SHA-256 of a purpose and a verified
-    /// external name, with the user's shard. The same arguments always give the same id, and other ones never do.
+    /// Computes the id of a session whose identity comes from another system: a UUID of version 8
+    /// ([RFC 9562 section 5.8](https://www.rfc-editor.org/rfc/rfc9562#section-5.8)) from the
+    /// SHA-256 of a purpose and a verified external name, with the user's shard. The same arguments
+    /// always give the same id, and different ones never do.
     #[must_use]
     pub fn derive(purpose: &str, external: &[u8], user: Option<&UserId>) -> Self {
         let mut hash = Sha256::new();
@@ -69,10 +72,12 @@ impl SessionId {
         self
     }
 
-    /// Reads an id that a store or a client holds. This never mints: an id that nobody created finds nothing.
+    /// Creates an id from the bytes that a store or a client holds. Never mints an id: a lookup of
+    /// an id that was never created finds nothing.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) unless the bytes are a UUID of version 7 or 8 in the RFC 9562 variant.
+    /// [`Invalid`](crate::ErrorKind::Invalid) unless the bytes are a UUID of version 7 or 8 in the
+    /// RFC 9562 variant.
     pub fn from_bytes(bytes: [u8; 16]) -> Result<Self> {
         let uuid = Uuid::from_bytes(bytes);
         match (uuid.get_variant(), uuid.get_version_num()) {
@@ -87,7 +92,7 @@ impl SessionId {
         &self.0
     }
 
-    /// Returns the shard, equal to that of the session's user if it has one.
+    /// Returns the shard; equal to the shard of the session's user, if it has one.
     #[must_use]
     pub fn shard(&self) -> Shard {
         Shard(u16::from_be_bytes([self.0[14] & 0x03, self.0[15]]))
@@ -114,7 +119,7 @@ impl FromStr for SessionId {
     }
 }
 
-/// Accepts the one spelling: 36 characters, hyphenated, lower case.
+/// Accepts only one spelling: 36 characters, hyphenated, lower case.
 pub(crate) fn parse_uuid(text: &str) -> Result<[u8; 16]> {
     let malformed = || Error::invalid("parse", "expected a lower-case hyphenated UUID");
     let uuid = Uuid::try_parse(text).map_err(|_| malformed())?;
@@ -145,16 +150,17 @@ serde_as_text!(UserId);
 
 /// One of 1,024 groups of users.
 ///
-/// Computed from a session id or from a user id it is the same, so a backend that partitions by it (a hash tag on Redis
-/// Cluster, a partition key elsewhere) keeps all sessions of a user together and can change them atomically.
+/// A session id and the id of its user yield the same shard. So a backend that partitions by shard
+/// (with a hash tag on Redis Cluster, a partition key elsewhere) keeps all sessions of a user
+/// together and can change them atomically.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Shard(u16);
 
 impl Shard {
-    /// How many shards there are.
+    /// The number of shards.
     pub const COUNT: u16 = 1024;
 
-    /// Returns every shard, in the order of their numbers.
+    /// Returns every shard in numerical order.
     pub fn all() -> impl DoubleEndedIterator<Item = Self> + ExactSizeIterator {
         (0..Self::COUNT).map(Self)
     }
@@ -166,7 +172,8 @@ impl Shard {
     }
 }
 
-/// The application's name for a user: 1 to 255 bytes of text without NUL, compared byte by byte.
+/// The application's identifier of a user: 1 to 255 bytes of text without NUL, compared byte by
+/// byte.
 ///
 /// Numbers convert with `From`, text with `TryFrom` or `parse`.
 ///
@@ -190,9 +197,7 @@ impl UserId {
         &self.0
     }
 
-    /// Returns the shard of all sessions of this user.
-    ///
-    /// The first 10 bits of the SHA-256 of the id.
+    /// Returns the shard of all sessions of this user: the first 10 bits of the SHA-256 of the id.
     #[must_use]
     pub fn shard(&self) -> Shard {
         let digest = Sha256::digest(self.0.as_bytes());
@@ -200,7 +205,8 @@ impl UserId {
     }
 }
 
-/// Refuses what some backend could not keep: empty or long text, and NUL, which PostgreSQL's text cannot hold.
+/// Refuses text that some backend cannot keep: empty or long text, and NUL, which PostgreSQL's text
+/// type cannot hold.
 fn check_user_id(text: &str) -> Result<&str> {
     match text {
         "" => Err(Error::invalid("parse", "a user id is at least 1 byte")),
@@ -264,14 +270,16 @@ impl fmt::Debug for UserId {
     }
 }
 
-/// A browser or app installation, as its long-lived device cookie names it: a random UUID of version 4.
+/// A browser or app installation, identified by its long-lived device cookie: a random UUID of
+/// version 4.
 ///
-/// It identifies, it does not authenticate: it groups a user's sessions by device and tells a new device from a known one.
+/// It identifies but does not authenticate: it groups a user's sessions by device and distinguishes
+/// a new device from a known one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId([u8; 16]);
 
 impl DeviceId {
-    /// Makes a new id.
+    /// Creates a new id.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the generator fails.
@@ -283,7 +291,7 @@ impl DeviceId {
         Ok(Self(bytes))
     }
 
-    /// Reads an id that a store or a client holds.
+    /// Creates an id from the bytes that a store or a client holds.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)

@@ -1,30 +1,31 @@
-//! The contract of session-kit: what a session is, and what a store of sessions must do.
+//! The contract of session-kit: what a session is, and what a session store guarantees.
 //!
-//! This crate holds no I/O, no async runtime and no HTTP type. Three kinds of people read it:
+//! This crate holds no I/O, no async runtime and no HTTP type. It serves three kinds of readers:
 //!
-//! - **Application developers** meet its words: [`SessionId`], [`SessionToken`], [`ExpiryPolicy`], [`rules`]. They call the
-//!   manager (`session-manager`) and a web integration.
-//! - **Backend authors** implement [`SessionStore`], and [`SessionCache`] or [`InvalidationBus`] if their database is good for
-//!   that, and run `session-conformance`.
-//! - **Authors of other integrations** use the manager and the vocabulary here.
+//! - **Application developers** use its vocabulary: [`SessionId`], [`SessionToken`],
+//!   [`ExpiryPolicy`], [`rules`]. They call the manager (`session-manager`) and a web integration.
+//! - **Backend authors** implement [`SessionStore`], and [`SessionCache`] or [`InvalidationBus`] if
+//!   their database suits them, and run `session-conformance`.
+//! - **Authors of other integrations** use the manager and this vocabulary.
 //!
 //! # The three ideas
-//! **A name and a secret.** A session has a public [`SessionId`], safe in logs and lists, and a [`SessionToken`] that only the
-//! client holds. Stores keep a [`SecretHash`].
+//! **A name and a secret.** A session has a public [`SessionId`], safe in logs and lists, and a
+//! [`SessionToken`] that only the client holds. Stores keep a [`SecretHash`].
 //!
-//! **A record with a revision.** Every write names the [`Revision`] that it is based on and fails if another came first, so that no
-//! update is lost. Ending needs no revision, wins over everything and is final: [`SessionState::Ended`] has no way back.
+//! **A record with a revision.** Every write names the [`Revision`] that it is based on. It fails
+//! if another write came first, so no update is lost. An end needs no revision, wins over every
+//! other write and is final: [`SessionState::Ended`] has no way back.
 //!
-//! **Time is an argument.** A store never reads a clock. [`ExpiryPolicy::evaluate`] is a pure function, and whoever calls it decides
-//! what time it is.
+//! **Time is an argument.** A store never reads a clock. [`ExpiryPolicy::evaluate`] is a pure
+//! function; its caller provides the current time.
 //!
 //! # Where things are
 //! | module | what |
 //! |---|---|
 //! | [`bus`] | messages between nodes, for authors of a bus |
 //! | [`limits`] | every bound, with its reason |
-//! | [`rules`] | conditions on requests besides the token |
-//! | the root | everything else, by its name |
+//! | [`rules`] | conditions on requests in addition to the token |
+//! | the root | everything else |
 //!
 //! ```
 //! use session_core::{Expiry, ExpiryPolicy, SessionId, SessionRecord, SystemRandom, Timestamp};
@@ -91,7 +92,7 @@ pub use store::{
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 pub use token::{RefreshToken, Secret, SecretFormat, SessionToken};
 
-/// What a backend author imports: `use session_core::prelude::*;`.
+/// The imports of a backend author: `use session_core::prelude::*;`.
 pub mod prelude {
     pub use std::sync::Arc;
 

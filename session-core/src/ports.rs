@@ -1,4 +1,4 @@
-//! The smaller interfaces: what the manager asks of the world around a session. All of them are optional.
+//! The smaller, optional interfaces through which the manager uses its environment.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,38 +15,40 @@ use crate::record::Revision;
 use crate::scope::Scope;
 use crate::time::Timestamp;
 
-/// Says where an address is.
+/// Locates addresses.
 ///
 /// # Contract
-/// Advisory: no answer, a late answer and a wrong answer must all be harmless, so there is no error.
+/// Advisory: no answer, a late answer and a wrong answer must all be harmless, so there is no
+/// error.
 ///
 /// # Security
-/// Callers do not ask for private or reserved addresses. A resolver that asks another service shows it your users' addresses.
+/// Callers do not look up private or reserved addresses. A resolver that queries another service
+/// discloses your users' addresses to it.
 ///
 /// # Cancellation
-/// Nothing happens.
+/// Has no effect.
 #[async_trait]
 pub trait GeoResolver: fmt::Debug + Send + Sync + 'static {
-    /// Returns what is known about an address.
+    /// Returns the known location of an address.
     async fn resolve(&self, ip: IpAddr) -> Option<GeoLocation>;
 }
 
-/// Reads a user agent.
+/// Parses user agents.
 ///
 /// # Contract
-/// Pure, linear in the length of the text, and never panics, whatever the text.
+/// Pure, linear in the length of the text, and free of panics for every text.
 pub trait UserAgentParser: fmt::Debug + Send + Sync + 'static {
-    /// Returns what the text says about the device; fields that it does not say are `None`.
+    /// Returns the device that the text describes; fields that it does not contain are `None`.
     fn parse(&self, user_agent: &str) -> Device;
 }
 
-/// A user as the application knows it now.
+/// The current state of a user in the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UserStatus {
     /// Whether the user may use the service.
     pub active: bool,
-    /// A number that changes whenever the user's credentials do.
+    /// A number that changes whenever the user's credentials change.
     pub credential_version: u64,
 }
 
@@ -58,22 +60,23 @@ impl UserStatus {
     }
 }
 
-/// The application's table of users.
+/// The application's directory of users.
 ///
 /// # Contract
-/// `None` means that there is no such user, and signs them out; a failure to ask is an error and signs nobody out.
+/// `None` means that there is no such user, and signs the user out. A failed lookup is an error and
+/// signs no user out.
 ///
 /// # Errors
 /// Any kind but [`NotFound`](ErrorKind::NotFound), which is `Ok(None)`.
 ///
 /// # Cancellation
-/// Nothing happens.
+/// Has no effect.
 #[async_trait]
 pub trait UserDirectory: fmt::Debug + Send + Sync + 'static {
     /// Returns the user's status.
     ///
     /// # Errors
-    /// When the directory cannot be asked.
+    /// If the directory cannot be reached.
     async fn lookup(&self, user: &UserId) -> Result<Option<UserStatus>>;
 }
 
@@ -107,17 +110,18 @@ pub enum EventKind {
     },
 }
 
-/// One entry of the life of a session. Holds public names only: no token, no address, no data.
+/// One event in the life of a session. Holds public identifiers only: no token, no address, no
+/// data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
-    /// When.
+    /// The time of the event.
     pub at: Timestamp,
-    /// What.
+    /// The kind.
     pub kind: EventKind,
-    /// Which session, if one is concerned.
+    /// The session, if the event concerns one.
     pub session: Option<SessionId>,
-    /// Whose.
+    /// The user.
     pub user: Option<UserId>,
 }
 
@@ -134,25 +138,25 @@ impl Event {
     }
 }
 
-/// Takes events.
+/// Consumes events.
 ///
 /// # Contract
-/// Called from a worker, never on a request path, through a bounded queue whose overflow is counted. A sink that blocks, fails
-/// or panics loses its own events and changes nothing else.
+/// A worker calls the sink through a bounded queue that counts its overflows, never on a request
+/// path. A sink that blocks, fails or panics loses its own events and affects nothing else.
 pub trait EventSink: fmt::Debug + Send + Sync + 'static {
-    /// Takes one event.
+    /// Consumes one event.
     fn emit(&self, event: &Event);
 }
 
-/// What other nodes must know about a session.
+/// The change of a session, as sent to other nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Invalidation {
-    /// Which session.
+    /// The session.
     pub id: SessionId,
-    /// Its revision now. Who holds a newer copy ignores the message.
+    /// Its revision after the change. A node with a newer copy ignores the message.
     pub revision: Revision,
-    /// Whether it ended.
+    /// Whether the session ended.
     pub ended: bool,
 }
 
@@ -164,13 +168,13 @@ impl Invalidation {
     }
 }
 
-/// What a subscription delivers.
+/// An event from a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BusEvent {
     /// Sessions of a scope changed on another node.
     Changed(Scope, Vec<Invalidation>),
-    /// Messages may have been lost: trust no copy that was taken before now.
+    /// Messages may have been lost: do not trust copies from before this event.
     Resync,
 }
 
@@ -178,70 +182,74 @@ pub enum BusEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BusHealth {
-    /// Messages may be missing; when it recovers they follow, or a [`BusEvent::Resync`].
+    /// Messages may be missing. After a recovery, they or a [`BusEvent::Resync`] follow.
     Degraded,
     /// Every message of the other nodes arrives.
     Healthy,
 }
 
-/// Tells the other nodes what changed here. The module [`bus`](crate::bus) has what such a bus needs besides a transport.
+/// Notifies other nodes of changes on this node. The module [`bus`](crate::bus) contains what such
+/// a bus needs in addition to a transport.
 ///
 /// # Contract
-/// - At most once per node, in the order of each sender; own messages are not delivered back.
-/// - Loss is never silent: after a gap, a reconnect or an overflow, what was missed is delivered after all, or a
-///   [`BusEvent::Resync`] is.
+/// - Delivers at most once per node, in the order of each sender; does not deliver a node's own
+///   messages back.
+/// - Loss is never silent: after a gap, a reconnect or an overflow, the subscription delivers
+///   either the missed messages or a [`BusEvent::Resync`].
 ///
 /// # Errors
-/// [`Unavailable`](ErrorKind::Unavailable) when the message could not be handed over. Callers go on: the bus makes caches
-/// fresher, it is not what makes them right.
+/// [`Unavailable`](ErrorKind::Unavailable) if the message could not be handed to the transport.
+/// Callers continue: the bus makes caches fresher, but correctness does not depend on it.
 ///
 /// # Security
 /// Messages hold ids and revisions only.
 ///
 /// # Cancellation
-/// A dropped `publish` may or may not have been sent.
+/// A message of a dropped `publish` may or may not have been sent.
 #[async_trait]
 pub trait InvalidationBus: fmt::Debug + Send + Sync + 'static {
-    /// Sends changes of sessions of one scope, at most [`MAX_BATCH`](crate::limits::MAX_BATCH) at once.
+    /// Publishes changes of sessions of one scope, at most [`MAX_BATCH`](crate::limits::MAX_BATCH)
+    /// per call.
     ///
     /// # Errors
-    /// When they could not be handed over.
+    /// If the changes could not be handed to the transport.
     async fn publish(&self, scope: Scope, changes: &[Invalidation]) -> Result<()>;
 
-    /// Begins to receive what is said from now on. What was said before is not known: trust no copy that was taken before this returned.
+    /// Starts to receive messages that are published from now on. Earlier messages are unknown: do
+    /// not trust copies from before this call returned.
     ///
     /// # Errors
-    /// When the subscription cannot be made.
+    /// If the subscription fails.
     async fn subscribe(&self) -> Result<Box<dyn Subscription>>;
 
     /// Returns the state of the bus.
     fn health(&self) -> BusHealth;
 }
 
-/// The receiving end of a bus. Ends when it is dropped.
+/// The receiving end of a bus. Dropping it unsubscribes.
 #[async_trait]
 pub trait Subscription: fmt::Debug + Send {
-    /// Waits for the next event. Never ends by itself: after a lost connection is back, what was missed follows, or a
-    /// [`BusEvent::Resync`].
+    /// Waits for the next event. Never ends by itself: after a reconnect, either the missed
+    /// messages or a [`BusEvent::Resync`] follow.
     ///
     /// # Cancellation
     /// No event is lost.
     async fn next(&mut self) -> BusEvent;
 }
 
-/// One request and its response, as the activity log keeps it.
+/// One request and its response, as kept in the activity log.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Activity {
     /// When the request arrived.
     pub at: Timestamp,
-    /// Ties the response to the request.
+    /// The identifier that links the response to the request.
     pub request_id: Arc<str>,
     /// The HTTP method.
     pub method: Arc<str>,
     /// The path, without the query.
     pub path: Arc<str>,
-    /// The response's status and how long it took, once it is there.
+    /// The response's status and duration, once the request was answered.
     pub response: Option<(u16, Duration)>,
 }
 
@@ -265,13 +273,13 @@ impl Activity {
     }
 }
 
-/// Keeps what was requested within a session, for a bounded time.
+/// Keeps the requests of a session for a bounded time.
 ///
 /// # Contract
-/// Best effort: never on a request path, bounded per session, expiring by itself.
+/// Best effort: never on a request path, bounded per session, with automatic expiry.
 ///
 /// # Errors
-/// The general ones; callers count them and go on.
+/// The general ones; callers count them and continue.
 ///
 /// # Cancellation
 /// Any part of a batch may have been kept.
@@ -280,19 +288,19 @@ pub trait ActivityStore: fmt::Debug + Send + Sync + 'static {
     /// Adds to the log of a session.
     ///
     /// # Errors
-    /// When the store cannot be asked.
+    /// If the store cannot be reached.
     async fn append(&self, session: SessionId, activities: &[Activity]) -> Result<()>;
 
     /// Returns the latest activities of a session, newest first, at most `limit` and at most
     /// [`MAX_PAGE`](crate::limits::MAX_PAGE).
     ///
     /// # Errors
-    /// When the store cannot be asked.
+    /// If the store cannot be reached.
     async fn recent(&self, session: SessionId, limit: usize) -> Result<Vec<Activity>>;
 
-    /// Forgets the log of a session.
+    /// Erases the log of a session.
     ///
     /// # Errors
-    /// When the store cannot be asked.
+    /// If the store cannot be reached.
     async fn erase(&self, session: SessionId) -> Result<()>;
 }

@@ -1,14 +1,14 @@
-//! Where secrets come from.
+//! The source of secrets.
 
 use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// A cryptographically secure generator.
+/// A cryptographically secure random generator.
 ///
 /// # Contract
-/// `fill` either fills the whole buffer with unpredictable bytes or fails. There is no fallback: a session without a
-/// strong secret is worse than no session.
+/// `fill` either fills the whole buffer with unpredictable bytes or fails. There is no fallback: a
+/// session without a strong secret is worse than no session.
 ///
 /// # Security
 /// Implement this only for tests that need collisions or failures, or for a hardware generator.
@@ -16,7 +16,8 @@ pub trait SecureRandom: fmt::Debug + Send + Sync + 'static {
     /// Fills the buffer with unpredictable bytes.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the generator cannot deliver; the buffer must not be used.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the generator fails; do not use the buffer
+    /// then.
     fn fill(&self, buffer: &mut [u8]) -> Result<()>;
 }
 

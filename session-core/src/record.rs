@@ -1,4 +1,4 @@
-//! The record: everything that a store keeps of one session, and the rules for changing it.
+//! The record: everything that a store keeps of one session, and the rules for its changes.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use crate::limits::{MAX_AUTH_EVENTS, MAX_LABEL, MAX_LIFETIME, MAX_SPENT, MAX_USE
 use crate::store::Touch;
 use crate::time::Timestamp;
 
-/// The version of a record: 1 when created, and one more for every write that changes it, ending included.
+/// The version of a record: 1 at creation, incremented by every write that changes the record,
+/// including its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(NonZeroU64);
 
@@ -23,10 +24,11 @@ impl Revision {
     /// The revision of a new record.
     pub const FIRST: Self = Self(NonZeroU64::MIN);
 
-    /// Reads a stored revision.
+    /// Creates a revision from its stored number.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for zero and for values beyond `i64::MAX`, which databases cannot hold.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for zero and for values above `i64::MAX`, which
+    /// databases cannot hold.
     pub fn new(value: u64) -> Result<Self> {
         let value = NonZeroU64::new(value).filter(|value| i64::try_from(value.get()).is_ok());
         value.map(Self).ok_or_else(|| Error::invalid("parse", "a revision is between 1 and 2^63 - 1"))
@@ -38,20 +40,20 @@ impl Revision {
         self.0.get()
     }
 
-    /// Returns the revision after this one.
+    /// Returns the next revision.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 }
 
-/// What a session is for.
+/// The purpose of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SessionKind {
     /// A program with a bearer token.
     Api,
-    /// A session whose identity another system vouches for. It has no secret of ours.
+    /// A session whose identity is verified by another system. It has no secret of its own.
     External,
     /// A browser with a cookie.
     Web,
@@ -65,55 +67,57 @@ wire_names!(SessionKind {
 
 /// Everything that a store keeps of one session.
 ///
-/// Records travel as `Arc<SessionRecord>`, so a load copies nothing. The fields are public because a backend has to read and
-/// write each of them; [`check`](Self::check) states what they must satisfy together, and the methods state how a record may
-/// change, so that a backend without transactions can apply the same rules as one with them.
+/// Records are passed as `Arc<SessionRecord>`, so a load copies nothing. The fields are public
+/// because a backend has to read and write each of them. [`check`](Self::check) states the
+/// conditions on all fields together, and the methods state how a record may change, so that
+/// backends with and without transactions can apply the same rules.
 ///
 /// # Security
-/// `Debug` prints no secret, no data and no label; what it prints is safe in a log apart from the address and user agent.
+/// `Debug` prints no secret, no data and no label. Its output is safe in a log, apart from the
+/// address and the user agent.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
-// In the order in which a validation reads: what it needs is at the beginning, in two or three lines of the machine's cache. Rust's own
-// order spread it over four or five, and 10,000 sessions took half as long again.
+// In the order in which a validation reads: its fields come first, in two or three cache lines.
+// Rust's own order spread them over four or five, and 10,000 sessions took half as long again.
 #[repr(C)]
 pub struct SessionRecord {
-    /// The public name and primary key. Never changes.
+    /// The public identifier and primary key. Never changes.
     pub id: SessionId,
     /// The absolute end.
     pub expires_at: Timestamp,
-    /// When it was last used, as far as that was written. Never moves back.
+    /// The last recorded use. Never decreases.
     pub last_seen_at: Timestamp,
-    /// The longest time without use, in whole milliseconds.
+    /// The maximum time without use, in whole milliseconds.
     pub idle_timeout: Option<Duration>,
     /// The session token's hashes. `None` for external and for ended sessions.
     pub secret: Option<SecretState>,
-    /// When it began. Never changes.
+    /// The time of creation. Never changes.
     pub created_at: Timestamp,
-    /// When the user last authenticated.
+    /// The time of the user's last authentication.
     pub authenticated_at: Timestamp,
-    /// The version.
+    /// The version of the record.
     pub revision: Revision,
     /// The user, `None` for an anonymous session. Never changes.
     pub user_id: Option<UserId>,
     /// The user's name for lists, 1 to 255 bytes.
     pub username: Option<String>,
-    /// What the session is for. Never changes.
+    /// The purpose of the session. Never changes.
     pub kind: SessionKind,
     /// Active or ended.
     pub state: SessionState,
-    /// Whether the user asked to be remembered.
+    /// Whether the user chose "remember me".
     pub remembered: bool,
-    /// The version of the user's credentials at the moment that their check began.
+    /// The version of the user's credentials when their check began.
     pub credential_version: Option<u64>,
     /// The refresh token's hashes.
     pub refresh: Option<RefreshState>,
-    /// How the user authenticated, oldest first, at most 16 events.
+    /// The user's authentications, oldest first, at most 16 events.
     pub auth: Vec<AuthEvent>,
     /// The client at sign-in.
     pub client: Arc<ClientInfo>,
-    /// Where it was last used from. Moves with `last_seen_at`.
+    /// The client of the last recorded use. Changes together with `last_seen_at`.
     pub last_client: LastClient,
-    /// The device, by its cookie.
+    /// The device, identified by its cookie.
     pub device_id: Option<DeviceId>,
     /// The user's own name for the device, 1 to 100 characters.
     pub label: Option<String>,
@@ -122,7 +126,7 @@ pub struct SessionRecord {
 }
 
 impl SessionRecord {
-    /// Makes an active, anonymous web session without secret, from its id, beginning and absolute end.
+    /// Creates an active, anonymous web session without a secret.
     #[must_use]
     pub fn new(id: SessionId, created_at: Timestamp, expires_at: Timestamp) -> Self {
         Self {
@@ -150,7 +154,7 @@ impl SessionRecord {
         }
     }
 
-    /// Returns the end, if it ended.
+    /// Returns the end of the session, if it has ended.
     #[must_use]
     pub fn ended(&self) -> Option<&Ended> {
         match &self.state {
@@ -159,7 +163,7 @@ impl SessionRecord {
         }
     }
 
-    /// Judges the deadlines, see [`ExpiryPolicy::evaluate`].
+    /// Evaluates the deadlines, see [`ExpiryPolicy::evaluate`].
     #[must_use]
     #[inline]
     pub fn expiry(&self, now: Timestamp) -> Expiry {
@@ -172,14 +176,14 @@ impl SessionRecord {
         self.ended().is_none() && self.expiry(now).is_live()
     }
 
-    /// Returns true if the session has not ended. It may be past a deadline and wait for the sweep: see
+    /// Returns true if the session has not ended. It may be past a deadline and not swept yet: see
     /// [`is_live`](Self::is_live).
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.ended().is_none()
     }
 
-    /// Folds state and deadlines to one of the four classic words.
+    /// Returns the status that follows from the state and the deadlines.
     #[must_use]
     pub fn status(&self, now: Timestamp) -> SessionStatus {
         match self.ended() {
@@ -189,17 +193,19 @@ impl SessionRecord {
         }
     }
 
-    /// Returns the assurance level that the recorded authentications are worth, however long ago they were.
+    /// Returns the assurance level of the recorded authentications, however long ago they were.
     #[must_use]
     pub fn assurance(&self) -> AssuranceLevel {
         AssuranceLevel::of(&self.auth)
     }
 
-    /// Returns the assurance level at `now`, where a further factor counts for `step_up_lifetime` only; `None` for as long as the
-    /// session. What the session was signed in with never falls below one factor.
+    /// Returns the assurance level at `now`, where a further factor counts for `step_up_lifetime`
+    /// only; with `None`, it counts as long as the session lives. The level of the sign-in never
+    /// falls below one factor.
     ///
-    /// The one place that judges decay: the rule [`RequiredAssurance`](crate::rules::RequiredAssurance), the handle and the views of
-    /// the manager all ask here.
+    /// The only place that evaluates the decay: the rule
+    /// [`RequiredAssurance`](crate::rules::RequiredAssurance), the handle and the views of the
+    /// manager all call it.
     #[must_use]
     pub fn assurance_at(&self, now: Timestamp, step_up_lifetime: Option<Duration>) -> AssuranceLevel {
         let whole = self.assurance();
@@ -208,8 +214,9 @@ impl SessionRecord {
         AssuranceLevel::of(self.auth.iter().filter(fresh)).max(whole.min(AssuranceLevel::Aal1))
     }
 
-    /// Adds an authentication. Beyond 16 events, drops the oldest one whose method was used again since; if every method was used
-    /// once, the oldest event. So a method that counts for the assurance level is not pushed out by repetitions of another one.
+    /// Adds an authentication. Beyond 16 events, drops the oldest one whose method was used again
+    /// later; if every method was used once, drops the oldest event. So repetitions of one method
+    /// do not displace another method that counts for the assurance level.
     pub fn push_auth(&mut self, event: AuthEvent) {
         self.authenticated_at = self.authenticated_at.max(event.at);
         self.auth.push(event);
@@ -222,19 +229,20 @@ impl SessionRecord {
         }
     }
 
-    /// Checks what every store can keep, so that bad input fails before any I/O and the same on all of them.
+    /// Checks the conditions that every store relies on, so that invalid input fails before any I/O
+    /// and in the same way on all stores.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) with the first rule that is broken.
+    /// [`Invalid`](crate::ErrorKind::Invalid) with the first violated condition.
     pub fn check(&self) -> Result<()> {
         let ended = self.ended().is_some();
         let holds_secret = self.secret.is_some() || self.refresh.is_some();
         let user_elsewhere = self.user_id.as_ref().is_some_and(|user| user.shard() != self.id.shard());
         let rules = [
-            (user_elsewhere, "the id was not made for this user"),
-            (self.expires_at <= self.created_at, "a session ends after its beginning"),
+            (user_elsewhere, "the id belongs to another user's shard"),
+            (self.expires_at <= self.created_at, "a session ends after its creation"),
             (self.expires_at.since(self.created_at) > MAX_LIFETIME, "a session lasts at most 400 days"),
-            (self.last_seen_at < self.created_at, "a session is seen after its beginning"),
+            (self.last_seen_at < self.created_at, "a session is not used before its creation"),
             (
                 self.idle_timeout.is_some_and(|idle| !whole_millis(idle).is_ok_and(|whole| whole == idle)),
                 "an idle timeout is whole milliseconds",
@@ -247,7 +255,7 @@ impl SessionRecord {
             (self.auth.len() > MAX_AUTH_EVENTS, "too many authentications"),
             (
                 !self.auth.iter().all(|event| event.method.is_storable()),
-                "an authentication method has another name",
+                "an authentication method's name is invalid or reserved",
             ),
             (self.credential_version.is_some_and(is_beyond_i64), "a credential version is at most 2^63 - 1"),
             (
@@ -265,7 +273,7 @@ impl SessionRecord {
                 "a label is at most 100 characters",
             ),
         ];
-        if let Some((_, rule)) = rules.into_iter().find(|(broken, _)| *broken) {
+        if let Some((_, rule)) = rules.into_iter().find(|(is_violated, _)| *is_violated) {
             return Err(Error::invalid("check", rule));
         }
         check_text(self.username.as_deref(), MAX_USER_ID)?;
@@ -274,7 +282,7 @@ impl SessionRecord {
         self.client.check()
     }
 
-    /// Returns this record as it is after an end: without data and secrets, one revision on.
+    /// Returns this record as ended: without data and secrets, at the next revision.
     #[must_use]
     pub fn into_ended(mut self, ended: Ended) -> Self {
         self.state = SessionState::Ended(ended);
@@ -285,8 +293,9 @@ impl SessionRecord {
         self
     }
 
-    /// Returns this ended record without anything that tells whose it was: no user, name, client, device, label or authentication, one
-    /// revision on. The id, the times and the reason of the end stay.
+    /// Returns this ended record without anything that identifies its user: no user, name, client,
+    /// device, label or authentication. The revision is incremented; the id, the times and the
+    /// reason of the end stay.
     #[must_use]
     pub fn into_erased(mut self) -> Self {
         if let SessionState::Ended(ended) = &mut self.state {
@@ -304,8 +313,8 @@ impl SessionRecord {
         self
     }
 
-    /// Returns the record that a successful update of this stored one by `new` leaves: what never changes is kept, the
-    /// later sighting stands, and the revision is one on.
+    /// Returns the result of a successful update of this stored record by `new`: immutable fields
+    /// keep their values, the later last-seen time wins, and the revision is incremented.
     #[must_use]
     pub fn updated_by(&self, new: &Self) -> Self {
         let mut result = new.clone();
@@ -321,14 +330,16 @@ impl SessionRecord {
         result
     }
 
-    /// Returns whether a touch that arrives at `now` moves this record: it is active, the touch is later than what is known, and
-    /// the session's deadline lies after both the touch and `now`.
+    /// Returns true if a touch that arrives at `now` updates this record: the record is active, the
+    /// touch is later than the recorded use, and the session's deadline is later than both the
+    /// touch and `now`.
     #[must_use]
     pub fn accepts(&self, touch: &Touch, now: Timestamp) -> bool {
         touch.last_seen_at > self.last_seen_at && self.is_live(touch.last_seen_at.max(now))
     }
 
-    /// Moves the last-seen time forward if the record [accepts](Self::accepts) the touch. Returns whether it moved.
+    /// Updates the last-seen time and client if the record [accepts](Self::accepts) the touch.
+    /// Returns true if it did.
     pub fn touch(&mut self, touch: &Touch, now: Timestamp) -> bool {
         let counts = self.accepts(touch, now);
         if counts {
@@ -338,7 +349,7 @@ impl SessionRecord {
         counts
     }
 
-    /// Returns this record at another revision, as a write left it.
+    /// Returns this record with the revision that a write stored.
     #[must_use]
     pub fn with_revision(mut self, revision: Revision) -> Self {
         self.revision = revision;
@@ -352,7 +363,7 @@ impl SessionRecord {
     }
 }
 
-/// What databases without unsigned integers cannot hold.
+/// Returns true for numbers that databases without unsigned integers cannot hold.
 fn is_beyond_i64(number: u64) -> bool {
     i64::try_from(number).is_err()
 }

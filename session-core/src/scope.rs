@@ -1,4 +1,4 @@
-//! Whose sessions these are, where several applications or customers share a cache or a bus.
+//! The owner of sessions in a cache or bus that several applications or customers share.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,16 +9,17 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::store::Capabilities;
 
-/// Names one tenant of one store of record: 16 bytes, the same on every node that works on the same
-/// sessions.
+/// The identity of one tenant of one store of record: 16 bytes, the same on every node that works
+/// on the same sessions.
 ///
-/// A session id says nothing about where the session is stored. Two stores can hold different
-/// sessions under one id (an [ensured](crate::SessionId::derive) one, say), and two applications
-/// can share one Redis without knowing of each other. So every shared thing carries a scope: a
-/// cache entry, a message of a bus. What carries another scope is a miss, never an answer.
+/// A session id does not reveal where the session is stored. Two stores can hold different sessions
+/// under one id (for example, an [ensured](crate::SessionId::derive) one), and two applications can
+/// share one Redis without knowing of each other. So everything that is shared carries a scope: a
+/// cache entry, a message of a bus. An entry or a message of another scope is a miss, never an
+/// answer.
 ///
-/// A tenant is a store of record of its own: a table, a key prefix or a collection. There is no
-/// tenant within a store, so nothing of one can be listed, counted, ended or swept through another.
+/// A tenant is a store of record of its own: a table, a key prefix or a collection. There are no
+/// tenants within a store, so no tenant can list, count, end or sweep sessions of another.
 ///
 /// # Examples
 /// ```
@@ -34,12 +35,12 @@ use crate::store::Capabilities;
 pub struct Scope([u8; 16]);
 
 impl Scope {
-    /// The longest name, in bytes: 64.
+    /// The maximum length of a name, in bytes: 64.
     pub const MAX_NAME: usize = 64;
 
-    /// Makes the scope of an application's name for its deployment, and of where the sessions are
-    /// kept. Two servers of one kind, with one name of a table, differ by the name that the
-    /// application gives.
+    /// Creates a scope from the application's name for its deployment and the place where the
+    /// sessions are stored. The application's name distinguishes two servers of one kind with the
+    /// same table name.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) unless the name is 1 to 64 bytes without control
@@ -50,7 +51,7 @@ impl Scope {
         }
         let mut hash = Sha256::new();
         hash.update(b"session-kit scope 1");
-        // No control character is in the name, so no other pair of texts gives the same bytes.
+        // The name contains no control character, so no other pair of texts yields the same bytes.
         hash.update(name.as_bytes());
         hash.update([0, u8::from(place.is_some())]);
         hash.update(place.unwrap_or_default().as_bytes());
@@ -59,7 +60,7 @@ impl Scope {
         Ok(Self(bytes))
     }
 
-    /// Makes the scope of an application's name for its deployment, and of its store of record: the
+    /// Creates a scope from the application's name for its deployment and its store of record: the
     /// backend's name and its [place](Capabilities::place).
     ///
     /// # Errors
@@ -68,7 +69,7 @@ impl Scope {
         Self::new(name, Some(&format!("{}/{}", store.name, store.place.as_deref().unwrap_or_default())))
     }
 
-    /// Reads the bytes of a scope.
+    /// Creates a scope from its bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
@@ -82,7 +83,7 @@ impl Scope {
 }
 
 impl fmt::Display for Scope {
-    /// 32 lower-case hexadecimal digits.
+    /// Writes 32 lower-case hexadecimal digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&HEXLOWER.encode(&self.0))
     }
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_name_or_place_is_another_scope() {
+    fn a_different_name_or_place_is_a_different_scope() {
         let scopes = [
             Scope::new("shop", None).unwrap(),
             Scope::new("shop", Some("")).unwrap(),

@@ -1,4 +1,4 @@
-//! What a store keeps of a secret: its hash, with or without a pepper.
+//! The stored form of a secret: its hash, with or without a pepper.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,8 +16,8 @@ use crate::token::Secret;
 
 type HmacSha256 = Hmac<Sha256>;
 
-/// What a secret is good for. A hash made for one purpose never matches for another, so that a refresh token cannot be
-/// presented as a session token.
+/// The purpose of a secret. A hash for one purpose never matches for another, so a refresh token
+/// cannot be presented as a session token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SecretPurpose {
@@ -27,12 +27,12 @@ pub enum SecretPurpose {
     Session,
 }
 
-/// The name of a pepper key, stored beside each hash that the key made.
+/// The identifier of a pepper key, stored with each hash that uses the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PepperId(NonZeroU32);
 
 impl PepperId {
-    /// Names a key. Zero is not a name: it stands for "no pepper" in stored hashes.
+    /// Creates an identifier. Zero is excluded: it stands for "no pepper" in stored hashes.
     #[must_use]
     pub const fn new(id: NonZeroU32) -> Self {
         Self(id)
@@ -41,8 +41,9 @@ impl PepperId {
 
 /// The stored form of a secret: SHA-256, or HMAC-SHA-256 with a pepper key.
 ///
-/// Both run over the purpose, the secret's format, the session id and the secret, so a hash moved to another row matches
-/// nothing. Equality takes constant time; `Debug` prints the key's name only.
+/// Both cover the purpose, the secret's format, the session id and the secret, so a hash that is
+/// moved to another row matches nothing. Equality takes constant time; `Debug` prints the key's
+/// identifier only.
 #[derive(Clone)]
 pub struct SecretHash {
     key: Option<PepperId>,
@@ -50,7 +51,7 @@ pub struct SecretHash {
 }
 
 impl SecretHash {
-    /// The length of the stored form: 4 bytes of key name, 32 of digest.
+    /// The length of the stored form: 4 bytes of key identifier, 32 bytes of digest.
     pub const LEN: usize = 36;
 
     /// Returns the stored form.
@@ -63,14 +64,14 @@ impl SecretHash {
         bytes
     }
 
-    /// Reads the stored form.
+    /// Parses the stored form.
     #[must_use]
     pub fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         let [a, b, c, d, digest @ ..] = bytes;
         Self { key: NonZeroU32::new(u32::from_be_bytes([a, b, c, d])).map(PepperId), digest }
     }
 
-    /// Returns the key that made the hash, `None` for plain SHA-256.
+    /// Returns the key of the hash, `None` for plain SHA-256.
     #[must_use]
     pub fn key(&self) -> Option<PepperId> {
         self.key
@@ -94,38 +95,41 @@ impl fmt::Debug for SecretHash {
     }
 }
 
-/// How a presented secret compares with a stored hash.
+/// The result of comparing a presented secret with a stored hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SecretMatch {
-    /// It is the secret, and the hash is of the current kind.
+    /// The secret matches, and the hash uses the current key.
     Match,
-    /// It is the secret; the hash was made with an older key or without one and should be replaced on the next write.
+    /// The secret matches. The hash uses an older key or none and should be replaced on the next
+    /// write.
     MatchOutdated,
-    /// It is not the secret, or the key that made the hash was retired.
+    /// The secret does not match, or the key of the hash is retired.
     Mismatch,
-    /// The key that made the hash is not in the ring, so nobody can tell. A node that was not given the new key yet must
-    /// answer "unavailable", not "signed out".
+    /// The key of the hash is not in the ring, so the secret cannot be compared. A node that does
+    /// not have the new key yet must answer "unavailable", not "signed out".
     UnknownKey,
 }
 
-/// A set of pepper keys: one that hashes, any number that still verify, and the names of those given up.
+/// A set of pepper keys: one that hashes, any number that still verify, and the identifiers of
+/// retired keys.
 ///
-/// A pepper is a key that the database does not hold: with it, a stolen dump cannot even be used to test guesses, and a
-/// forged row opens nothing.
+/// A pepper is a key that the database does not hold. With a pepper, a stolen dump cannot be used
+/// to test guesses, and a forged row grants no access.
 ///
 /// # Rotation without downtime
-/// 1. Give every node a ring with the old key active and the new one as [`with_previous`](Self::with_previous).
-/// 2. Give every node a ring with the new key active and the old one as previous. Sessions move to the new key as they are
-///    used.
-/// 3. When the old key no longer matters, replace it by [`with_retired`](Self::with_retired): what still uses it is signed
-///    out.
+/// 1. Give every node a ring with the old key active and the new one as
+///    [`with_previous`](Self::with_previous).
+/// 2. Give every node a ring with the new key active and the old one as previous. Sessions migrate
+///    to the new key as they are used.
+/// 3. When the old key is no longer needed, replace it by [`with_retired`](Self::with_retired).
+///    Sessions that still use it are signed out.
 ///
 /// # From no pepper to a pepper
-/// Hashes that were stored before there was a pepper match, and move over as they are used. While they do, whoever can write to the
-/// database can still make a row that opens. [`with_plain_retired`](Self::with_plain_retired) ends that: what was not used since is
-/// signed out.
-///
+/// Hashes from before the first pepper match, and migrate as their sessions are used. Until the
+/// migration ends, a party that can write to the database can still forge a row that grants access.
+/// [`with_plain_retired`](Self::with_plain_retired) ends the migration and signs out the sessions
+/// that were not used in the meantime.
 /// # Examples
 /// ```
 /// use std::num::NonZeroU32;
@@ -137,7 +141,7 @@ pub enum SecretMatch {
 /// # Ok::<(), session_core::Error>(())
 /// ```
 pub struct PepperRing {
-    /// The active key is the first.
+    /// The first key is the active one.
     keys: Vec<(PepperId, Zeroizing<Vec<u8>>)>,
     retired: BTreeSet<PepperId>,
     /// Whether hashes without a key match nothing.
@@ -145,11 +149,11 @@ pub struct PepperRing {
 }
 
 impl PepperRing {
-    /// The shortest key, in bytes: as long as the digest
-    /// ([RFC 2104 section 3](https://www.rfc-editor.org/rfc/rfc2104#section-3)).
+    /// The minimum length of a key, in bytes: the length of the digest ([RFC 2104 section
+    /// 3](https://www.rfc-editor.org/rfc/rfc2104#section-3)).
     pub const MIN_KEY: usize = 32;
 
-    /// Makes a ring with the key that hashes.
+    /// Creates a ring with the active key, which hashes.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a key shorter than 32 bytes.
@@ -160,22 +164,23 @@ impl PepperRing {
     /// Adds a key that only verifies.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a key shorter than 32 bytes or a name that is taken.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a key shorter than 32 bytes or an identifier that
+    /// is in use.
     pub fn with_previous(mut self, id: PepperId, key: &[u8]) -> Result<Self> {
         if key.len() < Self::MIN_KEY {
             return Err(Error::invalid("pepper", "a pepper key is at least 32 bytes"));
         }
         if self.find(id).is_some() || self.retired.contains(&id) {
-            return Err(Error::invalid("pepper", "a pepper key's name stands for one key"));
+            return Err(Error::invalid("pepper", "a pepper key's identifier is already in use"));
         }
         self.keys.push((id, Zeroizing::new(key.to_vec())));
         Ok(self)
     }
 
-    /// Names a key that was given up on purpose: hashes made with it match nothing any more.
+    /// Marks a key as retired: hashes that use it match nothing any more.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) if a key of that name is in the ring.
+    /// [`Invalid`](crate::ErrorKind::Invalid) if a key with that identifier is in the ring.
     pub fn with_retired(mut self, id: PepperId) -> Result<Self> {
         if self.find(id).is_some() {
             return Err(Error::invalid("pepper", "a retired key cannot be in the ring"));
@@ -207,21 +212,22 @@ impl fmt::Debug for PepperRing {
     }
 }
 
-/// Turns secrets into what is stored, and compares.
+/// Hashes secrets and verifies presented ones.
 #[derive(Debug, Default)]
 pub struct SecretHasher {
     ring: Option<PepperRing>,
 }
 
 impl SecretHasher {
-    /// Hashes with SHA-256. Enough for secrets of 122 bits and more: nobody guesses those, with or without a dump.
+    /// Hashes with SHA-256. That suffices for secrets of 122 bits and more: they cannot be guessed,
+    /// with or without a dump.
     #[must_use]
     pub const fn plain() -> Self {
         Self { ring: None }
     }
 
-    /// Hashes with HMAC-SHA-256 under the ring's active key. Plain hashes stored earlier still match, and move over,
-    /// until [`PepperRing::with_plain_retired`] ends that.
+    /// Hashes with HMAC-SHA-256 under the ring's active key. Plain hashes that were stored earlier
+    /// still match, and migrate, until [`PepperRing::with_plain_retired`] ends that.
     #[must_use]
     pub const fn peppered(ring: PepperRing) -> Self {
         Self { ring: Some(ring) }
@@ -276,7 +282,8 @@ impl SecretHasher {
     }
 }
 
-/// `tag (1) | session id (16) | secret (16..=32)`: at most 49 bytes, one block of SHA-256.
+/// The hashed message, `tag (1) | session id (16) | secret (16..=32)`: at most 49 bytes, one block
+/// of SHA-256.
 struct Message<'a> {
     tag: u8,
     id: SessionId,
@@ -319,12 +326,12 @@ fn keyed_mac(key: &[u8]) -> HmacSha256 {
     HmacSha256::new_from_slice(key).expect("HMAC accepts keys of every length")
 }
 
-/// The random value that, with the previous secret, gives the current one.
+/// The random value from which, with the previous secret, the current secret is computed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RotationSalt([u8; 32]);
 
 impl RotationSalt {
-    /// Makes a new salt.
+    /// Creates a new salt.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the generator fails.
@@ -334,7 +341,7 @@ impl RotationSalt {
         Ok(Self(bytes))
     }
 
-    /// Reads a stored salt.
+    /// Creates a salt from its stored bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
@@ -346,10 +353,11 @@ impl RotationSalt {
         &self.0
     }
 
-    /// Computes the secret that follows another one: `HMAC-SHA-256(key = salt, message = old secret)`.
+    /// Computes the successor of a secret: `HMAC-SHA-256(key = salt, message = old secret)`.
     ///
-    /// Whoever holds the old secret and the salt gets the same successor, so parallel requests converge on one; the
-    /// database alone (salt) or the client alone (old secret) cannot compute it.
+    /// The old secret and the salt always give the same successor, so parallel requests converge.
+    /// Neither the database (which has the salt) nor the client (which has the old secret) can
+    /// compute it alone.
     #[must_use]
     pub fn successor(&self, old: &Secret) -> Secret {
         let mut mac = keyed_mac(&self.0);
@@ -358,8 +366,8 @@ impl RotationSalt {
         Secret::from_material(&material, old.format())
     }
 
-    /// Computes the session secret that is handed out together with the [successor](Self::successor) of a refresh secret. One
-    /// byte in front of the message keeps the two apart.
+    /// Computes the session secret that is issued together with the [successor](Self::successor) of
+    /// a refresh secret. A one-byte prefix of the message makes the two differ.
     #[must_use]
     pub fn companion(&self, old: &Secret) -> Secret {
         let mut mac = keyed_mac(&self.0);

@@ -1,4 +1,4 @@
-//! Time as the contract sees it: milliseconds, UTC, and always an argument.
+//! Time in the contract: milliseconds, UTC, and always an argument.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// A point in time: milliseconds since the Unix epoch, UTC.
 ///
-/// Milliseconds are what every backend keeps exactly, so a stored time comes back as the same value. Arithmetic never
-/// wraps: it is either checked or stops at the ends of the range.
+/// Every backend keeps milliseconds exactly, so a stored time is read back as the same value.
+/// Arithmetic never wraps: it is either checked or saturates at the ends of the range.
 ///
 /// # Examples
 /// ```
@@ -27,12 +27,12 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// Midnight at the start of 1970.
+    /// The Unix epoch: midnight at the start of 1970.
     pub const EPOCH: Self = Self(0);
     /// The last representable time.
     pub const MAX: Self = Self(i64::MAX);
 
-    /// Makes a timestamp from milliseconds since the Unix epoch.
+    /// Creates a timestamp from milliseconds since the Unix epoch.
     #[must_use]
     #[inline]
     pub const fn from_millis(millis: i64) -> Self {
@@ -46,14 +46,16 @@ impl Timestamp {
         self.0
     }
 
-    /// Returns whole seconds since the Unix epoch, rounded down: what other systems keep in an integer column.
+    /// Returns whole seconds since the Unix epoch, rounded down, as other systems keep them in an
+    /// integer column.
     #[must_use]
     #[inline]
     pub const fn as_secs(self) -> i64 {
         self.0.div_euclid(1_000)
     }
 
-    /// Returns this time plus a duration, or `None` beyond the range. Parts of a millisecond are dropped.
+    /// Returns this time plus a duration, or `None` if the result is out of range. Fractions of a
+    /// millisecond are dropped.
     #[must_use]
     #[inline]
     pub fn checked_add(self, duration: Duration) -> Option<Self> {
@@ -67,14 +69,14 @@ impl Timestamp {
         self.checked_add(duration).unwrap_or(Self::MAX)
     }
 
-    /// Returns this time minus a duration, at least the beginning of the range.
+    /// Returns this time minus a duration, at least the start of the range.
     #[must_use]
     #[inline]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(whole_millis(duration).unwrap_or(i64::MAX)))
     }
 
-    /// Returns the time passed since an earlier point, zero if that point is later.
+    /// Returns the time since an earlier point, or zero if that point is later.
     #[must_use]
     #[inline]
     pub fn since(self, earlier: Self) -> Duration {
@@ -83,7 +85,8 @@ impl Timestamp {
     }
 }
 
-/// `Duration::as_millis` counts in 128 bits, which takes longer than everything else that is done with a timestamp.
+/// Avoids `Duration::as_millis`: it computes in 128 bits, which takes longer than every other
+/// operation on a timestamp.
 #[inline]
 fn whole_millis(duration: Duration) -> Option<i64> {
     let seconds = i64::try_from(duration.as_secs()).ok()?;
@@ -91,7 +94,7 @@ fn whole_millis(duration: Duration) -> Option<i64> {
 }
 
 impl From<SystemTime> for Timestamp {
-    /// Converts by whole milliseconds; times outside the range stop at its ends.
+    /// Converts to whole milliseconds; saturates at the ends of the range.
     fn from(time: SystemTime) -> Self {
         match time.duration_since(UNIX_EPOCH) {
             Ok(after) => Self::EPOCH.saturating_add(after),
@@ -108,22 +111,24 @@ impl fmt::Debug for Timestamp {
 
 /// A source of the current time.
 ///
-/// Only the manager owns one; a store never reads a clock, so that one clock decides what is live.
+/// Only the manager owns a clock. A store never reads one, so a single clock decides which sessions
+/// are live.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Returns the current time.
     fn now(&self) -> Timestamp;
 
-    /// Returns the time that has passed since some moment before: it only grows, whatever the wall clock is set to.
+    /// Returns the time since some earlier moment. It only grows, however the wall clock is set.
     ///
-    /// Copies of sessions grow old by both clocks, because a wall clock may be set and this one stands still while a machine is suspended.
-    /// A clock that a test controls controls this one too. By default this is what [`SystemClock`] says.
+    /// Copies of sessions age by both clocks, because a wall clock may be set, and the monotonic
+    /// clock stops while a machine is suspended. A clock that a test controls should control this
+    /// one too. The default implementation is that of [`SystemClock`].
     fn monotonic(&self) -> Duration {
         since_start()
     }
 }
 
-/// On Linux the kernel remembers what it read at its last tick. That is 1 to 10 ms old, which is nothing beside the age of a copy, and a
-/// fifth of the price.
+/// On Linux, reads the time of the kernel's last tick. It is 1 to 10 ms old, which is negligible
+/// against the age of a copy, and takes a fifth of the time of an exact clock.
 #[cfg(target_os = "linux")]
 fn since_start() -> Duration {
     let passed = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
@@ -148,7 +153,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Two clocks that move only when they are told to, for tests and simulations.
+/// Two manually controlled clocks, for tests and simulations.
 ///
 /// # Examples
 /// ```
@@ -166,20 +171,20 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// Makes a clock that shows the given time.
+    /// Creates a clock that shows the given time.
     #[must_use]
     pub const fn at(now: Timestamp) -> Self {
         Self { wall: AtomicI64::new(now.0), passed_millis: AtomicU64::new(0) }
     }
 
-    /// Lets time pass, in whole milliseconds: both clocks move forward.
+    /// Advances both clocks by whole milliseconds.
     pub fn advance(&self, by: Duration) {
         self.set(self.now().saturating_add(by));
         let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         self.passed_millis.fetch_add(millis, Ordering::SeqCst);
     }
 
-    /// Sets the wall clock, backwards too. No time passes.
+    /// Sets the wall clock, possibly backwards. The monotonic clock does not change.
     pub fn set(&self, now: Timestamp) {
         self.wall.store(now.0, Ordering::SeqCst);
     }
@@ -218,7 +223,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_second_clock_only_grows_and_counts_as_the_first_does() {
+    fn the_monotonic_clock_keeps_pace_with_real_time() {
         let (began, before) = (std::time::Instant::now(), SystemClock.monotonic());
         std::thread::sleep(Duration::from_millis(30));
         let (passed, real) = (SystemClock.monotonic().saturating_sub(before), began.elapsed());
@@ -230,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manual_clock_passes_time_on_both_and_is_set_on_one() {
+    fn a_manual_clock_advances_both_clocks_and_sets_one() {
         let clock = ManualClock::at(Timestamp::from_millis(5_000));
         clock.advance(Duration::from_millis(1_500));
         clock.set(Timestamp::from_millis(100));
@@ -255,7 +260,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn adding_and_measuring_agree(start in -4_000_000_000_000_i64..4_000_000_000_000, by in 0_u64..4_000_000_000_000) {
+        fn since_returns_what_was_added(start in -4_000_000_000_000_i64..4_000_000_000_000, by in 0_u64..4_000_000_000_000) {
             let start = Timestamp::from_millis(start);
             let by = Duration::from_millis(by);
             prop_assert_eq!(start.saturating_add(by).since(start), by);

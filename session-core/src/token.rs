@@ -1,4 +1,4 @@
-//! The bearer token that a client holds, and the secret inside.
+//! The bearer token of a client, and the secret in it.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 use crate::id::{SessionId, parse_uuid};
 use crate::random::SecureRandom;
 
-/// How the secret half of a token is written.
+/// The text format of a token's secret half.
 ///
-/// All formats are accepted at all times, each in exactly one spelling, so a deployment can change its format without
-/// signing anybody out.
+/// Every format is accepted at all times, each in exactly one spelling, so a deployment can change
+/// its format without signing users out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum SecretFormat {
@@ -21,16 +21,17 @@ pub enum SecretFormat {
     /// 43 characters of unpadded base64url, 256 bits of entropy. The default.
     #[default]
     Urlsafe256,
-    /// A hyphenated lower-case UUID of version 4, 36 characters, 122 bits of entropy: just under the 128 that
-    /// [OWASP ASVS 7.2.3](https://owasp.org/www-project-application-security-verification-standard/) asks for. Only for
-    /// systems that cannot carry anything else.
+    /// A hyphenated lower-case UUID of version 4, 36 characters, 122 bits of entropy: just below
+    /// the 128 bits that [OWASP ASVS
+    /// 7.2.3](https://owasp.org/www-project-application-security-verification-standard/) requires.
+    /// Only for systems that cannot carry any other format.
     Uuid,
 }
 
 impl SecretFormat {
     const ALL: [Self; 3] = [Self::Urlsafe256, Self::Hex160, Self::Uuid];
 
-    /// Returns the number of unpredictable bits.
+    /// Returns the entropy in bits.
     #[must_use]
     pub const fn entropy_bits(self) -> u32 {
         match self {
@@ -40,7 +41,7 @@ impl SecretFormat {
         }
     }
 
-    /// Returns the length of the secret's text, which alone tells the formats apart.
+    /// Returns the length of the secret's text. The length identifies the format.
     #[must_use]
     pub const fn text_len(self) -> usize {
         match self {
@@ -61,7 +62,8 @@ impl SecretFormat {
 
 const _: () = assert!(SecretFormat::Urlsafe256.byte_len() <= Secret::MAX_BYTES);
 
-/// The unpredictable half of a token. Wiped from memory on drop; never printed, stored or compared by value.
+/// The unpredictable half of a token. Wiped from memory on drop; never printed, stored or compared
+/// by value.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Secret {
     bytes: [u8; Secret::MAX_BYTES],
@@ -72,17 +74,18 @@ pub struct Secret {
 impl Secret {
     const MAX_BYTES: usize = 32;
 
-    /// Makes a new secret.
+    /// Creates a new secret.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the generator fails. There is no weaker fallback.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the generator fails. There is no weaker
+    /// fallback.
     pub fn mint(format: SecretFormat, random: &dyn SecureRandom) -> Result<Self> {
         let mut bytes = Zeroizing::new([0; Self::MAX_BYTES]);
         random.fill(&mut bytes[..format.byte_len()])?;
         Ok(Self::from_material(&bytes, format))
     }
 
-    /// Cuts 32 bytes of key material to the format.
+    /// Truncates 32 bytes of key material to the format.
     pub(crate) fn from_material(material: &[u8; Self::MAX_BYTES], format: SecretFormat) -> Self {
         let mut bytes = [0; Self::MAX_BYTES];
         bytes[..format.byte_len()].copy_from_slice(&material[..format.byte_len()]);
@@ -93,7 +96,7 @@ impl Secret {
         Self { bytes, format }
     }
 
-    /// Returns how the secret is written.
+    /// Returns the text format.
     #[must_use]
     pub fn format(&self) -> SecretFormat {
         self.format
@@ -109,7 +112,8 @@ impl Secret {
         let mut secret = Self { bytes: [0; Self::MAX_BYTES], format };
         let target = &mut secret.bytes[..format.byte_len()];
         match format {
-            // The encodings refuse other alphabets, padding and non-zero spare bits, so each secret has one spelling.
+            // The encodings refuse other alphabets, padding and non-zero spare bits, so each secret
+            // has exactly one spelling.
             SecretFormat::Urlsafe256 => {
                 BASE64URL_NOPAD.decode_mut(text.as_bytes(), target).map_err(|_| malformed())?
             }
@@ -147,20 +151,22 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Every malformed token gives this one error, so that the answer says nothing about how close a guess was.
+/// Returns the only error for malformed tokens, so that the answer does not reveal how close a
+/// guess was.
 fn malformed() -> Error {
     Error::invalid("parse", "not a session token")
 }
 
 /// The bearer secret of one session: `<id>.<secret>`, by default 22 + 1 + 43 characters.
 ///
-/// Whoever holds it *is* the session. It parses without I/O and without allocating, accepts exactly one spelling, and is
-/// wiped from memory on drop.
+/// Possession of the token grants the session. It parses without I/O and without allocating,
+/// accepts exactly one spelling, and is wiped from memory on drop.
 ///
 /// # Security
-/// There is no `Display`, no `Serialize`, no `Clone` and no `==`; `Debug` prints the public id only. The text leaves
-/// through [`expose`](Self::expose), a name that is easy to find in a review, and comparison happens against the stored
-/// hash in constant time, see [`SecretHasher::verify`](crate::SecretHasher::verify).
+/// There is no `Display`, no `Serialize`, no `Clone` and no `==`; `Debug` prints the public id
+/// only. Only [`expose`](Self::expose) returns the text, a name that is easy to find in a review.
+/// Comparison with the stored hash takes constant time, see
+/// [`SecretHasher::verify`](crate::SecretHasher::verify).
 ///
 /// # Examples
 /// ```
@@ -181,13 +187,13 @@ pub struct SessionToken {
 }
 
 impl SessionToken {
-    /// The length of the id part in characters.
+    /// The length of the id part, in characters.
     const ID_LEN: usize = 22;
 
-    /// The length of the longest token, in characters. Anything longer is refused without being read.
+    /// The length of the longest token, in characters. Longer text is refused without being parsed.
     pub const MAX_LEN: usize = Self::ID_LEN + 1 + SecretFormat::Urlsafe256.text_len();
 
-    /// Makes a token with a new secret for a session.
+    /// Creates a token with a new secret for a session.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the generator fails.
@@ -195,16 +201,16 @@ impl SessionToken {
         Ok(Self { id, secret: Secret::mint(format, random)? })
     }
 
-    /// Joins an id and a secret, for a rotation's successor.
+    /// Combines an id and a secret, for the successor in a rotation.
     #[must_use]
     pub fn from_parts(id: SessionId, secret: Secret) -> Self {
         Self { id, secret }
     }
 
-    /// Reads the one spelling of a token. No I/O, no allocation.
+    /// Parses a token in its only spelling. No I/O, no allocation.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for everything else.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for any other text.
     pub fn parse(text: &str) -> Result<Self> {
         let (id, secret) = text.split_at_checked(Self::ID_LEN).ok_or_else(malformed)?;
         let secret = Secret::parse(secret.strip_prefix('.').ok_or_else(malformed)?)?;
@@ -220,13 +226,14 @@ impl SessionToken {
         self.id
     }
 
-    /// Returns the secret, to hash it.
+    /// Returns the secret, for hashing.
     #[must_use]
     pub fn secret(&self) -> &Secret {
         &self.secret
     }
 
-    /// Returns the token's text, to hand it to its owner and to nobody else. The text is wiped on drop.
+    /// Returns the token's text. Send it to the owner of the session only. The text is wiped on
+    /// drop.
     #[must_use]
     pub fn expose(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(Self::MAX_LEN));
@@ -245,14 +252,14 @@ impl fmt::Debug for SessionToken {
 
 /// The bearer secret that renews a session: `r.<id>.<secret>`.
 ///
-/// A type and a spelling of its own, so that it cannot be presented where a [`SessionToken`] is expected. For the rest, and for
-/// its security, it is like one.
+/// A separate type with a separate spelling, so that it cannot be presented in place of a
+/// [`SessionToken`]. In all other respects, including security, it is like a session token.
 pub struct RefreshToken(SessionToken);
 
 impl RefreshToken {
     const PREFIX: &'static str = "r.";
 
-    /// Makes a token with a new secret for a session.
+    /// Creates a token with a new secret for a session.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the generator fails.
@@ -260,16 +267,16 @@ impl RefreshToken {
         SessionToken::mint(id, format, random).map(Self)
     }
 
-    /// Joins an id and a secret, for a rotation's successor.
+    /// Combines an id and a secret, for the successor in a rotation.
     #[must_use]
     pub fn from_parts(id: SessionId, secret: Secret) -> Self {
         Self(SessionToken::from_parts(id, secret))
     }
 
-    /// Reads the one spelling of a token. No I/O, no allocation.
+    /// Parses a token in its only spelling. No I/O, no allocation.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for everything else.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for any other text.
     pub fn parse(text: &str) -> Result<Self> {
         text.strip_prefix(Self::PREFIX).ok_or_else(malformed).and_then(SessionToken::parse).map(Self)
     }
@@ -280,13 +287,14 @@ impl RefreshToken {
         self.0.id
     }
 
-    /// Returns the secret, to hash it.
+    /// Returns the secret, for hashing.
     #[must_use]
     pub fn secret(&self) -> &Secret {
         &self.0.secret
     }
 
-    /// Returns the token's text, to hand it to its owner and to nobody else. The text is wiped on drop.
+    /// Returns the token's text. Send it to the owner of the session only. The text is wiped on
+    /// drop.
     #[must_use]
     pub fn expose(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(Self::PREFIX.len() + SessionToken::MAX_LEN));

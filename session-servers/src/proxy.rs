@@ -31,7 +31,7 @@ pub enum Fault {
     /// Closes the connection without forwarding the request.
     Before,
     /// Forwards the request and the reply, but no later request.
-    Deaf,
+    IgnoreRequests,
     /// Forwards the request and the first half of the reply, then closes the connection.
     Half,
     /// Holds the request back, from the armed bytes on, until [`Proxy::disarm`].

@@ -1,4 +1,4 @@
-//! Account and security: what the shop keeps about its users, and changing it. Only for those who showed their password lately.
+//! The account page: recovery addresses, behind a recent password.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,13 +17,14 @@ use crate::forms::{Done, owner, to};
 use crate::users;
 use crate::view::Notice;
 
-/// How old the password may be that the account page accepts, unless told otherwise.
+/// How old the password may be for the account page, by default.
 pub const CONFIRM_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// Longest address that mail takes, RFC 5321 section 4.5.3.1.3.
+/// Longest mail address, RFC 5321 section 4.5.3.1.3.
 const LONGEST_ADDRESS: usize = 254;
 
-/// The users' recovery addresses. A real site keeps them in its database: they belong to the user and not to a session.
+/// The users' recovery addresses. A real site keeps them in its database, because they belong to
+/// the user and not to a session.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Accounts(Arc<Mutex<HashMap<UserId, String>>>);
 
@@ -37,7 +38,7 @@ impl Accounts {
     }
 }
 
-/// Whether a session may see and change the account: its user showed their password lately.
+/// Checks that the user entered their password recently enough to see and change the account.
 pub(crate) fn confirmed(session: &Session, state: &AppState) -> Result<(), StepUp> {
     session.require(AssuranceLevel::Aal1, Some(state.confirm_after))
 }
@@ -47,7 +48,8 @@ pub(crate) struct Confirm {
     password: String,
 }
 
-/// Asks for the password once more. From here on the session has a new token; a copy of the old one is worth nothing.
+/// Asks for the password again. Gives the session a new token, so that copies of the old one are
+/// invalid.
 pub(crate) async fn confirm(
     session: Session,
     State(state): State<AppState>,
@@ -72,7 +74,7 @@ pub(crate) async fn set_recovery(
     Form(form): Form<Recovery>,
 ) -> Done {
     let owner = owner(&session)?;
-    // The form may have been open for long: the page asks again.
+    // The form may have been open for a long time, so the page asks again.
     if confirmed(&session, &state).is_err() {
         return Ok(Redirect::to("/account"));
     }
@@ -84,7 +86,7 @@ pub(crate) async fn set_recovery(
     Ok(to("/account", Notice::Saved))
 }
 
-/// Whether mail could go there. Only a mail that arrived proves it.
+/// Returns true if the text has the form of a mail address. Only a delivered mail proves it.
 fn is_address(text: &str) -> bool {
     let parts = text.rsplit_once('@').filter(|(name, host)| !name.is_empty() && host.contains('.'));
     parts.is_some() && text.len() <= LONGEST_ADDRESS && !text.contains(char::is_whitespace)

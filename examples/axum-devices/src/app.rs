@@ -1,4 +1,4 @@
-//! Putting it together: one manager, one layer, the routes.
+//! Assembles the site: one manager, one layer, the routes.
 
 use std::time::Duration;
 
@@ -15,18 +15,18 @@ use session_manager::{SessionManager, Tiers};
 use crate::account::{self, Accounts};
 use crate::{assets, error_page, forms, pages, transfer};
 
-/// How long sessions of the demo live.
+/// Lifetimes of the demo's sessions.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Lifetimes {
-    /// Signed out after this long without use, unless remembered.
+    /// Time without use after which a session ends, unless it is remembered.
     pub idle: Duration,
-    /// Signed out after this long in any case.
+    /// Time after which a session ends in any case.
     pub absolute: Duration,
 }
 
 impl Lifetimes {
-    /// Sets both.
+    /// Creates lifetimes from both times.
     #[must_use]
     pub const fn new(idle: Duration, absolute: Duration) -> Self {
         Self { idle, absolute }
@@ -34,16 +34,16 @@ impl Lifetimes {
 }
 
 impl Default for Lifetimes {
-    /// Half an hour without use, 12 hours in any case.
+    /// Returns half an hour without use, and 12 hours in total.
     fn default() -> Self {
         Self::new(Duration::from_secs(30 * 60), Duration::from_secs(12 * 60 * 60))
     }
 }
 
-/// Makes the manager of the demo, on any store, and with tiers in front of it if there are any.
+/// Builds the manager of the demo on any store, with tiers if there are any.
 ///
 /// # Errors
-/// For lifetimes that are zero or longer than 400 days.
+/// If a lifetime is zero or longer than 400 days.
 pub fn manager(
     store: impl SessionStore,
     lifetimes: Lifetimes,
@@ -53,7 +53,7 @@ pub fn manager(
         ExpiryPolicy::default().with_standard(Lifetime::new(Some(lifetimes.idle), lifetimes.absolute)?);
     let mut builder = SessionManager::builder(store)
         .with_expiry(expiry)
-        // Often, so that an expired session shows up in the history while you watch.
+        // A short interval, so that you can watch an expired session move to the history.
         .with_sweep_interval(Duration::from_secs(2));
     if let Some(tiers) = tiers {
         builder = builder.with_tiers(tiers);
@@ -61,18 +61,19 @@ pub fn manager(
     builder.build()
 }
 
-/// What handlers can ask for.
+/// The state that handlers can extract.
 #[derive(Debug, Clone)]
 pub(crate) struct AppState {
     pub(crate) manager: SessionManager,
-    /// Whether anything is asked before the store.
+    /// True if memory or a cache is read before the store.
     pub(crate) has_tiers: bool,
     pub(crate) accounts: Accounts,
-    /// How old a password may be for the account page.
+    /// How old the password may be for the account page.
     pub(crate) confirm_after: Duration,
 }
 
-/// Builds the site on a manager. The account page asks for the password again once it was entered `confirm_after` ago.
+/// Builds the site on a manager. The account page asks for the password again if it was entered
+/// longer than `confirm_after` ago.
 pub fn app(manager: SessionManager, confirm_after: Duration) -> Router {
     let forms = Router::new()
         .route("/account/confirm", post(account::confirm))
@@ -97,7 +98,7 @@ pub fn app(manager: SessionManager, confirm_after: Duration) -> Router {
         .merge(forms)
         .nest("/api", session_axum::routes())
         .fallback(error_page::not_found)
-        // The demo speaks plain http on localhost. A real site leaves the default cookie alone.
+        // The demo uses plain http on localhost. A real site keeps the default cookie.
         .layer(SessionLayer::new(manager.clone()).with_cookie(SessionCookie::insecure_dev()))
         .layer(from_fn(error_page::for_browsers))
         .merge(assets::router())
@@ -110,7 +111,7 @@ pub fn app(manager: SessionManager, confirm_after: Duration) -> Router {
         })
 }
 
-/// Everything comes from this host, nothing is framed, no script stands in a page.
+/// Allows only resources of this host, no framing and no inline scripts.
 async fn harden(mut response: Response) -> Response {
     const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
                           form-action 'self'; frame-ancestors 'none'; base-uri 'none'";

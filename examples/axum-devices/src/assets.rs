@@ -1,4 +1,4 @@
-//! The style sheet, the scripts and the icon, inside of the binary.
+//! The style sheet, the scripts and the icon, embedded in the binary.
 
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};

@@ -1,10 +1,10 @@
-//! What is for sale, and the cart in the session's data.
+//! The products, and the cart in the session's data.
 
 use std::collections::BTreeMap;
 
 use session_axum::{Session, SessionContext, SessionError};
 
-/// Something to buy.
+/// A product of the shop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Product {
     pub(crate) id: &'static str,
@@ -28,10 +28,10 @@ pub(crate) const PRODUCTS: [Product; 4] = [
 /// The key in the session's data.
 const KEY: &str = "cart";
 
-/// Most of one thing, so that nobody fills a session.
+/// Most pieces of one product, so that no visitor can fill a session.
 const MOST: u32 = 99;
 
-/// How many of which product.
+/// The number of pieces of each product.
 #[derive(Debug, Default)]
 pub(crate) struct Cart(Items);
 
@@ -44,9 +44,9 @@ impl Cart {
         Ok(Self(stored.unwrap_or_default()))
     }
 
-    /// Puts one more into the cart. The first thing that a visitor picks begins their anonymous session.
+    /// Adds one piece of a product. The first addition creates the visitor's anonymous session.
     pub(crate) async fn add(context: &SessionContext, product: Product) -> Result<(), SessionError> {
-        // Computed from what is stored, so that of two windows at once none loses.
+        // Computed from the stored cart, so that concurrent additions of two windows are both kept.
         let add = move |items: Option<Items>| {
             let mut items = items.unwrap_or_default();
             let count = items.entry(product.id.to_owned()).or_default();
@@ -57,7 +57,7 @@ impl Cart {
         Ok(())
     }
 
-    /// Takes a product out.
+    /// Removes a product.
     pub(crate) async fn remove(session: &Session, product: String) -> Result<(), SessionError> {
         let remove = move |items: Option<Items>| {
             let mut items = items.unwrap_or_default();
@@ -72,7 +72,7 @@ impl Cart {
         self.0.values().sum()
     }
 
-    /// Returns what is in it, in the order of the shop.
+    /// Returns the products in the cart, in the order of the shop.
     pub(crate) fn lines(&self) -> Vec<(Product, u32)> {
         PRODUCTS.into_iter().filter_map(|product| Some((product, *self.0.get(product.id)?))).collect()
     }

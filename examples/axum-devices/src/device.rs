@@ -1,13 +1,13 @@
-//! A name for a device that its owner has not named: what its user agent says, in two words.
+//! A short name for a device without a label, from its user agent.
 
-/// What kind of picture a device gets.
+/// The kind of picture that a device gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Picture {
     Computer,
     Phone,
 }
 
-/// In this order: browsers name the ones that they descend from.
+/// The order matters, because browsers also contain the names of those that they descend from.
 const BROWSERS: [(&str, &str); 6] = [
     ("Edg", "Edge"),
     ("OPR/", "Opera"),
@@ -17,7 +17,7 @@ const BROWSERS: [(&str, &str); 6] = [
     ("curl/", "curl"),
 ];
 
-/// Android says Linux too, and an iPhone says Mac OS X.
+/// The order matters: Android's user agent contains `Linux`, an iPhone's contains `Mac OS X`.
 const SYSTEMS: [(&str, &str); 6] = [
     ("Android", "Android"),
     ("iPhone", "iPhone"),
@@ -27,7 +27,7 @@ const SYSTEMS: [(&str, &str); 6] = [
     ("Linux", "Linux"),
 ];
 
-/// "Firefox on Linux", or what is known of it.
+/// Returns a name like "Firefox on Linux", or the part of it that is known.
 pub(crate) fn name(user_agent: Option<&str>) -> String {
     let text = user_agent.unwrap_or_default();
     let find = |known: &[(&str, &'static str)]| {
@@ -40,7 +40,7 @@ pub(crate) fn name(user_agent: Option<&str>) -> String {
     }
 }
 
-/// A phone or a computer.
+/// Returns the picture of a phone or a computer.
 pub(crate) fn picture(user_agent: Option<&str>) -> Picture {
     let is_phone = user_agent
         .is_some_and(|text| ["Mobile", "Android", "iPhone"].into_iter().any(|mark| text.contains(mark)));

@@ -1,4 +1,4 @@
-//! Errors for people: what the session layer answers as problem+json, as a page.
+//! Error pages: replaces the problem+json of the session layer for browsers.
 
 use axum::extract::Request;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
@@ -10,8 +10,8 @@ use maud::{Markup, html};
 use crate::forms::PAGES;
 use crate::pages;
 
-/// Turns problems into pages for those who read HTML. Around everything, because a failed write of the session replaces the
-/// response after the handler.
+/// Replaces problems by pages for clients that accept HTML. Wraps everything, because a failed
+/// write of the session replaces the response after the handler.
 pub(crate) async fn for_browsers(request: Request, next: Next) -> Response {
     let reads_html = accepts_html(request.headers());
     let (method, uri) = (request.method().clone(), request.uri().clone());
@@ -43,7 +43,7 @@ fn to_sign_in(method: &Method, uri: &Uri, mut response: Response) -> Response {
     response
 }
 
-/// Keeps the headers: the cookie, `Retry-After` and what caches must know.
+/// Keeps the headers: the cookie, `Retry-After` and those for caches.
 fn with_page(status: StatusCode, response: Response) -> Response {
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(CONTENT_TYPE);

@@ -1,4 +1,4 @@
-//! What the forms do. Each changes something and redirects to a page that shows it.
+//! The handlers of the forms. Each changes something and redirects to a page that shows it.
 
 use axum::Form;
 use axum::extract::{Path, State};
@@ -45,7 +45,7 @@ pub(crate) async fn remove_from_cart(session: Option<Session>, Form(picked): For
 pub(crate) struct SignIn {
     name: String,
     password: String,
-    /// A checkbox: there or not.
+    /// A checkbox: present or absent.
     remember: Option<String>,
     /// The page to go to afterwards.
     next: Option<String>,
@@ -64,7 +64,7 @@ pub(crate) async fn sign_in(context: SessionContext, Form(form): Form<SignIn>) -
     Ok(to(next, Notice::SignedIn))
 }
 
-/// Where signing in may lead. Anything else could be a link to another site.
+/// Targets of the redirect after signing in. Any other address could be on another site.
 pub(crate) const PAGES: [&str; 3] = ["/", "/account", "/devices"];
 
 pub(crate) async fn sign_out(context: SessionContext) -> Done {
@@ -107,13 +107,13 @@ pub(crate) async fn rename(
     match state.manager.rename(id, Some(form.label.trim()), &Actor::User(owner)).await {
         Ok(_) => Ok(to("/devices", Notice::Renamed)),
         Err(error) if error.kind() == ErrorKind::Invalid => Ok(to("/devices", Notice::Unnamed)),
-        // It ended while its name was being typed: the page shows that.
+        // It ended while the user typed its name: the page shows that.
         Err(error) if error.kind() == ErrorKind::Ended => Ok(Redirect::to("/devices")),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Returns whose devices a session may manage.
+/// Returns the user whose devices the session may manage.
 pub(crate) fn owner(session: &Session) -> Result<UserId, SessionError> {
     session.user_id().ok_or(SessionError::Required)
 }

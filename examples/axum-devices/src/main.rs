@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum_devices::{CONFIRM_AFTER, DEMO_USERS, Lifetimes, app, manager};
 use clap::Parser;
-use stop::{Stop, say};
+use stop::{Stop, print_line};
 use store::Opened;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -22,10 +22,10 @@ use tracing_subscriber::EnvFilter;
 struct Options {
     #[command(flatten)]
     store: store::Choice,
-    /// The port to serve on; 0 for any that is free
+    /// The port to serve on; 0 picks a free one
     #[arg(long, default_value_t = 3000)]
     port: u16,
-    /// The address to serve on. The demo speaks plain http: keep it on your own machine
+    /// The address to serve on. The demo uses plain http: keep it on your own machine
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "IP")]
     listen: IpAddr,
     /// How long a session lasts without use: `90s`, `2m`, `1h`, `30d`. Try `2m` to see the warning
@@ -34,14 +34,15 @@ struct Options {
     /// How long a session lasts at most
     #[arg(long, default_value = "12h", value_parser = duration, value_name = "TIME")]
     lifetime: Duration,
-    /// How long ago the password may have been entered for the account page, before it asks again [default: 5m]
+    /// How old the entered password may be for the account page before it is asked for again
+    /// [default: 5m]
     #[arg(long, value_parser = duration, value_name = "TIME")]
     confirm_after: Option<Duration>,
 }
 
-/// Reads a number with its unit.
+/// Parses a number with its unit.
 fn duration(text: &str) -> Result<Duration, String> {
-    let expected = || format!("`{text}` is no time: write a number and s, m, h or d, like 90s or 2m");
+    let expected = || format!("`{text}` is not a duration: write a number and s, m, h or d, like 90s or 2m");
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
     let seconds: u64 = match &text[digits.len()..] {
         "s" => 1,
@@ -54,10 +55,10 @@ fn duration(text: &str) -> Result<Duration, String> {
     count.checked_mul(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs).ok_or_else(expected)
 }
 
-/// Why the demo does not run, and what to do.
+/// The reason why the demo does not run, with advice.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("{address} is in use by another program. Stop that one, or choose another port: --port {}", .address.port().wrapping_add(1).max(1024))]
+    #[error("{address} is in use by another program. Stop that program, or choose another port: --port {}", .address.port().wrapping_add(1).max(1024))]
     InUse { address: SocketAddr },
     #[error("cannot serve on {address}: {source}. Choose another with --listen and --port")]
     Listen { address: SocketAddr, source: io::Error },
@@ -72,7 +73,7 @@ enum Failure {
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    // The layer warns that the cookie is not `Secure`. Here that is meant.
+    // The layer warns that the cookie is not `Secure`, which is intended here.
     let quiet = || EnvFilter::new("warn,session_axum::layer=error");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| quiet());
     let colours = io::stderr().is_terminal();
@@ -95,16 +96,16 @@ async fn run(options: &Options) -> Result<(), Failure> {
     let Opened { store, place, steps } = store::open(&options.store).await?;
     if !steps.is_empty() {
         let names: Vec<_> = steps.iter().map(|step| step.name).collect();
-        say(&format!("Brought the table {} up to date: {}", options.store.table, names.join(", ")));
+        print_line(&format!("Migrated the table {}: {}", options.store.table, names.join(", ")));
     }
     let tiers = store::tiers(&options.store).await?;
     let manager = manager(store, Lifetimes::new(options.idle, options.lifetime), tiers)?;
     let address = listener.local_addr().unwrap_or(address);
     let stop = Stop::listen().map_err(Failure::Serve)?;
-    say(&Welcome { address, place }.to_string());
+    print_line(&Welcome { address, place }.to_string());
     let app = app(manager.clone(), options.confirm_after.unwrap_or(CONFIRM_AFTER));
-    let served = stop::serve_until_asked(listener, app, stop).await;
-    // Writes what the store does not know yet: that sessions were used.
+    let served = stop::serve_until_stopped(listener, app, stop).await;
+    // Writes pending last-seen updates.
     manager.shutdown().await;
     served.map_err(Failure::Serve)
 }

@@ -1,4 +1,4 @@
-//! Serving until somebody asks to stop, and an orderly end.
+//! Serves until the program receives a signal, then shuts down gracefully.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -11,39 +11,44 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
-/// How long requests under way may take once the program is asked to stop. Container platforms commonly kill after ten seconds, and
-/// the sessions want a part of them.
+/// Time for open requests after the signal. Container platforms commonly kill after ten seconds,
+/// and the manager's shutdown needs a part of them.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Serves until somebody asks to stop, and then until the requests under way are answered.
-pub(crate) async fn serve_until_asked(listener: TcpListener, app: Router, mut stop: Stop) -> io::Result<()> {
+/// Serves until a signal arrives, then until the open requests are answered or [`PATIENCE`] is
+/// over.
+pub(crate) async fn serve_until_stopped(
+    listener: TcpListener,
+    app: Router,
+    mut stop: Stop,
+) -> io::Result<()> {
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
-    let asked = Arc::new(Notify::new());
-    let tell = Arc::clone(&asked);
+    let stopping = Arc::new(Notify::new());
+    let notifier = Arc::clone(&stopping);
     let graceful = async move {
-        stop.asked().await;
-        say("\nfinishing what is under way; Ctrl-C again to stop at once");
-        tell.notify_one();
+        stop.received().await;
+        print_line("\nfinishing open requests; press Ctrl-C again to stop at once");
+        notifier.notify_one();
         tokio::spawn(async move {
-            stop.asked().await;
+            stop.received().await;
             std::process::exit(130);
         });
     };
     let serving = axum::serve(listener, service).with_graceful_shutdown(graceful);
     let too_long = async {
-        asked.notified().await;
+        stopping.notified().await;
         tokio::time::sleep(PATIENCE).await;
     };
     tokio::select! {
         served = serving => served,
         () = too_long => {
-            say("some requests took too long and are not waited for");
+            print_line("some requests took too long and were cancelled");
             Ok(())
         }
     }
 }
 
-/// Ctrl-C and SIGTERM, from the moment this is made. Before, they end the program at once.
+/// Handler of Ctrl-C and SIGTERM. Until it is created, both end the program at once.
 #[cfg(unix)]
 pub(crate) struct Stop {
     interrupt: Signal,
@@ -57,7 +62,7 @@ impl Stop {
         Ok(Self { interrupt, terminate })
     }
 
-    async fn asked(&mut self) {
+    async fn received(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -65,7 +70,7 @@ impl Stop {
     }
 }
 
-/// Ctrl-C.
+/// Handler of Ctrl-C.
 #[cfg(not(unix))]
 pub(crate) struct Stop;
 
@@ -76,15 +81,15 @@ impl Stop {
         Ok(Self)
     }
 
-    async fn asked(&mut self) {
+    async fn received(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
-            // Without the signal nobody asks for an orderly end.
+            // Without the signal there is no graceful shutdown.
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// Prints a line. That nobody reads it any more is no reason to fail.
-pub(crate) fn say(text: &str) {
+/// Prints a line. Ignores a closed output.
+pub(crate) fn print_line(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }

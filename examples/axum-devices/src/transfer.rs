@@ -1,4 +1,4 @@
-//! Moving a session to another device with a code.
+//! Moves a session to another device with a code.
 
 use axum::Form;
 use axum::extract::State;
@@ -15,12 +15,12 @@ use crate::view::{Notice, View};
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Offer {
-    /// A checkbox: there or not.
+    /// A checkbox: present or absent.
     end: Option<String>,
 }
 
-/// Shows a code. The one form that answers with a page instead of a redirect: the code is kept nowhere, so there is nothing that a
-/// second request could show.
+/// Shows a code. The only form that returns a page instead of a redirect: the code is not stored,
+/// so a second request could not show it.
 pub(crate) async fn offer(
     session: Session,
     State(state): State<AppState>,
@@ -40,7 +40,7 @@ pub(crate) struct Redeem {
     code: String,
 }
 
-/// Takes a code. User, cart and lifetime are those of the session that showed it.
+/// Redeems a code. The new session has the user, cart and lifetime of the session that showed it.
 pub(crate) async fn redeem(context: SessionContext, Form(form): Form<Redeem>) -> Done {
     match context.redeem_transfer(&form.code, NewSession::anonymous()).await {
         Ok(_) => Ok(to("/", Notice::Moved)),

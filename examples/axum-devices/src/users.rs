@@ -1,4 +1,4 @@
-//! The two people who can sign in.
+//! The two demo users.
 
 /// A demo user, with the password that the sign-in page shows.
 #[derive(Debug, Clone, Copy)]
@@ -6,9 +6,9 @@
 pub struct DemoUser {
     /// The name to sign in with.
     pub id: &'static str,
-    /// The name to be greeted by.
+    /// The displayed name.
     pub name: &'static str,
-    /// In plain text, because everybody may know it. A real site keeps a slow, salted hash.
+    /// In plain text, because it is public. A real site stores a slow, salted hash.
     pub password: &'static str,
 }
 
@@ -18,7 +18,7 @@ pub const DEMO_USERS: [DemoUser; 2] = [
     DemoUser { id: "bob", name: "Bob", password: "calathea" },
 ];
 
-/// Finds the user that a name and a password belong to.
+/// Returns the user if the password is right.
 pub(crate) fn check(id: &str, password: &str) -> Option<DemoUser> {
     DEMO_USERS.into_iter().find(|user| user.id == id && user.password == password)
 }

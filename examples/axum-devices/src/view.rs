@@ -1,4 +1,4 @@
-//! What every page shows around its own content.
+//! The parts that all pages share.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use session_manager::core::Timestamp;
 
 use crate::cart::Cart;
 
-/// The frame of a page: who is there, what is in the cart, how long the session lasts, and what just happened.
+/// The data of a page's layout: the user, the cart, the remaining time and a notice.
 #[derive(Debug)]
 pub(crate) struct View {
     pub(crate) session: Option<Session>,
@@ -21,7 +21,7 @@ pub(crate) struct View {
     pub(crate) now: Timestamp,
 }
 
-/// What just happened, carried by the redirect after a form. A fixed list: a link cannot put words into our mouth.
+/// The result of a form, carried by the redirect. A fixed list, so that a link cannot inject text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Notice {
@@ -44,7 +44,7 @@ pub(crate) enum Notice {
 }
 
 impl Notice {
-    /// The name in the address.
+    /// Returns the name in the address.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Added => "added",
@@ -94,15 +94,15 @@ impl Notice {
     }
 }
 
-/// How long the session lasts from this page view on.
+/// The remaining time of the session after this page view.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TimeLeft {
     pub(crate) left: Duration,
-    /// How much longer it may last if the manager did not have to save a write.
+    /// How much longer the session may last, because the manager skips some last-seen updates.
     pub(crate) grace: Duration,
-    /// From when on the page warns.
+    /// The remaining time at which the page warns.
     pub(crate) warn: Duration,
-    /// Whether using the site moves the end.
+    /// True if using the site extends the session.
     pub(crate) renews: bool,
 }
 
@@ -110,8 +110,9 @@ pub(crate) struct TimeLeft {
 const WARN: Duration = Duration::from_secs(5 * 60);
 
 impl TimeLeft {
-    /// The stored idle deadline does not know of this page view yet. The view moves it to a full idle time from now, less what
-    /// the manager saves in writes: a tenth, at most a minute.
+    /// Returns the time left. The stored idle deadline does not include this page view, which
+    /// extends it to a full idle time from now, minus the interval in which the manager skips
+    /// writes: a tenth, at most a minute.
     fn of(session: &Session, now: Timestamp) -> Self {
         let record = session.record();
         let absolute = record.expires_at.since(now);

@@ -1,4 +1,4 @@
-//! Times and reasons, as people say them.
+//! Times, prices and reasons as text.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// "3 minutes ago".
+/// Formats a past time: "3 minutes ago".
 pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
     match now.since(at) {
         passed if passed < Duration::from_secs(10) => "just now".to_owned(),
@@ -16,7 +16,7 @@ pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// "in 3 minutes".
+/// Formats a future time: "in 3 minutes".
 pub(crate) fn until(at: Timestamp, now: Timestamp) -> String {
     match at.since(now) {
         Duration::ZERO => "now".to_owned(),
@@ -24,7 +24,8 @@ pub(crate) fn until(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// The largest unit that fits, rounded down: nobody is told that they have more time than they do.
+/// Formats a duration in the largest unit that fits. Rounds down, so that no page promises more
+/// time than is left.
 pub(crate) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs().max(1);
     let (count, unit) = match seconds {
@@ -37,7 +38,7 @@ pub(crate) fn span(duration: Duration) -> String {
     format!("{count} {unit}{plural}")
 }
 
-/// "1:05", for the countdown.
+/// Formats the countdown: "1:05".
 pub(crate) fn clock(left: Duration) -> String {
     let seconds = left.as_secs();
     let (hours, minutes, seconds) = (seconds / HOUR, seconds % HOUR / MINUTE, seconds % MINUTE);
@@ -47,12 +48,12 @@ pub(crate) fn clock(left: Duration) -> String {
     }
 }
 
-/// "12.50 €".
+/// Formats a price: "12.50 €".
 pub(crate) fn price(cents: u32) -> String {
     format!("{}.{:02} €", cents / 100, cents % 100)
 }
 
-/// Why a session ended.
+/// Explains why a session ended.
 pub(crate) fn reason(reason: EndReason) -> &'static str {
     match reason {
         EndReason::AbsoluteTimeout => "Reached the end of its time",
@@ -68,7 +69,7 @@ pub(crate) fn reason(reason: EndReason) -> &'static str {
     }
 }
 
-/// How sure the shop is who it is.
+/// Names an assurance level.
 pub(crate) fn assurance(level: AssuranceLevel) -> &'static str {
     match level {
         AssuranceLevel::None => "None",
@@ -78,7 +79,7 @@ pub(crate) fn assurance(level: AssuranceLevel) -> &'static str {
     }
 }
 
-/// What somebody signed in with.
+/// Names an authentication method.
 pub(crate) fn method(method: &AuthMethod) -> &'static str {
     match method {
         AuthMethod::Password => "Password",
@@ -94,7 +95,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
     #[test]
-    fn the_past_and_the_future_are_told_in_the_largest_unit() {
+    fn times_are_shown_in_the_largest_unit() {
         for (seconds, expected) in [
             (10, "10 seconds"),
             (59, "59 seconds"),

@@ -1,4 +1,4 @@
-//! The server that keeps the sessions is gone for a while. The shop says so, signs nobody out, and goes on by itself.
+//! Outages of the store. The shop reports them, keeps its users signed in, and recovers by itself.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -17,7 +17,7 @@ use reqwest::header::{RETRY_AFTER, SET_COOKIE};
 use session_servers::{Kind, Options, Server};
 use visitor::{FIREFOX, PHONE, Page, Visitor};
 
-/// A server goes away and comes back, by what is done to it, while two devices are signed in.
+/// Stops a server with `leave` and restores it with `come_back` while two devices are signed in.
 async fn story(kind: Kind, leave: fn(&mut Server), come_back: fn(&mut Server)) {
     let durable = Options::default().with_durable(true);
     let started = tokio::task::spawn_blocking(move || Server::for_test(kind, &durable)).await.unwrap();
@@ -34,7 +34,7 @@ async fn story(kind: Kind, leave: fn(&mut Server), come_back: fn(&mut Server)) {
     for page in [laptop.get("/").await, laptop.get("/devices").await, laptop.add("cactus").await] {
         assert_is_outage(&page);
     }
-    // Nobody who only looks around is held up, and nobody can sign in.
+    // Pages without a session still work, and signing in does not.
     let stranger = Visitor::new(&shop, PHONE);
     assert_eq!(stranger.get("/sign-in").await.status, StatusCode::OK);
     assert_eq!(stranger.sign_in("bob", "calathea").await.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -48,7 +48,7 @@ async fn story(kind: Kind, leave: fn(&mut Server), come_back: fn(&mut Server)) {
     assert_eq!(phone.get("/devices").await.path, "/sign-in?next=/devices&notice=sign-in");
 }
 
-/// The cookie stays: nobody said that the session has ended.
+/// Asserts a 503 that keeps the cookie, because the session may still be live.
 #[track_caller]
 fn assert_is_outage(page: &Page) {
     assert_eq!((page.status, page.headers.get(SET_COOKIE)), (StatusCode::SERVICE_UNAVAILABLE, None));
@@ -56,7 +56,7 @@ fn assert_is_outage(page: &Page) {
     page.assert_shows("One moment, please").assert_shows("You are still signed in");
 }
 
-/// Until then it is an outage and nothing else.
+/// Returns true if the page works again. Until then it must be an outage page.
 fn is_back(page: &Page) -> bool {
     let is_back = page.status == StatusCode::OK;
     if !is_back {
@@ -70,31 +70,31 @@ async fn story_of_a_crash(kind: Kind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_crashes_signs_nobody_out() {
+async fn users_stay_signed_in_when_redis_crashes() {
     story_of_a_crash(Kind::Redis).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_falls_silent_signs_nobody_out() {
+async fn users_stay_signed_in_when_redis_hangs() {
     story(Kind::Redis, |server| server.pause().unwrap(), |server| server.resume().unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_postgres_that_crashes_signs_nobody_out() {
+async fn users_stay_signed_in_when_postgres_crashes() {
     story_of_a_crash(Kind::Postgres).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mysql_that_crashes_signs_nobody_out() {
+async fn users_stay_signed_in_when_mysql_crashes() {
     story_of_a_crash(Kind::Mysql).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mongodb_that_crashes_signs_nobody_out() {
+async fn users_stay_signed_in_when_mongodb_crashes() {
     story_of_a_crash(Kind::Mongodb).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mongodb_that_falls_silent_signs_nobody_out() {
+async fn users_stay_signed_in_when_mongodb_hangs() {
     story(Kind::Mongodb, |server| server.pause().unwrap(), |server| server.resume().unwrap()).await;
 }

@@ -1,4 +1,4 @@
-//! Sessions outlive the program: it is stopped in every way there is, and started again on the same store.
+//! Sessions outlive the program, however it is stopped, if it is started again on the same store.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -25,7 +25,7 @@ use visitor::{FIREFOX, PHONE, Visitor};
 
 const TABLET: &str = "Mozilla/5.0 (iPad; CPU OS 18_5 like Mac OS X) Safari/604.1";
 
-/// Two people on three devices before and after a restart, one device signed out before it.
+/// Two users on three devices before and after a restart. One device is signed out before it.
 async fn story(store: &str, name: &str, signal: Signal) {
     let shop = Program::on(store, name).await;
     let mut laptop = Visitor::new(&shop, FIREFOX);
@@ -63,7 +63,7 @@ async fn story(store: &str, name: &str, signal: Signal) {
     assert_eq!(lost.get("/devices").await.path, "/sign-in?next=/devices&notice=sign-in");
     lost.get("/").await.assert_hides("Hello, Ann");
 
-    // And all of it goes on: what was signed in can be signed out.
+    // The sessions are fully usable: other devices can still be signed out.
     phone.get("/devices").await.assert_shows("Ann's phone");
     laptop.post("/devices/others/sign-out", &[]).await.assert_shows("Your other devices are signed out.");
     assert!(phone.get("/devices").await.path.starts_with("/sign-in"));
@@ -79,7 +79,7 @@ fn url(file: &Path) -> String {
     format!("sqlite:{}", file.display())
 }
 
-/// The URL of a server that tests may use, or one line that says why the test is not run.
+/// Returns the URL of a server for tests, or prints one line if there is none.
 fn server(kind: Kind, variable: &str) -> Option<String> {
     let url = std::env::var(variable).ok().filter(|url| !url.is_empty());
     assert!(
@@ -92,7 +92,7 @@ fn server(kind: Kind, variable: &str) -> Option<String> {
     url
 }
 
-/// A table, a collection, or a beginning of keys, that nobody else uses, because tests share a server.
+/// Returns an unused name for a table, a collection or a key prefix, because tests share a server.
 fn fresh_name(name: &str) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     format!("shop_{name}_{}_{}", std::process::id(), now.as_nanos())
@@ -142,19 +142,19 @@ async fn sessions_survive_a_restart_on_redis() {
 }
 
 #[tokio::test]
-async fn two_programs_on_one_file_know_the_same_sessions() {
+async fn two_programs_on_one_file_share_sessions() {
     let folder = TempDir::new().unwrap();
     two_programs(&url(&folder.path().join("shop.db")), "sessions").await;
 }
 
 #[tokio::test]
-async fn two_programs_on_one_redis_know_the_same_sessions() {
+async fn two_programs_on_one_redis_share_sessions() {
     let Some(url) = server(Kind::Redis, "SESSION_TEST_REDIS_URL") else { return };
     two_programs(&url, &fresh_name("two")).await;
 }
 
 #[tokio::test]
-async fn two_programs_on_one_mongodb_know_the_same_sessions() {
+async fn two_programs_on_one_mongodb_share_sessions() {
     let Some(url) = server(Kind::Mongodb, "SESSION_TEST_MONGODB_URL") else { return };
     two_programs(&url, &fresh_name("two")).await;
 }
@@ -175,8 +175,8 @@ async fn two_programs(store: &str, name: &str) {
 }
 
 #[tokio::test]
-async fn what_was_used_last_is_written_before_the_end() {
-    // A tenth of it is how old the last sighting must be to be written again.
+async fn pending_touches_are_written_at_shutdown() {
+    // A last-seen update is written once the previous one is older than a tenth of this.
     const IDLE: Duration = Duration::from_secs(10);
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("shop.db");
@@ -192,11 +192,11 @@ async fn what_was_used_last_is_written_before_the_end() {
     let mut connection = SqliteConnection::connect(&url(&file)).await.unwrap();
     let question = "SELECT last_seen_at - created_at FROM sessions";
     let seen_after: i64 = sqlx::query_scalar(question).fetch_one(&mut connection).await.unwrap();
-    assert!(seen_after >= 1_000, "last seen {seen_after} ms after it began");
+    assert!(seen_after >= 1_000, "last seen {seen_after} ms after its creation");
 }
 
 #[tokio::test]
-async fn a_request_that_never_ends_does_not_keep_the_program() {
+async fn unfinished_request_does_not_block_shutdown() {
     let folder = TempDir::new().unwrap();
     let shop = Program::on(url(&folder.path().join("shop.db")), "sessions").await;
     let _idle = TcpStream::connect(shop.address()).await.unwrap();
@@ -211,18 +211,18 @@ async fn a_request_that_never_ends_does_not_keep_the_program() {
 }
 
 #[tokio::test]
-async fn without_a_url_the_sessions_are_in_a_file_of_the_current_folder() {
+async fn default_store_is_a_file_in_the_current_folder() {
     let folder = TempDir::new().unwrap();
     let mut command = program::command();
     command.current_dir(folder.path());
     let shop = Program::start(command).await;
     let file = folder.path().canonicalize().unwrap().join("axum-devices.db");
     assert!(file.is_file());
-    assert!(shop.said.contains(&format!("Sessions are in {}", file.display())), "{:?}", shop.said);
+    assert!(shop.printed.contains(&format!("Sessions are in {}", file.display())), "{:?}", shop.printed);
 }
 
 #[tokio::test]
-async fn the_store_is_named_by_the_option_else_by_either_variable() {
+async fn store_option_takes_precedence_over_variables() {
     let folder = TempDir::new().unwrap();
     let file = |name: &str| folder.path().canonicalize().unwrap().join(name);
     for (option, variables, named) in [
@@ -238,13 +238,16 @@ async fn the_store_is_named_by_the_option_else_by_either_variable() {
                 command.env(variable, url(&file(value)));
             }
         }
-        let said = Program::start(command).await.said.clone();
-        assert!(said.contains(&format!("Sessions are in {}", file(named).display())), "{named}: {said:?}");
+        let printed = Program::start(command).await.printed.clone();
+        assert!(
+            printed.contains(&format!("Sessions are in {}", file(named).display())),
+            "{named}: {printed:?}"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_used_ends_the_program_with_advice() {
+async fn unusable_store_ends_the_program_with_advice() {
     for (url, advice) in [
         ("cassandra://ann:secret@localhost", "begins with postgres://"),
         ("mongodb://ann:secret@localhost", "names no database"),
@@ -260,9 +263,9 @@ async fn a_store_that_cannot_be_used_ends_the_program_with_advice() {
         let mut command = program::command();
         command.env("STORE_URL", url);
         let output = program::output(command).await;
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{url}: {told}");
-        assert!(told.starts_with("error: ") && told.contains(advice), "{url}: {told}");
-        assert!(!told.contains("secret") && output.stdout.is_empty(), "{url}: {told}");
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{url}: {message}");
+        assert!(message.starts_with("error: ") && message.contains(advice), "{url}: {message}");
+        assert!(!message.contains("secret") && output.stdout.is_empty(), "{url}: {message}");
     }
 }

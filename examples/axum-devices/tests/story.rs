@@ -1,4 +1,5 @@
-//! The whole story, told by two browsers side by side: real connections, real cookies.
+//! Every feature of the shop, with two browsers side by side over real connections with real
+//! cookies.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -30,37 +31,37 @@ async fn two_browsers_walk_through_the_shop() {
     let phone = Visitor::new(&shop, PHONE);
     let [ann, bob] = DEMO_USERS;
 
-    // Looking around costs no session.
+    // Browsing creates no session.
     let first = laptop.get("/").await;
     assert_eq!((first.status, first.headers.get(SET_COOKIE)), (StatusCode::OK, None));
     first.assert_shows("Nothing yet.").assert_hides(r#"href="/devices""#);
 
-    // A cart before signing in.
+    // A cart can be filled before signing in.
     laptop.add("monstera").await.assert_shows("Added to your cart.");
     laptop.add("monstera").await;
     laptop.add("fern").await.assert_shows("84.50 €");
     assert_eq!(laptop.post("/cart/remove", &[("product", "fern")]).await.path, "/?notice=removed");
     laptop.get("/").await.assert_shows("68.00 €").assert_shows("anonymous session");
 
-    // Devices need a user, and the page comes after signing in.
+    // The devices page requires a user. It is shown after signing in.
     let asked = laptop.get("/devices").await;
     assert_eq!(asked.path, "/sign-in?next=/devices&notice=sign-in");
     asked.assert_shows("Sign in to see this page.").assert_shows(ann.password).assert_shows(bob.password);
 
-    // A wrong password, and a name that nobody has, look the same.
+    // A wrong password and an unknown name look the same.
     for (name, password) in [(ann.id, bob.password), ("eve", "x"), (ann.id, "")] {
         let wrong = laptop.sign_in(name, password).await;
         assert_eq!(wrong.path, "/sign-in?next=/devices&notice=wrong");
         wrong.assert_shows("That name and password do not belong together.");
     }
 
-    // The right one: the cart comes along.
+    // The right password signs in and keeps the cart.
     let devices = laptop.sign_in(ann.id, ann.password).await;
     assert_eq!(devices.path, "/devices?notice=signed-in");
     assert_eq!(devices.devices().len(), 1);
     laptop.get("/").await.assert_shows("Hello, Ann").assert_shows("68.00 €");
 
-    // The same user on the phone: both devices, each marks itself.
+    // The same user on the phone: each device sees both and marks itself.
     let on_phone = phone.sign_in(ann.id, ann.password).await;
     assert_eq!(on_phone.devices().len(), 2);
     let current = |page: &Page| {
@@ -80,7 +81,7 @@ async fn two_browsers_walk_through_the_shop() {
     // Carts belong to sessions, not to users.
     phone.get("/").await.assert_shows("Nothing yet.");
 
-    // A name for the phone, given on the laptop; and names that are none.
+    // The laptop names the phone, and invalid names are refused.
     let id = on_laptop.device_id("Safari on iPhone").to_owned();
     let rename = format!("/devices/{id}/rename");
     laptop
@@ -108,14 +109,14 @@ async fn two_browsers_walk_through_the_shop() {
     forged.assert_shows("That came from somewhere else");
     assert_eq!(laptop.get("/devices").await.devices().len(), 2);
 
-    // Signing the phone out from the laptop: it is out with its next click.
+    // The laptop signs the phone out, which takes effect on the phone's next request.
     let after = laptop.post(&format!("/devices/{id}/sign-out"), &[]).await;
     after.assert_shows("The device is signed out.").assert_shows("Signed out from another device");
     assert_eq!(after.devices().len(), 1);
     assert_eq!(phone.get("/devices").await.path, "/sign-in?next=/devices&notice=sign-in");
     phone.get("/").await.assert_hides("Hello, Ann");
 
-    // Back in, and a third time; then all others at once.
+    // The phone and a tablet sign in, then the laptop signs out both at once.
     phone.sign_in(ann.id, ann.password).await;
     let tablet = Visitor::new(&shop, "Mozilla/5.0 (iPad; CPU OS 18_5 like Mac OS X) Safari/604.1");
     assert_eq!(tablet.sign_in(ann.id, ann.password).await.devices().len(), 3);
@@ -127,21 +128,21 @@ async fn two_browsers_walk_through_the_shop() {
     }
     assert_eq!(stranger.get("/devices").await.devices().len(), 1);
 
-    // Signing out here, and the history from there on.
+    // The laptop signs out and in again, and sees the history.
     laptop.post("/sign-out", &[]).await.assert_shows("You are signed out.").assert_shows("Nothing yet.");
     let history = laptop.sign_in(ann.id, ann.password).await;
     history.assert_shows("Signed out on the device").assert_shows("Signed out from another device");
     assert_eq!(history.html.matches("history-reason").count(), 4);
 }
 
-/// A request without cookie jar and redirects, to look at the headers themselves.
+/// Sends a request without cookie jar and redirects, to inspect the headers.
 async fn raw(shop: &Shop, request: impl FnOnce(Client) -> reqwest::RequestBuilder) -> Response {
     let client = Client::builder().redirect(redirect::Policy::none()).no_proxy().build().unwrap();
     request(client).header(ACCEPT, HTML).header(ORIGIN, &shop.url).send().await.unwrap()
 }
 
 #[tokio::test]
-async fn remembering_makes_the_cookie_last() {
+async fn remembered_session_has_a_long_lived_cookie() {
     let lifetimes = Lifetimes::new(Duration::from_secs(600), Duration::from_secs(3_600));
     let shop = Shop::open(manager(MemoryStore::default(), lifetimes, None).unwrap()).await;
     let url = format!("{}/sign-in", shop.url);
@@ -160,7 +161,7 @@ async fn remembering_makes_the_cookie_last() {
 }
 
 #[tokio::test]
-async fn cookies_that_are_none_are_an_anonymous_page() {
+async fn invalid_cookie_shows_the_anonymous_page() {
     let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default(), None).unwrap()).await;
     let long = "x".repeat(7_000);
     for value in ["", "garbage", "a.b", "%00%ff", "\"quoted\"", &long, "AZtjmqt-cAGiuLZ8RVPSBQ.mKYk"] {
@@ -175,7 +176,7 @@ async fn cookies_that_are_none_are_an_anonymous_page() {
 }
 
 #[tokio::test]
-async fn a_stopped_store_is_a_friendly_503_and_signs_nobody_out() {
+async fn stopped_store_is_a_503_page_and_keeps_users_signed_in() {
     let store = FaultyStore::new(MemoryStore::default());
     let faults = store.faults();
     let shop = Shop::open(SessionManager::builder(store).with_sweep_interval(None).build().unwrap()).await;
@@ -194,7 +195,7 @@ async fn a_stopped_store_is_a_friendly_503_and_signs_nobody_out() {
 }
 
 #[tokio::test]
-async fn two_windows_that_add_to_the_cart_at_once_lose_nothing() {
+async fn concurrent_additions_to_the_cart_are_all_kept() {
     let store = FaultyStore::new(MemoryStore::default());
     let faults = store.faults();
     let deadline = Duration::from_secs(20);
@@ -202,7 +203,7 @@ async fn two_windows_that_add_to_the_cart_at_once_lose_nothing() {
     let shop = Shop::open(builder.build().unwrap()).await;
     let visitor = Visitor::new(&shop, FIREFOX);
     visitor.add("fern").await;
-    // The first window is slow to write, the second comes between.
+    // The first window is slow to write, and the second one writes in between.
     faults.reset_calls();
     faults.arm(Fault::delay(Duration::from_secs(3)).on("update").at_call(1));
     let second = async {
@@ -217,7 +218,7 @@ async fn two_windows_that_add_to_the_cart_at_once_lose_nothing() {
 }
 
 #[tokio::test]
-async fn a_change_that_others_keep_overtaking_is_told() {
+async fn change_that_keeps_conflicting_is_reported() {
     let store = FaultyStore::new(MemoryStore::default());
     let faults = store.faults();
     let deadline = Duration::from_secs(1);
@@ -247,7 +248,7 @@ async fn an_idle_session_ends_and_shows_in_the_history() {
     let shop = Shop::open(manager.clone()).await;
     let visitor = Visitor::new(&shop, FIREFOX);
     let devices = visitor.sign_in("ann", "monstera").await;
-    // 12 seconds of the two minutes may be gone already, because not every view is written.
+    // 12 seconds of the two minutes may have passed, because not every view is written.
     devices
         .assert_shows("in 1 minute")
         .assert_shows(r#"hidden data-left="108" data-grace="13" data-warn="60""#);
@@ -262,7 +263,7 @@ async fn an_idle_session_ends_and_shows_in_the_history() {
 }
 
 #[tokio::test]
-async fn programs_get_json_where_people_get_pages() {
+async fn api_clients_get_json_and_browsers_get_pages() {
     let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default(), None).unwrap()).await;
     let client = Client::builder().cookie_store(true).no_proxy().build().unwrap();
     let refused = client.get(format!("{}/api/sessions", shop.url)).send().await.unwrap();
@@ -276,7 +277,7 @@ async fn programs_get_json_where_people_get_pages() {
 }
 
 #[tokio::test]
-async fn signing_in_leads_nowhere_else() {
+async fn sign_in_redirects_only_to_known_pages() {
     let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default(), None).unwrap()).await;
     for next in
         ["https://evil.example", "//evil.example", "/\\evil.example", "/sign-out", "javascript:alert(1)"]

@@ -1,4 +1,4 @@
-//! Two programs on one store, with a Redis in front and between them.
+//! Two programs on one store, with a Redis cache and bus between them.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -16,13 +16,13 @@ use session_servers::{Kind, Options, Server};
 use tokio::task::block_in_place;
 use visitor::{FIREFOX, PHONE, Visitor};
 
-/// Opens a page until it shows a text.
+/// Reloads a page until it shows a text.
 async fn until_shown(visitor: &Visitor, path: &str, text: &str) {
     visitor.get_until(path, |page| page.html.contains(text)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_is_signed_out_at_one_program_is_out_at_the_other_with_redis_and_without() {
+async fn signing_out_reaches_the_other_program_with_and_without_redis() {
     let started = block_in_place(|| Server::for_test(Kind::Redis, &Options::default()));
     let Some(mut redis) = started.unwrap() else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -45,14 +45,14 @@ async fn a_device_that_is_signed_out_at_one_program_is_out_at_the_other_with_red
     until_shown(&phone, "/devices", "Sign in to see this page.").await;
 
     block_in_place(|| redis.kill().unwrap());
-    // It is given up after five calls that failed, and whoever is known from memory makes none.
+    // The breaker opens after five failed calls, and a session in memory causes none.
     for _ in 0..5 {
         Visitor::new(&here, PHONE).sign_in("bob", "calathea").await;
     }
     until_shown(&laptop, "/devices", "away").await;
     let tablets = laptop.get("/devices").await.device_id("Tablet").to_owned();
     laptop.post(&format!("/devices/{tablets}/sign-out"), &[]).await;
-    // At most as long as a copy counts, because nobody tells the other program.
+    // Without the bus this takes at most the lifetime of a copy.
     until_shown(&tablet, "/devices", "Sign in to see this page.").await;
 
     block_in_place(|| redis.start_again().unwrap());

@@ -1,4 +1,5 @@
-//! Stories of trust, told by browsers side by side: a password asked for again, and a session that moves to another device.
+//! Sensitive actions, with browsers side by side: confirming the password, and moving a session to
+//! another device.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -25,7 +26,7 @@ use visitor::{FIREFOX, PHONE, Page, Visitor};
 
 const QUESTION: &str = "Confirm it’s you";
 
-/// A shop whose clock the test moves.
+/// Opens a shop whose clock the test controls.
 async fn shop(confirm_after: Duration) -> (Shop, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::default());
     let manager = SessionManager::builder(MemoryStore::default())
@@ -51,7 +52,7 @@ async fn set_recovery(visitor: &Visitor, address: &str) -> Page {
 }
 
 #[tokio::test]
-async fn the_account_page_asks_for_the_password_again_after_a_while() {
+async fn account_page_asks_again_for_the_password_after_a_while() {
     let (shop, clock) = shop(CONFIRM_AFTER).await;
     let asked = Visitor::new(&shop, FIREFOX).get("/account").await;
     assert_eq!(asked.path, "/sign-in?next=/account&notice=sign-in");
@@ -64,7 +65,7 @@ async fn the_account_page_asks_for_the_password_again_after_a_while() {
     set_recovery(&visitor, "nonsense").await.assert_shows("That is no e-mail address.");
     visitor.get("/account").await.assert_shows(r#"value="ann@example.com""#);
 
-    // Looking around does not count: only a password does.
+    // Using the page does not extend the time: only a password does.
     clock.advance(CONFIRM_AFTER - Duration::from_secs(1));
     visitor.get("/account").await.assert_hides(QUESTION);
     clock.advance(Duration::from_secs(1));
@@ -81,12 +82,12 @@ async fn the_account_page_asks_for_the_password_again_after_a_while() {
     let confirmed = confirm(&visitor, "monstera").await;
     assert_eq!(confirmed.path, "/account?notice=confirmed");
     confirmed.assert_shows("ann@example.com").assert_hides(QUESTION);
-    // What the account holds is the user's, on every device.
+    // The account belongs to the user, so every device shows it.
     ann(&shop, PHONE).await.get("/account").await.assert_shows("ann@example.com");
 }
 
 #[tokio::test]
-async fn a_confirmed_session_has_a_new_token_and_a_copy_of_the_old_one_is_worthless() {
+async fn confirming_the_password_invalidates_the_old_token() {
     let (shop, clock) = shop(Duration::from_secs(1)).await;
     let client =
         reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
@@ -109,7 +110,7 @@ async fn a_confirmed_session_has_a_new_token_and_a_copy_of_the_old_one_is_worthl
     }
 }
 
-/// Asks for a code and reads it off the page.
+/// Asks for a code and reads it from the page.
 async fn code(desk: &Visitor, form: &[(&str, &str)]) -> String {
     let page = desk.post("/devices/transfer", form).await;
     assert_eq!((page.status, page.headers["cache-control"].to_str().unwrap()), (StatusCode::OK, "no-store"));
@@ -143,12 +144,12 @@ async fn a_session_moves_from_the_desk_to_the_phone_with_its_cart() {
     assert!(
         devices.devices()[0].contains("Safari on iPhone") && devices.devices()[0].contains("This device")
     );
-    // The password was entered on the desk, and it counts from then.
+    // The password was entered on the desk, and its age counts from then.
     phone.get("/account").await.assert_hides(QUESTION);
     clock.advance(CONFIRM_AFTER);
     phone.get("/account").await.assert_shows(QUESTION);
 
-    // The code is used up, for everybody.
+    // The code is used up for every client.
     for visitor in [&Visitor::new(&shop, PHONE), &phone] {
         let refused = redeem(visitor, &first).await;
         assert_eq!((refused.status, refused.path.as_str()), (StatusCode::OK, "/redeem?notice=wrong-code"));
@@ -156,7 +157,7 @@ async fn a_session_moves_from_the_desk_to_the_phone_with_its_cart() {
     }
     phone.get("/").await.assert_shows("Hello, Ann");
 
-    // This time the desk is signed out, but not before the code is used.
+    // This time the desk is signed out, but only once the code is used.
     let second = code(&desk, &[("end", "yes")]).await;
     desk.get("/").await.assert_shows("Hello, Ann");
     let tablet = Visitor::new(&shop, "Mozilla/5.0 (iPad; CPU OS 18_5 like Mac OS X) Safari/604.1");
@@ -167,7 +168,7 @@ async fn a_session_moves_from_the_desk_to_the_phone_with_its_cart() {
 }
 
 #[tokio::test]
-async fn codes_that_are_wrong_or_old_or_forged_sign_nobody_in_or_out() {
+async fn wrong_old_or_forged_codes_change_nothing() {
     let (shop, clock) = shop(CONFIRM_AFTER).await;
     let desk = ann(&shop, FIREFOX).await;
     let bob = Visitor::new(&shop, PHONE);
@@ -192,7 +193,7 @@ async fn codes_that_are_wrong_or_old_or_forged_sign_nobody_in_or_out() {
 }
 
 #[tokio::test]
-async fn guessing_codes_is_slowed_down() {
+async fn code_guessing_is_rate_limited() {
     let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default(), None).unwrap()).await;
     let guesser = Visitor::new(&shop, PHONE);
     for _ in 0..500 {
@@ -203,11 +204,11 @@ async fn guessing_codes_is_slowed_down() {
             return;
         }
     }
-    panic!("500 guesses passed");
+    panic!("500 guesses were allowed");
 }
 
 #[tokio::test]
-async fn a_stopped_store_leaves_the_code_and_the_password_for_later() {
+async fn stopped_store_uses_up_neither_code_nor_password() {
     let store = FaultyStore::new(MemoryStore::default());
     let faults = store.faults();
     let manager = SessionManager::builder(store).with_sweep_interval(None).build().unwrap();
@@ -222,7 +223,7 @@ async fn a_stopped_store_leaves_the_code_and_the_password_for_later() {
     }
     faults.disarm();
     redeem(&phone, &code).await.assert_shows("Hello, Ann");
-    // Zero is never young enough: the question stays, and so does the session.
+    // No password is younger than zero: the page keeps asking, and the session is unchanged.
     confirm(&desk, "monstera").await.assert_shows(QUESTION);
     desk.get("/").await.assert_shows("Hello, Ann");
 }

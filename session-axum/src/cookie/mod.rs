@@ -1,4 +1,4 @@
-//! The session cookie: its name and attributes, checked once, written the same way every time.
+//! The session cookie: its name and attributes, validated once.
 
 mod grammar;
 
@@ -12,48 +12,51 @@ use session_manager::core::limits::MAX_LIFETIME;
 
 pub use grammar::CookieError;
 
-/// When a browser sends the cookie along with requests that come from another site.
+/// When a browser sends the cookie with requests that come from another site.
 ///
-/// [RFC 6265bis section 5.6.7](https://www.ietf.org/archive/id/draft-ietf-httpbis-rfc6265bis-22.html#section-5.6.7).
+/// [RFC 6265bis section
+/// 5.6.7](https://www.ietf.org/archive/id/draft-ietf-httpbis-rfc6265bis-22.html#section-5.6.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum SameSite {
-    /// With navigations to the site only. The default: links from elsewhere find the user signed in, foreign forms do not.
+    /// Only with navigations to the site. The default: a user who follows a link from another site
+    /// is signed in, and forms on other sites do not send the cookie.
     #[default]
     Lax,
-    /// Always. Needs `Secure`, and leaves the defence against forged requests to [`SameOrigin`](crate::SameOrigin) alone.
+    /// Always. Requires `Secure`, and leaves [`SameOrigin`](crate::SameOrigin) as the only defence
+    /// against forged requests.
     None,
     /// Never.
     Strict,
 }
 
-/// Which sessions outlive the browser's window.
+/// Which sessions outlive the browser window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Persistence {
-    /// Every cookie has a `Max-Age`: what is left of the session's absolute lifetime. The default.
+    /// Every cookie has a `Max-Age`: the rest of the session's absolute lifetime. The default.
     #[default]
     Always,
-    /// Only remembered sessions have a `Max-Age`; the browser forgets the others when it closes, as
-    /// [NIST SP 800-63B-4 section 5.1](https://pages.nist.gov/800-63-4/sp800-63b.html) recommends.
+    /// Only remembered sessions have a `Max-Age`. The browser deletes the other cookies when it
+    /// closes, as [NIST SP 800-63B-4 section 5.1](https://pages.nist.gov/800-63-4/sp800-63b.html)
+    /// recommends.
     Remembered,
 }
 
-/// How the session token travels in a browser.
+/// The cookie that carries the session token in a browser.
 ///
 /// The default is the strictest cookie that works for a site on one host:
 ///
 /// | attribute | default | why |
 /// |---|---|---|
 /// | name | `__Host-session` | the browser refuses it unless it is `Secure`, has no `Domain` and `Path=/`: no sibling host can plant one |
-/// | `HttpOnly` | always | no script reads it; there is no setting |
+/// | `HttpOnly` | always | no script can read it; there is no setting |
 /// | `Secure` | always | except in [`insecure_dev`](Self::insecure_dev) |
-/// | `SameSite` | `Lax` | foreign forms do not carry it |
-/// | `Max-Age` | what is left of the session's absolute lifetime | [`Persistence`] |
-/// | `Partitioned` | off | for widgets inside other sites |
+/// | `SameSite` | `Lax` | forms on other sites do not send it |
+/// | `Max-Age` | the rest of the session's absolute lifetime | [`Persistence`] |
+/// | `Partitioned` | off | for widgets embedded in other sites |
 ///
-/// Every value of this type is a cookie that browsers accept:
-/// [`SessionCookieBuilder::build`] refuses the rest.
+/// Browsers accept every value of this type: [`SessionCookieBuilder::build`] refuses anything else.
 ///
 /// # Examples
 /// ```
@@ -64,7 +67,8 @@ pub enum Persistence {
 ///
 /// let shared = SessionCookie::builder().with_domain("example.com").build();
 /// assert_eq!(shared.unwrap_err(), CookieError::HostPrefixWithDomain);
-/// let shared = SessionCookie::builder().with_name("__Secure-session").with_domain("example.com").build()?;
+/// let builder = SessionCookie::builder().with_name("__Secure-session");
+/// let shared = builder.with_domain("example.com").build()?;
 /// # Ok::<(), CookieError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,16 +97,18 @@ impl Default for SessionCookie {
 }
 
 impl SessionCookie {
-    /// Begins with the default cookie.
+    /// Returns a builder that begins with the default cookie.
     #[must_use]
     pub fn builder() -> SessionCookieBuilder {
         SessionCookieBuilder(Self::default())
     }
 
-    /// A cookie for plain `http://` on localhost while you develop: named `session`, not `Secure`.
+    /// Returns a cookie for plain `http://` on localhost during development: named `session`, not
+    /// `Secure`.
     ///
     /// # Security
-    /// Whoever sees the traffic can copy it, and any page on a sibling host can plant one. Never in production.
+    /// Anyone who sees the traffic can copy the cookie, and any page on a sibling host can plant
+    /// one. Do not use it in production.
     #[must_use]
     pub fn insecure_dev() -> Self {
         Self { name: Cow::Borrowed("session"), secure: false, ..Self::default() }
@@ -114,22 +120,25 @@ impl SessionCookie {
         &self.name
     }
 
-    /// Returns whether browsers keep it off plain http.
+    /// Returns true if browsers send the cookie over https only.
     #[must_use]
     pub const fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// Writes the header that hands over a token whose session has `remaining` to live at most.
+    /// Returns the header that sets the cookie to a token whose session has at most `remaining` to
+    /// live.
     pub(crate) fn set(&self, token: &str, remaining: Duration, remembered: bool) -> Option<HeaderValue> {
         let persists = remembered || self.persistence == Persistence::Always;
-        // RFC 6265bis section 5.5 caps the lifetime at 400 days; zero would remove the cookie. Rounded up, because the server knows
-        // the end anyway and the browser should not forget before it.
+        // RFC 6265bis section 5.5 caps the lifetime at 400 days; zero would remove the cookie.
+        // Rounded up: the server enforces the end, and the browser should not drop the cookie
+        // earlier.
         let seconds = remaining.clamp(Duration::from_secs(1), MAX_LIFETIME).as_millis().div_ceil(1_000);
         self.header(token, persists.then_some(seconds))
     }
 
-    /// Writes the header that removes it: the same attributes, or the browser keeps the old one beside it.
+    /// Returns the header that removes the cookie. The attributes must be the same, or the browser
+    /// keeps the old cookie too.
     pub(crate) fn removal(&self) -> Option<HeaderValue> {
         self.header("", Some(0))
     }
@@ -156,7 +165,7 @@ impl SessionCookie {
         Some(header)
     }
 
-    /// Tells whether a `Set-Cookie` header is one of this cookie.
+    /// Returns true if a `Set-Cookie` header sets this cookie.
     pub(crate) fn is_set_by(&self, header: &HeaderValue) -> bool {
         let pair = header.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
         let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
@@ -164,7 +173,7 @@ impl SessionCookie {
     }
 }
 
-/// Changes the default [`SessionCookie`] and checks the result.
+/// Builder of a [`SessionCookie`]: changes the default cookie and validates the result.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct SessionCookieBuilder(SessionCookie);
@@ -179,53 +188,57 @@ impl SessionCookieBuilder {
     /// Sets the path below which the browser sends the cookie. `/` by default.
     ///
     /// # Security
-    /// A path separates nothing: pages on other paths of the same host can still reach into this one.
+    /// A path is no boundary: pages on other paths of the same host can still access the cookie.
     pub fn with_path(mut self, path: impl Into<String>) -> Self {
         self.0.path = Cow::Owned(path.into());
         self
     }
 
-    /// Sends the cookie to a domain and all hosts below it. Needs a name without `__Host-`; use `__Secure-`.
+    /// Sends the cookie to a domain and all hosts below it. The name must not begin with `__Host-`;
+    /// use `__Secure-`.
     ///
     /// # Security
-    /// Every host below the domain can read and replace the session then.
+    /// Every host below the domain can then read and replace the session.
     pub fn with_domain(mut self, domain: impl Into<String>) -> Self {
         self.0.domain = Some(domain.into());
         self
     }
 
-    /// Sets when the cookie comes along with requests from other sites. [`SameSite::Lax`] by default.
+    /// Sets when browsers send the cookie with requests from other sites. [`SameSite::Lax`] by
+    /// default.
     pub const fn with_same_site(mut self, same_site: SameSite) -> Self {
         self.0.same_site = same_site;
         self
     }
 
-    /// Sets which sessions outlive the browser's window. [`Persistence::Always`] by default.
+    /// Sets which sessions outlive the browser window. [`Persistence::Always`] by default.
     pub const fn with_persistence(mut self, persistence: Persistence) -> Self {
         self.0.persistence = persistence;
         self
     }
 
-    /// Gives the site one cookie per site that embeds it ([CHIPS](https://github.com/privacycg/CHIPS)). Off by default;
-    /// implies `Secure` and `SameSite=None`.
+    /// Gives each site that embeds this one a cookie of its own
+    /// ([CHIPS](https://github.com/privacycg/CHIPS)). Off by default; implies `Secure` and
+    /// `SameSite=None`.
     pub const fn with_partitioned(mut self, partitioned: bool) -> Self {
         self.0.partitioned = partitioned;
         self
     }
 
-    /// Drops `Secure`, so that the cookie travels over plain http too.
+    /// Removes `Secure`, so that browsers send the cookie over plain http too.
     ///
     /// # Security
-    /// As for [`SessionCookie::insecure_dev`], which is this with a name that browsers accept.
+    /// As for [`SessionCookie::insecure_dev`], which also has a name that browsers accept without
+    /// `Secure`.
     pub const fn danger_without_secure(mut self) -> Self {
         self.0.secure = false;
         self
     }
 
-    /// Checks the cookie.
+    /// Validates the cookie.
     ///
     /// # Errors
-    /// [`CookieError`] names the first thing that a browser would refuse or ignore.
+    /// [`CookieError`] names the first attribute that a browser would refuse or ignore.
     pub fn build(self) -> Result<SessionCookie, CookieError> {
         let mut cookie = self.0;
         if cookie.partitioned {

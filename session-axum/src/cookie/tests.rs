@@ -64,7 +64,7 @@ fn max_age_is_at_least_a_second_and_at_most_400_days() {
 }
 
 #[test]
-fn only_remembered_sessions_outlive_the_window_if_so_configured() {
+fn only_remembered_cookies_have_max_age_if_so_configured() {
     let cookie = SessionCookie::builder().with_persistence(Persistence::Remembered).build().unwrap();
     assert!(!text(cookie.set("t", DAY, false)).contains("Max-Age"));
     assert!(text(cookie.set("t", DAY, true)).ends_with("; Max-Age=86400"));
@@ -126,7 +126,7 @@ fn names_paths_and_domains_follow_the_grammar() {
 }
 
 #[test]
-fn its_own_set_cookie_headers_are_recognised_by_the_exact_name() {
+fn own_set_cookie_headers_are_recognised_by_exact_name() {
     let cookie = SessionCookie::insecure_dev();
     for (header, own) in [
         ("session=x; Path=/", true),
@@ -143,9 +143,10 @@ fn its_own_set_cookie_headers_are_recognised_by_the_exact_name() {
 }
 
 proptest! {
-    /// Whatever a configuration holds: what is built fits a browser, and one header line comes out.
+    /// Any settings: a cookie that `build` accepts is valid for browsers and is written as one
+    /// header line.
     #[test]
-    fn what_is_built_is_one_clean_header(
+    fn every_built_cookie_is_one_valid_header(
         name in "(__Host-|__Secure-|__Http-)?\\PC{0,12}",
         path in prop_oneof![Just("/".to_owned()), "/?[ -~\r\n\0ä]{0,12}"],
         domain in proptest::option::of("[a-zA-Z0-9.;\r\n -]{0,12}"),

@@ -15,7 +15,7 @@ fn passes(headers: &[(&str, &str)]) -> bool {
 }
 
 #[test]
-fn safe_methods_pass_from_everywhere() {
+fn safe_methods_pass_from_any_origin() {
     for (method, expected) in [
         ("GET", true),
         ("HEAD", true),
@@ -32,7 +32,7 @@ fn safe_methods_pass_from_everywhere() {
 }
 
 #[test]
-fn fetch_metadata_decides_if_it_is_there() {
+fn fetch_metadata_decides_if_present() {
     assert!(passes(&[("sec-fetch-site", "same-origin")]));
     assert!(passes(&[("sec-fetch-site", "none")]));
     for site in ["cross-site", "same-site", "", "Same-Origin", "new-word"] {
@@ -90,7 +90,7 @@ fn http2_names_the_host_in_the_authority() {
 }
 
 #[test]
-fn what_no_browser_sent_passes() {
+fn request_without_browser_headers_passes() {
     assert!(passes(&[]));
     assert!(passes(&[("cookie", "session=T")]));
 }
@@ -105,7 +105,7 @@ fn bearer_requests_are_exempt_only_without_cookies() {
 }
 
 #[test]
-fn trusted_origins_pass_and_only_they() {
+fn only_trusted_origins_pass() {
     let check = SameOrigin::default()
         .with_trusted_origin("https://admin.example")
         .unwrap()

@@ -1,4 +1,4 @@
-//! What the routes read and write.
+//! Request and response bodies of the routes.
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -11,7 +11,7 @@ use session_manager::core::{Error, SessionId};
 use crate::error::SessionError;
 use crate::problem::Problem;
 
-/// One session, and whether it is the one that asks.
+/// A session, and whether it is the session of the request.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Entry {
@@ -29,17 +29,17 @@ impl Entry {
 #[derive(Debug, Serialize)]
 pub(super) struct Listing {
     pub(super) sessions: Vec<Entry>,
-    /// Where the next page begins.
+    /// The cursor of the next page.
     pub(super) next: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct EndedOthers {
     pub(super) ended: usize,
-    /// The new token of this session, for a program that has no cookie to receive it in.
+    /// The new token of this session, for API clients without a cookie.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) token: Option<String>,
-    /// The refresh token that goes with it, if the session has one.
+    /// The refresh token of the new pair, if the session has one.
     #[serde(skip_serializing_if = "Option::is_none", rename = "refreshToken")]
     pub(super) refresh_token: Option<String>,
 }
@@ -61,7 +61,7 @@ pub(super) struct EndQuery {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rename {
-    /// Must be there: a body that forgot it would otherwise take the name away.
+    /// Required, because a body without it would otherwise remove the name.
     #[serde(deserialize_with = "Option::deserialize")]
     pub(super) label: Option<String>,
 }
@@ -78,11 +78,11 @@ pub(super) struct Refresh {
 pub(super) struct Pair {
     pub(super) token: String,
     pub(super) refresh_token: String,
-    /// Whole seconds for which the token counts.
+    /// Whole seconds until the token expires.
     pub(super) expires_in: u64,
 }
 
-/// Why a route does not do what it was asked for.
+/// The error of a route.
 #[derive(Debug)]
 pub(super) enum RouteError {
     Problem(Problem),
@@ -121,7 +121,7 @@ pub(super) const BAD_QUERY: Problem = Problem::new(
     "The query is not understood. See the documentation of this address.",
 );
 
-/// Reads a body without letting the parser's words, which quote it, into the answer.
+/// Parses a body. Replaces the parser's message, which quotes the body, with a fixed text.
 pub(super) fn read<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
     body.map(|Json(body)| body).map_err(|rejection| {
         let detail = match rejection.status() {

@@ -1,4 +1,4 @@
-//! Who vouches for the identity in `POST /sessions/ensure`.
+//! The application's check of the identity in `POST /sessions/ensure`.
 
 use std::fmt;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use crate::error::SessionError;
 
 type Verdict = Pin<Box<dyn Future<Output = Result<ExternalSession, SessionError>> + Send>>;
 
-/// The application's answer to who sends a request.
+/// The application's function that identifies the sender of a request.
 #[derive(Clone)]
 pub(super) struct Verifier(Arc<dyn Fn(Parts) -> Verdict + Send + Sync>);
 

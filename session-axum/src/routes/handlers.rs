@@ -57,7 +57,8 @@ pub(super) async fn rename(
     Ok(Json(Entry::new(renamed.map_err(gone)?, session.id())))
 }
 
-/// A session that ended is not there to be renamed; the caller's own is fine, so this is no 401.
+/// Returns 404 for an ended session: the session of the request is still live, so this is not a
+/// 401.
 fn gone(error: Error) -> RouteError {
     match error.ended_session() {
         Some(_) => Error::not_found("axum", "rename").into(),
@@ -73,7 +74,7 @@ pub(super) async fn end(
     end_one(&id, &session, &context).await
 }
 
-/// Which of the two meanings of `DELETE /sessions` are mounted.
+/// Which of the two forms of `DELETE /sessions` are mounted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Allowed {
     pub(super) end: bool,
@@ -109,14 +110,14 @@ pub(super) async fn log_out(_session: Session, context: SessionContext) -> Resul
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What the response of a request that asks for no session has to say by itself.
+/// The response of a request that asks for no session, and so sets `Cache-Control` itself.
 type Uncached<T> = ([(http::HeaderName, HeaderValue); 1], Json<T>);
 
 const NO_STORE: (http::HeaderName, HeaderValue) = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
 
 pub(super) async fn refresh(context: SessionContext, body: Result<Json<Refresh>, JsonRejection>) -> Response {
     let mut response = exchange(&context, body).await.into_response();
-    // RFC 9110 section 15.5.2 wants a challenge with every 401.
+    // RFC 9110 section 15.5.2 requires a challenge with every 401.
     if response.status() == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static(r#"Bearer error="invalid_token""#);
         response.headers_mut().extend(HeaderMap::from_iter([(WWW_AUTHENTICATE, challenge)]));
@@ -160,12 +161,12 @@ async fn end_one(id: &str, session: &Session, context: &SessionContext) -> Resul
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// An id in another spelling names nothing, like one that nobody created.
+/// An id in another spelling is not found, like an unknown id.
 fn parse(id: &str) -> Result<SessionId, Error> {
     id.parse().map_err(|_| Error::not_found("axum", "parse"))
 }
 
-/// An anonymous session has no devices to show.
+/// An anonymous session has no user, and so no devices to list.
 fn user_of(session: &Session) -> Result<UserId, SessionError> {
     session.user_id().ok_or(SessionError::Required)
 }

@@ -1,4 +1,4 @@
-//! The session routes: what a page or an app needs to show a user their devices and to sign them out.
+//! The session routes: what a page or an app needs to list a user's devices and to sign them out.
 
 mod body;
 mod ensure;
@@ -16,12 +16,13 @@ use crate::error::SessionError;
 use crate::origin::SameOrigin;
 use ensure::Verifier;
 
-/// Largest accepted request body. They are labels of at most 100 characters, and tokens.
+/// Largest accepted request body. Bodies are labels of at most 100 characters, and tokens.
 const MAX_BODY: usize = 4 * 1024;
 
-/// Returns all session routes, to be merged or nested into a router that has a [`SessionLayer`](crate::SessionLayer).
+/// Returns all session routes, to merge or nest into a router that has a
+/// [`SessionLayer`](crate::SessionLayer).
 ///
-/// [`SessionRoutes`] picks and configures them.
+/// [`SessionRoutes`] selects and configures them.
 ///
 /// ```
 /// use axum::Router;
@@ -40,19 +41,21 @@ pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SessionRoute {
-    /// `GET /sessions/current`: this session.
+    /// `GET /sessions/current`: the session of the request.
     Current,
-    /// `DELETE /sessions/{id}` and `DELETE /sessions?sessionId=<id>`: signs one of the user's sessions out.
+    /// `DELETE /sessions/{id}` and `DELETE /sessions?sessionId=<id>`: signs out one of the user's
+    /// sessions.
     End,
-    /// `DELETE /sessions?revokeAll=true`: signs the user's other sessions out.
+    /// `DELETE /sessions?revokeAll=true`: signs out the user's other sessions.
     EndOthers,
     /// `GET /sessions?after=<cursor>&limit=<n>`: the user's live sessions, newest first.
     List,
-    /// `DELETE /sessions/current`: signs this session out.
+    /// `DELETE /sessions/current`: signs out the session of the request.
     LogOut,
-    /// `POST /sessions/refresh` with `{"refreshToken": "..."}`: a new pair of tokens, for programs.
+    /// `POST /sessions/refresh` with `{"refreshToken": "..."}`: a new pair of tokens, for API
+    /// clients.
     Refresh,
-    /// `PATCH /sessions/{id}` with `{"label": "..."}`: names a device; `null` takes the name away.
+    /// `PATCH /sessions/{id}` with `{"label": "..."}`: names a device; `null` removes the name.
     Rename,
 }
 
@@ -61,36 +64,40 @@ impl SessionRoute {
         [Self::Current, Self::End, Self::EndOthers, Self::List, Self::LogOut, Self::Refresh, Self::Rename];
 }
 
-/// Picks session routes.
+/// A selection of session routes, with their configuration.
 ///
-/// | request | answer |
+/// | request | response |
 /// |---|---|
 /// | `GET /sessions?after=&limit=` | 200 `{"sessions": [...], "next": "..."}`, the session of the request with `"current": true` |
 /// | `GET /sessions/current` | 200 with one session |
 /// | `PATCH /sessions/{id}` | 200 with the session |
-/// | `DELETE /sessions/{id}`, `DELETE /sessions?sessionId=<id>` | 204; again 204 if it had ended before |
-/// | `DELETE /sessions?revokeAll=true` | 200 `{"ended": 2}`; this session gets a new token, in its cookie or as `"token"` (with `"refreshToken"` for a pair) for bearers |
+/// | `DELETE /sessions/{id}`, `DELETE /sessions?sessionId=<id>` | 204, also if it had already ended |
+/// | `DELETE /sessions?revokeAll=true` | 200 `{"ended": 2}`; this session gets a new token, in its cookie or, for bearer tokens, as `"token"` (with `"refreshToken"` for a pair) |
 /// | `DELETE /sessions/current` | 204, and the cookie is removed |
 /// | `POST /sessions/refresh` | 200 `{"token": "...", "refreshToken": "...", "expiresIn": 900}`, in seconds |
-/// | `POST /sessions/ensure`, [if set up](Self::with_ensure) | 200 `{"created": true}` or `{"exists": true}` |
+/// | `POST /sessions/ensure`, [if configured](Self::with_ensure) | 200 `{"created": true}` or `{"exists": true}` |
 ///
-/// Sessions are [`SessionInfo`](session_manager::SessionInfo) as JSON. Errors are [problem+json](crate::Problem): 401 without a
-/// session (and, except on the two `current` routes, for an anonymous one), 404 for an id that is unknown or somebody else's,
-/// which look the same, 400 for a query that makes no sense, 413, 415 and 422 for a body that is no label, 503 when the store
-/// cannot be asked.
+/// Sessions are [`SessionInfo`](session_manager::SessionInfo) as JSON. Errors are
+/// [problem+json](crate::Problem): 401 without a session (and for an anonymous one, except on the
+/// two `current` routes), 404 for an unknown id or one of another user, which are
+/// indistinguishable, 400 for an invalid query, 413, 415 and 422 for an invalid body, 503 if the
+/// store is unavailable.
 ///
 /// # Security
-/// State-changing requests pass a [same-origin check](SameOrigin) first, except refreshing: its credential is in the body, where no
-/// other site can put it. A user reaches their own sessions only.
+/// State-changing requests must pass a [same-origin check](SameOrigin), except refreshing: its
+/// credential is in the body, where another site cannot put it. Users can only access their own
+/// sessions.
 ///
-/// Refreshing and ensuring stay out of the request's own session: they ask for none, so no cookie is validated, set or removed.
+/// Refreshing and ensuring do not use the session of the request, so no cookie is validated, set or
+/// removed.
 ///
 /// # Examples
 /// ```
 /// use axum::Router;
 /// use session_axum::{SameOrigin, SessionRoute, SessionRoutes};
 ///
-/// let read_only: Router = SessionRoutes::only([SessionRoute::List, SessionRoute::Current]).into_router();
+/// let read_only = SessionRoutes::only([SessionRoute::List, SessionRoute::Current]);
+/// let read_only: Router = read_only.into_router();
 /// let from_the_app: Router = SessionRoutes::default()
 ///     .without(SessionRoute::Rename)
 ///     .with_same_origin(SameOrigin::default().with_trusted_origin("https://app.example.com")?)
@@ -106,38 +113,40 @@ pub struct SessionRoutes {
 }
 
 impl Default for SessionRoutes {
-    /// Begins with all of them.
+    /// Selects all routes.
     fn default() -> Self {
         Self::only(SessionRoute::ALL)
     }
 }
 
 impl SessionRoutes {
-    /// Begins with some of them.
+    /// Selects only the given routes.
     pub fn only(routes: impl IntoIterator<Item = SessionRoute>) -> Self {
         Self { picked: routes.into_iter().collect(), same_origin: SameOrigin::default(), verifier: None }
     }
 
-    /// Leaves one out.
+    /// Removes a route.
     pub fn without(mut self, route: SessionRoute) -> Self {
         self.picked.remove(&route);
         self
     }
 
-    /// Replaces the check that state-changing requests pass, to trust other origins.
+    /// Replaces the check for state-changing requests, to trust other origins.
     pub fn with_same_origin(mut self, check: SameOrigin) -> Self {
         self.same_origin = check;
         self
     }
 
-    /// Adds `POST /sessions/ensure`: finds or creates the session of an identity that another system vouches for, see
-    /// [`SessionManager::ensure`](session_manager::SessionManager::ensure).
+    /// Adds `POST /sessions/ensure`: finds or creates the session of an identity that another
+    /// system asserts, see [`SessionManager::ensure`](session_manager::SessionManager::ensure).
     ///
-    /// The verifier says whose request it is, from its headers and extensions, or answers
-    /// [`SessionError::Required`] for the 401 of a request that nobody vouches for. The session's client is that of the request.
+    /// The verifier identifies the user from the request's headers and extensions, or returns
+    /// [`SessionError::Required`] for a 401 if no system asserts an identity. The session's client
+    /// is the client of the request.
     ///
     /// # Security
-    /// The verifier must check the signature of whatever it reads: whoever can choose the name can open the session.
+    /// The verifier must check the signature of the assertion that it reads: anyone who can choose
+    /// the name can open the session.
     ///
     /// # Examples
     /// ```
@@ -149,7 +158,8 @@ impl SessionRoutes {
     /// # struct Claims { sid: String, sub: String }
     /// # async fn verified(_token: Option<&axum::http::HeaderValue>) -> Option<Claims> { None }
     /// async fn identity(request: Parts) -> Result<ExternalSession, SessionError> {
-    ///     let claims = verified(request.headers.get("x-id-token")).await.ok_or(SessionError::Required)?;
+    ///     let token = request.headers.get("x-id-token");
+    ///     let claims = verified(token).await.ok_or(SessionError::Required)?;
     ///     Ok(ExternalSession::new(format!("https://id.example {}", claims.sid), claims.sub.parse()?)?)
     /// }
     ///
@@ -164,7 +174,7 @@ impl SessionRoutes {
         self
     }
 
-    /// Makes the router.
+    /// Builds the router.
     pub fn into_router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
         let has = |route| self.picked.contains(&route);
         let mut router = Router::new();

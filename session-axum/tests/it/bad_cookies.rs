@@ -4,12 +4,13 @@ use session_manager::core::Actor;
 
 use crate::support::{Backend, COOKIE, Client};
 
-/// A visitor with that cookie is nobody: no error, no session, and how often the store was asked.
+/// Asserts that a request with this cookie has no session and causes no error. Returns the answer
+/// and the number of store calls.
 async fn visit_with(backend: &Backend, cookie: &str) -> (crate::support::Answer, u64) {
     backend.faults.reset_calls();
     let mut client = Client::new(backend.app()).with_cookie(cookie);
     let answer = client.clone().get("/maybe").await;
-    assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "nobody"), "{cookie:?}");
+    assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "no session"), "{cookie:?}");
     let calls = backend.faults.all_calls();
     let required = client.get("/me").await;
     required.assert_problem(401, "Sign in to continue.");
@@ -18,7 +19,7 @@ async fn visit_with(backend: &Backend, cookie: &str) -> (crate::support::Answer,
 }
 
 #[tokio::test]
-async fn a_cookie_that_is_no_token_is_removed_without_a_store_call() {
+async fn malformed_cookie_is_removed_without_a_store_call() {
     let backend = Backend::new();
     let (_, token) = backend.session("ann").await;
     let (id, secret) = token.split_once('.').unwrap();
@@ -55,7 +56,7 @@ async fn a_cookie_that_is_no_token_is_removed_without_a_store_call() {
 }
 
 #[tokio::test]
-async fn a_token_of_another_site_finds_nothing_and_is_removed() {
+async fn token_of_another_site_is_unknown_and_removed() {
     let (backend, elsewhere) = (Backend::new(), Backend::new());
     let (_, foreign) = elsewhere.session("ann").await;
     let (answer, calls) = visit_with(&backend, &format!("{COOKIE}={foreign}")).await;
@@ -64,19 +65,20 @@ async fn a_token_of_another_site_finds_nothing_and_is_removed() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_for_a_live_session_ends_nothing_and_takes_no_cookie_away() {
+async fn wrong_secret_ends_no_session_and_keeps_the_cookie() {
     let backend = Backend::new();
     let (_, token) = backend.session("ann").await;
     let (_, other) = backend.session("bob").await;
     let forged = format!("{}.{}", token.split_once('.').unwrap().0, other.split_once('.').unwrap().1);
-    // It may be the old secret of a request that was overtaken by a rotation: the browser holds the new one by now.
+    // It may be the old secret of a request that a rotation overtook: the browser has the new one
+    // by now.
     let (answer, _) = visit_with(&backend, &format!("{COOKIE}={forged}")).await;
     assert_eq!(answer.set_cookies(), Vec::<&str>::new());
     assert_eq!(Client::new(backend.app()).with_token(&token).get("/maybe").await.body, "ann");
 }
 
 #[tokio::test]
-async fn an_ended_session_is_nobody_and_its_cookie_is_removed() {
+async fn cookie_of_an_ended_session_is_removed() {
     let backend = Backend::new();
     let (session, token) = backend.session("ann").await;
     backend.manager.revoke(session.id(), &Actor::System).await.unwrap();
@@ -84,16 +86,16 @@ async fn an_ended_session_is_nobody_and_its_cookie_is_removed() {
 }
 
 #[tokio::test]
-async fn an_expired_session_is_nobody_and_its_cookie_is_removed() {
+async fn cookie_of_an_expired_session_is_removed() {
     let backend = Backend::new();
     let (_, token) = backend.session("ann").await;
     backend.clock.advance(Duration::from_secs(3600));
     visit_with(&backend, &format!("{COOKIE}={token}")).await.0.assert_cookie_removed();
 }
 
-/// Removing one of two cookies would leave the other, and that may be the one that an attacker planted.
+/// Removing one of two cookies would leave the other, which an attacker may have planted.
 #[tokio::test]
-async fn two_different_cookies_are_nobody_and_stay() {
+async fn two_different_cookies_are_anonymous_and_kept() {
     let backend = Backend::new();
     let (_, ann) = backend.session("ann").await;
     let (_, bob) = backend.session("bob").await;
@@ -105,7 +107,7 @@ async fn two_different_cookies_are_nobody_and_stay() {
 }
 
 #[tokio::test]
-async fn the_same_cookie_twice_is_one() {
+async fn same_cookie_twice_counts_once() {
     let backend = Backend::new();
     let (_, token) = backend.session("ann").await;
     let twice = format!("{COOKIE}={token}; theme=dark; {COOKIE}={token}");
@@ -116,31 +118,31 @@ async fn the_same_cookie_twice_is_one() {
 }
 
 #[tokio::test]
-async fn a_cookie_name_in_another_case_shadows_nothing() {
+async fn cookie_name_in_another_case_is_ignored() {
     let backend = Backend::new();
     let (_, ann) = backend.session("ann").await;
     let (_, bob) = backend.session("bob").await;
     let cookie = format!("__host-session={bob}; {COOKIE}={ann}");
     assert_eq!(Client::new(backend.app()).with_cookie(&cookie).get("/maybe").await.body, "ann");
     let only = format!("__HOST-SESSION={bob}");
-    assert_eq!(Client::new(backend.app()).with_cookie(&only).get("/maybe").await.body, "nobody");
+    assert_eq!(Client::new(backend.app()).with_cookie(&only).get("/maybe").await.body, "no session");
 }
 
 #[tokio::test]
-async fn a_bad_cookie_is_left_alone_if_nobody_asks() {
+async fn bad_cookie_is_kept_if_no_handler_asks() {
     let backend = Backend::new();
     let answer = Client::new(backend.app()).with_token("garbage").get("/static").await;
     assert_eq!(answer.set_cookies(), Vec::<&str>::new());
 }
 
 #[tokio::test]
-async fn a_thousand_visitors_with_invented_tokens_leave_nothing_behind() {
+async fn a_thousand_invented_tokens_store_nothing() {
     let backend = Backend::new();
     let elsewhere = Backend::new();
     for _ in 0..1_000 {
         let (_, token) = elsewhere.session("mallory").await;
         let mut client = Client::new(backend.app()).with_token(&token);
-        assert_eq!(client.clone().get("/maybe").await.body, "nobody");
+        assert_eq!(client.clone().get("/maybe").await.body, "no session");
         assert_eq!(client.post("/sign-out").await.status, 204);
     }
     assert_eq!(backend.faults.calls("create") + backend.faults.calls("end"), 0);

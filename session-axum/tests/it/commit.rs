@@ -30,7 +30,7 @@ async fn data_is_written_once_after_the_handler() {
 }
 
 #[tokio::test]
-async fn a_handler_that_fails_leaves_no_data() {
+async fn data_of_a_failed_handler_is_discarded() {
     let backend = Backend::new();
     let (_, token) = backend.session("ann").await;
     let answer = Client::new(backend.app()).with_token(&token).post("/half").await;
@@ -39,7 +39,7 @@ async fn a_handler_that_fails_leaves_no_data() {
 }
 
 #[tokio::test]
-async fn saving_earlier_is_enough() {
+async fn explicit_save_is_not_repeated() {
     let backend = Backend::new();
     let (_, token) = backend.session("ann").await;
     let handler = async |session: Session| -> Result<(), SessionError> {
@@ -58,7 +58,7 @@ fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
 }
 
 #[tokio::test]
-async fn a_client_that_disconnects_during_the_commit_loses_nothing() {
+async fn disconnect_during_the_commit_keeps_the_data() {
     let backend = Backend::new();
     let (_, token) = backend.session("ann").await;
     backend.faults.arm(Fault::delay(Duration::from_millis(50)).on("update"));
@@ -82,7 +82,7 @@ async fn a_client_that_disconnects_during_the_commit_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_client_that_disconnects_before_the_handler_is_done_changes_nothing() {
+async fn disconnect_before_the_handler_returns_writes_nothing() {
     let backend = Backend::new();
     let (_, token) = backend.session("ann").await;
     let gate = Arc::new(Semaphore::new(0));
@@ -104,7 +104,7 @@ async fn a_client_that_disconnects_before_the_handler_is_done_changes_nothing() 
     assert_eq!(backend.faults.calls("update"), 0);
 }
 
-/// Writes a key, and meanwhile something else happens to the session.
+/// Writes a key while `happens` does something else to the session.
 async fn meanwhile<F: Future<Output = ()> + Send>(
     backend: &Backend,
     token: &str,
@@ -121,7 +121,7 @@ async fn meanwhile<F: Future<Output = ()> + Send>(
 }
 
 #[tokio::test]
-async fn a_session_that_was_ended_meanwhile_is_401_and_stays_ended() {
+async fn session_ended_during_the_request_is_401() {
     let backend = Backend::new();
     let (session, token) = backend.session("ann").await;
     let manager = backend.manager.clone();
@@ -196,7 +196,7 @@ async fn too_much_data_is_413() {
 }
 
 #[tokio::test]
-async fn a_failed_commit_says_nothing_about_what_failed() {
+async fn failed_commit_does_not_reveal_its_cause() {
     for (kind, status) in [
         (ErrorKind::Other, 500),
         (ErrorKind::Corrupt, 500),
@@ -216,7 +216,7 @@ async fn a_failed_commit_says_nothing_about_what_failed() {
 }
 
 #[tokio::test]
-async fn a_task_that_still_signs_in_is_waited_for() {
+async fn response_waits_for_a_spawned_sign_in() {
     let backend = Backend::new();
     backend.faults.arm(Fault::delay(Duration::from_millis(30)).on("create"));
     let handler = async |context: SessionContext| {

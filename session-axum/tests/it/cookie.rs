@@ -12,7 +12,7 @@ fn attributes(header: &str) -> (&str, &str) {
 }
 
 #[tokio::test]
-async fn signing_in_sets_the_strict_cookie_for_as_long_as_the_session_can_live() {
+async fn sign_in_sets_a_strict_cookie_for_the_session_lifetime() {
     let backend = Backend::new();
     let answer = Client::new(backend.app()).post("/sign-in/ann").await;
     let [header] = answer.set_cookies()[..] else { panic!("{answer:?}") };
@@ -32,7 +32,7 @@ async fn a_remembered_session_has_a_longer_cookie() {
 }
 
 #[tokio::test]
-async fn cookies_can_be_left_to_the_browsers_window_unless_remembered() {
+async fn only_remembered_cookies_persist_if_so_configured() {
     let backend = Backend::new();
     let cookie = SessionCookie::builder().with_persistence(Persistence::Remembered).build().unwrap();
     let app = site().layer(backend.layer().with_cookie(cookie));
@@ -77,7 +77,7 @@ async fn the_development_cookie_has_no_secure() {
 }
 
 #[tokio::test]
-async fn the_token_leaves_in_the_cookie_only() {
+async fn token_is_sent_only_in_the_cookie() {
     let backend = Backend::new();
     let mut client = Client::new(backend.app());
     let signed_in = client.post("/sign-in/ann").await;

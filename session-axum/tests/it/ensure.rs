@@ -10,7 +10,7 @@ use session_manager::{ExternalSession, Paging, UserLimit};
 
 use crate::support::{Backend, COOKIE, Client, OUTAGES};
 
-/// Believes a header, as nobody should.
+/// Trusts a header, which a real verifier must not do.
 async fn identity(parts: Parts) -> Result<ExternalSession, SessionError> {
     tokio::task::yield_now().await;
     let claims = parts.headers.get("x-claims").ok_or(SessionError::Required)?;
@@ -28,7 +28,7 @@ fn claiming(app: &Router, claims: &str) -> Client {
 }
 
 #[tokio::test]
-async fn a_session_is_created_once_and_found_ever_after() {
+async fn ensure_creates_a_session_once() {
     let backend = Backend::new();
     let app = app(&backend);
     let first = claiming(&app, "issuer 1/ann").post("/sessions/ensure").await;
@@ -46,7 +46,7 @@ async fn a_session_is_created_once_and_found_ever_after() {
 }
 
 #[tokio::test]
-async fn fifty_requests_at_once_create_one() {
+async fn fifty_concurrent_ensures_create_one_session() {
     let backend = Backend::new();
     let app = app(&backend);
     let mut tasks = tokio::task::JoinSet::new();
@@ -60,11 +60,11 @@ async fn fifty_requests_at_once_create_one() {
 }
 
 #[tokio::test]
-async fn who_is_not_vouched_for_or_was_signed_out_is_401() {
+async fn unverified_or_signed_out_identity_is_401() {
     let backend = Backend::new();
     let app = app(&backend);
-    let mut nobody = Client::new(app.clone()).with_cookie(&format!("{COOKIE}=garbage"));
-    let refused = nobody.post("/sessions/ensure").await;
+    let mut visitor = Client::new(app.clone()).with_cookie(&format!("{COOKIE}=garbage"));
+    let refused = visitor.post("/sessions/ensure").await;
     refused.assert_problem(401, "Sign in to continue.");
     assert_eq!((refused.set_cookies().len(), backend.faults.calls("load")), (0, 0));
 
@@ -78,7 +78,7 @@ async fn who_is_not_vouched_for_or_was_signed_out_is_401() {
 }
 
 #[tokio::test]
-async fn refusals_and_outages_are_told_apart() {
+async fn refusals_and_outages_have_different_statuses() {
     let one = UserLimit::new(NonZeroU32::MIN, OnExceed::Refuse);
     let backend = Backend::with(|builder| builder.with_limit(one));
     let app = app(&backend);
@@ -95,7 +95,7 @@ async fn refusals_and_outages_are_told_apart() {
 }
 
 #[tokio::test]
-async fn without_a_verifier_there_is_no_such_route() {
+async fn ensure_route_needs_a_verifier() {
     let backend = Backend::new();
     let app: Router = routes().layer(backend.layer());
     assert_eq!(claiming(&app, "issuer 1/ann").post("/sessions/ensure").await.status, 405);

@@ -24,7 +24,7 @@ async fn responses_that_depend_on_the_session_are_not_cached() {
 }
 
 #[tokio::test]
-async fn what_the_application_says_about_caching_stands() {
+async fn cache_headers_of_the_application_are_kept() {
     let backend = Backend::new();
     let private = async |_: Option<Session>| {
         [("cache-control", "private, max-age=60"), ("vary", "Accept-Language, cookie")].into_response()
@@ -89,7 +89,7 @@ async fn layers_with_different_cookies_are_independent() {
 }
 
 #[tokio::test]
-async fn a_cookie_of_our_name_that_the_handler_set_gives_way_to_ours() {
+async fn session_cookie_replaces_one_set_by_the_handler() {
     let backend = Backend::new();
     let handler = async |context: SessionContext| -> Result<_, SessionError> {
         context.sign_in(NewSession::for_user("ann".parse()?)).await?;

@@ -6,7 +6,7 @@ use session_manager::core::SessionStore;
 use crate::support::{Backend, Client};
 
 #[tokio::test]
-async fn a_handler_that_does_not_ask_costs_no_call_and_no_header() {
+async fn handler_that_does_not_ask_costs_no_call_and_no_header() {
     let backend = Backend::new();
     let (_, token) = backend.session("ann").await;
     backend.faults.reset_calls();
@@ -23,7 +23,7 @@ async fn a_handler_that_does_not_ask_costs_no_call_and_no_header() {
 async fn a_visitor_without_a_cookie_costs_no_call() {
     let backend = Backend::new();
     let mut client = Client::new(backend.app());
-    assert_eq!(client.get("/maybe").await.body, "nobody");
+    assert_eq!(client.get("/maybe").await.body, "no session");
     assert_eq!(client.get("/me").await.status, 401);
     assert_eq!(client.post("/sign-out").await.status, 204);
     assert_eq!(client.get("/cart").await.body, "[]");
@@ -59,7 +59,7 @@ async fn an_untouched_session_is_not_written() {
 }
 
 #[tokio::test]
-async fn every_request_counts_as_use_only_if_so_configured() {
+async fn every_request_is_validated_only_if_so_configured() {
     for (validate_every_request, loads) in [(false, 0), (true, 1)] {
         let backend = Backend::new();
         let (_, token) = backend.session("ann").await;
@@ -84,7 +84,7 @@ async fn validating_every_request_validates_no_request_twice() {
 }
 
 #[tokio::test]
-async fn a_missing_layer_is_our_mistake_and_says_so_in_the_log_only() {
+async fn missing_layer_is_500_and_explained_only_in_the_log() {
     let app = Router::new()
         .route("/required", get(async |_: Session| ()))
         .route("/optional", get(async |_: Option<Session>| ()))

@@ -1,4 +1,5 @@
-//! The layer, the extractors and the routes, with real requests on a real store that can be made to fail.
+//! Real requests to the layer, the extractors and the routes, on a real store with injected
+//! failures.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
 mod bad_cookies;

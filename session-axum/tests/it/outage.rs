@@ -27,14 +27,14 @@ async fn a_stopped_store_is_503_and_keeps_the_cookie() {
 }
 
 #[tokio::test]
-async fn a_stopped_store_does_not_concern_those_who_do_not_ask() {
+async fn stopped_store_does_not_affect_handlers_that_do_not_ask() {
     let backend = Backend::new();
     let (_, token) = backend.session("ann").await;
     backend.faults.arm(Fault::error(OUTAGES[0]));
     let mut client = Client::new(backend.app()).with_token(&token);
     assert_eq!(client.get("/static").await.status, 200);
-    // Without a token, and with one that is none, there is nothing to ask the store.
-    assert_eq!(Client::new(backend.app()).get("/maybe").await.body, "nobody");
+    // A request without a token, or with a malformed one, needs no store call.
+    assert_eq!(Client::new(backend.app()).get("/maybe").await.body, "no session");
     let garbled = Client::new(backend.app()).with_token("garbage").get("/maybe").await;
     garbled.assert_cookie_removed();
     let validated = crate::support::site().layer(backend.layer().validate_every_request(true));
@@ -42,7 +42,7 @@ async fn a_stopped_store_does_not_concern_those_who_do_not_ask() {
 }
 
 #[tokio::test]
-async fn the_store_is_asked_once_however_many_extractors_want_to_know() {
+async fn failed_validation_is_not_repeated_within_a_request() {
     let backend = Backend::new();
     let (_, token) = backend.session("ann").await;
     backend.faults.arm(Fault::error(OUTAGES[0]).on("load"));
@@ -59,7 +59,7 @@ async fn the_store_is_asked_once_however_many_extractors_want_to_know() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_signs_nobody_out() {
+async fn unreadable_row_is_503_and_keeps_the_cookie() {
     let backend = Backend::new();
     let (_, token) = backend.session("ann").await;
     backend.faults.arm(Fault::error(session_manager::core::ErrorKind::Corrupt).on("load"));
@@ -75,7 +75,7 @@ async fn a_hanging_store_is_503_after_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_sign_in_that_fails_leaves_the_anonymous_session_alone() {
+async fn failed_sign_in_keeps_the_anonymous_session() {
     let backend = Backend::new();
     let mut client = Client::new(backend.app());
     client.post("/add/apple").await;
@@ -88,7 +88,7 @@ async fn a_sign_in_that_fails_leaves_the_anonymous_session_alone() {
 }
 
 #[tokio::test]
-async fn a_sign_out_that_fails_keeps_the_session_and_the_cookie() {
+async fn failed_sign_out_keeps_the_session_and_the_cookie() {
     let backend = Backend::new();
     let (_, token) = backend.session("ann").await;
     let mut client = Client::new(backend.app()).with_token(&token);

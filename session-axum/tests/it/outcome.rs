@@ -7,7 +7,7 @@ use session_manager::{Paging, UserLimit};
 use crate::support::{Backend, Client};
 
 #[tokio::test]
-async fn the_cart_of_an_anonymous_visitor_comes_along_at_sign_in() {
+async fn sign_in_keeps_the_anonymous_cart() {
     let backend = Backend::new();
     let mut client = Client::new(backend.app());
     assert_eq!(client.post("/add/apple").await.set_cookies().len(), 1);
@@ -20,13 +20,13 @@ async fn the_cart_of_an_anonymous_visitor_comes_along_at_sign_in() {
     assert_eq!(client.get("/maybe").await.body, "ann");
     assert_eq!(client.get("/cart").await.body, r#"["apple","pear"]"#);
     assert_eq!(backend.stored().await, 1);
-    // Who holds the old token holds nothing.
+    // The old token is worthless.
     let mut fixed = Client::new(backend.app()).with_cookie(&anonymous.unwrap());
-    assert_eq!(fixed.get("/maybe").await.body, "nobody");
+    assert_eq!(fixed.get("/maybe").await.body, "no session");
 }
 
 #[tokio::test]
-async fn data_that_the_same_request_changed_comes_along_too() {
+async fn sign_in_keeps_data_changed_in_the_same_request() {
     let backend = Backend::new();
     let handler = async |context: SessionContext| -> Result<(), SessionError> {
         context.insert("cart", &["apple"]).await?;
@@ -43,7 +43,7 @@ async fn data_that_the_same_request_changed_comes_along_too() {
 }
 
 #[tokio::test]
-async fn the_next_user_of_a_browser_gets_nothing_of_the_last() {
+async fn next_user_of_a_browser_gets_no_data_of_the_previous_one() {
     let backend = Backend::new();
     let mut client = Client::new(backend.app());
     client.post("/sign-in/ann").await;
@@ -56,7 +56,7 @@ async fn the_next_user_of_a_browser_gets_nothing_of_the_last() {
 }
 
 #[tokio::test]
-async fn a_new_session_knows_its_client() {
+async fn new_session_records_its_client() {
     let backend = Backend::new();
     let mut client = Client::new(backend.app())
         .with_header("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
@@ -69,7 +69,7 @@ async fn a_new_session_knows_its_client() {
 }
 
 #[tokio::test]
-async fn an_application_that_knows_better_says_who_the_client_is() {
+async fn application_can_override_the_client() {
     let backend = Backend::new();
     let handler = async |context: SessionContext| -> Result<String, SessionError> {
         let client = ClientInfo::new("198.51.100.7".parse().ok(), Some("Kiosk/1"));
@@ -88,12 +88,12 @@ async fn signing_out_removes_the_cookie_and_ends_the_session() {
     let mut client = Client::new(backend.app()).with_token(&token);
     client.post("/sign-out").await.assert_cookie_removed();
     assert_eq!(client.cookie, None);
-    assert_eq!(Client::new(backend.app()).with_token(&token).get("/maybe").await.body, "nobody");
+    assert_eq!(Client::new(backend.app()).with_token(&token).get("/maybe").await.body, "no session");
     assert_eq!(backend.stored().await, 0);
 }
 
 #[tokio::test]
-async fn a_session_that_exists_shows_in_the_cookie_even_if_the_handler_fails_afterwards() {
+async fn cookie_is_set_even_if_the_handler_fails_after_sign_in() {
     let backend = Backend::new();
     let handler = async |context: SessionContext| -> Result<(), SessionError> {
         context.sign_in(NewSession::for_user("ann".parse()?)).await?;
@@ -107,7 +107,7 @@ async fn a_session_that_exists_shows_in_the_cookie_even_if_the_handler_fails_aft
 }
 
 #[tokio::test]
-async fn after_a_refused_sign_in_the_handler_may_try_again() {
+async fn handler_can_retry_a_refused_sign_in() {
     let limit = UserLimit::new(std::num::NonZeroU32::MIN, session_manager::core::OnExceed::Refuse);
     let backend = Backend::with(|builder| builder.with_limit(limit));
     let handler = async |context: SessionContext| -> Result<String, SessionError> {
@@ -135,7 +135,7 @@ async fn after_a_refused_sign_in_the_handler_may_try_again() {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Wish {
+enum Call {
     Insert,
     SignIn,
     SignOut,
@@ -144,48 +144,48 @@ enum Wish {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Signing out wins, then signing in, then an anonymous session; in whatever order a request asks.
+    /// Signing out wins, then signing in, then an anonymous session, in any order of calls.
     #[test]
     fn the_outcome_does_not_depend_on_the_order_of_calls(
-        wishes in proptest::collection::vec(
-            prop_oneof![Just(Wish::Insert), Just(Wish::SignIn), Just(Wish::SignOut)], 0..6),
+        calls in proptest::collection::vec(
+            prop_oneof![Just(Call::Insert), Just(Call::SignIn), Just(Call::SignOut)], 0..6),
         starts_signed_in in any::<bool>(),
     ) {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
             let backend = Backend::new();
-            let expected = if wishes.iter().any(|wish| matches!(wish, Wish::SignOut)) {
-                "nobody"
-            } else if wishes.iter().any(|wish| matches!(wish, Wish::SignIn)) {
+            let expected = if calls.iter().any(|call| matches!(call, Call::SignOut)) {
+                "no session"
+            } else if calls.iter().any(|call| matches!(call, Call::SignIn)) {
                 "ann"
             } else if starts_signed_in {
                 "bob"
-            } else if wishes.is_empty() {
-                "nobody"
+            } else if calls.is_empty() {
+                "no session"
             } else {
                 "anonymous"
             };
             let handler = async move |context: SessionContext| {
-                for wish in wishes {
-                    // A wish that comes after signing out is refused; that is part of the outcome.
-                    let _ = match wish {
-                        Wish::Insert => context.insert("key", &1).await.map(drop),
-                        Wish::SignIn => {
+                for call in calls {
+                    // A call after signing out is refused, which is part of the outcome.
+                    let _ = match call {
+                        Call::Insert => context.insert("key", &1).await.map(drop),
+                        Call::SignIn => {
                             context.sign_in(NewSession::for_user("ann".parse().unwrap())).await.map(drop)
                         }
-                        Wish::SignOut => context.sign_out().await,
+                        Call::SignOut => context.sign_out().await,
                     };
                 }
             };
-            let app = crate::support::site().route("/wish", post(handler)).layer(backend.layer());
+            let app = crate::support::site().route("/call", post(handler)).layer(backend.layer());
             let mut client = Client::new(app);
             if starts_signed_in {
                 let (_, token) = backend.session("bob").await;
                 client = client.with_token(&token);
             }
-            let answer = client.post("/wish").await;
+            let answer = client.post("/call").await;
             assert!(answer.set_cookies().len() <= 1);
             assert_eq!(client.get("/maybe").await.body, expected);
-            // Nothing is left in the store that nobody holds the token of.
+            // Every session left in the store belongs to the client.
             assert_eq!(backend.stored().await, usize::from(client.cookie.is_some()));
         });
     }

@@ -35,7 +35,7 @@ async fn refresh(app: &Router, token: &Value) -> Answer {
 }
 
 #[tokio::test]
-async fn a_program_refreshes_when_it_is_told_to() {
+async fn api_client_refreshes_an_expired_token() {
     let backend = Backend::new();
     for transport in [Transport::Bearer, Transport::Either] {
         let app = app(&backend, transport, SessionKind::Api);
@@ -45,7 +45,7 @@ async fn a_program_refreshes_when_it_is_told_to() {
         backend.clock.advance(ACCESS);
         program(&app, &first["token"]).get("/me").await.assert_token_expired();
         program(&app, &first["token"]).get("/sessions").await.assert_token_expired();
-        assert_eq!(program(&app, &first["token"]).get("/maybe").await.body, "nobody");
+        assert_eq!(program(&app, &first["token"]).get("/maybe").await.body, "no session");
 
         let answer = refresh(&app, &first["refreshToken"]).await;
         assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (200, Some("no-store")));
@@ -55,13 +55,14 @@ async fn a_program_refreshes_when_it_is_told_to() {
         assert_eq!(second.as_object().unwrap().len(), 3);
         assert_eq!(program(&app, &second["token"]).get("/maybe").await.body, "ann");
 
-        // Asked again within the grace period, as after a lost answer: the same pair, and what is left of its time.
+        // A retry within the grace period, as after a lost response, returns the same pair and the
+        // rest of its lifetime.
         backend.clock.advance(Duration::from_millis(9_500));
         let again = refresh(&app, &first["refreshToken"]).await.json();
         assert_eq!((&again["token"], &again["refreshToken"]), (&second["token"], &second["refreshToken"]));
         assert_eq!(again["expiresIn"], ACCESS.as_secs() - 10);
 
-        // A spent token is somebody's copy: the session ends.
+        // A spent token indicates a stolen copy: the session ends.
         backend.clock.advance(Duration::from_secs(60));
         let reused = refresh(&app, &first["refreshToken"]).await;
         reused.assert_problem(401, SIGN_IN);
@@ -72,7 +73,7 @@ async fn a_program_refreshes_when_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn a_browser_with_an_expired_token_is_signed_out_as_always() {
+async fn browser_with_an_expired_token_loses_its_cookie() {
     let backend = Backend::new();
     let app = app(&backend, Transport::Either, SessionKind::Web);
     let mut browser = Client::new(app.clone());
@@ -83,14 +84,14 @@ async fn a_browser_with_an_expired_token_is_signed_out_as_always() {
     let expired = browser.get("/me").await;
     expired.assert_problem(401, SIGN_IN);
     expired.assert_cookie_removed();
-    // The session itself goes on.
+    // The session itself is live.
     let pair = refresh(&app, &answer.json()["refreshToken"]).await.json();
     let token = pair["token"].as_str().unwrap();
     assert_eq!(Client::new(app).with_token(token).get("/maybe").await.body, "ann");
 }
 
 #[tokio::test]
-async fn tokens_that_are_none_and_bodies_that_are_none() {
+async fn invalid_tokens_and_bodies_are_refused() {
     let backend = Backend::new();
     let app = app(&backend, Transport::Either, SessionKind::Api);
     let pair = Client::new(app.clone()).post("/tokens").await.json();
@@ -115,7 +116,7 @@ async fn tokens_that_are_none_and_bodies_that_are_none() {
 }
 
 #[tokio::test]
-async fn the_session_of_a_cookie_stays_out_of_it() {
+async fn refresh_ignores_the_session_cookie() {
     let backend = Backend::new();
     let app = app(&backend, Transport::Either, SessionKind::Api);
     let pair = Client::new(app.clone()).post("/tokens").await.json();
@@ -132,7 +133,7 @@ async fn the_session_of_a_cookie_stays_out_of_it() {
 }
 
 #[tokio::test]
-async fn a_stopped_store_spends_nothing() {
+async fn stopped_store_spends_no_refresh_token() {
     for kind in OUTAGES {
         let backend = Backend::new();
         let app = app(&backend, Transport::Bearer, SessionKind::Api);
@@ -148,7 +149,7 @@ async fn a_stopped_store_spends_nothing() {
 }
 
 #[tokio::test]
-async fn the_route_can_be_left_out() {
+async fn refresh_route_can_be_left_out() {
     let backend = Backend::new();
     let app: Router = SessionRoutes::default().without(SessionRoute::Refresh).into_router();
     let app = app.layer(backend.layer());

@@ -14,7 +14,7 @@ fn rotating() -> Backend {
 }
 
 #[tokio::test]
-async fn a_token_that_is_due_is_replaced_in_the_cookie() {
+async fn due_token_is_replaced_in_the_cookie() {
     let backend = rotating();
     let mut client = Client::new(backend.app());
     let signed_in = client.post("/sign-in/ann").await;
@@ -29,26 +29,26 @@ async fn a_token_that_is_due_is_replaced_in_the_cookie() {
         |header: &str| header.split_once("; ").unwrap().1.split_once("; Max-Age").unwrap().0.to_owned();
     let [renewed] = answer.set_cookies()[..] else { panic!("{answer:?}") };
     assert_eq!(attributes(renewed), attributes(signed_in.set_cookies()[0]));
-    // What is left of the session's life, not a new one.
+    // The rest of the session's lifetime, not a new one.
     assert!(renewed.ends_with(&format!("Max-Age={}", 86_400 - INTERVAL.as_secs())));
 
-    // A tab that was faster gets the same one again, for a while.
+    // A concurrent request of another tab gets the same token again, for a while.
     let mut tab = Client::new(backend.app()).with_cookie(&old.clone().unwrap());
     assert_eq!(tab.get("/maybe").await.body, "ann");
     assert_eq!(tab.cookie, client.cookie);
-    // From when the new one was presented first.
+    // The grace period begins when the new token is presented first.
     assert_eq!(client.get("/maybe").await.body, "ann");
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
     backend.clock.advance(Duration::from_secs(31));
     let mut late = Client::new(backend.app()).with_cookie(&old.unwrap());
-    assert_eq!(late.get("/maybe").await.body, "nobody");
+    assert_eq!(late.get("/maybe").await.body, "no session");
     assert_eq!(client.get("/maybe").await.body, "ann");
 }
 
 #[tokio::test]
-async fn a_request_that_only_counts_as_use_hands_the_new_token_over_too() {
+async fn validating_every_request_also_sends_a_renewed_cookie() {
     let backend = rotating();
     let app = site().layer(backend.layer().validate_every_request(true));
     let mut client = Client::new(app);
@@ -60,7 +60,7 @@ async fn a_request_that_only_counts_as_use_hands_the_new_token_over_too() {
 }
 
 #[tokio::test]
-async fn signing_the_others_out_makes_copies_of_this_token_worthless() {
+async fn signing_out_other_sessions_invalidates_token_copies() {
     let backend = Backend::new();
     let mut client = Client::new(backend.app());
     client.post("/sign-in/ann").await;
@@ -69,11 +69,11 @@ async fn signing_the_others_out_makes_copies_of_this_token_worthless() {
     assert_eq!((answer.status.as_u16(), answer.set_cookies().len()), (200, 1));
     assert_eq!(answer.json(), serde_json::json!({"ended": 0}));
     assert_eq!(client.get("/maybe").await.body, "ann");
-    assert_eq!(copy.get("/maybe").await.body, "nobody");
+    assert_eq!(copy.get("/maybe").await.body, "no session");
 }
 
 #[tokio::test]
-async fn a_program_without_cookie_gets_its_new_token_in_hand() {
+async fn api_client_receives_the_renewed_token_in_the_body() {
     let backend = Backend::new();
     for (user, transport) in [("ann", Transport::Bearer), ("bob", Transport::Either)] {
         let (_, token) = backend.session(user).await;
@@ -89,7 +89,7 @@ async fn a_program_without_cookie_gets_its_new_token_in_hand() {
 }
 
 #[tokio::test]
-async fn a_new_token_goes_out_even_if_the_handler_fails() {
+async fn renewed_token_is_sent_even_if_the_handler_fails() {
     let backend = Backend::new();
     let handler = async |session: Session, context: SessionContext| -> Result<StatusCode, SessionError> {
         context.manager()?.rotate(&session).await?;
@@ -101,11 +101,11 @@ async fn a_new_token_goes_out_even_if_the_handler_fails() {
     let mut old = client.clone();
     assert_eq!(client.post("/rotate").await.set_cookies().len(), 1);
     assert_eq!(client.get("/maybe").await.body, "ann");
-    assert_eq!(old.get("/maybe").await.body, "nobody");
+    assert_eq!(old.get("/maybe").await.body, "no session");
 }
 
 #[tokio::test]
-async fn a_session_that_is_new_and_renewed_at_once_has_one_cookie() {
+async fn session_created_and_renewed_at_once_sets_one_cookie() {
     let backend = Backend::new();
     let handler = async |context: SessionContext| -> Result<(), SessionError> {
         let signed_in = context.sign_in(session_axum::NewSession::for_user("ann".parse()?)).await?;

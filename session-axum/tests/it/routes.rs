@@ -23,7 +23,7 @@ fn ids(answer: &Answer) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_list_shows_my_sessions_newest_first_with_this_one_marked() {
+async fn list_is_newest_first_and_marks_the_current_session() {
     let backend = Backend::new();
     let (mut first, first_id) = signed_in(&backend, "ann").await;
     backend.clock.advance(std::time::Duration::from_secs(1));
@@ -72,7 +72,7 @@ async fn the_list_is_read_page_by_page() {
 }
 
 #[tokio::test]
-async fn queries_that_make_no_sense_are_400() {
+async fn invalid_queries_are_400() {
     let backend = Backend::new();
     let (mut client, id) = signed_in(&backend, "ann").await;
     for query in ["limit=0", "limit=501", "limit=-1", "limit=two", "after=xyz", "after=", "limit=1&limit=2"] {
@@ -100,7 +100,7 @@ async fn the_current_session_is_shown_and_logged_out() {
 }
 
 #[tokio::test]
-async fn a_device_is_renamed_and_its_name_taken_away() {
+async fn device_is_renamed_and_its_name_removed() {
     let backend = Backend::new();
     let (mut client, id) = signed_in(&backend, "ann").await;
     let path = format!("/sessions/{id}");
@@ -112,7 +112,7 @@ async fn a_device_is_renamed_and_its_name_taken_away() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_no_label_are_refused_without_quoting_them() {
+async fn invalid_labels_are_refused_without_quoting_the_body() {
     let backend = Backend::new();
     let (mut client, id) = signed_in(&backend, "ann").await;
     let path = format!("/sessions/{id}");
@@ -135,7 +135,7 @@ async fn bodies_that_are_no_label_are_refused_without_quoting_them() {
 }
 
 #[tokio::test]
-async fn another_of_my_sessions_is_signed_out_at_once() {
+async fn another_session_of_the_user_is_signed_out() {
     let backend = Backend::new();
     for by_query in [false, true] {
         let (mut laptop, _) = signed_in(&backend, "ann").await;
@@ -155,7 +155,7 @@ async fn another_of_my_sessions_is_signed_out_at_once() {
 }
 
 #[tokio::test]
-async fn ending_the_session_that_asks_is_logging_out() {
+async fn ending_the_current_session_logs_out() {
     let backend = Backend::new();
     let (mut client, id) = signed_in(&backend, "ann").await;
     client.delete(&format!("/sessions?sessionId={id}")).await.assert_cookie_removed();
@@ -164,7 +164,7 @@ async fn ending_the_session_that_asks_is_logging_out() {
 }
 
 #[tokio::test]
-async fn all_others_are_signed_out() {
+async fn all_other_sessions_are_signed_out() {
     let backend = Backend::new();
     let (mut client, id) = signed_in(&backend, "ann").await;
     let (mut phone, _) = signed_in(&backend, "ann").await;
@@ -204,12 +204,12 @@ async fn an_ended_session_cannot_be_renamed() {
 }
 
 #[tokio::test]
-async fn without_a_user_there_are_no_devices() {
+async fn session_without_a_user_has_no_devices() {
     let backend = Backend::new();
-    let mut nobody = Client::new(backend.app());
-    let mut anonymous = nobody.clone();
+    let mut visitor = Client::new(backend.app());
+    let mut anonymous = visitor.clone();
     anonymous.post("/add/apple").await;
-    for client in [&mut nobody, &mut anonymous] {
+    for client in [&mut visitor, &mut anonymous] {
         client.get("/sessions").await.assert_problem(401, "Sign in to continue.");
         client.delete("/sessions?revokeAll=true").await.assert_problem(401, "Sign in to continue.");
         client.delete("/sessions/0").await.assert_problem(401, "Sign in to continue.");
@@ -219,7 +219,7 @@ async fn without_a_user_there_are_no_devices() {
 }
 
 #[tokio::test]
-async fn routes_that_were_not_picked_do_not_exist() {
+async fn unselected_routes_do_not_exist() {
     let backend = Backend::new();
     let (_, token) = backend.session("ann").await;
     let (other, _) = backend.session("ann").await;

@@ -1,4 +1,5 @@
-//! A site on a store that counts its calls and fails on command, and a client that keeps its cookie.
+//! A site on a store that counts its calls and fails on command, and a client that keeps its
+//! cookie.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use tower::ServiceExt;
 
 pub(crate) const COOKIE: &str = "__Host-session";
 
-/// A manager on a store with a switch, and the clock that both go by.
+/// A manager on a store with injectable faults, and the clock that both use.
 pub(crate) struct Backend {
     pub(crate) manager: SessionManager,
     pub(crate) faults: Faults,
@@ -54,12 +55,12 @@ impl Backend {
         SessionLayer::new(self.manager.clone())
     }
 
-    /// The small site that most tests visit.
+    /// The small site that most tests use.
     pub(crate) fn app(&self) -> Router {
         site().layer(self.layer()).layer(MockConnectInfo(SocketAddr::from(([192, 0, 2, 7], 4711))))
     }
 
-    /// A session as the store holds it, with its token.
+    /// Creates a session directly in the store. Returns it with its token.
     pub(crate) async fn session(&self, user: &str) -> (session_manager::Session, String) {
         let created = self.manager.create(NewSession::for_user(user.parse().unwrap())).await.unwrap();
         (created.session, created.token.expose().to_string())
@@ -88,7 +89,7 @@ pub(crate) fn site() -> Router {
 
 async fn maybe(session: Option<Session>) -> String {
     match session.map(|session| session.user_id()) {
-        None => "nobody".to_owned(),
+        None => "no session".to_owned(),
         Some(None) => "anonymous".to_owned(),
         Some(Some(user)) => user.to_string(),
     }
@@ -136,7 +137,7 @@ async fn half(session: Session) -> Result<StatusCode, SessionError> {
     Ok(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// A browser as far as sessions go: one cookie, kept as `Set-Cookie` says.
+/// A minimal browser: keeps one cookie, as `Set-Cookie` demands.
 #[derive(Clone)]
 pub(crate) struct Client {
     app: Router,
@@ -154,7 +155,7 @@ impl Client {
         self
     }
 
-    /// Sends the cookie header as it stands here.
+    /// Sends this text as the cookie header.
     pub(crate) fn with_cookie(mut self, header: &str) -> Self {
         self.cookie = Some(header.to_owned());
         self
@@ -239,7 +240,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    /// The answer is a problem of that status, whole and with nothing added.
+    /// Asserts that the answer is exactly the problem with this status and detail.
     #[track_caller]
     pub(crate) fn assert_problem(&self, status: u16, detail: &str) {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
@@ -250,7 +251,7 @@ impl Answer {
         assert_eq!(self.json(), expected);
     }
 
-    /// A program is told to refresh its token.
+    /// Asserts that the answer makes an API client refresh its token.
     #[track_caller]
     pub(crate) fn assert_token_expired(&self) {
         let detail = "The token expired. Refresh it and repeat the request.";
@@ -263,7 +264,7 @@ impl Answer {
         assert_eq!(self.header("www-authenticate"), Some(challenge));
     }
 
-    /// Sessions cannot be told now, and nothing about the cookie changes.
+    /// Asserts a 503 that leaves the cookie unchanged.
     #[track_caller]
     pub(crate) fn assert_unavailable(&self) {
         self.assert_problem(
@@ -281,7 +282,7 @@ impl Answer {
     }
 }
 
-/// The kinds of failure that mean "ask again later".
+/// The kinds of error after which a client may retry.
 pub(crate) const OUTAGES: [ErrorKind; 2] = [ErrorKind::Unavailable, ErrorKind::Timeout];
 
 pub(crate) fn strict_cookie() -> SessionCookie {

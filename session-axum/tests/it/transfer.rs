@@ -10,7 +10,7 @@ use crate::support::{Answer, Backend, Client, OUTAGES, site};
 
 const WRONG: &str = "That code is mistyped, was used already, or is too old. Ask for a new one.";
 
-/// The site with two addresses more: one shows a code, the other takes it.
+/// The site with two more addresses: one shows a code, the other redeems it.
 fn app(backend: &Backend) -> Router {
     let offer = async |Path(end): Path<bool>, session: Session, context: SessionContext| {
         let code = context.manager()?.begin_transfer(&session, end).await?;
@@ -51,8 +51,8 @@ async fn a_code_moves_the_session_with_its_data_and_sets_the_cookie() {
         assert_eq!(phone.get("/maybe").await.body, "ann");
         assert_eq!(phone.get("/cart").await.body, r#"["apple"]"#);
         assert_eq!(phone.get("/sessions/current").await.json()["client"]["userAgent"], "phone");
-        assert_eq!(desk.get("/maybe").await.body, if ends_here { "nobody" } else { "ann" });
-        // Once is enough.
+        assert_eq!(desk.get("/maybe").await.body, if ends_here { "no session" } else { "ann" });
+        // The code works once.
         let mut thief = Client::new(app.clone());
         redeem(&mut thief, &code).await.assert_problem(404, WRONG);
         assert_eq!(thief.cookie, None);
@@ -80,12 +80,12 @@ async fn a_wrong_code_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_the_device_had_before_gives_way() {
+async fn redeeming_replaces_the_previous_session() {
     let backend = Backend::new();
     let app = app(&backend);
     let mut desk = desk(&app).await;
 
-    // An anonymous cart: the transferred one wins, and nothing is left behind.
+    // An anonymous cart: the transferred one wins, and nothing is left over.
     let mut phone = Client::new(app.clone());
     phone.post("/add/pear").await;
     let anonymous = phone.clone().cookie.unwrap();
@@ -93,9 +93,9 @@ async fn what_the_device_had_before_gives_way() {
     redeem(&mut phone, &code).await;
     assert_eq!(phone.get("/cart").await.body, r#"["apple"]"#);
     let mut fixed = Client::new(app.clone()).with_cookie(&anonymous);
-    assert_eq!(fixed.get("/maybe").await.body, "nobody");
+    assert_eq!(fixed.get("/maybe").await.body, "no session");
 
-    // Somebody else: signed out.
+    // The session of another user is signed out.
     let mut bob = Client::new(app.clone());
     bob.post("/sign-in/bob").await;
     bob.post("/add/secret").await;
@@ -105,7 +105,7 @@ async fn what_the_device_had_before_gives_way() {
     assert_eq!(bob.get("/cart").await.body, r#"["apple"]"#);
     assert_eq!(ends(&backend, "bob").await, [EndReason::LoggedOut]);
 
-    // The desk itself, with and without ending.
+    // The session that showed the code, with and without ending it.
     for ends_here in ["false", "true"] {
         let code = desk.post(&format!("/offer/{ends_here}")).await.body;
         redeem(&mut desk, &code).await;
@@ -115,7 +115,7 @@ async fn what_the_device_had_before_gives_way() {
 }
 
 #[tokio::test]
-async fn signing_out_wins_over_a_code_and_a_code_is_not_lost_to_it() {
+async fn code_refused_after_signing_out_is_not_used_up() {
     let backend = Backend::new();
     let both = async |Path((first, code)): Path<(String, String)>, context: SessionContext| {
         if first == "out" {
@@ -149,11 +149,11 @@ async fn too_many_attempts_are_429() {
             return;
         }
     }
-    panic!("500 attempts passed");
+    panic!("500 attempts were allowed");
 }
 
 #[tokio::test]
-async fn a_stopped_store_is_503_and_the_code_still_counts() {
+async fn stopped_store_is_503_and_keeps_the_code_valid() {
     for kind in OUTAGES {
         let backend = Backend::new();
         let app = app(&backend);
@@ -171,13 +171,13 @@ async fn a_stopped_store_is_503_and_the_code_still_counts() {
 }
 
 #[tokio::test]
-async fn a_session_that_could_not_be_ended_yet_does_not_keep_the_new_one_back() {
+async fn redeeming_succeeds_before_the_old_session_is_ended() {
     let backend = Backend::new();
     let app = app(&backend);
     let code = desk(&app).await.post("/offer/false").await.body;
     let mut bob = Client::new(app.clone());
     bob.post("/sign-in/bob").await;
-    // The first end uses the code up, the second is Bob's.
+    // The first `end` uses up the code, the second ends Bob's session.
     backend.faults.arm(Fault::error(ErrorKind::Unavailable).on("end").at_call(2));
     assert_eq!(redeem(&mut bob, &code).await.status, 200);
     assert_eq!(bob.get("/maybe").await.body, "ann");
@@ -187,11 +187,11 @@ async fn a_session_that_could_not_be_ended_yet_does_not_keep_the_new_one_back() 
         }
         tokio::time::sleep(std::time::Duration::from_millis(25)).await;
     }
-    panic!("the end was not tried again");
+    panic!("the end was not retried");
 }
 
 #[tokio::test]
-async fn a_program_gets_the_moved_session_in_hand() {
+async fn api_client_receives_the_transferred_session_in_the_body() {
     let backend = Backend::new();
     let code = desk(&app(&backend)).await.post("/offer/false").await.body;
     let redeem = async |Path(code): Path<String>, context: SessionContext| {
@@ -206,7 +206,7 @@ async fn a_program_gets_the_moved_session_in_hand() {
     assert_eq!(program.get("/maybe").await.body, "ann");
 }
 
-/// A sign-in in two steps, by adoption.
+/// A site with a sign-in in two steps that adopts each session.
 fn two_steps(backend: &Backend) -> Router {
     let begin = async |context: SessionContext| {
         let new = NewSession::for_user("ann".parse()?).with_auth(AuthMethod::Password);
@@ -230,7 +230,7 @@ fn two_steps(backend: &Backend) -> Router {
 }
 
 #[tokio::test]
-async fn an_adopted_session_takes_the_place_of_the_one_before() {
+async fn adopted_session_replaces_the_previous_one() {
     let backend = Backend::new();
     let mut client = Client::new(two_steps(&backend));
     client.post("/sign-in/bob").await;
@@ -247,7 +247,7 @@ async fn an_adopted_session_takes_the_place_of_the_one_before() {
 }
 
 #[tokio::test]
-async fn nothing_is_adopted_while_the_present_session_cannot_be_told() {
+async fn nothing_is_adopted_while_the_store_is_unavailable() {
     let backend = Backend::new();
     let mut client = Client::new(two_steps(&backend));
     client.post("/sign-in/bob").await;

@@ -19,12 +19,12 @@ fn bearing(client: Client, token: &str) -> Client {
 }
 
 #[tokio::test]
-async fn a_bearer_token_is_read_only_where_it_may() {
+async fn bearer_token_is_read_only_if_enabled() {
     let backend = Backend::new();
     let (_, token) = backend.session("ann").await;
     for (transport, cookie, bearer) in [
-        (Transport::Cookie, "ann", "nobody"),
-        (Transport::Bearer, "nobody", "ann"),
+        (Transport::Cookie, "ann", "no session"),
+        (Transport::Bearer, "no session", "ann"),
         (Transport::Either, "ann", "ann"),
     ] {
         let app = app(&backend, transport);
@@ -34,20 +34,20 @@ async fn a_bearer_token_is_read_only_where_it_may() {
 }
 
 #[tokio::test]
-async fn two_different_credentials_are_nobody() {
+async fn two_different_credentials_are_anonymous() {
     let backend = Backend::new();
     let (_, ann) = backend.session("ann").await;
     let (_, bob) = backend.session("bob").await;
     let app = app(&backend, Transport::Either);
     let mut both = bearing(Client::new(app.clone()).with_token(&ann), &bob);
     let answer = both.get("/maybe").await;
-    assert_eq!((answer.body.as_str(), answer.set_cookies().len()), ("nobody", 0));
+    assert_eq!((answer.body.as_str(), answer.set_cookies().len()), ("no session", 0));
     let mut same = bearing(Client::new(app).with_token(&ann), &ann);
     assert_eq!(same.get("/maybe").await.body, "ann");
 }
 
 #[tokio::test]
-async fn a_program_gets_its_token_in_hand_and_no_cookie() {
+async fn api_client_receives_its_token_in_the_body_without_cookie() {
     let backend = Backend::new();
     for transport in [Transport::Bearer, Transport::Either] {
         let app = app(&backend, transport);
@@ -72,7 +72,7 @@ async fn bearer_responses_never_set_or_remove_a_cookie() {
 }
 
 #[tokio::test]
-async fn a_refused_program_is_told_the_scheme() {
+async fn refused_bearer_request_gets_a_challenge() {
     let backend = Backend::new();
     for (transport, challenge) in
         [(Transport::Cookie, None), (Transport::Bearer, Some("Bearer")), (Transport::Either, Some("Bearer"))]
@@ -83,7 +83,7 @@ async fn a_refused_program_is_told_the_scheme() {
 }
 
 #[tokio::test]
-async fn a_program_on_another_site_may_use_the_routes_with_its_token() {
+async fn bearer_token_passes_the_same_origin_check() {
     let backend = Backend::new();
     let (_, token) = backend.session("ann").await;
     let app = app(&backend, Transport::Either);

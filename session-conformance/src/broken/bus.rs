@@ -1,4 +1,4 @@
-//! A bus with one mistake, around one that is right.
+//! A bus with one mistake, around a correct one.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -20,19 +20,19 @@ use crate::fixtures::SCOPE;
 
 type Inner = Arc<Mutex<Box<dyn Subscription>>>;
 
-/// Makes the nodes of a bus with one [`BusBug`].
+/// A factory of the nodes of a bus with one [`BusBug`].
 #[derive(Debug, Clone)]
 pub struct BrokenNetwork {
     bug: BusBug,
     channel: LocalChannel,
-    /// Events that only the mistake sends, and the node that does not receive them.
+    /// Events that only the mistake sends, each with the node that does not receive it.
     extra: broadcast::Sender<(u64, BusEvent)>,
     nodes: Arc<AtomicU64>,
     subscriptions: Arc<AtomicU64>,
 }
 
 impl BrokenNetwork {
-    /// Makes a bus without nodes.
+    /// Creates a bus without nodes.
     #[must_use]
     pub fn new(bug: BusBug) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl BrokenNetwork {
         }
     }
 
-    /// Makes one more node.
+    /// Creates one more node.
     #[must_use]
     pub fn node(&self) -> BrokenBus {
         BrokenBus {
@@ -64,7 +64,7 @@ pub struct BrokenBus {
     network: BrokenNetwork,
     inner: LocalBus,
     node: u64,
-    /// The one subscription of the node, where they share it.
+    /// The node's only subscription, for the mistake that shares it.
     shared: Mutex<Option<Inner>>,
     has_subscribed: AtomicBool,
     /// Whether the mistake has ended the node's subscriptions.
@@ -78,11 +78,11 @@ impl BrokenBus {
     }
 
     fn send_extra(&self, except: u64, event: BusEvent) {
-        // It fails if there is no subscription.
+        // Fails if there is no subscription.
         let _ = self.network.extra.send((except, event));
     }
 
-    /// Subscribes, or takes the subscription that the node has.
+    /// Subscribes, or returns the existing subscription of the node.
     async fn subscription(&self) -> Result<Inner> {
         let mut shared = self.shared.lock().await;
         if let Some(inner) = shared.as_ref().filter(|_| self.has(BusBug::SharedQueue)) {
@@ -137,7 +137,7 @@ impl InvalidationBus for BrokenBus {
             has_ended: Arc::clone(&self.has_ended),
             count: 0,
             ready: VecDeque::new(),
-            nervous_at: Instant::now() + Duration::from_secs(3),
+            next_resync: Instant::now() + Duration::from_secs(3),
         }))
     }
 
@@ -173,15 +173,15 @@ struct BrokenSubscription {
     inner: Inner,
     receives: bool,
     has_ended: Arc<AtomicBool>,
-    /// How many messages with changes arrived.
+    /// The number of messages with changes that arrived.
     count: u64,
     ready: VecDeque<BusEvent>,
-    nervous_at: Instant,
+    next_resync: Instant,
 }
 
 impl BrokenSubscription {
     async fn arrival(&mut self) -> BusEvent {
-        let is_nervous = self.bug == BusBug::NervousWhenIdle;
+        let resyncs_when_idle = self.bug == BusBug::NervousWhenIdle;
         let inner = Arc::clone(&self.inner);
         loop {
             let next = async { inner.lock().await.next().await };
@@ -191,8 +191,8 @@ impl BrokenSubscription {
                         return event;
                     }
                 }
-                () = sleep_until(self.nervous_at), if is_nervous => {
-                    self.nervous_at += Duration::from_secs(3);
+                () = sleep_until(self.next_resync), if resyncs_when_idle => {
+                    self.next_resync += Duration::from_secs(3);
                     return BusEvent::Resync;
                 }
                 event = next => return event,
@@ -200,11 +200,11 @@ impl BrokenSubscription {
         }
     }
 
-    /// Makes of an event what the mistake makes of it.
-    fn spoil(&mut self, event: BusEvent) {
+    /// Queues an event as the mistake alters it.
+    fn queue_altered(&mut self, event: BusEvent) {
         let (mut scope, mut changes) = match event {
             BusEvent::Changed(scope, changes) => (scope, changes),
-            // In place of a resync nothing is delivered.
+            // No event is delivered in place of a resync.
             _ if self.bug == BusBug::DropsWhenFull => return,
             other => return self.ready.push_back(other),
         };
@@ -237,7 +237,7 @@ impl Subscription for BrokenSubscription {
                 return event;
             }
             let event = self.arrival().await;
-            self.spoil(event);
+            self.queue_altered(event);
             match self.bug {
                 BusBug::CancelLoses => {
                     let taken = self.ready.pop_front();
@@ -246,7 +246,7 @@ impl Subscription for BrokenSubscription {
                 }
                 BusBug::SwapsNeighbours if self.count % 10 == 9 => {
                     let second = self.arrival().await;
-                    self.spoil(second);
+                    self.queue_altered(second);
                     self.ready.rotate_left(1);
                 }
                 _ => {}

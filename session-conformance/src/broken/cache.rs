@@ -33,7 +33,7 @@ struct Slot {
 }
 
 impl BrokenCache {
-    /// Makes an empty cache with this mistake.
+    /// Creates an empty cache with this mistake.
     #[must_use]
     pub fn new(bug: CacheBug) -> Self {
         Self { bug, slots: Mutex::default() }
@@ -70,7 +70,7 @@ impl BrokenCache {
         }
     }
 
-    /// Returns how long an entry lives, zero if it is not stored.
+    /// Returns the time to live of an entry, zero if it is not stored.
     fn life(&self, entry: &CacheEntry, ttl: Duration) -> Duration {
         match self.bug {
             CacheBug::ZeroTtlLivesForEver if ttl.is_zero() => HOUR,
@@ -85,7 +85,7 @@ impl BrokenCache {
     }
 
     /// Returns the entry as this cache would keep it.
-    fn spoil(&self, mut entry: CacheEntry) -> CacheEntry {
+    fn as_kept(&self, mut entry: CacheEntry) -> CacheEntry {
         match (self.bug, &mut entry.body) {
             (CacheBug::ScopeForgotten, _) => entry.scope = Scope::from_bytes([0; 16]),
             (CacheBug::TombstoneForgetsActor, CacheBody::Tombstone(ended)) => ended.by = Actor::System,
@@ -104,10 +104,10 @@ impl BrokenCache {
             slots.retain(|_, slot| slot.entry.id != entry.id);
         }
         let key = self.key(entry.scope, entry.id);
-        slots.insert(key, Slot { entry: self.spoil(entry), ttl, until: Instant::now() + ttl });
+        slots.insert(key, Slot { entry: self.as_kept(entry), ttl, until: Instant::now() + ttl });
     }
 
-    /// Returns whether an entry of another scope keeps this one out.
+    /// Returns true if an entry of another scope prevents the put of this one.
     fn keeps_out(&self, stored: &CacheEntry, entry: &CacheEntry) -> bool {
         let of_other_scope = stored.id == entry.id && stored.scope != entry.scope;
         of_other_scope

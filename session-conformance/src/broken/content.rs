@@ -1,4 +1,4 @@
-//! Mistakes in what is kept.
+//! Mistakes in the stored content.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::{BrokenStore, Bug};
 
 impl BrokenStore {
     /// Returns the record as this store would keep it.
-    pub(super) fn spoil(&self, record: Arc<SessionRecord>) -> Arc<SessionRecord> {
+    pub(super) fn as_kept(&self, record: Arc<SessionRecord>) -> Arc<SessionRecord> {
         let mut kept = SessionRecord::clone(&record);
         match self.bug {
             Bug::SecondsOnly => {
@@ -50,18 +50,18 @@ impl BrokenStore {
             }
             Bug::PreviousSecretForgotten => kept.secret.iter_mut().for_each(|secret| secret.previous = None),
             Bug::SuccessorForgotten => {
-                kept.secret.iter_mut().for_each(|secret| present(secret, |_| Successor::Unpresented));
+                kept.secret.iter_mut().for_each(|secret| set_successor(secret, |_| Successor::Unpresented));
             }
             Bug::RefreshSuccessorForgotten => {
                 let secrets = kept.refresh.iter_mut().map(|refresh| &mut refresh.secret);
-                secrets.for_each(|secret| present(secret, |_| Successor::Unpresented));
+                secrets.for_each(|secret| set_successor(secret, |_| Successor::Unpresented));
             }
             Bug::PresentationAtRotation => {
                 let presented = |previous: &PreviousSecret| match previous.successor {
                     Successor::Presented(_) => Successor::Presented(previous.rotated_at),
                     other => other,
                 };
-                kept.secret.iter_mut().for_each(|secret| present(secret, presented));
+                kept.secret.iter_mut().for_each(|secret| set_successor(secret, presented));
             }
             Bug::SecretDeadlineForgotten => {
                 kept.secret.iter_mut().for_each(|secret| secret.expires_at = None);
@@ -72,8 +72,8 @@ impl BrokenStore {
     }
 }
 
-/// Changes what is kept of the successor of a replaced secret.
-fn present(secret: &mut SecretState, successor: impl Fn(&PreviousSecret) -> Successor) {
+/// Changes the stored state of a replaced secret's successor.
+fn set_successor(secret: &mut SecretState, successor: impl Fn(&PreviousSecret) -> Successor) {
     if let Some(previous) = &mut secret.previous {
         previous.successor = successor(previous);
     }

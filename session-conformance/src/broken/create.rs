@@ -67,7 +67,7 @@ impl BrokenStore {
                 self.make_room_and_create(record, limit, counted).await
             }
             Bug::LimitCountsExpired => {
-                // Before its deadline every session is live.
+                // Before its deadline, every session is live.
                 let mut early = *limit;
                 early.now = Timestamp::from_millis(i64::MIN);
                 let counted = self.rows_where(|row| early.counts(row, &record));
@@ -116,13 +116,13 @@ impl BrokenStore {
             }
             _ => match limit.max_per_device_kind {
                 Some(per_kind) => self.create_under_both_wrongly(record, limit, per_kind).await,
-                None => self.create_limited_and_spoil(record, limit).await,
+                None => self.create_limited_with_late_bugs(record, limit).await,
             },
         }
     }
 
-    /// The mistakes that are made after the right thing was done.
-    pub(super) async fn create_limited_and_spoil(
+    /// Makes the mistakes that follow a correct create.
+    pub(super) async fn create_limited_with_late_bugs(
         &self,
         record: Arc<SessionRecord>,
         limit: &SessionLimit,
@@ -149,7 +149,7 @@ impl BrokenStore {
         }
     }
 
-    /// What a store does that counts first: not one step, and only as right as the count.
+    /// Creates as a store that counts first: not in one step, and only as accurate as the count.
     async fn make_room_and_create(
         &self,
         record: Arc<SessionRecord>,

@@ -10,7 +10,7 @@ use super::store::{NAME, Records, let_others_run};
 use super::{BrokenStore, Bug};
 
 impl BrokenStore {
-    /// Creates under a limit per kind of device, `per_kind`, besides the one of `limit`.
+    /// Creates under a limit per kind of device, `per_kind`, in addition to the limit of `limit`.
     pub(super) async fn create_under_both_wrongly(
         &self,
         record: Arc<SessionRecord>,
@@ -51,12 +51,12 @@ impl BrokenStore {
             Bug::RacySecondRefusal if limit.on_exceed == OnExceed::Refuse => {
                 return self.count_kind_first(record, limit, per_kind).await;
             }
-            _ => return self.create_limited_and_spoil(record, limit).await,
+            _ => return self.create_limited_with_late_bugs(record, limit).await,
         }
         self.map.create(record, Some(&other)).await
     }
 
-    /// Ends for each limit what it asks for, as if the other one did not.
+    /// Ends the surplus of each limit as if the other limit did not exist.
     async fn evict_for_each(
         &self,
         record: Arc<SessionRecord>,
@@ -72,7 +72,7 @@ impl BrokenStore {
         Ok(ended)
     }
 
-    /// Makes room for the kind of device in a step of its own.
+    /// Makes room for the kind of device in a separate step.
     async fn count_kind_first(
         &self,
         record: Arc<SessionRecord>,
@@ -88,7 +88,7 @@ impl BrokenStore {
     }
 }
 
-/// A limit like another one, of `max` sessions and without a second one.
+/// Returns a limit like `limit`, with `max` sessions and without a second limit.
 fn single(limit: &SessionLimit, max: NonZeroU32) -> SessionLimit {
     let mut single = *limit;
     (single.max, single.max_per_device_kind) = (max, None);

@@ -21,23 +21,23 @@ impl BrokenStore {
             EndScope::Ids(ids) if self.bug != Bug::EndTakesAnyBatch => check_batch("end", ids.len())?,
             _ => {}
         }
-        let meant = self.rows_where(|row| row.ended().is_none() && self.means(scope, row));
+        let in_scope = self.rows_where(|row| row.ended().is_none() && self.is_in_scope(scope, row));
         let (active, spared): (Records, Records) =
-            meant.into_iter().partition(|row| self.is_within(scope, row, created_until));
+            in_scope.into_iter().partition(|row| self.is_within(scope, row, created_until));
         let over = self.rows_where(|row| row.ended().is_some() && scope.contains(row));
         match self.bug {
             Bug::RacyEnd => {
                 let_others_run().await;
                 return Ok(active.iter().map(|row| self.end_row(row, ended)).collect());
             }
-            Bug::EndRepeatIgnoresBound if active.is_empty() => return Ok(self.end_and_spoil(&spared, ended)),
+            Bug::EndRepeatIgnoresBound if active.is_empty() => return Ok(self.end_active(&spared, ended)),
             Bug::EndWritesWhatItSpares => {
                 spared.iter().for_each(|row| self.alter(row.id, |row| row.revision = row.revision.next()));
             }
             Bug::EndChecksBoundFirst if spared.is_empty() => {
                 let_others_run().await;
                 let all = self.rows_where(|row| row.ended().is_none() && scope.contains(row));
-                return Ok(self.end_and_spoil(&all, ended));
+                return Ok(self.end_active(&all, ended));
             }
             Bug::EndOverwrites => over.iter().for_each(|row| drop(self.end_row(row, ended))),
             Bug::EndLeavesTombstones => {
@@ -49,27 +49,28 @@ impl BrokenStore {
                 }
             }
             Bug::EndReturnsTheRecordBefore => {
-                self.end_and_spoil(&active, ended);
+                self.end_active(&active, ended);
                 return Ok(active);
             }
             Bug::EndSkipsExpired => {
                 let live: Vec<_> = active.into_iter().filter(|row| row.is_live(ended.at)).collect();
-                return Ok(self.end_and_spoil(&live, ended));
+                return Ok(self.end_active(&live, ended));
             }
             Bug::EndReachesOneBatch => {
-                return Ok(self.end_and_spoil(&active[..active.len().min(MAX_BATCH)], ended));
+                return Ok(self.end_active(&active[..active.len().min(MAX_BATCH)], ended));
             }
             _ => {}
         }
-        let mut returned = self.end_and_spoil(&active, ended);
+        let mut returned = self.end_active(&active, ended);
         if self.bug == Bug::EndReturnsAll {
             returned.extend(over);
         }
         Ok(returned)
     }
 
-    /// Ends those that are still active in one step, and makes the mistakes about what is left of them.
-    fn end_and_spoil(&self, those: &[Arc<SessionRecord>], ended: &Ended) -> Records {
+    /// Ends those that are still active in one step, with the mistakes about what an ended session
+    /// keeps.
+    fn end_active(&self, those: &[Arc<SessionRecord>], ended: &Ended) -> Records {
         let mut rows = self.map.rows.lock();
         let mut returned = Vec::new();
         for old in those {
@@ -101,8 +102,8 @@ impl BrokenStore {
         returned
     }
 
-    /// Tells which sessions are meant, or thought to be.
-    fn means(&self, scope: &EndScope, row: &SessionRecord) -> bool {
+    /// Returns true if the session is in the scope, or if the mistake treats it so.
+    fn is_in_scope(&self, scope: &EndScope, row: &SessionRecord) -> bool {
         match (self.bug, scope) {
             (Bug::EndMissesDevice, EndScope::Device { .. }) => false,
             (Bug::EndOfDeviceOfAnybody, EndScope::Device { device, .. }) => {
@@ -121,7 +122,8 @@ impl BrokenStore {
         }
     }
 
-    /// Tells whether a session was created within the bound of an end, or is thought to be.
+    /// Returns true if the session was created within the bound of an end, or if the mistake treats
+    /// it so.
     fn is_within(&self, scope: &EndScope, row: &SessionRecord, created_until: Timestamp) -> bool {
         match (self.bug, scope) {
             (Bug::EndOfDeviceIgnoresBound, EndScope::Device { .. })
@@ -148,7 +150,7 @@ impl BrokenStore {
         }
     }
 
-    /// Ends a row as it was read, whatever happened to it since.
+    /// Ends a row as it was read, regardless of later changes.
     pub(super) fn end_row(&self, row: &Arc<SessionRecord>, ended: &Ended) -> Arc<SessionRecord> {
         let ended = Arc::new(SessionRecord::clone(row).into_ended(ended.clone()));
         self.put(Arc::clone(&ended));

@@ -41,7 +41,7 @@ impl BrokenStore {
         found
     }
 
-    /// Tells which sessions belong to a list, or are thought to.
+    /// Returns true if the session belongs to a list, or if the mistake treats it so.
     fn lists(&self, query: &ListQuery, row: &SessionRecord) -> bool {
         let mut rest = query.clone();
         match self.bug {
@@ -98,7 +98,7 @@ impl BrokenStore {
         }
     }
 
-    /// Tells which sessions belong to a list of a device, or are thought to.
+    /// Returns true if the session belongs to a list of a device, or if the mistake treats it so.
     fn lists_on_device(&self, mut query: ListQuery, device: DeviceId, row: &SessionRecord) -> bool {
         match self.bug {
             Bug::DeviceIgnored => query.device = None,
@@ -117,7 +117,7 @@ impl BrokenStore {
         query.matches(row)
     }
 
-    /// A page of all devices, from which the other devices are then taken out.
+    /// Returns a page of all devices, from which the other devices are then removed.
     fn page_cut_before_filter(&self, query: &ListQuery) -> Page {
         let mut all = query.clone();
         all.device = None;
@@ -126,7 +126,7 @@ impl BrokenStore {
         page
     }
 
-    /// A cursor whose time is a number of rows.
+    /// Returns a page whose cursor is a number of rows.
     fn page_by_offset(&self, query: &ListQuery) -> Page {
         let offset = query.after.map_or(0, |after| after.created_at.as_millis());
         let found = self.found(&query.clone().with_after(None));

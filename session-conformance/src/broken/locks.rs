@@ -27,7 +27,8 @@ impl Locks {
         Arc::clone(self.rows.lock().entry(id).or_default())
     }
 
-    /// Locks the rows one after another, in the order of the batch: two batches in different orders wait for each other.
+    /// Locks the rows one after another, in the order of the batch. Two batches in different orders
+    /// wait for each other.
     pub(super) async fn lock_in_order(&self, batch: &[Touch]) -> Vec<OwnedMutexGuard<()>> {
         let mut locked = BTreeSet::new();
         let mut guards = Vec::new();
@@ -38,7 +39,8 @@ impl Locks {
         guards
     }
 
-    /// Takes the lock of the table in a way that only [`unlock`](Self::unlock) gives it back, and not a dropped future.
+    /// Acquires the table lock so that only [`unlock`](Self::unlock) releases it. A dropped future
+    /// does not.
     pub(super) async fn lock(&self) {
         if let Ok(permit) = self.table.acquire().await {
             permit.forget();

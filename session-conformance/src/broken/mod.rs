@@ -1,13 +1,13 @@
-//! Stores and caches that are wrong on purpose: the proof that the suites bite.
+//! Stores, caches and buses with deliberate mistakes, which prove that the suites work.
 //!
-//! Each [`Bug`] is one mistake in an otherwise right [`MapStore`](crate::reference::MapStore), each
-//! [`CacheBug`] one in a [`MapCache`](crate::reference::MapCache), and each [`TenantBug`] one in
-//! how two stores are kept apart. Most of them were found in published session stores; the others
-//! are what a case was written against. Every bug names the case that is there to catch it, and the
-//! tests of this crate assert that the case does.
+//! Each [`Bug`] is one mistake in an otherwise correct [`MapStore`](crate::reference::MapStore),
+//! each [`CacheBug`] one in a [`MapCache`](crate::reference::MapCache), each [`TenantBug`] one in
+//! the separation of two stores, and each [`BusBug`] one in a bus. Most of them were found in
+//! published session stores; each of the others motivated a case. Every bug names the case that
+//! must catch it, and the tests of this crate assert that the case does.
 //!
-//! The module is public because it is useful to read before writing a backend, and for other tests that claim to find mistakes: an
-//! application's own, or a suite for a decorator.
+//! The module is public because it is useful to read before writing a backend, and for other tests
+//! that claim to find mistakes: those of an application, or a suite for a decorator.
 //!
 //! ```
 //! use session_conformance::broken::{BrokenStore, Bug};
@@ -15,7 +15,8 @@
 //!
 //! let bug = Bug::UpsertingUpdate;
 //! let case = store_cases().iter().find(|case| case.name() == bug.caught_by()).unwrap();
-//! let verdict = case.check(CASE_TIME_LIMIT, async move { Harness::in_form(BrokenStore::new(bug), Form::Bare) });
+//! let open = async move { Harness::in_form(BrokenStore::new(bug), Form::Bare) };
+//! let verdict = case.check(CASE_TIME_LIMIT, open);
 //! assert!(verdict.is_err());
 //! ```
 

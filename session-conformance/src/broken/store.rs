@@ -1,4 +1,5 @@
-//! A store with one mistake. Each method asks the bug first and is the reference store otherwise.
+//! A store with one mistake. Each method makes the mistake where it applies, and otherwise behaves
+//! like the reference store.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use crate::reference::{MapStore, Rows};
 
 pub(super) const NAME: &str = "broken";
 
-/// What lies between two steps that should be one. Once is not enough for a race to be lost every time: now and then the runtime goes
-/// on with the task that yielded.
+/// Separates two steps that should be one. One yield is not enough to lose every race: now and then
+/// the runtime continues with the task that yielded.
 pub(super) async fn let_others_run() {
     for _ in 0..3 {
         tokio::task::yield_now().await;
@@ -27,14 +28,15 @@ pub(super) type Records = Vec<Arc<SessionRecord>>;
 pub struct BrokenStore {
     pub(super) bug: Bug,
     pub(super) map: MapStore,
-    /// What some mistakes read instead of the rows: each row before the last write, or as it was created.
+    /// Rows that some mistakes read instead of the current ones: each row before the last write, or
+    /// as it was created.
     old: Mutex<Rows>,
-    /// What some mistakes wait for.
+    /// Locks that some mistakes wait for.
     pub(super) locks: Locks,
 }
 
 impl BrokenStore {
-    /// Makes an empty store with this mistake.
+    /// Creates an empty store with this mistake.
     #[must_use]
     pub fn new(bug: Bug) -> Self {
         Self { bug, map: MapStore::default(), old: Mutex::default(), locks: Locks::default() }
@@ -124,7 +126,7 @@ impl SessionStore for BrokenStore {
     async fn create(&self, record: Arc<SessionRecord>, limit: Option<&SessionLimit>) -> Result<Records> {
         self.before_write();
         let id = record.id;
-        let created = self.create_wrongly(self.spoil(record), limit).await;
+        let created = self.create_wrongly(self.as_kept(record), limit).await;
         self.after_create(id);
         created
     }
@@ -135,7 +137,7 @@ impl SessionStore for BrokenStore {
 
     async fn update(&self, record: Arc<SessionRecord>, expected: Revision) -> Result<Revision> {
         self.before_write();
-        self.update_wrongly(self.spoil(record), expected).await
+        self.update_wrongly(self.as_kept(record), expected).await
     }
 
     async fn touch(&self, batch: &[Touch], now: Timestamp) -> Result<u64> {

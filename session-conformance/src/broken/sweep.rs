@@ -51,7 +51,7 @@ impl BrokenStore {
         }
     }
 
-    /// Ends what satisfies a condition, in one step.
+    /// Ends the rows that satisfy a condition, in one step.
     fn claim(
         &self,
         condition: impl Fn(&SessionRecord) -> bool,

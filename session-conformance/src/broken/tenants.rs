@@ -1,4 +1,4 @@
-//! Two stores with one mistake: they reach into each other.
+//! Two stores with one mistake: they are not separated.
 
 use std::sync::Arc;
 
@@ -9,19 +9,19 @@ use super::TenantBug;
 use super::store::{NAME, Records, let_others_run};
 use crate::reference::MapStore;
 
-/// One of two stores with one [`TenantBug`]: right by itself, and wrong as soon as the other one is
-/// used.
+/// One of two stores with one [`TenantBug`]: correct alone, and incorrect as soon as the other one
+/// is used.
 #[derive(Debug)]
 pub struct BrokenTenant {
     bug: TenantBug,
     own: Arc<MapStore>,
     other: Arc<MapStore>,
-    /// The tenant that the connection which both share was used for last.
+    /// The tenant that last used the shared connection.
     connection: Arc<Mutex<Arc<MapStore>>>,
 }
 
 impl BrokenTenant {
-    /// Makes two empty stores with this mistake.
+    /// Creates two empty stores with this mistake.
     #[must_use]
     pub fn pair(bug: TenantBug) -> (Self, Self) {
         let (first, second) = (Arc::new(MapStore::default()), Arc::new(MapStore::default()));
@@ -49,7 +49,7 @@ impl BrokenTenant {
         self.other.end(&scope, &ended, Timestamp::MAX).await.map(drop)
     }
 
-    /// Returns whether an end of this scope reaches the other tenant.
+    /// Returns true if an end of this scope reaches the other tenant.
     const fn ends_other(&self, scope: &EndScope) -> bool {
         match scope {
             EndScope::Ids(_) => matches!(self.bug, TenantBug::EndOfIdsReachesOther),

@@ -68,7 +68,7 @@ impl BrokenStore {
         Ok(if self.bug == Bug::TouchCountsBatch { batch.len() as u64 } else { moved })
     }
 
-    /// The mistakes about touches that arrive after a deadline.
+    /// Makes the mistakes about touches that arrive after a deadline.
     fn touch_late_wrongly(&self, batch: &[Touch], now: Timestamp) -> Option<u64> {
         let used_in_time = |row: &SessionRecord, touch: &Touch| row.accepts(touch, touch.last_seen_at);
         let late_by = |by| now.saturating_sub(Duration::from_millis(by));
@@ -98,7 +98,8 @@ impl BrokenStore {
         }
     }
 
-    /// Writes each touch over the row of its id if the condition holds, and counts how often.
+    /// Applies each touch to the row of its id if the condition holds, and returns how many it
+    /// applied.
     fn overwrite(&self, batch: &[Touch], condition: impl Fn(&SessionRecord, &Touch) -> bool) -> u64 {
         let mut moved = 0;
         for touch in batch {

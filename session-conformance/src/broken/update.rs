@@ -18,7 +18,7 @@ impl BrokenStore {
             self.capabilities().check_active(&record)?;
         }
         let Some(stored) = self.row(record.id) else {
-            return self.update_what_is_not_there(record, expected).await;
+            return self.update_unknown(record, expected).await;
         };
         match self.bug {
             Bug::ResurrectingUpdate if stored.ended().is_some() => Ok(self.replace(&stored, &record)),
@@ -63,12 +63,16 @@ impl BrokenStore {
                 }
                 self.map.update(stale.into(), expected).await
             }
-            _ => self.update_and_spoil(record, expected).await,
+            _ => self.update_with_late_bugs(record, expected).await,
         }
     }
 
-    /// The mistakes that are made after the right thing was done.
-    async fn update_and_spoil(&self, record: Arc<SessionRecord>, expected: Revision) -> Result<Revision> {
+    /// Makes the mistakes that follow a correct update.
+    async fn update_with_late_bugs(
+        &self,
+        record: Arc<SessionRecord>,
+        expected: Revision,
+    ) -> Result<Revision> {
         let updated = self.map.update(Arc::clone(&record), expected).await;
         match (self.bug, updated) {
             (Bug::UpdateMovesSeenBack, Ok(_)) => self.alter(record.id, |row| {
@@ -98,11 +102,7 @@ impl BrokenStore {
         Ok(expected.next())
     }
 
-    async fn update_what_is_not_there(
-        &self,
-        record: Arc<SessionRecord>,
-        expected: Revision,
-    ) -> Result<Revision> {
+    async fn update_unknown(&self, record: Arc<SessionRecord>, expected: Revision) -> Result<Revision> {
         match self.bug {
             Bug::UpsertingUpdate => self.put(record),
             Bug::UpdateOfNothingSucceeds => {}
@@ -111,7 +111,7 @@ impl BrokenStore {
         Ok(expected.next())
     }
 
-    /// Writes without looking.
+    /// Writes without checking the stored row.
     fn replace(&self, stored: &SessionRecord, new: &SessionRecord) -> Revision {
         let row = stored.updated_by(new);
         let revision = row.revision;

@@ -14,7 +14,7 @@ use crate::fixtures::SCOPE;
 
 const OTHER: Scope = Scope::from_bytes([9; 16]);
 
-/// Longer than a gap may take to be noticed.
+/// Longer than the time in which a gap must be detected.
 const QUIET: Duration = Duration::from_millis(4_500);
 
 /// A published change reaches all nodes that are subscribed.
@@ -96,7 +96,7 @@ pub async fn concurrent_changes_arrive_once_each(h: BusHarness) {
     at_a.assert_quiet(QUIET).await;
 }
 
-/// The same for tasks of several nodes.
+/// Concurrent changes of tasks of several nodes arrive once each.
 pub async fn changes_of_several_nodes_arrive_once_each(h: BusHarness) {
     let (_a, mut at_a) = h.subscribed().await;
     let publish = |first: u64| {
@@ -168,7 +168,7 @@ pub async fn dropped_subscription_leaves_the_others(h: BusHarness) {
     assert_eq!(second.numbers().await, [1]);
 }
 
-/// A subscription goes on when the bus that made it is dropped.
+/// A subscription keeps receiving after the bus that created it was dropped.
 pub async fn subscription_outlives_its_bus(h: BusHarness) {
     let (publisher, (a, mut at_a)) = (h.node(), h.subscribed().await);
     drop(a);
@@ -182,11 +182,11 @@ pub async fn new_subscription_receives_after_the_last_was_dropped(h: BusHarness)
     drop(at_a);
     let mut again = subscribe(&a).await;
     h.node().publish(SCOPE, &[change(1)]).await.expect("publish");
-    // What was published before may be reported as unknown.
+    // Changes from before the subscription may be reported as a resync.
     while again.event().await == BusEvent::Resync {}
 }
 
-/// `next` can be dropped and called again without losing an event.
+/// A call of `next` can be dropped and repeated without losing an event.
 pub async fn cancelled_next_loses_nothing(h: BusHarness) {
     let (publisher, (_a, mut at_a)) = (h.node(), h.subscribed().await);
     let publish = async {
@@ -230,7 +230,8 @@ fn changed(of: u64) -> BusEvent {
     BusEvent::Changed(SCOPE, vec![change(of)])
 }
 
-/// A subscriber that reads late receives everything in order, or a resync in place of what it missed.
+/// A subscriber that reads late receives everything in order, or a resync in place of what it
+/// missed.
 pub async fn slow_subscriber_receives_everything_or_resyncs(h: BusHarness) {
     const COUNT: u64 = 3_000;
     let (publisher, (_a, mut slow)) = (h.node(), h.subscribed().await);
@@ -239,7 +240,7 @@ pub async fn slow_subscriber_receives_everything_or_resyncs(h: BusHarness) {
         let published = changes.iter().map(|change| publisher.publish(SCOPE, change));
         join_all(published).await.into_iter().for_each(|published| published.expect("publish"));
     }
-    // By now the last message has arrived, or is about to.
+    // By now the last message has arrived or is about to arrive.
     sleep(Duration::from_millis(500)).await;
     let mut expected = 1;
     while expected <= COUNT {
@@ -274,7 +275,7 @@ pub async fn idle_nodes_do_not_resync(h: BusHarness) {
     tokio::join!(at_a.assert_quiet(QUIET), at_b.assert_quiet(QUIET));
 }
 
-/// A node that published and is dropped has lost nothing.
+/// A node that has published and is dropped causes no resync.
 pub async fn node_that_leaves_is_no_resync(h: BusHarness) {
     let (publisher, (_a, mut at_a)) = (h.node(), h.subscribed().await);
     publisher.publish(SCOPE, &[change(1)]).await.expect("publish");

@@ -7,12 +7,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::fixtures::SCOPE;
 
-/// The longest time that an event may take.
+/// The longest time to wait for an event.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Makes nodes that share one bus. A closure that returns a bus is a network.
+/// A factory of nodes that share one bus. A closure that returns a bus is a network.
 pub trait BusNetwork: Send + Sync + 'static {
-    /// Makes one more node.
+    /// Creates one more node.
     fn node(&self) -> Arc<dyn InvalidationBus>;
 }
 
@@ -26,26 +26,26 @@ where
     }
 }
 
-/// A bus without nodes. Cases add them.
+/// A bus without nodes. Cases add the nodes.
 #[derive(Clone)]
 pub struct BusHarness {
     network: Arc<dyn BusNetwork>,
 }
 
 impl BusHarness {
-    /// Takes a bus that no other test uses.
+    /// Wraps a bus that no other test uses.
     #[must_use]
     pub fn new(network: impl BusNetwork) -> Self {
         Self { network: Arc::new(network) }
     }
 
-    /// Makes a node that only publishes.
+    /// Creates a node that only publishes.
     #[must_use]
     pub fn node(&self) -> Arc<dyn InvalidationBus> {
         self.network.node()
     }
 
-    /// Makes a node and subscribes it.
+    /// Creates a node and subscribes it.
     pub async fn subscribed(&self) -> (Arc<dyn InvalidationBus>, Received) {
         let bus = self.node();
         let subscription = subscribe(&bus).await;
@@ -59,7 +59,8 @@ impl fmt::Debug for BusHarness {
     }
 }
 
-/// Subscribes a node, with as many attempts as a busy server needs, and waits until it is healthy.
+/// Subscribes a node, retries as often as a busy server requires, and waits until the bus is
+/// healthy.
 pub(super) async fn subscribe(bus: &Arc<dyn InvalidationBus>) -> Received {
     let began = Instant::now();
     loop {
@@ -71,7 +72,7 @@ pub(super) async fn subscribe(bus: &Arc<dyn InvalidationBus>) -> Received {
     }
 }
 
-/// A subscription, with the questions that cases ask.
+/// A subscription, with the assertions that cases need.
 #[derive(Debug)]
 pub struct Received(pub(super) Box<dyn Subscription>);
 
@@ -89,7 +90,7 @@ impl Received {
         }
     }
 
-    /// Waits for the numbers of so many changes. A resync fails the case.
+    /// Waits for `count` changes and returns their numbers. A resync fails the case.
     pub async fn many(&mut self, count: usize) -> Vec<u64> {
         let mut numbers = Vec::new();
         while numbers.len() < count {
@@ -98,20 +99,20 @@ impl Received {
         numbers
     }
 
-    /// Fails the case if there is an event within a time.
+    /// Fails the case if an event arrives within the given time.
     pub async fn assert_quiet(&mut self, time: Duration) {
         let event = timeout(time, self.0.next()).await;
         assert!(event.is_err(), "expected no event, not {event:?}");
     }
 }
 
-/// Makes a change whose revision is its number. Every second one is an end.
+/// Creates a change whose revision is its number. Every second change is an end.
 pub(super) fn change(number: u64) -> Invalidation {
     let id = SessionId::derive("bus", &number.to_be_bytes(), None);
     Invalidation::new(id, Revision::new(number).expect("a revision"), number.is_multiple_of(2))
 }
 
-/// Returns the number of a change that [`change`] made.
+/// Returns the number of a change from [`change`].
 pub(super) fn number(invalidation: &Invalidation) -> u64 {
     let number = invalidation.revision.get();
     assert_eq!(*invalidation, change(number), "a change arrived altered");

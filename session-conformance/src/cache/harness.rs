@@ -6,23 +6,24 @@ use session_core::{CacheEntry, CacheHit, Scope, SessionCache, SessionId};
 use crate::Form;
 use crate::fixtures::SCOPE;
 
-/// How long the entries of most cases live.
+/// The time to live of the entries of most cases.
 const LONG: Duration = Duration::from_secs(600);
 
-/// An empty cache, seen in one of the [forms](Form) that applications use.
+/// An empty cache, wrapped in one of the [forms](Form) that applications use.
 #[derive(Debug, Clone)]
 pub struct CacheHarness {
     cache: Arc<dyn SessionCache>,
 }
 
 impl CacheHarness {
-    /// Takes an empty cache.
+    /// Wraps an empty cache.
     #[must_use]
     pub fn new(cache: Arc<dyn SessionCache>) -> Self {
         Self { cache }
     }
 
-    /// Takes an empty cache and shows it in a form. The decorator of a cache is a `Box<dyn SessionCache>`.
+    /// Wraps an empty cache in the given form. The decorated form of a cache is a `Box<dyn
+    /// SessionCache>`.
     #[must_use]
     pub fn in_form(cache: impl SessionCache, form: Form) -> Self {
         match form {
@@ -44,17 +45,17 @@ impl CacheHarness {
         &*self.cache
     }
 
-    /// Puts an entry that lives long enough for every case.
+    /// Puts an entry with a time to live that is long enough for every case.
     pub async fn put(&self, entry: &CacheEntry) -> bool {
         self.put_for(entry, LONG).await
     }
 
-    /// Puts an entry that lives that long.
+    /// Puts an entry with the given time to live.
     pub async fn put_for(&self, entry: &CacheEntry, ttl: Duration) -> bool {
         self.cache.put_if_newer(entry.clone(), ttl).await.expect("put_if_newer")
     }
 
-    /// Puts an entry that has to be stored.
+    /// Puts an entry that must be stored.
     pub async fn given(&self, entry: &CacheEntry) {
         assert!(self.put(entry).await, "the cache did not store {entry:?}");
     }
@@ -69,7 +70,7 @@ impl CacheHarness {
         self.read(scope, id).await.map(|found| found.entry)
     }
 
-    /// Reads an entry of [`SCOPE`] and the rest of its life.
+    /// Reads an entry of [`SCOPE`] with its remaining time to live.
     pub async fn get_with_life(&self, id: SessionId) -> Option<CacheHit> {
         self.read(SCOPE, id).await
     }
@@ -81,7 +82,7 @@ impl CacheHarness {
         Some(found)
     }
 
-    /// Asserts that the cache holds exactly this.
+    /// Asserts that the cache holds exactly this entry.
     pub async fn assert_holds(&self, entry: &CacheEntry) {
         assert_eq!(self.get_in(entry.scope, entry.id).await.as_ref(), Some(entry));
     }

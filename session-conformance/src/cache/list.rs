@@ -7,7 +7,7 @@ macro_rules! __for_each_cache_case {
             [$($arguments)*]
             get_of_nothing_is_none,
             put_then_get_returns_the_entry,
-            put_says_whether_it_stored,
+            put_returns_whether_it_stored,
             newer_revision_replaces,
             older_revision_never_replaces,
             later_verified_copy_of_a_revision_replaces,

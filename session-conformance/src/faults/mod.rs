@@ -1,18 +1,20 @@
-//! A store that fails when it is told to.
+//! A store that fails on demand.
 //!
-//! [`FaultyStore`] wraps any store. A [`Faults`] handle, which every clone shares, arms and disarms [`Fault`]s while the store is
-//! in use, and counts the calls of each operation: so a test can also say that something was answered *without* a call.
+//! [`FaultyStore`] wraps any store. A [`Faults`] handle, which every clone shares, arms and disarms
+//! [`Fault`]s while the store is in use. It also counts the calls of each operation, so a test can
+//! assert that an answer needed *no* call.
 //!
-//! | fault | what the caller sees | what the store did |
+//! | fault | result for the caller | effect on the store |
 //! |---|---|---|
-//! | [`Fault::error`] | that error | nothing |
-//! | [`Fault::delay`] | the answer, late | all of it, late |
-//! | [`Fault::hang`] | nothing, for ever | nothing |
-//! | [`Fault::lost_reply`] | that error | all of it |
+//! | [`Fault::error`] | that error | none |
+//! | [`Fault::delay`] | the answer, late | complete, late |
+//! | [`Fault::hang`] | none, ever | none |
+//! | [`Fault::lost_reply`] | that error | complete |
 //!
-//! A fault concerns every call until it is narrowed to [one operation](Fault::on), to [the n-th call](Fault::at_call), or to calls
-//! that are [picked by a seed](Fault::with_probability). Of several armed faults each counts and picks for itself, and those that apply to
-//! one call apply in the order in which they were armed.
+//! A fault applies to every call unless it is limited to [one operation](Fault::on), to [the n-th
+//! call](Fault::at_call), or to calls that [a seed selects](Fault::with_probability). Each armed
+//! fault counts and selects independently. The faults that apply to one call take effect in the
+//! order in which they were armed.
 //!
 //! # Examples
 //! ```
@@ -30,7 +32,7 @@
 //! let lost = store.create(record.clone().into(), None).await;
 //! assert_eq!(lost.unwrap_err().kind(), ErrorKind::Timeout);
 //!
-//! // It happened all the same, as a retry finds out.
+//! // The record was stored nevertheless, as the retry shows.
 //! let again = store.create(record.into(), None).await;
 //! assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
 //! assert_eq!((faults.calls("create"), faults.calls("load")), (2, 0));

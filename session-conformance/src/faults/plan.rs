@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use session_core::ErrorKind;
 use tokio::sync::Notify;
 
-/// The operations that can fail and that are counted, as errors and spans name them. `capabilities` is not one: it does no I/O.
+/// The operations that can fail and that are counted, named as in errors and spans. `capabilities`
+/// is not included, because it does no I/O.
 pub const OPERATIONS: [&str; 10] =
     ["create", "load", "update", "touch", "end", "list", "expire", "purge", "erase", "stats"];
 
@@ -19,7 +20,7 @@ fn index_of(operation: &str) -> usize {
     index.unwrap_or_else(|| panic!("`{operation}` is no operation of a store; they are {OPERATIONS:?}"))
 }
 
-/// What goes wrong, and in which calls.
+/// A failure, and the calls that it affects.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fault {
     effect: Effect,
@@ -39,7 +40,7 @@ pub(super) enum Effect {
 enum Calls {
     All,
     Nth(u64),
-    /// The state of the generator, and the share of calls as a number of 64 bits.
+    /// The state of the generator, and the share of calls as a 64-bit number.
     Picked(u64, u64),
 }
 
@@ -50,32 +51,33 @@ impl Fault {
 
     /// The call fails before it reaches the store.
     ///
-    /// The error carries what every kind carries and no more: a `Conflict` made here names no revision.
+    /// The error carries only what every kind carries: a `Conflict` from here has no revision.
     #[must_use]
     pub const fn error(kind: ErrorKind) -> Self {
         Self::new(Effect::Error(kind))
     }
 
-    /// The call reaches the store later, by tokio's clock.
+    /// The call reaches the store after a delay, by tokio's clock.
     #[must_use]
     pub const fn delay(by: Duration) -> Self {
         Self::new(Effect::Delay(by))
     }
 
-    /// The call never reaches the store and never returns. Disarming does not wake it; dropping its future does.
+    /// The call never reaches the store and never returns. Disarming does not wake it; dropping its
+    /// future ends it.
     #[must_use]
     pub const fn hang() -> Self {
         Self::new(Effect::Hang)
     }
 
-    /// The call reaches the store and returns this error instead of the answer, whatever that was. Stores report
-    /// [`Timeout`](ErrorKind::Timeout) or [`Unavailable`](ErrorKind::Unavailable) then.
+    /// The call reaches the store and returns this error instead of the answer. Real stores report
+    /// [`Timeout`](ErrorKind::Timeout) or [`Unavailable`](ErrorKind::Unavailable) in this case.
     #[must_use]
     pub const fn lost_reply(kind: ErrorKind) -> Self {
         Self::new(Effect::LostReply(kind))
     }
 
-    /// Narrows the fault to one of the [`OPERATIONS`].
+    /// Limits the fault to one of the [`OPERATIONS`].
     ///
     /// # Panics
     /// If there is no such operation.
@@ -86,16 +88,16 @@ impl Fault {
         self
     }
 
-    /// Narrows the fault to one call: the first after the fault was armed is 1. Calls of other operations do not count if the
-    /// fault is narrowed to one.
+    /// Limits the fault to one call: 1 is the first call after the fault was armed. If the fault is
+    /// limited to an operation, only calls of that operation count.
     #[must_use]
     pub const fn at_call(mut self, number: u64) -> Self {
         self.calls = Calls::Nth(number);
         self
     }
 
-    /// Narrows the fault to calls that a generator picks, each with this probability between 0 and 1. The same seed picks the same
-    /// calls.
+    /// Limits the fault to calls that a generator selects, each with this probability between 0 and
+    /// 1. The same seed selects the same calls.
     #[must_use]
     #[allow(
         clippy::cast_possible_truncation,
@@ -107,8 +109,8 @@ impl Fault {
         self
     }
 
-    /// Counts one call, and returns what happens to it.
-    fn meets(&mut self, operation: usize) -> Option<Effect> {
+    /// Counts one call and returns the effect on it.
+    fn apply(&mut self, operation: usize) -> Option<Effect> {
         if self.operation.is_some_and(|only| only != operation) {
             return None;
         }
@@ -125,7 +127,8 @@ impl Fault {
     }
 }
 
-/// [SplitMix64](https://prng.di.unimi.it/splitmix64.c): the same sequence in every version of this crate.
+/// Returns the next number of [SplitMix64](https://prng.di.unimi.it/splitmix64.c): the same
+/// sequence in every version of this crate.
 fn next_random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *state;
@@ -134,7 +137,7 @@ fn next_random(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// The switch and the counters of a [`FaultyStore`](super::FaultyStore). Clones share them.
+/// The control handle and the counters of a [`FaultyStore`](super::FaultyStore). Clones share them.
 #[derive(Clone, Default)]
 pub struct Faults(Arc<Shared>);
 
@@ -147,17 +150,17 @@ struct Shared {
 }
 
 impl Faults {
-    /// Adds a fault to those that are armed.
+    /// Arms one more fault.
     pub fn arm(&self, fault: Fault) {
         self.0.armed.lock().push(fault);
     }
 
-    /// Removes all faults. Calls that they delay or hold are not woken.
+    /// Disarms all faults. Calls that a fault already delays or blocks are not woken.
     pub fn disarm(&self) {
         self.0.armed.lock().clear();
     }
 
-    /// Returns how many calls of an operation were made, those that failed included.
+    /// Returns the number of calls of an operation, including those that failed.
     ///
     /// # Panics
     /// If there is no such operation.
@@ -167,8 +170,8 @@ impl Faults {
         self.0.calls[index_of(operation)].load(Ordering::SeqCst)
     }
 
-    /// Waits until that many calls of an operation were made: a call that [hangs](Fault::hang) or is delayed counts as soon as it is
-    /// made, so a test need not guess how long that takes.
+    /// Waits until an operation was called that many times. A call that [hangs](Fault::hang) or is
+    /// delayed counts as soon as it begins, so a test need not guess how long to wait.
     ///
     /// # Panics
     /// If there is no such operation.
@@ -183,30 +186,30 @@ impl Faults {
         }
     }
 
-    /// Returns how many calls were made of all operations together.
+    /// Returns the number of calls of all operations together.
     #[must_use]
     pub fn all_calls(&self) -> u64 {
         self.0.calls.iter().map(|calls| calls.load(Ordering::SeqCst)).sum()
     }
 
-    /// Returns how many calls met at least one fault.
+    /// Returns the number of calls that at least one fault affected.
     #[must_use]
     pub fn injected(&self) -> u64 {
         self.0.injected.load(Ordering::SeqCst)
     }
 
-    /// Sets all counters to zero. Armed faults stay as they are.
+    /// Resets all counters to zero. Armed faults stay armed.
     pub fn reset_calls(&self) {
         self.0.calls.iter().chain([&self.0.injected]).for_each(|counter| counter.store(0, Ordering::SeqCst));
     }
 
-    /// Counts a call and returns what happens to it, in order.
-    pub(super) fn meet(&self, operation: &'static str) -> Vec<Effect> {
+    /// Counts a call and returns the effects on it, in order.
+    pub(super) fn count_call(&self, operation: &'static str) -> Vec<Effect> {
         let index = index_of(operation);
         self.0.calls[index].fetch_add(1, Ordering::SeqCst);
         self.0.called.notify_waiters();
         let mut armed = self.0.armed.lock();
-        let effects: Vec<_> = armed.iter_mut().filter_map(|fault| fault.meets(index)).collect();
+        let effects: Vec<_> = armed.iter_mut().filter_map(|fault| fault.apply(index)).collect();
         if !effects.is_empty() {
             self.0.injected.fetch_add(1, Ordering::SeqCst);
         }

@@ -6,7 +6,7 @@ use session_core::prelude::*;
 use super::Faults;
 use super::plan::Effect;
 
-/// A store that fails when its [`Faults`] say so, and is the store inside of it otherwise.
+/// A store that fails as its [`Faults`] demand, and forwards to the wrapped store otherwise.
 #[derive(Debug, Clone)]
 pub struct FaultyStore<S> {
     inner: S,
@@ -14,7 +14,7 @@ pub struct FaultyStore<S> {
 }
 
 impl<S: SessionStore> FaultyStore<S> {
-    /// Wraps a store, with nothing armed.
+    /// Wraps a store, with no fault armed.
     #[must_use]
     pub fn new(inner: S) -> Self {
         Self { inner, faults: Faults::default() }
@@ -26,7 +26,7 @@ impl<S: SessionStore> FaultyStore<S> {
         self.faults.clone()
     }
 
-    /// Returns the store inside, to look at what really happened. Calls there are not counted.
+    /// Returns the wrapped store, to inspect its real state. Calls on it are not counted.
     #[must_use]
     pub const fn inner(&self) -> &S {
         &self.inner
@@ -42,7 +42,7 @@ impl<S: SessionStore> FaultyStore<S> {
             Err(Error::new(kind, backend, operation).with_detail("injected fault"))
         };
         let mut lost = None;
-        for effect in self.faults.meet(operation) {
+        for effect in self.faults.count_call(operation) {
             match effect {
                 Effect::Delay(by) => tokio::time::sleep(by).await,
                 Effect::Error(kind) => return injected(kind),

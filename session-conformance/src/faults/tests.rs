@@ -40,7 +40,7 @@ async fn call_all(store: &impl SessionStore) -> [Result<()>; 10] {
 }
 
 #[tokio::test]
-async fn nothing_armed_is_the_store_inside() {
+async fn without_faults_calls_reach_the_wrapped_store() {
     let (store, faults) = faulty();
     assert!(call_all(&store).await.iter().all(Result::is_ok));
     assert_eq!((faults.all_calls(), faults.injected()), (10, 0));
@@ -49,7 +49,7 @@ async fn nothing_armed_is_the_store_inside() {
 }
 
 #[tokio::test]
-async fn every_operation_is_counted_and_fails_by_its_own_name() {
+async fn every_operation_is_counted_and_fails_under_its_own_name() {
     for (index, operation) in OPERATIONS.iter().enumerate() {
         let (store, faults) = faulty();
         faults.arm(Fault::error(ErrorKind::Other).on(operation));
@@ -63,7 +63,7 @@ async fn every_operation_is_counted_and_fails_by_its_own_name() {
 }
 
 #[tokio::test]
-async fn an_error_comes_instead_of_the_call() {
+async fn an_error_replaces_the_call() {
     let (store, faults) = faulty();
     faults.arm(Fault::error(ErrorKind::Unavailable));
     let error = store.create(record("ann").into(), None).await.unwrap_err();
@@ -73,7 +73,7 @@ async fn an_error_comes_instead_of_the_call() {
 }
 
 #[tokio::test]
-async fn a_lost_reply_comes_after_the_call() {
+async fn a_lost_reply_follows_the_call() {
     let (store, faults) = faulty();
     faults.arm(Fault::lost_reply(ErrorKind::Timeout).on("create"));
     let error = store.create(record("ann").into(), None).await.unwrap_err();
@@ -94,7 +94,7 @@ async fn the_nth_call_is_counted_from_arming_and_per_operation() {
 }
 
 #[tokio::test]
-async fn without_an_operation_the_nth_call_of_all_is_meant() {
+async fn without_an_operation_all_calls_count() {
     let (store, faults) = faulty();
     faults.arm(Fault::error(ErrorKind::Other).at_call(3));
     load(&store).await.unwrap();
@@ -103,7 +103,7 @@ async fn without_an_operation_the_nth_call_of_all_is_meant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_is_by_the_clock_of_tokio_and_delays_add_up() {
+async fn delays_use_the_tokio_clock_and_add_up() {
     let (store, faults) = faulty();
     faults.arm(Fault::delay(Duration::from_secs(3)));
     faults.arm(Fault::delay(Duration::from_secs(4)).on("load"));
@@ -115,7 +115,7 @@ async fn a_delay_is_by_the_clock_of_tokio_and_delays_add_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_call_is_left_by_dropping_it_only() {
+async fn only_dropping_ends_a_hanging_call() {
     let (store, faults) = faulty();
     faults.arm(Fault::hang().on("load"));
     let hour = Duration::from_secs(3_600);
@@ -140,7 +140,7 @@ async fn a_test_can_wait_until_a_call_hangs() {
 }
 
 #[tokio::test]
-async fn a_seed_picks_the_same_calls_again() {
+async fn a_seed_selects_the_same_calls_again() {
     let picked = async |probability, seed| {
         let (store, faults) = faulty();
         faults.arm(Fault::error(ErrorKind::Other).with_probability(probability, seed));
@@ -160,7 +160,7 @@ async fn a_seed_picks_the_same_calls_again() {
 }
 
 #[tokio::test]
-async fn counters_start_again_and_faults_stay() {
+async fn counters_reset_and_faults_stay() {
     let (store, faults) = faulty();
     faults.arm(Fault::error(ErrorKind::Other));
     load(&store).await.unwrap_err();
@@ -171,7 +171,7 @@ async fn counters_start_again_and_faults_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clones_share_the_switch_across_threads() {
+async fn clones_share_faults_across_threads() {
     let (store, faults) = faulty();
     let store = Arc::new(store);
     let calls = (0..64).map(|_| {
@@ -187,6 +187,6 @@ async fn clones_share_the_switch_across_threads() {
 
 #[test]
 #[should_panic(expected = "`laod` is no operation of a store")]
-fn a_misspelt_operation_is_a_mistake_of_the_test() {
+fn a_misspelt_operation_panics() {
     let _ = Faults::default().calls("laod");
 }

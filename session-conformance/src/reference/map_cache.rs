@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use session_core::{CacheEntry, CacheHit, Result, Scope, SessionCache, SessionId, async_trait};
 use tokio::time::Instant;
 
-/// A cache in a map behind one lock. It forgets what is past its time when it is asked for it, and nothing else.
+/// A cache in a map behind one lock. A read drops all expired entries; nothing else evicts.
 ///
 /// # Examples
 /// ```
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 /// let cache = MapCache::default();
 /// let entry = CacheEntry::of(fixtures::SCOPE, fixtures::record("ann").into(), fixtures::NOW);
 /// assert!(cache.put_if_newer(entry.clone(), Duration::from_secs(60)).await?);
-/// assert!(!cache.put_if_newer(entry, Duration::from_secs(60)).await?, "nothing newer");
+/// assert!(!cache.put_if_newer(entry, Duration::from_secs(60)).await?, "not newer");
 /// # Ok::<(), session_core::Error>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -58,7 +58,7 @@ impl SessionCache for MapCache {
         if stored.is_some_and(|slot| !entry.replaces(&slot.entry)) {
             return Ok(false);
         }
-        // A time to live beyond what the clock can count is none: 100 years.
+        // If the clock cannot represent the end of the time to live, the entry lives for 100 years.
         let until = now.checked_add(ttl).unwrap_or(now + Duration::from_secs(100 * 365 * 24 * 3600));
         slots.insert(key, Slot { entry, until });
         Ok(true)

@@ -7,13 +7,14 @@ use session_core::{Actor, Cursor, EndReason, Expiry, SecureRandom, SystemRandom}
 
 const NAME: &str = "map";
 
-/// Everything that the store keeps.
+/// All rows of the store.
 pub(crate) type Rows = BTreeMap<SessionId, Arc<SessionRecord>>;
 
-/// A store in a map behind one lock: every method is a critical section, so every promise of atomicity holds by itself.
+/// A store in a map behind one lock: every method is a critical section, so all atomicity
+/// guarantees hold by construction.
 ///
-/// It is exact, and as slow as a full scan for everything that is not asked by id. Use it to learn the contract and to test
-/// against; an application takes `session-memory`.
+/// It is exact, and as slow as a full scan for every query that is not by id. Use it to learn the
+/// contract and to test against it; applications use `session-memory`.
 ///
 /// # Examples
 /// ```
@@ -29,7 +30,7 @@ pub(crate) type Rows = BTreeMap<SessionId, Arc<SessionRecord>>;
 /// ```
 #[derive(Debug)]
 pub struct MapStore {
-    /// Where the sessions are: in this map, and in no other one of any process.
+    /// The place of the sessions: this map, unique across all processes.
     place: Arc<str>,
     pub(crate) rows: Mutex<Rows>,
 }
@@ -110,8 +111,8 @@ impl SessionStore for MapStore {
             check_batch("end", ids.len())?;
         }
         let mut rows = self.rows.lock();
-        let means = |row: &SessionRecord| scope.contains(row) && row.created_at <= created_until;
-        let claimed = rows.values_mut().filter(|row| row.ended().is_none() && means(row));
+        let is_in_scope = |row: &SessionRecord| scope.contains(row) && row.created_at <= created_until;
+        let claimed = rows.values_mut().filter(|row| row.ended().is_none() && is_in_scope(row));
         Ok(claimed.map(|row| end_row(row, ended.clone())).collect())
     }
 
@@ -120,7 +121,7 @@ impl SessionStore for MapStore {
         let rows = self.rows.lock();
         let mut found: Vec<_> = rows.values().filter(|row| query.matches(row)).collect();
         found.sort_unstable_by_key(|row| std::cmp::Reverse(Cursor::of(row)));
-        // One more than the page tells whether there is a next one.
+        // One record more than the page shows whether there is a next page.
         let found = found.into_iter().take(query.limit + 1).map(|row| Arc::new(row.redacted()));
         Ok(Page::cut(found.collect(), query.limit))
     }
@@ -135,8 +136,8 @@ impl SessionStore for MapStore {
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<u64> {
         check_batch("purge", limit)?;
         let mut rows = self.rows.lock();
-        let over = |row: &SessionRecord| row.ended().is_some_and(|ended| ended.at < before);
-        let purged: Vec<_> = rows.values().filter(|row| over(row)).map(|row| row.id).take(limit).collect();
+        let is_due = |row: &SessionRecord| row.ended().is_some_and(|ended| ended.at < before);
+        let purged: Vec<_> = rows.values().filter(|row| is_due(row)).map(|row| row.id).take(limit).collect();
         rows.retain(|id, _| !purged.contains(id));
         Ok(purged.len() as u64)
     }
@@ -144,9 +145,9 @@ impl SessionStore for MapStore {
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
         check_batch("erase", limit)?;
         let mut rows = self.rows.lock();
-        let over =
+        let is_ended =
             |row: &&mut Arc<SessionRecord>| row.user_id.as_ref() == Some(user) && row.ended().is_some();
-        let erased = rows.values_mut().filter(over).take(limit);
+        let erased = rows.values_mut().filter(is_ended).take(limit);
         let erase = |row: &mut Arc<SessionRecord>| *row = Arc::new(SessionRecord::clone(row).into_erased());
         Ok(erased.map(erase).count() as u64)
     }
@@ -172,7 +173,7 @@ impl SessionStore for MapStore {
     }
 }
 
-/// Ends what must go so that the new session fits.
+/// Ends the surplus sessions so that the new session fits.
 fn make_room(rows: &mut Rows, new: &SessionRecord, limit: &SessionLimit) -> Result<Vec<Arc<SessionRecord>>> {
     let counted = rows.values().filter(|row| limit.counts(row, new)).cloned().collect();
     let surplus: BTreeSet<_> = limit.evict(NAME, new, counted)?.iter().map(|row| row.id).collect();

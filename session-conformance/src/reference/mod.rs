@@ -1,23 +1,25 @@
-//! The smallest store and the smallest cache that are right: what a backend author writes.
+//! The smallest correct store and the smallest correct cache, as examples for backend authors.
 //!
-//! Read [`MapStore`] from top to bottom before you write your own. Every rule that is not about *where* things are kept comes
-//! from `session-core`, so what remains is the part that only a backend can do:
+//! Read [`MapStore`] from top to bottom before you write your own. Every rule that does not depend
+//! on *where* sessions are stored comes from `session-core`. What remains is the part that only a
+//! backend can implement:
 //!
-//! | what has to hold | what says it |
+//! | rule | defined by |
 //! |---|---|
 //! | which records may be written | [`Capabilities::check_new`], [`Capabilities::check_active`] |
-//! | how many ids, touches or rows one call may name | [`check_batch`], [`ListQuery::check`] |
-//! | what an update leaves of the stored record | [`SessionRecord::updated_by`] |
-//! | which touches count, and until when they may arrive | [`SessionRecord::touch`] |
-//! | what remains of an ended session | [`SessionRecord::into_ended`] |
-//! | what remains of one that was erased | [`SessionRecord::into_erased`] |
-//! | which sessions a scope names | [`EndScope::contains`] |
-//! | which sessions count against a limit, and which of them go | [`SessionLimit::counts`], [`SessionLimit::evict`] |
+//! | the number of ids, touches or rows in one call | [`check_batch`], [`ListQuery::check`] |
+//! | the result of an update of a stored record | [`SessionRecord::updated_by`] |
+//! | which touches count, and how late they may arrive | [`SessionRecord::touch`] |
+//! | what an ended session keeps | [`SessionRecord::into_ended`] |
+//! | what an erased session keeps | [`SessionRecord::into_erased`] |
+//! | which sessions a scope contains | [`EndScope::contains`] |
+//! | which sessions count against a limit, and which of them are evicted | [`SessionLimit::counts`], [`SessionLimit::evict`] |
 //! | what a list shows, and where its pages end | [`ListQuery::matches`], [`SessionRecord::redacted`], [`Page::cut`] |
-//! | when a session is past a deadline, and past which | [`SessionRecord::expiry`] |
-//! | which cache entry stays | [`CacheEntry::replaces`] |
+//! | whether a session is past a deadline, and which one | [`SessionRecord::expiry`] |
+//! | which cache entry wins | [`CacheEntry::replaces`] |
 //!
-//! A database says some of these again in its own language. The helpers are then the specification, and the suite compares.
+//! A database implements some of these rules again in its own language. The helpers are then the
+//! specification, and the suite compares the two.
 //!
 //! [`CacheEntry::replaces`]: session_core::CacheEntry::replaces
 //! [`Capabilities::check_active`]: session_core::Capabilities::check_active

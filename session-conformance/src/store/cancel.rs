@@ -1,7 +1,9 @@
-//! Futures that are dropped at any await point: the old state or the new one, and a store that goes on working.
+//! Futures that are dropped at any await point: they leave the old state or the new one, and a
+//! working store.
 //!
-//! A call that was sent may still happen after its future was dropped. So what a case sees right after is either state,
-//! and what it sees after it repeated the call is the new one.
+//! A call that was sent may still take effect after its future was dropped. So a case that reads
+//! right afterwards accepts either state, and after it has repeated the call it requires the new
+//! one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +19,11 @@ use super::{
 use crate::fixtures::{NOW, at, full, limit, logged_out, record_at, touch, user};
 use crate::harness::{Harness, ids};
 
-/// How often a call is dropped: more often than a pool has connections, and each time one await point later, from the
-/// beginning again after eight.
+/// The number of dropped calls: more than a pool has connections. Each is dropped one await point
+/// later than the one before; after eight they start over.
 const ROUNDS: usize = 32;
 
-/// Returns the number of times that the future of a round is polled.
+/// Returns how often the future of a round is polled.
 const fn polls(round: usize) -> usize {
     round % 8
 }
@@ -32,10 +34,10 @@ fn assert_either(stored: &SessionRecord, before: &SessionRecord, after: &Session
     assert_same(stored, if stored.revision == before.revision { before } else { after });
 }
 
-/// How often a sweep is repeated that passes by what a dropped one still holds, 10 ms apart.
+/// How often a sweep is repeated while a dropped one still holds rows, 10 ms apart.
 const SWEEPS: usize = 500;
 
-/// Sweeps until all of the sessions are ended.
+/// Sweeps until all of the sessions have ended.
 async fn sweep(h: &Harness, sessions: &[SessionRecord]) {
     for _ in 0..SWEEPS {
         expire(h, 1_000, 10).await;
@@ -44,10 +46,10 @@ async fn sweep(h: &Harness, sessions: &[SessionRecord]) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("what a dropped sweep left is never swept");
+    panic!("rows of a dropped sweep are never swept");
 }
 
-/// Purges until all of the sessions are gone.
+/// Purges until all of the sessions are deleted.
 async fn purge_all(h: &Harness, sessions: &[SessionRecord]) {
     for _ in 0..SWEEPS {
         purge(h, at(2), 10).await;
@@ -56,10 +58,11 @@ async fn purge_all(h: &Harness, sessions: &[SessionRecord]) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("what a dropped purge left is never purged");
+    panic!("rows of a dropped purge are never purged");
 }
 
-/// Asserts that each of several sessions is stored as it was, or ended; and all ended after the rest of them was.
+/// Asserts that each session is stored as it was or ended; runs `rest`, and asserts that all have
+/// ended.
 async fn assert_each_ends(
     h: &Harness,
     sessions: &[SessionRecord],
@@ -80,7 +83,7 @@ fn expect_taken(answer: Result<Records, Error>) {
     }
 }
 
-/// A dropped create leaves the whole session or none.
+/// A dropped create leaves the complete session or none.
 pub async fn cancelled_create_leaves_all_or_nothing(h: Harness) {
     for round in 0..ROUNDS {
         let record = full("ann");
@@ -94,7 +97,8 @@ pub async fn cancelled_create_leaves_all_or_nothing(h: Harness) {
     assert_eq!(live(&h, "ann", 1).await.len(), ROUNDS);
 }
 
-/// A dropped create under a limit leaves the session with its evictions, or neither; and no place taken or lost.
+/// A dropped create under a limit leaves the session with its evictions, or neither; no place is
+/// occupied or lost.
 pub async fn cancelled_create_under_a_limit_leaves_all_or_nothing(h: Harness) {
     let limit = limit(2, OnExceed::EndOldest, 500);
     let mut before: Vec<SessionRecord> = several("ann", 2);
@@ -106,7 +110,7 @@ pub async fn cancelled_create_under_a_limit_leaves_all_or_nothing(h: Harness) {
         let pair = async || (h.load(new.id).await.is_some(), h.loaded(old.id).await.ended().is_some());
         let (created, gone) = pair().await;
         if created != gone {
-            // The call may have happened between the two looks; then the second look shows both.
+            // The call may take effect between the two loads; then a second look shows both.
             assert_eq!(pair().await, (true, true), "half of a create");
         }
         expect_taken(h.create(&new, &limit).await);
@@ -116,7 +120,7 @@ pub async fn cancelled_create_under_a_limit_leaves_all_or_nothing(h: Harness) {
     }
 }
 
-/// A dropped update leaves the old record or the new one, and the next update finds no lock.
+/// A dropped update leaves the old record or the new one, and no lock that blocks the next update.
 pub async fn cancelled_update_leaves_the_old_or_the_new_record(h: Harness) {
     let mut before = full("ann");
     h.given(&before).await;
@@ -137,7 +141,7 @@ pub async fn cancelled_update_leaves_the_old_or_the_new_record(h: Harness) {
     }
 }
 
-/// A dropped touch moved each session or did not, time and place together.
+/// A dropped touch updates each session or does not, time and client together.
 pub async fn cancelled_touch_moves_each_session_or_not(h: Harness) {
     let mut sessions = several("ann", 5);
     given_all(&h, &sessions).await;
@@ -155,7 +159,7 @@ pub async fn cancelled_touch_moves_each_session_or_not(h: Harness) {
     }
 }
 
-/// A dropped end ended each session or left it, and repeating it ends the rest.
+/// A dropped end ends each session or leaves it, and repeating it ends the rest.
 pub async fn cancelled_end_ends_each_session_or_not(h: Harness) {
     for round in 0..ROUNDS {
         let mut sessions = several("ann", 3);
@@ -170,7 +174,7 @@ pub async fn cancelled_end_ends_each_session_or_not(h: Harness) {
     assert_eq!(live(&h, "ann", 1).await, []);
 }
 
-/// A dropped sweep ended each session or left it, and the next sweep gets the rest.
+/// A dropped sweep ends each session or leaves it, and a later sweep ends the rest.
 pub async fn cancelled_expire_ends_each_session_or_not(h: Harness) {
     let ended = expired(EndReason::AbsoluteTimeout, at(1_000));
     for round in 0..ROUNDS {
@@ -182,7 +186,7 @@ pub async fn cancelled_expire_ends_each_session_or_not(h: Harness) {
     assert!(expire(&h, 1_000, 10).await.is_empty());
 }
 
-/// A dropped purge deleted each session or left it as it was.
+/// A dropped purge deletes each session or leaves it unchanged.
 pub async fn cancelled_purge_deletes_each_session_or_not(h: Harness) {
     for round in 0..ROUNDS {
         let sessions = several("ann", 3);
@@ -198,7 +202,7 @@ pub async fn cancelled_purge_deletes_each_session_or_not(h: Harness) {
     assert_empty(&h).await;
 }
 
-/// Reads that are dropped change nothing and take no connection with them.
+/// Dropped reads change nothing and lose no connection.
 pub async fn cancelled_reads_leave_everything_as_it_was(h: Harness) {
     let sessions = [full("ann"), full("ann")];
     given_all(&h, &sessions).await;

@@ -1,4 +1,4 @@
-//! `create`: what is kept, and what is not overwritten.
+//! `create`: what it stores, and what it does not overwrite.
 
 use std::sync::Arc;
 
@@ -8,21 +8,22 @@ use super::{assert_still_ended, assert_stored, found, given_ended, live, neighbo
 use crate::fixtures::{NOW, at, full, id_at, limit, logged_out, record, user};
 use crate::harness::{Harness, assert_kind};
 
-/// A record with every field filled comes back the same, field by field.
+/// A record with every field filled is read back unchanged, field by field.
 pub async fn create_keeps_every_field(h: Harness) {
     let record = full("ann");
     h.given(&record).await;
     assert_stored(&h, &record).await;
 }
 
-/// What a record does not have stays absent: no default, no empty text, no zero.
+/// Absent fields of a record stay absent: no default, no empty text, no zero.
 pub async fn create_keeps_absent_fields_absent(h: Harness) {
     let record = SessionRecord::new(id_at(NOW, None), NOW, at(1));
     h.given(&record).await;
     assert_stored(&h, &record).await;
 }
 
-/// A second session under one id is refused, be it another or the very same, and nothing of it is kept. Catches an upsert.
+/// A second session under a stored id is refused, whether different or identical, and nothing of it
+/// is kept. Catches an upsert.
 pub async fn create_of_a_stored_id_is_already_exists_and_writes_nothing(h: Harness) {
     let first = full("ann");
     h.given(&first).await;
@@ -35,7 +36,7 @@ pub async fn create_of_a_stored_id_is_already_exists_and_writes_nothing(h: Harne
     }
 }
 
-/// An ended session keeps its id: a create does not bring it back.
+/// An ended session keeps its id: a create does not revive it.
 pub async fn create_of_an_ended_id_is_already_exists_and_stays_ended(h: Harness) {
     let first = record("ann");
     given_ended(&h, &first, &logged_out(1)).await;
@@ -43,7 +44,8 @@ pub async fn create_of_an_ended_id_is_already_exists_and_stays_ended(h: Harness)
     assert_still_ended(&h, first.id, &logged_out(1)).await;
 }
 
-/// A session past its deadline that was not swept keeps its id too. Catches a store that treats expired rows as free.
+/// A session past its deadline that was not swept also keeps its id. Catches a store that treats
+/// expired rows as free.
 pub async fn create_of_an_expired_id_is_already_exists(h: Harness) {
     let mut first = record("ann");
     first.expires_at = at(1);
@@ -54,8 +56,8 @@ pub async fn create_of_an_expired_id_is_already_exists(h: Harness) {
     assert_stored(&h, &first).await;
 }
 
-/// A stored id cannot be taken over by another user, and the attempt leaves nothing in lists, limits and counts.
-/// Catches an index that is written before the row.
+/// Another user cannot take over a stored id, and the attempt leaves no trace in lists, limits and
+/// counts. Catches an index that is written before the row.
 pub async fn create_of_a_foreign_id_leaves_no_trace(h: Harness) {
     let first = record("ann");
     h.given(&first).await;
@@ -75,7 +77,8 @@ pub async fn create_of_a_foreign_id_leaves_no_trace(h: Harness) {
     assert_eq!(h.create(&only, &limit(1, OnExceed::Refuse, 1)).await.expect("a free place"), []);
 }
 
-/// A new session is in every answer as soon as `create` returned. Catches lagging indexes and replicas.
+/// Every query finds a new session as soon as `create` has returned. Catches lagging indexes and
+/// replicas.
 pub async fn create_is_seen_at_once_by_every_query(h: Harness) {
     for count in 1..=10_u64 {
         let record = record("ann");

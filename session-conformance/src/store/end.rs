@@ -1,4 +1,4 @@
-//! `end`: what it clears, what it keeps, and that the first end stands.
+//! `end`: what it clears, what it keeps, and that the first end is final.
 
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use super::{
 use crate::fixtures::{NOW, at, full, id_at, logged_out, record, touch, user};
 use crate::harness::{Harness, assert_kind};
 
-/// An end clears data, session secret and refresh state and raises the revision; all else stays as the history of the
-/// sign-in: name, label, client, device, authentications, times. The answer and the row are the same.
+/// An end clears data, session secret and refresh state and raises the revision. Everything else
+/// stays as the history of the sign-in: name, label, client, device, authentications, times. The
+/// result equals the stored row.
 pub async fn end_clears_secrets_and_data_and_keeps_the_history(h: Harness) {
     let before = full("ann");
     h.given(&before).await;
@@ -25,7 +26,8 @@ pub async fn end_clears_secrets_and_data_and_keeps_the_history(h: Harness) {
     assert_eq!(after.label, before.label);
 }
 
-/// The answer shows the row as the last touch and the last update left it, not as the caller once read it.
+/// The result shows the row as the last touch and the last update left it, not as the caller once
+/// read it.
 pub async fn end_returns_what_the_last_writes_left(h: Harness) {
     let mut record = full("ann");
     h.given(&record).await;
@@ -38,7 +40,7 @@ pub async fn end_returns_what_the_last_writes_left(h: Harness) {
     assert_ended(&h, &returned, &record, &logged_out(50)).await;
 }
 
-/// Every reason comes back as the one that was given.
+/// Every reason is read back unchanged.
 pub async fn end_keeps_every_reason(h: Harness) {
     for (millis, reason) in (1..).zip(EndReason::ALL) {
         let record = record("ann");
@@ -48,8 +50,8 @@ pub async fn end_keeps_every_reason(h: Harness) {
     }
 }
 
-/// So does everybody who can end a session, whatever their names are. Catches a pair of kind and name that is split at
-/// the wrong place.
+/// Every actor is read back unchanged, regardless of its name. Catches a pair of kind and name that
+/// is split at the wrong place.
 pub async fn end_keeps_every_actor(h: Harness) {
     let name = |name: &str| name.parse::<UserId>().expect("a name");
     let long = "é".repeat(127);
@@ -64,7 +66,8 @@ pub async fn end_keeps_every_actor(h: Harness) {
     }
 }
 
-/// The first end stands: a second one answers with nothing and alters neither reason, time, actor nor revision.
+/// The first end is final: a second end returns nothing and changes neither reason, time, actor nor
+/// revision.
 pub async fn end_of_an_ended_session_keeps_the_first_end(h: Harness) {
     let record = full("ann");
     let first = Ended::new(EndReason::RefreshReuse, at(10), Actor::System);
@@ -77,7 +80,7 @@ pub async fn end_of_an_ended_session_keeps_the_first_end(h: Harness) {
     assert_stored(&h, &record.into_ended(first)).await;
 }
 
-/// Ending what is not there is no error, and leaves no tombstone.
+/// Ending unknown sessions is no error, and leaves no tombstone.
 pub async fn end_of_unknown_ids_is_no_error_and_creates_nothing(h: Harness) {
     let unknown = record("ann");
     assert_eq!(h.end(&EndScope::Ids(vec![unknown.id, id_at(at(0), None)]), &logged_out(1)).await, []);
@@ -86,7 +89,7 @@ pub async fn end_of_unknown_ids_is_no_error_and_creates_nothing(h: Harness) {
     h.given(&unknown).await;
 }
 
-/// An id that is named twice ends once and comes back once.
+/// A session whose id occurs several times in a call ends once and is returned once.
 pub async fn end_of_one_id_twice_returns_it_once(h: Harness) {
     let record = full("ann");
     h.given(&record).await;
@@ -94,7 +97,8 @@ pub async fn end_of_one_id_twice_returns_it_once(h: Harness) {
     assert_ended(&h, &returned, &record, &logged_out(1)).await;
 }
 
-/// The answer holds what this call ended: not what was ended before, not what is unknown.
+/// The result holds the sessions that this call ended: none that ended before, none that is
+/// unknown.
 pub async fn end_returns_only_what_this_call_ended(h: Harness) {
     let (active, over) = (several("ann", 3), record("ann"));
     given_all(&h, &active).await;
@@ -107,7 +111,7 @@ pub async fn end_returns_only_what_this_call_ended(h: Harness) {
     assert_still_ended(&h, over.id, &logged_out(1)).await;
 }
 
-/// A session past its deadline that no sweep ended yet ends for the given reason.
+/// A session past its deadline that no sweep has ended yet ends with the given reason.
 pub async fn end_reaches_expired_sessions(h: Harness) {
     let mut records = [full("ann"), full("ann"), full("ann")];
     records[0].expires_at = at(1);
@@ -119,7 +123,7 @@ pub async fn end_reaches_expired_sessions(h: Harness) {
     assert_still_ended(&h, records[1].id, &logged_out(101)).await;
 }
 
-/// When a session ended is what the caller says, even if that is before its beginning or its last sighting.
+/// The caller determines the time of the end, even if it is before the creation or the last use.
 pub async fn end_keeps_a_time_before_the_beginning(h: Harness) {
     let mut record = full("ann");
     record.last_seen_at = at(500);
@@ -137,7 +141,7 @@ pub async fn end_of_no_ids_ends_nothing(h: Harness) {
     assert_stored(&h, &record).await;
 }
 
-/// A whole batch ends as a whole, and every record comes back as its own.
+/// A full batch ends completely, and every record is returned with its own content.
 pub async fn end_of_500_ids_ends_all_of_them(h: Harness) {
     let records = several("ann", MAX_BATCH);
     given_all(&h, &records).await;
@@ -149,7 +153,7 @@ pub async fn end_of_500_ids_ends_all_of_them(h: Harness) {
     }
 }
 
-/// One id more than a batch holds is refused, and none of them ends.
+/// A batch of one id too many is refused, and nothing ends.
 pub async fn end_of_501_ids_is_invalid_and_ends_nothing(h: Harness) {
     let record = full("ann");
     h.given(&record).await;
@@ -158,7 +162,7 @@ pub async fn end_of_501_ids_is_invalid_and_ends_nothing(h: Harness) {
     assert_stored(&h, &record).await;
 }
 
-/// A user is not a batch: all their sessions end, however many.
+/// The batch limit does not apply to a user: all of their sessions end, however many.
 pub async fn end_of_a_user_with_501_sessions_ends_all_of_them(h: Harness) {
     let records = several("ann", MAX_BATCH + 1);
     given_all(&h, &records).await;
@@ -166,7 +170,7 @@ pub async fn end_of_a_user_with_501_sessions_ends_all_of_them(h: Harness) {
     assert_eq!(live(&h, "ann", 1).await, []);
 }
 
-/// An end is in every later answer at once: this is what revocation rests on.
+/// Every later query reflects an end at once: revocation depends on this.
 pub async fn end_is_seen_at_once_by_every_query(h: Harness) {
     for round in 1..=8 {
         let record = full("ann");

@@ -1,4 +1,4 @@
-//! `end` with a bound: what was created later than it lives on.
+//! `end` with a bound: sessions that were created later stay live.
 
 use session_core::{EndScope, SessionRecord, Timestamp};
 
@@ -6,11 +6,11 @@ use super::{assert_all_stored, assert_stored, given_all, ids_of};
 use crate::fixtures::{at, device_id, full, full_at, id_at, logged_out, touch, user};
 use crate::harness::Harness;
 
-/// The bound of most cases, in milliseconds after the beginning.
+/// The bound of most cases, in milliseconds after [`NOW`](crate::fixtures::NOW).
 const BOUND: u64 = 500;
 
 /// Asserts that an end reaches up to its bound and not further, and that a repetition ends nothing
-/// new. `scope` makes a scope of Ann that holds all of the sessions it is given.
+/// new. `scope` returns a scope of Ann that contains all of the given sessions.
 async fn assert_spares_later(h: &Harness, scope: impl Fn(&[SessionRecord]) -> EndScope) {
     let device = device_id();
     let on_device = |millis| {
@@ -38,17 +38,17 @@ async fn assert_spares_later(h: &Harness, scope: impl Fn(&[SessionRecord]) -> En
     assert_all_stored(h, &over.collect::<Vec<_>>()).await;
 }
 
-/// Of the ids, those of sessions that were created later than the bound are spared.
+/// An end of ids spares the sessions that were created later than the bound.
 pub async fn end_of_ids_spares_what_was_created_after_its_bound(h: Harness) {
     assert_spares_later(&h, |records| EndScope::Ids(ids_of(records))).await;
 }
 
-/// A user's sessions that were created later than the bound are spared: they signed in again.
+/// A user's sessions that were created later than the bound are spared: the user signed in again.
 pub async fn end_of_a_user_spares_what_was_created_after_its_bound(h: Harness) {
     assert_spares_later(&h, |_| EndScope::User(user("ann"))).await;
 }
 
-/// So with all sessions of a user but one, whenever that one was created.
+/// The same for all sessions of a user but one, whenever that one was created.
 pub async fn end_of_a_user_except_one_spares_what_was_created_after_its_bound(h: Harness) {
     let kept = full("ann");
     h.given(&kept).await;
@@ -57,7 +57,7 @@ pub async fn end_of_a_user_except_one_spares_what_was_created_after_its_bound(h:
     assert_stored(&h, &kept).await;
 }
 
-/// So with a user's sessions on one device.
+/// The same for a user's sessions on one device.
 pub async fn end_of_a_device_spares_what_was_created_after_its_bound(h: Harness) {
     let elsewhere = full("ann");
     h.given(&elsewhere).await;
@@ -69,8 +69,8 @@ pub async fn end_of_a_device_spares_what_was_created_after_its_bound(h: Harness)
     assert_stored(&h, &elsewhere).await;
 }
 
-/// The time of creation is compared: not the time in the id, which may be another one, nor the
-/// time of the last use.
+/// The creation time is compared: not the time in the id, which may differ, nor the time of the
+/// last use.
 pub async fn end_bound_goes_by_the_time_of_creation(h: Harness) {
     let with_id_of = |millis, created| {
         let mut record = full_at("ann", created);
@@ -87,7 +87,7 @@ pub async fn end_bound_goes_by_the_time_of_creation(h: Harness) {
     assert_all_stored(&h, [&late, &unused]).await;
 }
 
-/// A bound before the first session ends none, and the latest bound there is ends all. Catches
+/// A bound before the first session ends none, and the latest possible bound ends all. Catches
 /// times that overflow.
 pub async fn end_bound_may_be_any_time(h: Harness) {
     let records = [full("ann"), full_at("ann", 9_000)];

@@ -1,4 +1,4 @@
-//! `end`: which sessions a scope holds.
+//! `end`: which sessions a scope contains.
 
 use session_core::{EndScope, SessionId};
 
@@ -6,7 +6,7 @@ use super::{assert_all_stored, assert_stored, given_all, given_ended, ids_of, on
 use crate::fixtures::{anonymous, device_id, full, id_at, logged_out, record, user};
 use crate::harness::Harness;
 
-/// Ids end the sessions that they name, whosesoever they are, and no sibling.
+/// Ids end the sessions that they name, regardless of their users, and no sibling.
 pub async fn end_of_ids_ends_those_and_no_others(h: Harness) {
     let named = [full("ann"), full("bob"), anonymous()];
     let others = [full("ann"), full("bob"), anonymous()];
@@ -16,7 +16,7 @@ pub async fn end_of_ids_ends_those_and_no_others(h: Harness) {
     assert_all_stored(&h, &others).await;
 }
 
-/// A user's end reaches all of theirs and nobody else's, anonymous sessions included.
+/// An end of a user reaches all of their sessions and no other, not even anonymous ones.
 pub async fn end_of_a_user_ends_theirs_and_no_others(h: Harness) {
     let (theirs, others) = (several("ann", 12), [full("bob"), anonymous(), full("anna")]);
     given_all(&h, &theirs).await;
@@ -25,7 +25,7 @@ pub async fn end_of_a_user_ends_theirs_and_no_others(h: Harness) {
     assert_all_stored(&h, &others).await;
 }
 
-/// A session that only carries the user's name, or only lies in their shard, is not theirs.
+/// A session that only carries the user's name, or only belongs to their shard, is not theirs.
 pub async fn end_of_a_user_leaves_anonymous_sessions_alone(h: Harness) {
     let mut named = record("ann");
     named.user_id = None;
@@ -43,7 +43,7 @@ pub async fn end_of_a_user_leaves_anonymous_sessions_alone(h: Harness) {
     assert_stored(&h, &named).await;
 }
 
-/// Signing out everywhere else keeps the one session, unchanged.
+/// Signing out everywhere else keeps the one session unchanged.
 pub async fn end_of_a_user_except_one_keeps_that_one(h: Harness) {
     let (current, others) = (full("ann"), several("ann", 5));
     let stranger = full("bob");
@@ -56,7 +56,8 @@ pub async fn end_of_a_user_except_one_keeps_that_one(h: Harness) {
     assert_stored(&h, &stranger).await;
 }
 
-/// An exception that is not one of the user's live sessions spares nothing: it is unknown, another user's, or ended.
+/// An exception that is not one of the user's live sessions spares nothing: it is unknown, another
+/// user's, or ended.
 pub async fn end_of_a_user_except_a_foreign_session_ends_all(h: Harness) {
     let (foreign, over) = (record("bob"), record("ann"));
     h.given(&foreign).await;
@@ -72,8 +73,8 @@ pub async fn end_of_a_user_except_a_foreign_session_ends_all(h: Harness) {
     assert_stored(&h, &over.into_ended(logged_out(1))).await;
 }
 
-/// A device is the user's: their sessions on it end, those on other devices and on none stay, and so does another
-/// user's on the same.
+/// An end of a device reaches the user's sessions on it. Sessions on other devices or on none stay,
+/// and so do another user's on the same device.
 pub async fn end_of_a_device_ends_that_users_sessions_on_it(h: Harness) {
     let (phone, tablet) = (device_id(), device_id());
     let theirs = [on_device("ann", phone), on_device("ann", phone)];
@@ -86,7 +87,7 @@ pub async fn end_of_a_device_ends_that_users_sessions_on_it(h: Harness) {
     assert_all_stored(&h, &others).await;
 }
 
-/// A scope holds what is in it when the call is made: sessions created after an end are new.
+/// A scope contains what exists when the call is made: sessions created after an end are new.
 pub async fn end_of_a_user_does_not_reach_later_sessions(h: Harness) {
     let first = several("ann", 3);
     given_all(&h, &first).await;

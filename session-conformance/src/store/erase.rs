@@ -1,4 +1,4 @@
-//! `erase`: what is forgotten of a user, and what stays.
+//! `erase`: what is removed of a user, and what stays.
 
 use session_core::limits::MAX_BATCH;
 use session_core::{Actor, EndReason, Ended, ErrorKind, ListQuery, SessionState};
@@ -11,7 +11,8 @@ async fn erase(h: &Harness, name: &str, limit: usize) -> u64 {
     h.store().erase(&user(name), limit).await.expect("erase")
 }
 
-/// Nothing that tells whose the session was stays; its id, its times and the reason of its end do.
+/// Everything that identifies the user is removed; the id, the times and the reason of the end
+/// stay.
 pub async fn erase_leaves_the_tombstone_and_nothing_of_the_user(h: Harness) {
     let before = full("ann");
     given_ended(&h, &before, &Ended::new(EndReason::RevokedByUser, at(5), Actor::User(user("ann")))).await;
@@ -27,7 +28,7 @@ pub async fn erase_leaves_the_tombstone_and_nothing_of_the_user(h: Harness) {
     assert_eq!(after.revision, before.revision.next().next());
 }
 
-/// Active sessions are not touched: they are ended first.
+/// Active sessions are left unchanged: end them first.
 pub async fn erase_leaves_active_sessions_alone(h: Harness) {
     let active = full("ann");
     let mut expired = record_at("ann", 1);
@@ -38,7 +39,7 @@ pub async fn erase_leaves_active_sessions_alone(h: Harness) {
     assert_stored(&h, &expired).await;
 }
 
-/// Only the user who is named is forgotten.
+/// Only the given user is erased.
 pub async fn erase_leaves_other_users_alone(h: Harness) {
     let (ann, bob) = (full("ann"), full("bob"));
     given_ended(&h, &ann, &logged_out(1)).await;
@@ -47,8 +48,7 @@ pub async fn erase_leaves_other_users_alone(h: Harness) {
     assert_stored(&h, &bob.into_ended(logged_out(1))).await;
 }
 
-/// An erased session is found by neither the user, the name nor the device any more, and still as
-/// one of all.
+/// Lists by user, by name and by device no longer find an erased session; an unfiltered list does.
 pub async fn erase_takes_the_session_out_of_the_users_lists(h: Harness) {
     let session = full("ann");
     given_ended(&h, &session, &logged_out(1)).await;
@@ -60,7 +60,7 @@ pub async fn erase_takes_the_session_out_of_the_users_lists(h: Harness) {
     assert_eq!(found(&h, ListQuery::default()).await, [session.id]);
 }
 
-/// The bound of a call holds, and fewer than it mean that nothing is left.
+/// A call erases at most its limit, and fewer mean that nothing is left.
 pub async fn erase_forgets_at_most_the_limit(h: Harness) {
     for session in several("ann", 5) {
         given_ended(&h, &session, &logged_out(1)).await;
@@ -72,15 +72,15 @@ pub async fn erase_forgets_at_most_the_limit(h: Harness) {
     assert_eq!(erase(&h, "ann", 2).await, 0);
 }
 
-/// An unknown user has nothing to forget.
+/// Erasing an unknown user erases nothing.
 pub async fn erase_of_an_unknown_user_does_nothing(h: Harness) {
     let session = record("ann");
     given_all(&h, std::slice::from_ref(&session)).await;
-    assert_eq!(erase(&h, "nobody", 10).await, 0);
+    assert_eq!(erase(&h, "zoe", 10).await, 0);
     assert_stored(&h, &session).await;
 }
 
-/// More than one batch is refused, and nothing happens.
+/// More than one batch is refused, and nothing is erased.
 pub async fn erase_of_501_is_invalid_and_forgets_nothing(h: Harness) {
     let session = record("ann");
     given_ended(&h, &session, &logged_out(1)).await;
@@ -89,7 +89,7 @@ pub async fn erase_of_501_is_invalid_and_forgets_nothing(h: Harness) {
     assert_eq!(erase(&h, "ann", MAX_BATCH).await, 1);
 }
 
-/// An erased session stays ended, whatever comes late.
+/// An erased session stays ended, regardless of late writes.
 pub async fn erase_brings_nothing_back(h: Harness) {
     let session = full("ann");
     given_all(&h, std::slice::from_ref(&session)).await;
@@ -100,7 +100,7 @@ pub async fn erase_brings_nothing_back(h: Harness) {
     assert!(!matches!(h.loaded(session.id).await.state, SessionState::Active));
 }
 
-/// Erased sessions are purged like others.
+/// Erased sessions are purged like any other.
 pub async fn erased_sessions_are_purged_by_their_end(h: Harness) {
     let sessions = several("ann", 2);
     for session in &sessions {

@@ -1,4 +1,4 @@
-//! What errors and `Debug` may show.
+//! What errors and `Debug` output may reveal.
 
 use std::error::Error as _;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use crate::harness::{Harness, assert_kind};
 
 const MARKER: &[u8; 32] = b"Hidden-Hidden-Hidden-Hidden-HidX";
 
-/// A session whose data and hashes are easy to find again.
+/// Returns a session whose data and hashes are easy to recognise in output.
 fn marked() -> SessionRecord {
     let mut record = full("ann");
     record.data = MARKER.to_vec().into();
@@ -21,7 +21,8 @@ fn marked() -> SessionRecord {
     record
 }
 
-/// Asserts that a text shows the marker neither as text, in hexadecimal, in Base64 nor as a list of numbers.
+/// Asserts that a text contains the marker neither as text, in hexadecimal, in Base64 nor as a list
+/// of numbers.
 #[track_caller]
 fn assert_hidden(text: &str) {
     let lower = text.to_lowercase();
@@ -30,7 +31,7 @@ fn assert_hidden(text: &str) {
     }
 }
 
-/// Returns everything that a log could print of an error, its sources included.
+/// Returns everything that a log could print of an error, including its sources.
 fn printed(error: &Error) -> String {
     let mut text = format!("{error} {error:?}");
     let mut source = error.source();
@@ -41,7 +42,8 @@ fn printed(error: &Error) -> String {
     text
 }
 
-/// No error shows data or hashes, whatever it prints: its message, its `Debug` form, or what the driver said.
+/// No error reveals data or hashes: not in its message, not in its `Debug` form, not in its
+/// sources.
 pub async fn errors_show_neither_data_nor_hashes(h: Harness) {
     let (stored, over) = (marked(), marked());
     h.given(&stored).await;
@@ -63,7 +65,7 @@ pub async fn errors_show_neither_data_nor_hashes(h: Harness) {
     }
 }
 
-/// `Debug` of the store shows nothing of what it stores.
+/// The store's `Debug` output reveals nothing of what it stores.
 pub async fn debug_of_the_store_shows_neither_data_nor_hashes(h: Harness) {
     h.given(&marked()).await;
     assert_hidden(&format!("{:?} {:#?}", h.store(), h.store()));

@@ -12,8 +12,8 @@ use super::{
 use crate::fixtures::{anonymous, at, full, logged_out, record, touch};
 use crate::harness::{Harness, assert_kind, ids};
 
-/// Past its absolute end, a session ends for that reason, at that time and not at the time of the sweep, by the system;
-/// cleared and stored like after any end.
+/// A session past its absolute end ends with that reason and the time of the deadline, not of the
+/// sweep, by the system. It is cleared and stored as after any end.
 pub async fn expire_ends_at_the_absolute_deadline(h: Harness) {
     let mut record = full("ann");
     record.expires_at = at(1_000);
@@ -22,7 +22,7 @@ pub async fn expire_ends_at_the_absolute_deadline(h: Harness) {
     assert_ended(&h, &swept, &record, &expired(EndReason::AbsoluteTimeout, at(1_000))).await;
 }
 
-/// Past its idle end, it ends for that reason, an idle time after its last sighting.
+/// A session past its idle end ends with that reason, one idle timeout after its last use.
 pub async fn expire_ends_at_the_idle_deadline(h: Harness) {
     let mut record = full("ann");
     record.idle_timeout = Some(Duration::from_millis(1_001));
@@ -32,7 +32,7 @@ pub async fn expire_ends_at_the_idle_deadline(h: Harness) {
     assert_ended(&h, &swept, &record, &expired(EndReason::IdleTimeout, at(1_501))).await;
 }
 
-/// Past both ends, the earlier one counts; if they are the same, the absolute one.
+/// If a session is past both ends, the earlier one counts; if they are equal, the absolute one.
 pub async fn expire_names_the_earlier_deadline(h: Harness) {
     let deadlines = [
         (1_000, 2_000, EndReason::AbsoluteTimeout, 1_000),
@@ -49,7 +49,7 @@ pub async fn expire_names_the_earlier_deadline(h: Harness) {
     }
 }
 
-/// At the deadline itself a session is over; one millisecond before it is not.
+/// At the deadline itself a session is expired; one millisecond before it is not.
 pub async fn expire_counts_the_deadline_itself(h: Harness) {
     let (mut absolute, idle) = (record("ann"), idle("ann", 1_000));
     absolute.expires_at = at(1_000);
@@ -60,7 +60,8 @@ pub async fn expire_counts_the_deadline_itself(h: Harness) {
     assert_eq!(ids(&expire(&h, 1_000, 10).await), ids_of([&absolute, &idle]));
 }
 
-/// Live sessions stay as they are, those without idle limit too. Catches a missing idle limit taken for zero.
+/// Live sessions stay unchanged, including those without idle limit. Catches a missing idle limit
+/// treated as zero.
 pub async fn expire_leaves_live_sessions_alone(h: Harness) {
     let records = [full("ann"), record("ann"), anonymous(), idle("bob", 5_001)];
     given_all(&h, &records).await;
@@ -71,7 +72,8 @@ pub async fn expire_leaves_live_sessions_alone(h: Harness) {
     assert_all_stored(&h, &records).await;
 }
 
-/// What a sweep or somebody ended, no later sweep returns, and the first end stands.
+/// A sweep does not return sessions that an earlier sweep or call ended, and the first end is
+/// final.
 pub async fn expire_returns_each_session_once(h: Harness) {
     let records = expiring("ann", 3);
     given_all(&h, &records).await;
@@ -84,7 +86,8 @@ pub async fn expire_returns_each_session_once(h: Harness) {
     assert_still_ended(&h, records[1].id, &expired(EndReason::AbsoluteTimeout, at(1_000))).await;
 }
 
-/// At most as many as asked end, each is returned, and a shorter answer means that nothing is left.
+/// At most as many sessions end as requested, each is returned, and a shorter result means that
+/// nothing is left.
 pub async fn expire_ends_at_most_the_limit(h: Harness) {
     let records = expiring("ann", 7);
     given_all(&h, &records).await;
@@ -98,7 +101,8 @@ pub async fn expire_ends_at_most_the_limit(h: Harness) {
     assert_eq!(ids(&swept), ids_of(&records));
 }
 
-/// Live sessions among the first do not use the limit up. Catches a limit that is applied before the deadline is looked at.
+/// Live sessions among the first do not use up the limit. Catches a limit that is applied before
+/// the deadline is checked.
 pub async fn expire_finds_the_expired_among_many_live_ones(h: Harness) {
     let mut records = several("ann", 60);
     for record in records.iter_mut().step_by(10) {
@@ -142,8 +146,9 @@ pub async fn expire_of_501_is_invalid_and_ends_nothing(h: Harness) {
     assert_stored(&h, &records[0]).await;
 }
 
-/// The deadline is the one that touches and updates left. Catches a sweep by a deadline that was computed at creation.
-pub async fn expire_goes_by_the_latest_sighting(h: Harness) {
+/// The deadline follows the latest touches and updates. Catches a sweep by a deadline that was
+/// computed at creation.
+pub async fn expire_goes_by_the_latest_use(h: Harness) {
     let (touched, mut updated, forgotten) = (idle("ann", 1_000), idle("ann", 1_000), idle("ann", 1_000));
     given_all(&h, &[touched.clone(), updated.clone(), forgotten.clone()]).await;
     assert_eq!(apply(&h, &[touch(touched.id, 800)]).await, 1);
@@ -154,7 +159,7 @@ pub async fn expire_goes_by_the_latest_sighting(h: Harness) {
     }
 }
 
-/// A sweep works for everybody: sessions of every kind, anonymous ones, ones without secret.
+/// A sweep ends sessions of every kind, including anonymous ones and ones without a secret.
 pub async fn expire_ends_sessions_of_every_kind(h: Harness) {
     let mut records = expiring("ann", 3);
     for (record, kind) in records.iter_mut().zip(SessionKind::ALL) {

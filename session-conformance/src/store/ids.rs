@@ -13,7 +13,7 @@ fn session(bytes: [u8; 16]) -> SessionRecord {
     record
 }
 
-/// An id of version 7 from any bytes, with what the layout fixes put in place.
+/// Creates an id of version 7 from any bytes, with the fixed bits of the layout set.
 fn id_of(mut bytes: [u8; 16]) -> [u8; 16] {
     bytes[6] = (bytes[6] & 0x0f) | 0x70;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
@@ -30,7 +30,7 @@ async fn assert_apart(h: &Harness, records: &[SessionRecord]) {
     }
 }
 
-/// Ids that differ in one bit of any byte are different sessions. Catches a key that leaves bytes out.
+/// Ids that differ in one bit of any byte are different sessions. Catches a key that omits bytes.
 pub async fn session_ids_differ_by_any_byte(h: Harness) {
     let plain = id_of([0x24; 16]);
     let mut records = vec![session(plain)];
@@ -42,10 +42,10 @@ pub async fn session_ids_differ_by_any_byte(h: Harness) {
     assert_apart(&h, &records).await;
 }
 
-/// Ids whose bytes are letters of different case, as they are or in Base64, are different sessions. Catches a text
-/// column with a collation.
+/// Ids whose bytes are letters of different case, directly or in Base64, are different sessions.
+/// Catches a text column with a collation.
 pub async fn session_ids_differ_by_case(h: Harness) {
-    // In Base64 the two groups of three bytes read AAAA and aaaa.
+    // In Base64, the two groups of three bytes are AAAA and aaaa.
     let groups = [[0x00, 0x00, 0x00], [0x69, 0xa6, 0x9a]];
     let mut records: Vec<_> = [*b"abcdefpqrstuvwxy", *b"ABCDEFpQrSTUVWXY"].map(|b| session(id_of(b))).into();
     for first in groups {
@@ -74,7 +74,7 @@ pub async fn session_ids_are_not_trimmed(h: Harness) {
     assert_apart(&h, &records).await;
 }
 
-/// Version 8 is for the ids of systems that were there before: they carry no time.
+/// Version 8 is for ids of existing systems: they carry no time.
 pub async fn session_ids_of_version_8_are_kept(h: Harness) {
     let foreign = |seed: u8| {
         let mut bytes = id_of([seed; 16]);
@@ -87,7 +87,7 @@ pub async fn session_ids_of_version_8_are_kept(h: Harness) {
     assert_apart(&h, &records).await;
 }
 
-/// Device ids count to the last byte, of whatever version they are.
+/// Device ids of any version are compared up to the last byte.
 pub async fn device_ids_are_compared_in_full(h: Harness) {
     let mut devices: Vec<_> = [0x00, 0x20, 0x41, 0x61, 0xff].map(|byte| [byte; 16]).into();
     for position in [0, 5, 6, 8, 15] {

@@ -1,4 +1,4 @@
-//! Requests that are wrong in themselves: refused before anything is read or written.
+//! Invalid requests: refused before anything is read or written.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,22 +30,22 @@ fn spend(record: &mut SessionRecord, count: usize) {
     record.refresh = Some(refresh);
 }
 
-/// Each rule of `SessionRecord::check` for an active record, broken just so.
+/// One violation of each rule of `SessionRecord::check` for an active record.
 const RULES: &[(&str, Break)] = &[
     ("an id of another user's shard", |r| {
         let shard = r.id.shard();
         r.user_id = ('a'..='z').map(|name| user(&name.to_string())).find(|other| other.shard() != shard);
     }),
-    ("an end at the beginning", |r| r.expires_at = r.created_at),
-    ("an end before the beginning", |r| r.expires_at = ago(1)),
+    ("an end at the creation", |r| r.expires_at = r.created_at),
+    ("an end before the creation", |r| r.expires_at = ago(1)),
     ("a lifetime above 400 days", |r| {
         r.expires_at = r.created_at.saturating_add(MAX_LIFETIME + Duration::from_millis(1));
     }),
     ("an endless lifetime", |r| r.expires_at = Timestamp::MAX),
-    ("a sighting before the beginning", |r| r.last_seen_at = ago(1)),
+    ("a last-seen time before the creation", |r| r.last_seen_at = ago(1)),
     ("an idle timeout of zero", |r| r.idle_timeout = Some(Duration::ZERO)),
     ("an idle timeout below a millisecond", |r| r.idle_timeout = Some(Duration::from_nanos(999_999))),
-    ("an idle timeout with a part of a millisecond", |r| r.idle_timeout = Some(Duration::from_micros(1_500))),
+    ("an idle timeout of 1.5 ms", |r| r.idle_timeout = Some(Duration::from_micros(1_500))),
     ("an idle timeout above 400 days", |r| r.idle_timeout = Some(MAX_LIFETIME + Duration::from_millis(1))),
     ("an external session with a secret", |r| (r.kind, r.refresh) = (SessionKind::External, None)),
     ("an external session with a refresh token", |r| (r.kind, r.secret) = (SessionKind::External, None)),
@@ -64,39 +64,40 @@ const RULES: &[(&str, Break)] = &[
     ("a city with NUL", |r| client(r).geo.city = Some("a\0".to_owned())),
     ("a country code in lower case", |r| client(r).geo.country_code = Some("de".to_owned())),
     ("a country code of three letters", |r| client(r).geo.country_code = Some("DEU".to_owned())),
-    ("a country code of a sighting in lower case", |r| r.last_client.country_code = Some("de".into())),
+    ("a last-seen country code in lower case", |r| r.last_client.country_code = Some("de".into())),
     ("an IPv4 address written as IPv6", |r| client(r).ip = "::ffff:192.0.2.1".parse().ok()),
     ("coordinates beyond the pole", |r| client(r).geo.coordinates = Some((90.1, 0.0))),
     ("coordinates that are no numbers", |r| client(r).geo.coordinates = Some((f64::NAN, f64::INFINITY))),
 ];
 
-/// Whatever `SessionRecord::check` refuses, create refuses, with and without a limit, and stores nothing.
+/// `create` refuses everything that `SessionRecord::check` refuses, with and without a limit, and
+/// stores nothing.
 pub async fn create_refuses_what_check_refuses(h: Harness) {
-    for (rule, spoil) in RULES {
-        let mut broken = full("ann");
-        spoil(&mut broken);
+    for (rule, break_rule) in RULES {
+        let mut invalid = full("ann");
+        break_rule(&mut invalid);
         for limit in [None, Some(&roomy())] {
-            let answer = h.store().create(Arc::new(broken.clone()), limit).await;
+            let answer = h.store().create(Arc::new(invalid.clone()), limit).await;
             assert!(answer.as_ref().is_err_and(|e| e.kind() == ErrorKind::Invalid), "{rule}: {answer:?}");
         }
     }
     assert_empty(&h).await;
 }
 
-/// So does update, and the record that was there before is intact.
+/// `update` refuses it as well, and the stored record stays unchanged.
 pub async fn update_refuses_what_check_refuses(h: Harness) {
     let before = full("ann");
     h.given(&before).await;
-    for (rule, spoil) in RULES {
-        let mut broken = before.clone();
-        spoil(&mut broken);
-        let answer = h.update(&broken, Revision::FIRST).await;
+    for (rule, break_rule) in RULES {
+        let mut invalid = before.clone();
+        break_rule(&mut invalid);
+        let answer = h.update(&invalid, Revision::FIRST).await;
         assert!(answer.as_ref().is_err_and(|e| e.kind() == ErrorKind::Invalid), "{rule}: {answer:?}");
     }
     assert_stored(&h, &before).await;
 }
 
-/// A record is not born ended.
+/// A new record must not be ended.
 pub async fn create_of_an_ended_record_is_invalid(h: Harness) {
     let mut ended = record("ann").into_ended(logged_out(1));
     for revision in [ended.revision, Revision::FIRST] {
@@ -106,7 +107,7 @@ pub async fn create_of_an_ended_record_is_invalid(h: Harness) {
     assert!(h.load(ended.id).await.is_none());
 }
 
-/// A new record has the first revision.
+/// A new record must have the first revision.
 pub async fn create_of_a_later_revision_is_invalid(h: Harness) {
     let mut record = record("ann");
     for later in [2, 3, i64::MAX.unsigned_abs()] {
@@ -116,7 +117,8 @@ pub async fn create_of_a_later_revision_is_invalid(h: Harness) {
     assert!(h.load(record.id).await.is_none());
 }
 
-/// A limit needs somebody whose sessions count. Catches all anonymous sessions taken for one user's.
+/// A limit needs a user whose sessions count. Catches anonymous sessions counted as those of one
+/// user.
 pub async fn create_of_an_anonymous_session_under_a_limit_is_invalid(h: Harness) {
     let (first, second) = (anonymous(), anonymous());
     h.given(&first).await;
@@ -128,23 +130,23 @@ pub async fn create_of_an_anonymous_session_under_a_limit_is_invalid(h: Harness)
     assert_stored(&h, &first).await;
 }
 
-/// A wrong request is wrong whatever is stored: the refusal comes before the look-up.
+/// An invalid request is refused regardless of the stored state: the check comes before the lookup.
 pub async fn invalid_requests_are_refused_before_anything_is_read(h: Harness) {
     let (stored, over, unknown) = (full("ann"), full("ann"), full("ann"));
     h.given(&stored).await;
     given_ended(&h, &over, &logged_out(1)).await;
     for record in [&stored, &over, &unknown] {
-        let mut broken = record.clone();
-        broken.label = Some(String::new());
+        let mut invalid = record.clone();
+        invalid.label = Some(String::new());
         for expected in [1, 2, 9] {
             let expected = Revision::new(expected).expect("a revision");
-            assert_kind(h.update(&broken, expected).await, ErrorKind::Invalid);
+            assert_kind(h.update(&invalid, expected).await, ErrorKind::Invalid);
         }
-        assert_kind(h.store().create(Arc::new(broken), None).await, ErrorKind::Invalid);
+        assert_kind(h.store().create(Arc::new(invalid), None).await, ErrorKind::Invalid);
     }
 }
 
-/// The largest values that the rules allow are fine. Catches a store whose own limits are lower.
+/// The largest values that the rules allow are kept. Catches a store with lower limits of its own.
 pub async fn records_at_the_edge_of_the_rules_are_kept(h: Harness) {
     let mut largest = full("ann");
     largest.expires_at = largest.created_at.saturating_add(MAX_LIFETIME);
@@ -172,7 +174,7 @@ pub async fn records_at_the_edge_of_the_rules_are_kept(h: Harness) {
     assert_stored(&h, &largest).await;
 }
 
-/// A store says the same about itself every time: its name for logs, and bounds above zero.
+/// A store's capabilities are the same every time: a name for logs, and bounds above zero.
 pub async fn capabilities_do_not_change(h: Harness) {
     let before = h.store().capabilities();
     assert!(!before.name.is_empty() && before.max_payload > 0);

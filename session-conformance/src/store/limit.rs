@@ -1,4 +1,4 @@
-//! `create` under a limit: who has to go, and who is refused.
+//! `create` under a limit: which sessions are evicted, and which are refused.
 
 use std::num::NonZeroU32;
 
@@ -20,7 +20,7 @@ pub async fn limit_that_is_not_reached_ends_nothing(h: Harness) {
     assert_all_stored(&h, &records).await;
 }
 
-/// The session that was created first goes, even if it is the one in use.
+/// The session that was created first is evicted, even if it is in use.
 pub async fn limit_ends_the_oldest(h: Harness) {
     let records = several("ann", 3);
     given_all(&h, &[records[1].clone(), records[0].clone(), records[2].clone()]).await;
@@ -31,7 +31,7 @@ pub async fn limit_ends_the_oldest(h: Harness) {
     assert_eq!(live(&h, "ann", 600).await, ids_of([&records[1], &records[2], &new]));
 }
 
-/// The session that was not used for the longest time goes, by what touches and updates wrote.
+/// The session that was unused for the longest time is evicted, as recorded by touches and updates.
 pub async fn limit_ends_the_least_recently_seen(h: Harness) {
     let mut records = several("ann", 4);
     given_all(&h, &records).await;
@@ -45,8 +45,8 @@ pub async fn limit_ends_the_least_recently_seen(h: Harness) {
     }
 }
 
-/// Who had to go is stored and returned like after an end: by the system, as evicted, at the time of the limit, without
-/// secrets and data.
+/// An evicted session is stored and returned as after an end: by the system, as evicted, at the
+/// time of the limit, without secrets and data.
 pub async fn limit_returns_the_evicted_as_stored(h: Harness) {
     let (old, other) = (full("ann"), full("bob"));
     given_all(&h, &[old.clone(), other.clone()]).await;
@@ -56,8 +56,8 @@ pub async fn limit_returns_the_evicted_as_stored(h: Harness) {
     assert_stored(&h, &other).await;
 }
 
-/// The new session is stored as given, and is not what has to go, however old it says it is. Catches insert first and
-/// evict later.
+/// The new session is stored as given and is not evicted, however old its times are. Catches
+/// "insert first, evict later".
 pub async fn limit_never_ends_the_new_session(h: Harness) {
     for on_exceed in [OnExceed::EndOldest, OnExceed::EndLeastRecentlySeen] {
         let name = format!("user of {on_exceed:?}");
@@ -70,7 +70,7 @@ pub async fn limit_never_ends_the_new_session(h: Harness) {
     }
 }
 
-/// After the limit was lowered, one sign-in ends as many as it takes, the oldest ones.
+/// After the limit was lowered, one sign-in evicts as many sessions as necessary, the oldest first.
 pub async fn limit_that_was_lowered_ends_several(h: Harness) {
     let records = several("ann", 8);
     given_all(&h, &records).await;
@@ -80,7 +80,8 @@ pub async fn limit_that_was_lowered_ends_several(h: Harness) {
     assert_eq!(live(&h, "ann", 100).await, ids_of([&records[6], &records[7], &new]));
 }
 
-/// A refusal names the sessions that fill the limit, so that a person can choose one; without secrets, refresh state and data.
+/// A refusal returns the sessions that fill the limit, so that a person can choose one; without
+/// secrets, refresh state and data.
 pub async fn limit_refuses_with_the_live_sessions_redacted(h: Harness) {
     let mut records = [full("ann"), full("ann")];
     records.sort_unstable_by_key(|record| record.id);
@@ -96,7 +97,8 @@ pub async fn limit_refuses_with_the_live_sessions_redacted(h: Harness) {
     }
 }
 
-/// A refused session is not stored, and nothing ends for it. The next one below the limit gets in.
+/// A refused session is not stored, and nothing ends for it. The next session below the limit is
+/// created.
 pub async fn limit_that_refuses_writes_nothing(h: Harness) {
     let stored = full("ann");
     h.given(&stored).await;
@@ -111,7 +113,7 @@ pub async fn limit_that_refuses_writes_nothing(h: Harness) {
     assert_eq!(live(&h, "ann", 5).await, ids_of([&stored, &refused]));
 }
 
-/// A refusal above a lowered limit lists every live session, not just as many as the limit.
+/// A refusal above a lowered limit returns every live session, not only as many as the limit.
 pub async fn limit_that_was_lowered_refuses_with_all_live_sessions(h: Harness) {
     let records = several("ann", 5);
     given_all(&h, &records).await;
@@ -120,7 +122,8 @@ pub async fn limit_that_was_lowered_refuses_with_all_live_sessions(h: Harness) {
     assert_eq!(ids(error.live_sessions()), ids_of(&records));
 }
 
-/// A create that fails because its id is taken makes no room. Catches an eviction outside of the transaction.
+/// A create that fails because its id is stored evicts nothing. Catches an eviction outside of the
+/// transaction.
 pub async fn limit_ends_nothing_for_an_id_that_is_taken(h: Harness) {
     let records = [full("ann"), full("ann"), full("ann")];
     given_all(&h, &records).await;
@@ -131,7 +134,7 @@ pub async fn limit_ends_nothing_for_an_id_that_is_taken(h: Harness) {
     assert_all_stored(&h, &records).await;
 }
 
-/// Neither does one that is refused as invalid.
+/// A create that is refused as invalid evicts nothing either.
 pub async fn limit_ends_nothing_for_an_invalid_record(h: Harness) {
     let stored = full("ann");
     h.given(&stored).await;
@@ -145,7 +148,7 @@ pub async fn limit_ends_nothing_for_an_invalid_record(h: Harness) {
     assert_stored(&h, &stored).await;
 }
 
-/// The largest limit there is does not overflow.
+/// The largest possible limit does not overflow.
 pub async fn limit_of_the_largest_number_ends_nothing(h: Harness) {
     for on_exceed in [OnExceed::EndOldest, OnExceed::EndLeastRecentlySeen, OnExceed::Refuse] {
         let limit = SessionLimit::new(NonZeroU32::MAX, on_exceed, at(1));

@@ -12,19 +12,19 @@ const PHONE: Option<DeviceKind> = Some(DeviceKind::Mobile);
 const DESKTOP: Option<DeviceKind> = Some(DeviceKind::Desktop);
 const TV: Option<DeviceKind> = Some(DeviceKind::Tv);
 
-/// A limit of `max` sessions, and of `per_kind` on each kind of device.
+/// Returns a limit of `max` sessions, and of `per_kind` on each kind of device.
 fn both(max: u32, per_kind: u32, on_exceed: OnExceed) -> SessionLimit {
     let per_kind = NonZeroU32::new(per_kind).expect("a limit above zero");
     limit(max, on_exceed, 1_000).with_max_per_device_kind(per_kind)
 }
 
-/// Creates a session, and asserts that exactly these had to end for it.
+/// Creates a session, and asserts that exactly the sessions in `gone` are evicted.
 async fn assert_evicts(h: &Harness, new: &SessionRecord, limit: &SessionLimit, gone: &[&SessionRecord]) {
     let evicted = h.create(new, limit).await.expect("create");
     assert_eq!(ids(&evicted), ids_of(gone.iter().copied()));
 }
 
-/// Asserts that a session is refused, and that the refusal shows exactly these.
+/// Asserts that a session is refused, and that the refusal returns exactly the sessions in `by`.
 async fn assert_refused(h: &Harness, new: &SessionRecord, limit: &SessionLimit, by: &[SessionRecord]) {
     let error = assert_kind(h.create(new, limit).await, ErrorKind::LimitExceeded);
     let mut shown = error.live_sessions().to_vec();
@@ -36,8 +36,8 @@ async fn assert_refused(h: &Harness, new: &SessionRecord, limit: &SessionLimit, 
     assert!(h.load(new.id).await.is_none(), "a refused session is stored");
 }
 
-/// Whichever limit is reached makes room: the one of the kind among that kind, the one of the user
-/// among all.
+/// Each limit evicts when it is exceeded: the limit per kind among sessions of that kind, the limit
+/// of the user among all.
 pub async fn limits_of_the_user_and_of_the_device_kind_both_hold(h: Harness) {
     let limit = both(3, 2, OnExceed::EndOldest);
     let phones = [on(PHONE, 1), on(PHONE, 2), on(PHONE, 3), on(PHONE, 6)];
@@ -51,7 +51,7 @@ pub async fn limits_of_the_user_and_of_the_device_kind_both_hold(h: Harness) {
     assert_eq!(live(&h, "ann", 1_000).await, ids_of([&desktop, &tv, &phones[3]]));
 }
 
-/// If both limits are reached, the session that ends for the kind makes room for the user, too.
+/// If both limits are exceeded, the session evicted for the kind also makes room for the user.
 pub async fn limits_that_are_both_reached_end_one_session(h: Harness) {
     let stored = [on(DESKTOP, 1), on(PHONE, 2), on(PHONE, 3), on(DESKTOP, 4)];
     given_all(&h, &stored).await;
@@ -63,7 +63,8 @@ pub async fn limits_that_are_both_reached_end_one_session(h: Harness) {
     assert_evicts(&h, &on(DESKTOP, 6), &limit, &[&stored[3]]).await;
 }
 
-/// After both limits were lowered, one sign-in ends as many as both ask for, of each the oldest.
+/// After both limits were lowered, one sign-in evicts as many sessions as both limits require, the
+/// oldest of each.
 pub async fn limits_that_were_both_lowered_end_what_either_asks_for(h: Harness) {
     let stored = [on(PHONE, 1), on(DESKTOP, 2), on(PHONE, 3), on(TV, 4), on(PHONE, 5), on(TV, 6)];
     given_all(&h, &stored).await;
@@ -73,8 +74,8 @@ pub async fn limits_that_were_both_lowered_end_what_either_asks_for(h: Harness) 
     assert_eq!(live(&h, "ann", 1_000).await, ids_of([&stored[4], &stored[5], &new]));
 }
 
-/// A refusal shows the sessions that fill the limit that was reached: those on the kind of device,
-/// or all. If both are reached, those on the kind, because one of them makes room for both.
+/// A refusal returns the sessions that fill the exceeded limit: those on the kind of device, or
+/// all. If both are exceeded, those on the kind, because one of them makes room for both.
 pub async fn limits_refuse_with_what_fills_the_one_that_was_reached(h: Harness) {
     let stored = [on(PHONE, 1), on(DESKTOP, 2), on(PHONE, 3)];
     given_all(&h, &stored).await;
@@ -89,7 +90,8 @@ pub async fn limits_refuse_with_what_fills_the_one_that_was_reached(h: Harness) 
     assert_all_stored(&h, &all).await;
 }
 
-/// Unknown is a kind of its own here, too: at most so many sessions on devices of an unknown kind.
+/// Unknown is a separate kind here, too: the limit applies to sessions on devices of an unknown
+/// kind.
 pub async fn limits_of_both_count_unknown_as_a_kind(h: Harness) {
     let unknown = [on(None, 1), on(None, 2)];
     let others = [on(Some(DeviceKind::Other), 0), on(PHONE, 3)];
@@ -102,7 +104,7 @@ pub async fn limits_of_both_count_unknown_as_a_kind(h: Harness) {
     assert_all_stored(&h, &others).await;
 }
 
-/// If both limits are for the kind of device, the smaller one decides.
+/// If both limits are for the kind of device, the smaller one applies.
 pub async fn limits_that_are_both_for_the_device_kind_keep_the_smaller(h: Harness) {
     for (max, per_kind) in [(2, 5), (5, 2)] {
         let limit = both(max, per_kind, OnExceed::EndOldest).with_scope(LimitScope::UserAndDeviceKind);

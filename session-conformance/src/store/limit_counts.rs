@@ -13,7 +13,7 @@ use super::{
 use crate::fixtures::{anonymous, at, full, limit, logged_out, record, record_at, touch};
 use crate::harness::{Harness, assert_kind, ids};
 
-/// Signs a user in if there is a place, and tells whether there was.
+/// Creates a session under a limit. Returns false if the limit refuses.
 async fn fits(h: &Harness, record: &SessionRecord, limit: &SessionLimit) -> bool {
     match h.create(record, limit).await {
         Ok(ended) => {
@@ -31,7 +31,8 @@ fn per_device_kind(max: u32, on_exceed: OnExceed) -> SessionLimit {
     limit(max, on_exceed, 100).with_scope(LimitScope::UserAndDeviceKind)
 }
 
-/// A session at its absolute or idle deadline does not count, and is left for the sweep, which gives it its own reason.
+/// A session at its absolute or idle deadline does not count. It is left to the sweep, which
+/// records the deadline's reason.
 pub async fn limit_does_not_count_expired_sessions_and_leaves_them(h: Harness) {
     let (mut absolute, idle) = (full("ann"), idle("ann", 1_000));
     absolute.expires_at = at(1_000);
@@ -45,7 +46,7 @@ pub async fn limit_does_not_count_expired_sessions_and_leaves_them(h: Harness) {
     assert_eq!(ids(&expire(&h, 1_000, 10).await), ids_of([&absolute, &idle]));
 }
 
-/// Ended sessions free their places, however they ended.
+/// Ended sessions free their places, regardless of how they ended.
 pub async fn limit_does_not_count_ended_sessions(h: Harness) {
     let over = several("ann", 4);
     for record in &over {
@@ -59,7 +60,7 @@ pub async fn limit_does_not_count_ended_sessions(h: Harness) {
     assert_stored(&h, &over[0].clone().into_ended(logged_out(1))).await;
 }
 
-/// Each user has their own places; anonymous sessions take none.
+/// Each user has separate places; anonymous sessions occupy none.
 pub async fn limit_does_not_count_other_users(h: Harness) {
     given_all(&h, &several("bob", 5)).await;
     given_all(&h, &[anonymous(), anonymous()]).await;
@@ -68,7 +69,8 @@ pub async fn limit_does_not_count_other_users(h: Harness) {
     assert_eq!(live(&h, "bob", 9).await.len(), 5);
 }
 
-/// Sessions that were created without a limit count as well. Catches a counter that only limited sign-ins raise.
+/// Sessions that were created without a limit count as well. Catches a counter that only limited
+/// sign-ins raise.
 pub async fn limit_counts_sessions_created_without_one(h: Harness) {
     given_all(&h, &several("ann", 2)).await;
     assert!(!fits(&h, &record("ann"), &limit(2, OnExceed::Refuse, 9)).await);
@@ -77,7 +79,7 @@ pub async fn limit_counts_sessions_created_without_one(h: Harness) {
     assert!(!fits(&h, &record("ann"), &limit(4, OnExceed::Refuse, 9)).await);
 }
 
-/// Places come free and are taken again, over and over. Catches a counter that drifts.
+/// Places are freed and taken repeatedly. Catches a counter that drifts.
 pub async fn limit_counts_right_after_many_sign_ins_and_outs(h: Harness) {
     let limit = limit(2, OnExceed::Refuse, 9);
     h.given(&record("ann")).await;
@@ -91,7 +93,8 @@ pub async fn limit_counts_right_after_many_sign_ins_and_outs(h: Harness) {
     assert!(fits(&h, &record("ann"), &limit).await);
 }
 
-/// Whether a session is live is judged at the limit's own time and by the deadlines that touches and updates left.
+/// A session is live by the limit's own time and by the deadlines after the latest touches and
+/// updates.
 pub async fn limit_counts_by_the_deadlines_as_they_are_now(h: Harness) {
     let (used, mut cut, mut longer) = (idle("ann", 1_000), record("ann"), record("ann"));
     longer.expires_at = at(500);
@@ -109,8 +112,8 @@ pub async fn limit_counts_by_the_deadlines_as_they_are_now(h: Harness) {
     assert_eq!(ids(error.live_sessions()), ids_of([&used, &cut, &longer]));
 }
 
-/// Per kind of device, only sessions on the same kind count, go, and are shown by a refusal, even if another kind has
-/// older ones.
+/// With a limit per kind of device, only sessions on the same kind count, are evicted, and are
+/// returned by a refusal, even if another kind has older ones.
 pub async fn limit_by_device_kind_counts_that_kind_only(h: Harness) {
     let phones = [on(Some(DeviceKind::Mobile), 10), on(Some(DeviceKind::Mobile), 20)];
     let others = [on(Some(DeviceKind::Desktop), 0), on(Some(DeviceKind::Tablet), 1), on(None, 2)];
@@ -126,7 +129,8 @@ pub async fn limit_by_device_kind_counts_that_kind_only(h: Harness) {
     assert_all_stored(&h, &others).await;
 }
 
-/// Unknown is a kind of its own: unknown devices count against each other and against no others. Catches `NULL = NULL`.
+/// Unknown is a separate kind: unknown devices count against each other and against no other kind.
+/// Catches `NULL = NULL`.
 pub async fn limit_by_device_kind_counts_unknown_as_a_kind(h: Harness) {
     let unknown = [on(None, 10), on(None, 20)];
     given_all(&h, &unknown).await;
@@ -147,7 +151,7 @@ pub async fn limit_of_a_user_counts_all_device_kinds(h: Harness) {
     assert_eq!(ids(&gone), ids_of(&records[..2]));
 }
 
-/// The kind of device that counts is the one that is stored now, after an update of the client too.
+/// The stored kind of device counts, also after an update of the client.
 pub async fn limit_by_device_kind_follows_an_update(h: Harness) {
     let mut record = on(Some(DeviceKind::Mobile), 0);
     record.idle_timeout = Some(Duration::from_secs(60));

@@ -1,6 +1,7 @@
-//! The one list of the cases, for everything that goes through all of them.
+//! The list of all cases, for the macros that iterate over them.
 
-/// Calls a macro of this crate with its arguments in brackets and the names of all cases of the store suite.
+/// Calls a macro of this crate with its arguments in brackets and the names of all cases of the
+/// store suite.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __for_each_store_case {
@@ -39,8 +40,8 @@ macro_rules! __for_each_store_case {
             update_ignores_the_revision_in_the_record,
             update_without_a_change_raises_the_revision,
             every_write_but_touch_raises_the_revision_by_one,
-            update_does_not_move_a_sighting_back,
-            update_takes_a_sighting_that_is_not_earlier,
+            update_does_not_move_last_seen_back,
+            update_takes_a_last_seen_time_that_is_not_earlier,
             update_of_an_expired_session_succeeds,
             update_moves_the_deadlines,
             update_moves_the_session_to_its_new_name,
@@ -59,7 +60,7 @@ macro_rules! __for_each_store_case {
             nothing_makes_an_ended_session_active_again,
 
             // touch
-            touch_moves_the_sighting_and_nothing_else,
+            touch_changes_last_seen_and_nothing_else,
             touch_never_moves_back,
             touch_of_the_same_time_moves_nothing,
             touch_of_an_ended_session_is_skipped,
@@ -70,7 +71,7 @@ macro_rules! __for_each_store_case {
             touch_of_one_session_twice_counts_the_latest_once,
             touch_returns_how_many_moved,
             touch_without_a_client_clears_the_client,
-            touch_gives_each_session_its_own_sighting,
+            touch_gives_each_session_its_own_values,
             touch_does_not_conflict_with_an_update,
             touch_of_an_empty_batch_moves_nothing,
             touch_of_500_moves_all_of_them,
@@ -118,7 +119,7 @@ macro_rules! __for_each_store_case {
             end_bound_goes_by_the_time_of_creation,
             end_bound_may_be_any_time,
 
-            // limits: who goes
+            // limits: evictions and refusals
             limit_that_is_not_reached_ends_nothing,
             limit_ends_the_oldest,
             limit_ends_the_least_recently_seen,
@@ -132,7 +133,7 @@ macro_rules! __for_each_store_case {
             limit_ends_nothing_for_an_invalid_record,
             limit_of_the_largest_number_ends_nothing,
 
-            // limits: who counts
+            // limits: which sessions count
             limit_does_not_count_expired_sessions_and_leaves_them,
             limit_does_not_count_ended_sessions,
             limit_does_not_count_other_users,
@@ -200,7 +201,7 @@ macro_rules! __for_each_store_case {
             expire_of_zero_ends_nothing,
             expire_of_500_leaves_the_501st,
             expire_of_501_is_invalid_and_ends_nothing,
-            expire_goes_by_the_latest_sighting,
+            expire_goes_by_the_latest_use,
             expire_ends_sessions_of_every_kind,
 
             // purge
@@ -322,7 +323,7 @@ macro_rules! __for_each_store_case {
             updates_never_undo_an_end,
             touches_never_undo_an_end,
             creates_never_undo_an_end,
-            nobody_sees_a_session_return_from_its_end,
+            no_reader_sees_an_ended_session_active_again,
             parallel_ends_of_one_session_have_one_winner,
             parallel_ends_of_overlapping_scopes_return_each_session_once,
             parallel_ends_in_opposite_orders_do_not_deadlock,

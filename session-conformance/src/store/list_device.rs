@@ -11,8 +11,8 @@ fn of(name: &str, device: DeviceId) -> ListQuery {
     ListQuery::default().with_user(user(name)).with_device(device)
 }
 
-/// A user's sessions on the device, in every state: not those on another device or on none, nor
-/// another user's on the same device.
+/// The list shows a user's sessions on the device, in every state: none on another device or on no
+/// device, and none of another user on the same device.
 pub async fn list_by_device_shows_the_users_sessions_on_it(h: Harness) {
     let (phone, tablet) = (device_id(), device_id());
     let (theirs, over) = ([on_device("ann", phone), on_device("ann", phone)], on_device("ann", phone));
@@ -27,7 +27,7 @@ pub async fn list_by_device_shows_the_users_sessions_on_it(h: Harness) {
     assert_eq!(found(&h, of("ann", device_id())).await, []);
 }
 
-/// Without a user, all sessions on the device, those of visitors included.
+/// Without a user, the list shows all sessions on the device, including anonymous ones.
 pub async fn list_by_device_without_a_user_shows_all_on_it(h: Harness) {
     let phone = device_id();
     let mut visitor = anonymous();
@@ -40,7 +40,7 @@ pub async fn list_by_device_without_a_user_shows_all_on_it(h: Harness) {
     assert_eq!(found(&h, query.with_user(user("cid"))).await, []);
 }
 
-/// The device narrows every other filter, and every other filter narrows the device.
+/// The device combines with every other filter.
 pub async fn list_by_device_works_with_other_filters(h: Harness) {
     let phone = device_id();
     let made = |millis, kind| {
@@ -65,8 +65,8 @@ pub async fn list_by_device_works_with_other_filters(h: Harness) {
     assert_eq!(found(&h, query.with_username("name of bob")).await, []);
 }
 
-/// Pages of a device hold its sessions only, newest first, and a position leads to older ones: this
-/// is how the newest earlier session on a device is found.
+/// Pages of a device hold its sessions only, newest first, and a position leads to older ones. The
+/// manager finds the newest earlier session on a device this way.
 pub async fn pages_of_a_device_lead_to_older_sessions(h: Harness) {
     let phone = device_id();
     let mut records: Vec<_> = (0..12).map(|number| full_at("ann", 10 * (number / 2))).collect();
@@ -85,7 +85,7 @@ pub async fn pages_of_a_device_lead_to_older_sessions(h: Harness) {
     assert_eq!(newest.records.iter().map(|record| record.id).collect::<Vec<_>>(), [on_it[2].id]);
 }
 
-/// A session that moves to another device by an update, or ends, is listed by what is stored now.
+/// A session that an update moves to another device, or that ends, is listed by its stored state.
 pub async fn list_by_device_follows_every_write(h: Harness) {
     let (old, new) = (device_id(), device_id());
     let (mut moved, mut parted, stays) =

@@ -1,4 +1,4 @@
-//! `list`: what each filter lets through, and what a listing shows.
+//! `list`: which sessions pass each filter, and what a listing shows.
 
 use session_core::{ErrorKind, ListQuery, OnExceed, SessionKind, SessionRecord, StateFilter};
 
@@ -34,7 +34,7 @@ pub async fn list_of_an_empty_store_is_empty(h: Harness) {
     }
 }
 
-/// Without filters everything is there: live, expired, ended and anonymous sessions.
+/// Without filters all sessions are listed: live, expired, ended and anonymous ones.
 pub async fn list_without_filters_shows_everything(h: Harness) {
     let (live, mut past, over) = (record("ann"), record("bob"), record("cid"));
     past.expires_at = at(1);
@@ -44,7 +44,7 @@ pub async fn list_without_filters_shows_everything(h: Harness) {
     assert_eq!(found(&h, all()).await, ids_of([&live, &past, &visitor, &over]));
 }
 
-/// One user's sessions, in every state, and no others.
+/// A list by user shows that user's sessions in every state, and no other.
 pub async fn list_by_user_shows_theirs_only(h: Harness) {
     let (theirs, over) = (several("ann", 4), record("ann"));
     given_all(&h, &theirs).await;
@@ -54,7 +54,7 @@ pub async fn list_by_user_shows_theirs_only(h: Harness) {
     assert_eq!(found(&h, all().with_user(user("cid"))).await, []);
 }
 
-/// By user name, of whatever user and of none; a user id that reads the same is not a name.
+/// A list by user name shows sessions of any user and of none; an equal user id is not a name.
 pub async fn list_by_user_name_shows_all_with_that_name(h: Harness) {
     let (mut one, mut two, mut visitor) = (record("ann"), record("bob"), anonymous());
     for record in [&mut one, &mut two, &mut visitor] {
@@ -69,7 +69,7 @@ pub async fn list_by_user_name_shows_all_with_that_name(h: Harness) {
     assert_eq!(found(&h, all().with_user(user("ann")).with_username("ann")).await, []);
 }
 
-/// By kind.
+/// A list by kind shows sessions of that kind only.
 pub async fn list_by_kind_shows_that_kind_only(h: Harness) {
     for kind in SessionKind::ALL {
         let records = [of_kind("ann", *kind), of_kind("bob", *kind)];
@@ -79,7 +79,7 @@ pub async fn list_by_kind_shows_that_kind_only(h: Harness) {
     assert_eq!(found(&h, all()).await.len(), 2 * SessionKind::ALL.len());
 }
 
-/// Live means neither ended nor at a deadline, absolute or idle, at the time that the query names.
+/// Live means neither ended nor at a deadline, absolute or idle, at the time of the query.
 pub async fn list_of_live_sessions_excludes_ended_and_expired_ones(h: Harness) {
     let (live, mut absolute, idle, over) = (record("ann"), record("ann"), idle("ann", 1_000), record("ann"));
     absolute.expires_at = at(2_000);
@@ -93,7 +93,7 @@ pub async fn list_of_live_sessions_excludes_ended_and_expired_ones(h: Harness) {
     assert_eq!(found(&h, live_at(999)).await, ids_of([&live, &absolute, &idle]), "time may go back");
 }
 
-/// Ended means ended: a session past its deadline is not, until a sweep or somebody ends it.
+/// Ended means ended: a session past its deadline is not ended until a sweep or a call ends it.
 pub async fn list_of_ended_sessions_excludes_what_was_not_swept(h: Harness) {
     let (over, mut past, live) = (record("ann"), record("ann"), record("ann"));
     past.expires_at = at(1);
@@ -105,7 +105,7 @@ pub async fn list_of_ended_sessions_excludes_what_was_not_swept(h: Harness) {
     assert_eq!(found(&h, query).await, ids_of([&over, &past]));
 }
 
-/// Created then or later, to the millisecond; when it was used or ended does not matter.
+/// Created at that time or later, to the millisecond; uses and ends do not matter.
 pub async fn list_by_creation_includes_that_millisecond(h: Harness) {
     let records = several("ann", 5);
     given_all(&h, &records).await;
@@ -119,7 +119,7 @@ pub async fn list_by_creation_includes_that_millisecond(h: Harness) {
     assert_eq!(found(&h, all().with_created_since(ago(1))).await, ids_of(&records));
 }
 
-/// Filters narrow each other: what passes all of them is listed.
+/// Filters combine: a session that passes all of them is listed.
 pub async fn list_filters_work_together(h: Harness) {
     let mut records = Vec::new();
     for (name, username) in [("ann", "x"), ("ann", "y"), ("bob", "x")] {
@@ -163,7 +163,8 @@ pub async fn list_filters_work_together(h: Harness) {
     assert_eq!(found(&h, query).await, expect(&|r, _| r.kind == SessionKind::Web && r.created_at >= at(10)));
 }
 
-/// A list is shown to people: no secrets, no refresh state, no data; everything else is there. The stored record keeps them.
+/// Lists are shown to people: no secrets, no refresh state, no data, but everything else. The
+/// stored record keeps them.
 pub async fn list_shows_everything_but_secrets_and_data(h: Harness) {
     let record = full("ann");
     h.given(&record).await;
@@ -195,7 +196,7 @@ pub async fn list_shows_how_sessions_ended(h: Harness) {
     assert_eq!(found(&h, all().with_state(StateFilter::Ended)).await, ids_of([&by_hand, &past, &evicted]));
 }
 
-/// A page holds 1 to 500 records; zero and more are refused, not adjusted.
+/// A page holds 1 to 500 records; zero and more than 500 are refused, not adjusted.
 pub async fn list_of_zero_or_501_records_is_invalid(h: Harness) {
     h.given(&record("ann")).await;
     for size in [0, 501, usize::MAX] {

@@ -1,4 +1,4 @@
-//! `load`: what it answers, and that it writes nothing.
+//! `load`: what it returns, and that it writes nothing.
 
 use session_core::limits::MAX_BATCH;
 use session_core::{ErrorKind, ListQuery, StateFilter};
@@ -10,7 +10,7 @@ use super::{
 use crate::fixtures::{NOW, anonymous, at, full, id_at, logged_out, record, touch, user};
 use crate::harness::{Harness, assert_kind, ids};
 
-/// An unknown id finds nothing, which is not an error, and asking creates nothing.
+/// An unknown id finds nothing, which is no error, and the load creates nothing.
 pub async fn load_of_an_unknown_id_is_empty_and_creates_nothing(h: Harness) {
     let unknown = record("ann");
     assert!(load(&h, &[unknown.id, id_at(NOW, None)]).await.is_empty());
@@ -18,7 +18,7 @@ pub async fn load_of_an_unknown_id_is_empty_and_creates_nothing(h: Harness) {
     h.given(&unknown).await;
 }
 
-/// Live, expired and ended sessions come back alike: what is live is for the caller to judge.
+/// Live, expired and ended sessions are all returned: the caller decides which are live.
 pub async fn load_returns_live_expired_and_ended_alike(h: Harness) {
     let (live, mut past, over) = (record("ann"), record("ann"), record("bob"));
     past.expires_at = at(1);
@@ -29,7 +29,7 @@ pub async fn load_returns_live_expired_and_ended_alike(h: Harness) {
     assert_stored(&h, &over.into_ended(logged_out(5))).await;
 }
 
-/// An id that is named twice comes back once.
+/// A session whose id occurs several times is returned once.
 pub async fn load_returns_each_session_once(h: Harness) {
     let (one, two) = (record("ann"), record("ann"));
     given_all(&h, &[one.clone(), two.clone()]).await;
@@ -37,8 +37,8 @@ pub async fn load_returns_each_session_once(h: Harness) {
     assert_eq!(ids(&found), ids_of([&one, &two]));
 }
 
-/// Among known and unknown ids the known ones are found, each with its own content. Catches answers that are matched to ids by
-/// position.
+/// Among known and unknown ids the known ones are found, each with its own content. Catches results
+/// that are matched to ids by position.
 pub async fn load_of_a_mixture_returns_what_is_stored(h: Harness) {
     let known = ["ann", "bob", "cid", "dan"].map(full);
     given_all(&h, &known).await;
@@ -51,28 +51,28 @@ pub async fn load_of_a_mixture_returns_what_is_stored(h: Harness) {
     }
 }
 
-/// No ids, no records.
+/// No ids return no records.
 pub async fn load_of_no_ids_is_empty(h: Harness) {
     h.given(&record("ann")).await;
     assert!(load(&h, &[]).await.is_empty());
 }
 
-/// A whole batch comes back whole. Catches a driver's row limit and a lost last chunk.
+/// A full batch is returned completely. Catches a driver's row limit and a lost last chunk.
 pub async fn load_of_500_ids_returns_all_of_them(h: Harness) {
     let records = several("ann", MAX_BATCH);
     given_all(&h, &records).await;
     assert_eq!(ids(&load(&h, &ids_of(&records)).await), ids_of(&records));
 }
 
-/// One id more than a batch holds is refused, not cut.
+/// A batch of one id too many is refused, not truncated.
 pub async fn load_of_501_ids_is_invalid(h: Harness) {
     let stored = record("ann");
     h.given(&stored).await;
     assert_kind(h.store().load(&vec![stored.id; MAX_BATCH + 1]).await, ErrorKind::Invalid);
 }
 
-/// Reading neither extends, counts, marks nor ends a session, expired ones included. Catches sliding expiry and
-/// sweeping on read.
+/// Reading does not extend, count, mark or end a session, not even an expired one. Catches sliding
+/// expiry and sweeping on read.
 pub async fn load_and_list_never_write(h: Harness) {
     let (live, mut past) = (full("ann"), full("ann"));
     past.expires_at = at(1);
@@ -87,7 +87,8 @@ pub async fn load_and_list_never_write(h: Harness) {
     assert_stored(&h, &past).await;
 }
 
-/// Each write is in the next answer: the update, the touch, the end. Catches caches and lagging replicas.
+/// The next load reflects each write: the update, the touch, the end. Catches caches and lagging
+/// replicas.
 pub async fn load_sees_every_write_that_returned(h: Harness) {
     for round in 1..=8_u64 {
         let mut record = anonymous();

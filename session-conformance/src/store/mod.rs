@@ -1,7 +1,8 @@
 //! The cases of the store suite, by topic.
 //!
-//! A case is given an empty store and panics if the store breaks the sentence that the case is named after. No case
-//! sleeps, none looks at a clock, and none depends on the order of a result that the contract leaves open.
+//! A case receives an empty store and panics if the store breaks the promise that names the case.
+//! Cases do not sleep, do not read a clock, and do not depend on the order of a result that the
+//! contract leaves open.
 
 mod cancel;
 mod create;
@@ -58,7 +59,7 @@ use tokio::sync::Barrier;
 use crate::fixtures::{NOW, at, full, limit, logged_out, record_at, user};
 use crate::harness::{Harness, ids};
 
-/// Every case, by its name.
+/// Every case under its name.
 pub mod cases {
     pub use super::cancel::*;
     pub use super::create::*;
@@ -97,35 +98,35 @@ pub mod cases {
 
 type Records = Vec<Arc<SessionRecord>>;
 
-/// How many tasks run against each other in a race.
+/// The number of tasks in a race.
 const TASKS: usize = 64;
 
-/// Returns the time that many milliseconds before the beginning.
+/// Returns the time `millis` before [`NOW`].
 fn ago(millis: u64) -> Timestamp {
     NOW.saturating_sub(Duration::from_millis(millis))
 }
 
-/// Makes as many sessions of a user, each a millisecond after the one before, so that their ids are in order.
+/// Creates `count` sessions of a user, one millisecond apart, so that their ids are sorted.
 fn several(name: &str, count: usize) -> Vec<SessionRecord> {
     (0..count as u64).map(|millis| record_at(name, millis)).collect()
 }
 
-/// Makes as many sessions of a user that expire at the same time, 1 second after the beginning.
+/// Creates `count` sessions of a user that expire 1 second after [`NOW`].
 fn expiring(name: &str, count: usize) -> Vec<SessionRecord> {
     let mut records = several(name, count);
     records.iter_mut().for_each(|record| record.expires_at = at(1_000));
     records
 }
 
-/// Makes a session that is not live any more that many milliseconds after the beginning unless it is used.
+/// Creates a session with an idle timeout of `millis`, which is not live any more at `millis` after
+/// [`NOW`] unless it is used.
 fn idle(name: &str, millis: u64) -> SessionRecord {
     let mut record = record_at(name, 0);
     record.idle_timeout = Some(Duration::from_millis(millis));
     record
 }
 
-/// Makes a session of Ann on a device of a kind, which begins that many milliseconds after the
-/// beginning.
+/// Creates a session of Ann on a kind of device, which begins `millis` after [`NOW`].
 fn on(kind: Option<DeviceKind>, millis: u64) -> SessionRecord {
     let mut record = record_at("ann", millis);
     let mut client = ClientInfo::default();
@@ -134,36 +135,36 @@ fn on(kind: Option<DeviceKind>, millis: u64) -> SessionRecord {
     record
 }
 
-/// Makes a session of a user on a device.
+/// Creates a session of a user on a device.
 fn on_device(name: &str, device: DeviceId) -> SessionRecord {
     let mut record = full(name);
     record.device_id = Some(device);
     record
 }
 
-/// Finds another user whose sessions live in the same shard, so that an id can be made for both.
+/// Finds another user in the same shard, so that one id is valid for both.
 fn neighbour(name: &str) -> UserId {
     let shard = user(name).shard();
     let mut others = (0_u32..).map(UserId::from);
     others.find(|other| other.shard() == shard).expect("1,024 shards, and more users")
 }
 
-/// The end of a session at its deadline.
+/// Returns the end of a session at its deadline.
 fn expired(reason: EndReason, at: Timestamp) -> Ended {
     Ended::new(reason, at, Actor::System)
 }
 
-/// The end of a session that had to go for another one.
+/// Returns the end of a session that a limit evicts.
 fn evicted(limit: &SessionLimit) -> Ended {
     Ended::new(EndReason::LimitEvicted, limit.now, Actor::System)
 }
 
-/// A limit of which no case fills more than a part.
+/// Returns a limit that no case reaches.
 fn roomy() -> SessionLimit {
     limit(1_000, OnExceed::Refuse, 1)
 }
 
-/// Returns the ids of records that a case made, in order.
+/// Returns the sorted ids of the records of a case.
 fn ids_of<'a>(records: impl IntoIterator<Item = &'a SessionRecord>) -> Vec<SessionId> {
     let ids: BTreeSet<_> = records.into_iter().map(|record| record.id).collect();
     ids.into_iter().collect()
@@ -186,7 +187,7 @@ async fn load(h: &Harness, ids: &[SessionId]) -> Records {
     h.store().load(ids).await.expect("load")
 }
 
-/// Loads what must be there, and returns it in the order of the ids.
+/// Loads sessions that must exist, in the order of the ids.
 async fn load_all(h: &Harness, ids: &[SessionId]) -> Records {
     let mut stored = load(h, ids).await;
     stored.sort_unstable_by_key(|record| ids.iter().position(|id| *id == record.id));
@@ -195,17 +196,17 @@ async fn load_all(h: &Harness, ids: &[SessionId]) -> Records {
     stored
 }
 
-/// Ends what is in the scope, whenever it was created.
+/// Ends the sessions in the scope, regardless of their creation time.
 async fn end(h: &Harness, scope: &EndScope, ended: &Ended) -> Records {
     h.store().end(scope, ended, Timestamp::MAX).await.expect("end")
 }
 
-/// Applies touches at the beginning, when no session of a case has expired.
+/// Applies touches that arrive at [`NOW`], when no session of a case has expired.
 async fn apply(h: &Harness, batch: &[Touch]) -> u64 {
     apply_at(h, batch, NOW).await
 }
 
-/// Applies touches that arrive at a time.
+/// Applies touches that arrive at `now`.
 async fn apply_at(h: &Harness, batch: &[Touch], now: Timestamp) -> u64 {
     h.store().touch(batch, now).await.expect("touch")
 }
@@ -229,7 +230,7 @@ async fn stats(h: &Harness, millis: u64) -> StoreStats {
 /// Returns the ids of a listing that fits one page, in the order of the listing.
 async fn listed(h: &Harness, query: ListQuery) -> Vec<SessionId> {
     let page = page(h, &query.with_limit(MAX_PAGE)).await;
-    assert!(page.next.is_none(), "a page that holds everything has no next one");
+    assert!(page.next.is_none(), "a complete page has a next page");
     page.records.iter().map(|record| record.id).collect()
 }
 
@@ -240,17 +241,17 @@ async fn found(h: &Harness, query: ListQuery) -> Vec<SessionId> {
     ids
 }
 
-/// Asserts that nothing at all is stored.
+/// Asserts that the store is empty.
 async fn assert_empty(h: &Harness) {
     assert_eq!(found(h, ListQuery::default()).await, []);
 }
 
-/// Returns the sorted ids of a user's sessions that are live then.
+/// Returns the sorted ids of a user's sessions that are live at `millis` after [`NOW`].
 async fn live(h: &Harness, name: &str, millis: u64) -> Vec<SessionId> {
     found(h, ListQuery::default().with_user(user(name)).with_state(StateFilter::Live(at(millis)))).await
 }
 
-/// Asserts that two records are the same, naming the field that is not.
+/// Asserts that two records are equal, and names the first field that differs.
 #[track_caller]
 fn assert_same(actual: &SessionRecord, expected: &SessionRecord) {
     macro_rules! fields {
@@ -264,12 +265,12 @@ fn assert_same(actual: &SessionRecord, expected: &SessionRecord) {
     assert!(actual == expected, "a field differs");
 }
 
-/// Asserts that exactly this is stored.
+/// Asserts that exactly this record is stored.
 async fn assert_stored(h: &Harness, expected: &SessionRecord) {
     assert_same(&*h.loaded(expected.id).await, expected);
 }
 
-/// Asserts that exactly these are stored under their ids, asking for all of them at once.
+/// Asserts that exactly these records are stored under their ids; loads all of them at once.
 async fn assert_all_stored<'a>(h: &Harness, expected: impl IntoIterator<Item = &'a SessionRecord>) {
     let expected: BTreeMap<_, _> = expected.into_iter().map(|record| (record.id, record)).collect();
     let ids: Vec<_> = expected.keys().copied().collect();
@@ -278,7 +279,7 @@ async fn assert_all_stored<'a>(h: &Harness, expected: impl IntoIterator<Item = &
     }
 }
 
-/// Asserts that a record is stored as it was ended, and that exactly it was returned.
+/// Asserts that a record is stored as ended, and that exactly this record was returned.
 async fn assert_ended(h: &Harness, returned: &[Arc<SessionRecord>], before: &SessionRecord, ended: &Ended) {
     assert_eq!(ids(returned), [before.id]);
     let after = before.clone().into_ended(ended.clone());
@@ -286,15 +287,15 @@ async fn assert_ended(h: &Harness, returned: &[Arc<SessionRecord>], before: &Ses
     assert_stored(h, &after).await;
 }
 
-/// Asserts that a session is ended, and by which end.
+/// Asserts that a session is ended by the given end.
 async fn assert_still_ended(h: &Harness, id: SessionId, ended: &Ended) {
     assert_eq!(h.loaded(id).await.ended(), Some(ended));
 }
 
-/// Changes a stored record and writes it back until nobody came in between, as the manager does.
+/// Changes a stored record and writes it back, and retries on a conflict, as the manager does.
 ///
 /// # Errors
-/// Whatever ends the attempts, other than a conflict.
+/// Those of the store, except a conflict.
 async fn change(h: &Harness, id: SessionId, edit: impl Fn(&mut SessionRecord)) -> Result<Revision> {
     loop {
         let stored = h.loaded(id).await;
@@ -315,7 +316,8 @@ async fn sign_out(h: &Harness, id: SessionId, millis: u64) -> Vec<SessionId> {
     h.end(&EndScope::id(id), &logged_out(millis)).await
 }
 
-/// Runs tasks that begin at the same moment, and returns what they return, in the order of their numbers.
+/// Runs tasks that start at the same moment, and returns their results in the order of their
+/// numbers.
 async fn race<T, F>(h: &Harness, tasks: usize, task: impl Fn(usize, Harness) -> F) -> Vec<T>
 where
     T: Send + 'static,
@@ -332,13 +334,13 @@ where
     let running: Vec<_> = (0..tasks).map(start).collect();
     let mut results = Vec::new();
     for task in running {
-        // A failed assertion of a task is the failure of the case.
+        // A failed assertion in a task fails the case.
         results.push(task.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic())));
     }
     results
 }
 
-/// Polls a future at most that many times, each time when it is ready for it, and drops it.
+/// Polls a future at most `polls` times, each time when it is ready to be polled, and drops it.
 async fn abandon<F: Future>(future: F, polls: usize) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = polls;

@@ -18,27 +18,29 @@ pub(super) fn in_order<'a>(records: impl IntoIterator<Item = &'a SessionRecord>)
     positions.into_iter().map(|position| position.id).collect()
 }
 
-/// Reads page after page, passing the position on as text like a web page does, and checks what every page must be.
+/// Reads page after page, passes the position on as text like a web page does, and checks every
+/// page.
 pub(super) async fn pages(h: &Harness, query: &ListQuery, size: usize) -> Vec<SessionId> {
     let mut query = query.clone().with_limit(size);
     let mut seen = Vec::new();
     loop {
         let page = page(h, &query).await;
-        assert!(page.records.len() <= size, "a page is longer than asked");
+        assert!(page.records.len() <= size, "a page is longer than requested");
         seen.extend(page.records.iter().map(|record| record.id));
         let Some(next) = page.next else { return seen };
-        assert_eq!(page.records.len(), size, "only the last page is short");
+        assert_eq!(page.records.len(), size, "a page before the last one is short");
         assert_eq!(
             Some(next),
             page.records.last().map(|record| Cursor::of(record)),
-            "next is the last position"
+            "next is not the last position"
         );
         query.after = Some(next.to_string().parse().expect("a cursor"));
         assert!(seen.len() < 10_000, "the pages never end");
     }
 }
 
-/// Newest first, to the millisecond, whatever the order of insertion. Catches times that are kept in seconds.
+/// The list is newest first, to the millisecond, regardless of the order of insertion. Catches
+/// times that are kept in seconds.
 pub async fn list_is_newest_first(h: Harness) {
     let mut records = several("ann", 9);
     records.rotate_left(4);
@@ -57,7 +59,8 @@ pub async fn list_orders_one_millisecond_by_id(h: Harness) {
     assert_eq!(listed(&h, all()).await, in_order(&records));
 }
 
-/// The creation time orders, even if the id was made at another time: ids of other systems are not ordered by time.
+/// The creation time determines the order, even if the id was minted at another time: ids of other
+/// systems are not ordered by time.
 pub async fn list_orders_by_creation_before_id(h: Harness) {
     let mut records = several("ann", 8);
     let ann = user("ann");
@@ -79,7 +82,8 @@ pub async fn list_order_does_not_change_with_use(h: Harness) {
     assert_eq!(listed(&h, all()).await, in_order(&records));
 }
 
-/// Pages of any size join to the whole list: nothing twice, nothing missing, the last page known as the last.
+/// Pages of any size join to the whole list: nothing twice, nothing missing, and the last page has
+/// no next one.
 pub async fn pages_join_to_the_whole_list(h: Harness) {
     let records = several("ann", 12);
     given_all(&h, &records).await;
@@ -88,7 +92,7 @@ pub async fn pages_join_to_the_whole_list(h: Harness) {
     }
 }
 
-/// A page can begin within a millisecond. Catches a cursor of the time alone.
+/// A page can begin within a millisecond. Catches a cursor that holds the time alone.
 pub async fn pages_can_begin_within_one_millisecond(h: Harness) {
     let records: Vec<_> = (0..9).map(|number| record_at("ann", number / 4)).collect();
     given_all(&h, &records).await;
@@ -97,7 +101,8 @@ pub async fn pages_can_begin_within_one_millisecond(h: Harness) {
     }
 }
 
-/// A page that ends with the last match has no next one. Catches "the page is full" taken for "there is more".
+/// A page that ends with the last match has no next page. Catches "the page is full" treated as
+/// "there is more".
 pub async fn next_is_absent_after_exactly_one_page(h: Harness) {
     let records = several("ann", 4);
     given_all(&h, &records).await;
@@ -106,7 +111,8 @@ pub async fn next_is_absent_after_exactly_one_page(h: Harness) {
     }
 }
 
-/// Filters come before the cut: each page is full of matches, however rare they are, and only matches make a next page.
+/// Filters apply before the cut: each page is full of matches, however rare they are, and only
+/// further matches produce a next page.
 pub async fn pages_are_cut_after_the_filters(h: Harness) {
     let mut records = several("ann", 40);
     let bob = user("bob");
@@ -128,7 +134,8 @@ pub async fn pages_are_cut_after_the_filters(h: Harness) {
     }
 }
 
-/// Sessions that begin between two pages shift nothing: the walk shows what was there, once.
+/// Sessions that begin between two pages shift nothing: the pages show the earlier sessions once
+/// each.
 pub async fn pages_are_stable_under_inserts(h: Harness) {
     let records: Vec<_> = (0..8).map(|number| record_at("ann", 10 * number)).collect();
     given_all(&h, &records).await;
@@ -141,7 +148,8 @@ pub async fn pages_are_stable_under_inserts(h: Harness) {
     assert_eq!(rest, in_order(records[..5].iter().chain([&older])));
 }
 
-/// Sessions that end between two pages leave the list of live ones, and no other is skipped for them.
+/// Sessions that end between two pages leave the list of live ones, and no other session is
+/// skipped.
 pub async fn pages_are_stable_under_ends(h: Harness) {
     let records = several("ann", 10);
     given_all(&h, &records).await;
@@ -154,7 +162,7 @@ pub async fn pages_are_stable_under_ends(h: Harness) {
     assert_eq!(rest, in_order([&records[4], &records[3], &records[1], &records[0]]));
 }
 
-/// A position stays one when the session that it was taken from is gone.
+/// A position stays valid after its session was purged.
 pub async fn pages_go_on_after_the_position_was_purged(h: Harness) {
     let records = several("ann", 6);
     given_all(&h, &records).await;
@@ -166,7 +174,8 @@ pub async fn pages_go_on_after_the_position_was_purged(h: Harness) {
     assert_eq!(listed(&h, all().with_after(first.next)).await, in_order(&records[..4]));
 }
 
-/// A position need not be a session's: before the first, after the last, and between two.
+/// A position need not be that of a session: it may be before the first, after the last, or between
+/// two.
 pub async fn pages_can_begin_at_any_position(h: Harness) {
     let records: Vec<_> = (0..4).map(|number| record_at("ann", 10 * number)).collect();
     given_all(&h, &records).await;
@@ -179,7 +188,8 @@ pub async fn pages_can_begin_at_any_position(h: Harness) {
     }
 }
 
-/// A page of 500 holds 500, and the one record beyond makes a next page. Catches a driver's own page size.
+/// A page of 500 holds 500, and one further record produces a next page. Catches a driver's own
+/// page size.
 pub async fn page_of_500_is_followed_by_the_501st(h: Harness) {
     let records = several("ann", MAX_PAGE + 1);
     given_all(&h, &records).await;

@@ -1,4 +1,4 @@
-//! Data and hashes: bytes that a store keeps and does not understand.
+//! Data and hashes: bytes that a store keeps without interpreting them.
 
 use std::sync::Arc;
 
@@ -22,14 +22,14 @@ async fn assert_kept(h: &Harness, data: &[u8]) {
     assert_stored(h, &updated).await;
 }
 
-/// No data is kept as no data, and one byte as one byte, whichever it is.
+/// No data is kept as no data, and any single byte as that byte.
 pub async fn data_of_zero_and_one_bytes_is_kept(h: Harness) {
     for data in [&b""[..], b"\x00", b"\x01", b" ", b"0", b"\n", b"\x7f", b"\x80", b"\xff"] {
         assert_kept(&h, data).await;
     }
 }
 
-/// Every byte value, in both directions: data is not text.
+/// Data may hold every byte value, in any order: data is not text.
 pub async fn data_of_every_byte_value_is_kept(h: Harness) {
     let rising: Vec<u8> = (0..=255).collect();
     let falling: Vec<u8> = (0..=255).rev().collect();
@@ -37,15 +37,15 @@ pub async fn data_of_every_byte_value_is_kept(h: Harness) {
     assert_kept(&h, &falling).await;
 }
 
-/// NUL bytes at the ends and in between. Catches C strings and padded columns.
+/// NUL bytes are kept at the ends and in between. Catches C strings and padded columns.
 pub async fn data_with_zero_bytes_is_kept(h: Harness) {
     for data in [&b"\x00\x00\x00"[..], b"\x00a", b"a\x00", b"a\x00\x00b", b"  \x00  "] {
         assert_kept(&h, data).await;
     }
 }
 
-/// Data that looks like something: an encoding's escape, a null, a number, a document with keys that a database might
-/// interpret.
+/// Data that resembles an encoding is kept: an escape, a null, a number, a document with keys that
+/// a database might interpret.
 pub async fn data_that_looks_like_something_is_kept(h: Harness) {
     for data in [
         "null",
@@ -62,7 +62,8 @@ pub async fn data_that_looks_like_something_is_kept(h: Harness) {
     }
 }
 
-/// As much as the store says it bears, of bytes that no compression shortens much and no encoding keeps short.
+/// Data of the store's maximum size is kept, with bytes that neither compression nor an encoding
+/// shortens much.
 pub async fn data_of_the_largest_size_is_kept(h: Harness) {
     let size = h.store().capabilities().max_payload;
     let mut state = 1_u32;
@@ -74,7 +75,7 @@ pub async fn data_of_the_largest_size_is_kept(h: Harness) {
     assert_kept(&h, &data).await;
 }
 
-/// One byte more is refused by create, and nothing is stored.
+/// `create` refuses one byte more, and stores nothing.
 pub async fn data_beyond_the_largest_size_is_not_created(h: Harness) {
     let size = h.store().capabilities().max_payload;
     let mut large = record("ann");
@@ -83,7 +84,7 @@ pub async fn data_beyond_the_largest_size_is_not_created(h: Harness) {
     assert!(h.load(large.id).await.is_none());
 }
 
-/// And by update, and the data that was there before is intact.
+/// `update` refuses one byte more, and the stored data stays unchanged.
 pub async fn data_beyond_the_largest_size_is_not_updated(h: Harness) {
     let before = full("ann");
     h.given(&before).await;
@@ -94,7 +95,7 @@ pub async fn data_beyond_the_largest_size_is_not_updated(h: Harness) {
     assert_stored(&h, &before).await;
 }
 
-/// Data shrinks, vanishes and grows again without remains of what was there before.
+/// Data can shrink, vanish and grow again without remains of earlier data.
 pub async fn data_that_shrinks_leaves_no_remains(h: Harness) {
     let mut record = full("ann");
     record.data = vec![b'a'; 40_000.min(h.store().capabilities().max_payload)].into();
@@ -106,7 +107,7 @@ pub async fn data_that_shrinks_leaves_no_remains(h: Harness) {
     }
 }
 
-/// Hashes and salts of every byte value, with and without the name of a pepper key.
+/// Hashes and salts of every byte value are kept, with and without the identifier of a pepper key.
 pub async fn hashes_of_every_byte_value_are_kept(h: Harness) {
     for first in (0_u8..=255).step_by(32) {
         let mut bytes = [0x80; SecretHash::LEN];

@@ -1,4 +1,4 @@
-//! `purge`: what is deleted, and that it is gone.
+//! `purge`: what it deletes, and that nothing of it is left.
 
 use session_core::limits::MAX_BATCH;
 use session_core::{
@@ -12,7 +12,7 @@ use super::{
 use crate::fixtures::{at, full, limit, logged_out, record, record_at, touch, user};
 use crate::harness::{Harness, assert_kind, ids};
 
-/// Only ends that lie strictly before the time are deleted.
+/// Only sessions that ended strictly before the time are deleted.
 pub async fn purge_deletes_only_ends_before_the_time(h: Harness) {
     let records = several("ann", 3);
     for (millis, record) in (99..).zip(&records) {
@@ -35,7 +35,7 @@ pub async fn purge_never_deletes_an_active_session(h: Harness) {
     assert_all_stored(&h, &records).await;
 }
 
-/// What counts is when a session ended, not when it began, was seen or would have expired.
+/// The time of the end decides, not the times of creation, last use or deadline.
 pub async fn purge_goes_by_the_end(h: Harness) {
     let (long_ago, recent) = (record("ann"), record_at("ann", 5_000));
     given_ended(&h, &long_ago, &logged_out(9_000)).await;
@@ -45,7 +45,7 @@ pub async fn purge_goes_by_the_end(h: Harness) {
     assert!(h.load(long_ago.id).await.is_some());
 }
 
-/// At most as many as asked are deleted, and the answer is how many.
+/// At most as many sessions are deleted as requested, and the result is their number.
 pub async fn purge_deletes_at_most_the_limit(h: Harness) {
     let records = several("ann", 7);
     given_all(&h, &records).await;
@@ -83,8 +83,8 @@ pub async fn purge_of_501_is_invalid_and_deletes_nothing(h: Harness) {
     assert!(h.load(record.id).await.is_some());
 }
 
-/// A purged session is in no answer any more: not by id, user, name, state, not in the counts. Catches an index that is
-/// left behind.
+/// No query finds a purged session: not by id, user, name or state, and no count includes it.
+/// Catches an index entry that is left behind.
 pub async fn purge_leaves_nothing_behind(h: Harness) {
     let (gone, kept) = (full("ann"), full("ann"));
     h.given(&kept).await;
@@ -106,7 +106,7 @@ pub async fn purge_leaves_nothing_behind(h: Harness) {
     assert_eq!(h.end(&EndScope::User(user("ann")), &logged_out(3)).await, [kept.id]);
 }
 
-/// Once purged, an id is unknown: a record can be created under it and lives like any other.
+/// Once purged, an id is unknown: a record can be created under it and behaves like any other.
 pub async fn purge_frees_the_id(h: Harness) {
     let record = full("ann");
     given_ended(&h, &record, &logged_out(1)).await;
@@ -117,7 +117,7 @@ pub async fn purge_frees_the_id(h: Harness) {
     assert_eq!(purge(&h, Timestamp::MAX, 10).await, 0);
 }
 
-/// However a session ended, it can be purged.
+/// A session can be purged regardless of how it ended.
 pub async fn purge_deletes_ends_of_every_reason(h: Harness) {
     for reason in EndReason::ALL {
         let ended = Ended::new(*reason, ago(1), Actor::System);

@@ -1,4 +1,4 @@
-//! Races of writes and reads of one session: nothing is lost, nothing is half there.
+//! Races of writes and reads of one session: no write is lost, and no read sees half of one.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,12 +15,13 @@ use super::{
 use crate::fixtures::{anonymous, at, full, id_at, record, record_at, touch, user};
 use crate::harness::{Harness, ids};
 
-/// The label that a task writes.
+/// Returns the label that a task writes.
 fn label(number: usize) -> Option<String> {
     Some(format!("task {number}"))
 }
 
-/// Sets everything that an update may write to one number, in fields that a store might keep apart.
+/// Sets all fields that an update may write to values of one number, so that a store that splits
+/// them is detected.
 fn stamp(record: &mut SessionRecord, number: usize) {
     record.label = label(number);
     record.username = label(number);
@@ -28,15 +29,15 @@ fn stamp(record: &mut SessionRecord, number: usize) {
     record.data = number.to_string().repeat(800).into_bytes().into();
 }
 
-/// Asserts that all of a record was written by one task.
+/// Asserts that one task wrote all of a record.
 #[track_caller]
 fn assert_one_stamp(record: &SessionRecord) {
     assert_same(record, &stamped_like(record));
 }
 
-/// Asserts the same of a record of a list, which shows no data.
+/// Asserts the same of a listed record, which has no data.
 #[track_caller]
-fn assert_one_stamp_but_data(record: &SessionRecord) {
+fn assert_one_stamp_without_data(record: &SessionRecord) {
     assert_same(record, &stamped_like(record).redacted());
 }
 
@@ -47,7 +48,8 @@ fn stamped_like(record: &SessionRecord) -> SessionRecord {
     expected
 }
 
-/// Of many creates of one id exactly one succeeds, and its record is the one that is stored. Catches "look, then insert".
+/// Of many creates of one id exactly one succeeds, and its record is stored. Catches "look up, then
+/// insert".
 pub async fn parallel_creates_of_one_id_have_one_winner(h: Harness) {
     let record = full("ann");
     let answers = race(&h, TASKS, |number, h| {
@@ -64,7 +66,7 @@ pub async fn parallel_creates_of_one_id_have_one_winner(h: Harness) {
     assert_eq!(h.loaded(record.id).await.label, label(winners[0]));
 }
 
-/// Of many updates of one revision exactly one succeeds; the others learn the revision that it left.
+/// Of many updates of one revision exactly one succeeds; the others receive the new revision.
 pub async fn parallel_updates_of_one_revision_have_one_winner(h: Harness) {
     let record = full("ann");
     h.given(&record).await;
@@ -91,7 +93,7 @@ pub async fn parallel_updates_of_one_revision_have_one_winner(h: Harness) {
     assert_eq!((stored.revision, &stored.label), (second, &label(winners[0])));
 }
 
-/// Writers that each add a thing of their own, and retry on a conflict, lose none of them.
+/// Writers that each add a distinct value, and retry on a conflict, lose none of them.
 pub async fn parallel_writers_lose_no_update(h: Harness) {
     const WRITERS: usize = 32;
     let record = anonymous();
@@ -113,7 +115,7 @@ pub async fn parallel_writers_lose_no_update(h: Harness) {
     assert_eq!(stored.revision.get(), 1 + WRITERS as u64);
 }
 
-/// Touches in any order leave the latest, with its own client.
+/// Touches in any order leave the latest one, with its own client.
 pub async fn parallel_touches_leave_the_latest(h: Harness) {
     let mut sessions = several("ann", 4);
     given_all(&h, &sessions).await;
@@ -132,7 +134,7 @@ pub async fn parallel_touches_leave_the_latest(h: Harness) {
     assert_all_stored(&h, &sessions).await;
 }
 
-/// A save and a touch meet: neither is lost, though the save was read before the touch.
+/// Concurrent saves and touches are both kept, although the save read the record before the touch.
 pub async fn updates_and_touches_lose_nothing(h: Harness) {
     let record = idle("ann", 60_000);
     h.given(&record).await;
@@ -169,39 +171,41 @@ pub async fn load_and_list_never_see_half_a_write(h: Harness) {
         for _ in 0..4 {
             assert_one_stamp(&*h.loaded(id).await);
             for listed in page(&h, &ListQuery::default().with_user(user("ann"))).await.records {
-                assert_one_stamp_but_data(&listed);
+                assert_one_stamp_without_data(&listed);
             }
         }
     })
     .await;
 }
 
-/// Time and place of a sighting are one: a reader never sees the time of one and the place of another.
+/// The time and client of a touch are written together: a reader never sees the time of one touch
+/// and the client of another.
 pub async fn load_never_sees_half_a_touch(h: Harness) {
-    let sighting = |id: SessionId, number: u64| {
+    let touch_of = |id: SessionId, number: u64| {
         let client = LastClient::new(format!("192.0.2.{number}").parse().ok(), None);
         Touch::new(id, at(number), client)
     };
     let mut record = record("ann");
-    record.last_client = sighting(record.id, 0).last_client;
+    record.last_client = touch_of(record.id, 0).last_client;
     h.given(&record).await;
     let id = record.id;
     race(&h, TASKS, |number, h| async move {
         if number % 2 == 0 {
-            apply(&h, &[sighting(id, number as u64)]).await;
+            apply(&h, &[touch_of(id, number as u64)]).await;
             return;
         }
         for _ in 0..4 {
             let stored = h.loaded(id).await;
             let millis = stored.last_seen_at.since(at(0)).as_millis();
-            let expected = sighting(id, u64::try_from(millis).expect("a small number"));
+            let expected = touch_of(id, u64::try_from(millis).expect("a small number"));
             assert_eq!(stored.last_client, expected.last_client);
         }
     })
     .await;
 }
 
-/// A session that is being created is not there, or there as a whole; and in the list as soon as it can be loaded.
+/// A session that is being created is absent or complete, and it is listed as soon as it can be
+/// loaded.
 pub async fn load_never_sees_half_a_create(h: Harness) {
     let records: Vec<_> = (0..8)
         .map(|number| {
@@ -230,7 +234,8 @@ pub async fn load_never_sees_half_a_create(h: Harness) {
     assert_eq!(ids(&load(&h, &all).await), all);
 }
 
-/// What one task wrote, every other sees as soon as it is told. Catches caches per connection and replicas.
+/// Every other task sees a write as soon as the writer notifies it. Catches caches per connection
+/// and replicas.
 pub async fn writes_are_seen_by_other_tasks_at_once(h: Harness) {
     let records = several("ann", TASKS / 2);
     race(&h, TASKS / 2, |number, h| {
@@ -248,7 +253,8 @@ pub async fn writes_are_seen_by_other_tasks_at_once(h: Harness) {
     .await;
 }
 
-/// Batches that name the same sessions in opposite orders wait for each other at most, and all succeed. Catches deadlocks.
+/// Batches that name the same sessions in opposite orders may wait for each other, but all succeed.
+/// Catches deadlocks.
 pub async fn batches_in_opposite_orders_do_not_deadlock(h: Harness) {
     let sessions = several("ann", 40);
     given_all(&h, &sessions).await;
@@ -271,7 +277,7 @@ pub async fn batches_in_opposite_orders_do_not_deadlock(h: Harness) {
     assert!(stored.iter().all(|record| record.last_seen_at == at(231)), "a touch was lost");
 }
 
-/// A walk through the pages shows what was there before it, once and in order, while others sign in.
+/// Reading all pages shows every earlier session once and in order, while others sign in.
 pub async fn pages_are_right_while_sessions_begin(h: Harness) {
     let before: Vec<_> = (0..20).map(|number| record_at("ann", 10 * number)).collect();
     given_all(&h, &before).await;
@@ -288,16 +294,16 @@ pub async fn pages_are_right_while_sessions_begin(h: Harness) {
                 return;
             }
             while creating.load(Ordering::Relaxed) {
-                assert_walk(&h, &known).await;
+                assert_pages(&h, &known).await;
                 tokio::task::yield_now().await;
             }
-            assert_walk(&h, &known).await;
+            assert_pages(&h, &known).await;
         }
     })
     .await;
 }
 
-async fn assert_walk(h: &Harness, known: &[SessionId]) {
+async fn assert_pages(h: &Harness, known: &[SessionId]) {
     let live = StateFilter::Live(at(300));
     let mut query = ListQuery::default().with_user(user("ann")).with_state(live).with_limit(15);
     let mut seen = Vec::new();
@@ -314,7 +320,7 @@ async fn assert_walk(h: &Harness, known: &[SessionId]) {
     assert!(known.iter().all(|id| seen.contains(id)), "the pages miss a session");
 }
 
-/// Creates of different sessions do not disturb each other, whosoever they are.
+/// Creates of different sessions do not affect each other, regardless of their users.
 pub async fn parallel_creates_of_different_ids_all_succeed(h: Harness) {
     let created = race(&h, TASKS, |number, h| async move {
         let name = format!("user {}", number % 5);

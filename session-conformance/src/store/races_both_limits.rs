@@ -14,11 +14,11 @@ use super::{Records, TASKS, assert_all_stored, ids_of, load, on, page, race};
 use crate::fixtures::{at, limit, user};
 use crate::harness::{Harness, ids};
 
-/// Most sessions of the user.
+/// The maximum number of sessions of the user.
 const MAX: u32 = 5;
 
-/// Most sessions of the user on devices of one kind. All kinds together would allow more than
-/// [`MAX`].
+/// The maximum number of sessions of the user on devices of one kind. All kinds together would
+/// allow more than [`MAX`].
 const PER_KIND: u32 = 2;
 
 const KINDS: [Option<DeviceKind>; 4] =
@@ -40,15 +40,15 @@ fn assert_within(live: &BTreeSet<(SessionId, Option<DeviceKind>)>) {
     }
 }
 
-/// Returns Ann's live sessions, and on which kind of device each is.
+/// Returns Ann's live sessions, each with its kind of device.
 async fn live_with_kinds(h: &Harness) -> BTreeSet<(SessionId, Option<DeviceKind>)> {
     let query = ListQuery::default().with_user(user("ann")).with_state(StateFilter::Live(at(1_000)));
     let records = page(h, &query).await.records;
     records.iter().map(|record| (record.id, record.client.device.kind)).collect()
 }
 
-/// Watches the live sessions until the race is over. What two listings in a row show was live in
-/// between, because no session becomes live again.
+/// Watches the live sessions until the race is over. Sessions in two consecutive listings were live
+/// in between, because no session becomes live again.
 async fn watch(h: Harness, done: Arc<AtomicBool>) {
     let mut before = BTreeSet::new();
     loop {
@@ -63,8 +63,8 @@ async fn watch(h: Harness, done: Arc<AtomicBool>) {
     }
 }
 
-/// Runs parallel sign-ins on devices of all kinds beside a watcher. Those of one kind follow each
-/// other, so that the limit of the user alone would keep too many of the last kind.
+/// Runs parallel sign-ins on devices of all kinds beside a watcher. Sign-ins of one kind follow
+/// each other, so that the limit of the user alone would keep too many of the last kind.
 async fn sign_in(h: &Harness, on_exceed: OnExceed) -> Answers {
     let done = Arc::new(AtomicBool::new(false));
     let watcher = tokio::spawn(watch(h.clone(), Arc::clone(&done)));
@@ -87,8 +87,8 @@ async fn assert_full(h: &Harness) -> BTreeSet<SessionId> {
     live.into_iter().map(|(id, _)| id).collect()
 }
 
-/// Of parallel sign-ins exactly as many stay as both limits allow, at no moment are more live, and
-/// each session that had to end is returned once.
+/// After parallel sign-ins, exactly as many sessions stay as both limits allow, no more are ever
+/// live, and each evicted session is returned once.
 pub async fn parallel_sign_ins_keep_both_limits_of_a_user(h: Harness) {
     for on_exceed in [OnExceed::EndOldest, OnExceed::EndLeastRecentlySeen] {
         let (mut created, mut returned) = (Vec::new(), Records::new());
@@ -107,7 +107,7 @@ pub async fn parallel_sign_ins_keep_both_limits_of_a_user(h: Harness) {
     }
 }
 
-/// If both limits refuse, exactly as many sign-ins succeed as both allow. Each refusal shows the
+/// If both limits refuse, exactly as many sign-ins succeed as both allow. Each refusal returns the
 /// sessions that fill one of the limits.
 pub async fn parallel_sign_ins_are_refused_beyond_both_limits_of_a_user(h: Harness) {
     let (mut created, mut refused) = (BTreeSet::new(), Vec::new());

@@ -12,17 +12,17 @@ use super::{
 use crate::fixtures::{at, full, full_at, id_at, logged_out, record_at, touch, user};
 use crate::harness::{Harness, ids};
 
-/// How many sessions a race goes on in, each with eight tasks.
+/// The number of sessions in a race, each with eight tasks.
 const SESSIONS: usize = TASKS / 8;
 
-/// Asserts that every record is ended and stored exactly as the call that ended it returned it.
+/// Asserts that every record is ended, and stored exactly as the call that ended it returned it.
 async fn assert_stored_as_returned(h: &Harness, returned: &Records) {
-    assert!(returned.iter().all(|record| record.ended().is_some()), "what was returned is not ended");
+    assert!(returned.iter().all(|record| record.ended().is_some()), "a returned record is not ended");
     assert_all_stored(h, returned.iter().map(|record| &**record)).await;
 }
 
-/// Runs seven tasks against one that ends the session, for several sessions at once. Each is given a flag that tells
-/// whether the end returned. Returns what the ends returned.
+/// Runs seven tasks against one that ends the session, for several sessions at once. Each task
+/// receives a flag that is set after the end has returned. Returns the results of the ends.
 async fn against_end<F>(
     h: &Harness,
     task: impl Fn(usize, Harness, SessionRecord, Arc<AtomicBool>) -> F,
@@ -53,8 +53,8 @@ where
     returned
 }
 
-/// Saves run against sign-outs. Afterwards all sessions are ended as the end returned them, and no save succeeded that
-/// began later.
+/// Saves race against sign-outs. Afterwards all sessions are ended as the end returned them, and no
+/// save that began after the end has succeeded.
 pub async fn updates_never_undo_an_end(h: Harness) {
     let returned = against_end(&h, |number, h, session, over| async move {
         for round in 0..6 {
@@ -74,7 +74,7 @@ pub async fn updates_never_undo_an_end(h: Harness) {
     assert_stored_as_returned(&h, &returned.await).await;
 }
 
-/// Touches run against sign-outs. None moves a session that was ended before, nor alters its history.
+/// Touches race against sign-outs. None updates an ended session or alters its history.
 pub async fn touches_never_undo_an_end(h: Harness) {
     let returned = against_end(&h, |number, h, session, over| async move {
         for round in 0..6 {
@@ -86,7 +86,7 @@ pub async fn touches_never_undo_an_end(h: Harness) {
     assert_stored_as_returned(&h, &returned.await).await;
 }
 
-/// Creates of the same id run against sign-outs. None brings the session back.
+/// Creates of the same id race against sign-outs. None revives the session.
 pub async fn creates_never_undo_an_end(h: Harness) {
     let returned = against_end(&h, |number, h, session, _| async move {
         for _ in 0..4 {
@@ -99,8 +99,8 @@ pub async fn creates_never_undo_an_end(h: Harness) {
     assert_stored_as_returned(&h, &returned.await).await;
 }
 
-/// Nobody who looks sees an ended session active again, whatever runs beside it.
-pub async fn nobody_sees_a_session_return_from_its_end(h: Harness) {
+/// No reader sees an ended session active again, regardless of concurrent writes.
+pub async fn no_reader_sees_an_ended_session_active_again(h: Harness) {
     let returned = against_end(&h, |number, h, session, over| async move {
         let mut gone = false;
         for round in 0..8 {
@@ -118,7 +118,7 @@ pub async fn nobody_sees_a_session_return_from_its_end(h: Harness) {
     assert_stored_as_returned(&h, &returned.await).await;
 }
 
-/// Of many ends of one session, for different reasons, one counts: the one that returned it.
+/// Of many ends of one session, with different reasons, one counts: the one that returned it.
 pub async fn parallel_ends_of_one_session_have_one_winner(h: Harness) {
     let session = full("ann");
     h.given(&session).await;
@@ -135,7 +135,7 @@ pub async fn parallel_ends_of_one_session_have_one_winner(h: Harness) {
     assert_stored_as_returned(&h, &returned).await;
 }
 
-/// Ends of overlapping scopes return each session once, all together. Catches two events for one end.
+/// Ends of overlapping scopes together return each session once. Catches two events for one end.
 pub async fn parallel_ends_of_overlapping_scopes_return_each_session_once(h: Harness) {
     let mut sessions = several("ann", 24);
     let device = DeviceId::from_bytes([0x5a; 16]);
@@ -159,7 +159,8 @@ pub async fn parallel_ends_of_overlapping_scopes_return_each_session_once(h: Har
     assert_stored_as_returned(&h, &returned).await;
 }
 
-/// Batches that end the same sessions in opposite orders do not deadlock, beside touches of them.
+/// Batches that end the same sessions in opposite orders do not deadlock, also beside touches of
+/// them.
 pub async fn parallel_ends_in_opposite_orders_do_not_deadlock(h: Harness) {
     let sessions: Vec<_> =
         (0..64).map(|number| record_at(["ann", "bob"][number % 2], number as u64)).collect();
@@ -186,11 +187,12 @@ pub async fn parallel_ends_in_opposite_orders_do_not_deadlock(h: Harness) {
     assert_stored_as_returned(&h, &returned).await;
 }
 
-/// Signing a user out everywhere reaches every session whose create returned before, while others sign in; no session
-/// is returned twice. Catches a list of sessions that is read first and ended later.
+/// Signing a user out everywhere reaches every session whose create returned before, while the user
+/// signs in elsewhere; no session is returned twice. Catches a list of sessions that is read first
+/// and ended later.
 pub async fn end_of_a_user_reaches_every_session_created_before_it(h: Harness) {
-    // Counts up with every event, so that "before" can be told: creates take a number after they returned, ends before
-    // they begin.
+    // A counter of events that defines "before": creates take a number after they have returned,
+    // ends before they begin.
     let order = Arc::new(AtomicUsize::new(0));
     let outcomes = race(&h, TASKS, |number, h| {
         let order = Arc::clone(&order);
@@ -228,13 +230,13 @@ pub async fn end_of_a_user_reaches_every_session_created_before_it(h: Harness) {
     assert_stored_as_returned(&h, &returned).await;
 }
 
-/// Signs Ann in again and again, each time later than the bound of the ends beside it.
+/// Signs Ann in repeatedly, each time later than the bound of the concurrent ends.
 async fn sign_in_again(h: &Harness, number: usize) -> Vec<SessionRecord> {
     let mut created = Vec::new();
     for round in 0..4 {
         let mut record = full_at("ann", 1_001 + 100 * round + number as u64);
         record.device_id = Some(DEVICE);
-        // So that the first ends begin before.
+        // Lets the first ends begin before.
         tokio::task::yield_now().await;
         h.given(&record).await;
         created.push(record);
@@ -244,8 +246,8 @@ async fn sign_in_again(h: &Harness, number: usize) -> Vec<SessionRecord> {
 
 const DEVICE: DeviceId = DeviceId::from_bytes([0x5a; 16]);
 
-/// An end that is repeated with its bound, as a queue does that does not know whether it happened,
-/// runs against sign-ins. It ends what was created up to its bound, once, and nothing else.
+/// An end that is repeated with its bound, as by a queue after a lost reply, races against
+/// sign-ins. It ends the sessions that were created up to its bound, once, and no other.
 pub async fn repeated_ends_spare_every_later_sign_in(h: Harness) {
     let mut early: Vec<_> = (0..20).map(|number| full_at("ann", 50 * number)).collect();
     early.iter_mut().for_each(|record| record.device_id = Some(DEVICE));

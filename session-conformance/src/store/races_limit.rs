@@ -1,4 +1,4 @@
-//! Races under a limit: never one too many, and everybody who had to go is told once.
+//! Races under a limit: it is never exceeded, and each evicted session is returned once.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,10 +23,12 @@ fn at_most(on_exceed: OnExceed) -> SessionLimit {
     limit(5, on_exceed, 1_000)
 }
 
-/// Watches a user's live sessions until it is told to stop, and asserts that never more than so many were live at once.
+/// Watches a user's live sessions until `done` is set, and asserts that never more than `max` were
+/// live at once.
 ///
-/// A list need not be a snapshot: it may show a session that ended while the list was read, beside the one that took
-/// its place. But what two lists in a row show was live in between, because no session becomes live again.
+/// A list need not be a snapshot: it may show a session that ended while the list was read, beside
+/// the one that replaced it. But sessions in two consecutive lists were live in between, because no
+/// session becomes live again.
 async fn watch(h: Harness, name: &'static str, max: usize, done: Arc<AtomicBool>) {
     let mut before = BTreeSet::new();
     loop {
@@ -42,7 +44,7 @@ async fn watch(h: Harness, name: &'static str, max: usize, done: Arc<AtomicBool>
     }
 }
 
-/// Runs parallel sign-ins of a user beside a watcher, and returns their answers.
+/// Runs parallel sign-ins of a user beside a watcher, and returns their results.
 async fn sign_in(
     h: &Harness,
     name: &'static str,
@@ -61,14 +63,14 @@ async fn sign_in(
     answers
 }
 
-/// Asserts that all sign-ins succeeded, that exactly the limit is live, and that the others were evicted and returned,
-/// each once.
+/// Asserts that all sign-ins succeeded, that exactly the limit is live, and that the others were
+/// evicted and returned, each once.
 async fn assert_exact(h: &Harness, name: &str, answers: Vec<(SessionRecord, Result<Records, Error>)>) {
     let mut created = Vec::new();
     let mut returned = Records::new();
     for (record, answer) in answers {
         let evicted = answer.expect("create");
-        assert!(evicted.len() <= 1, "a sign-in met {} too many", evicted.len());
+        assert!(evicted.len() <= 1, "a sign-in evicted {} sessions", evicted.len());
         returned.extend(evicted);
         created.push(record);
     }
@@ -76,26 +78,27 @@ async fn assert_exact(h: &Harness, name: &str, answers: Vec<(SessionRecord, Resu
     assert_eq!(live.len(), MAX);
     let gone = ids(&returned);
     let expected: Vec<_> = ids_of(&created).into_iter().filter(|id| !live.contains(id)).collect();
-    assert_eq!(gone, expected, "who is gone is not who was returned");
+    assert_eq!(gone, expected, "the evicted sessions differ from the returned ones");
     let reason = |record: &SessionRecord| record.ended().map(|ended| ended.reason);
     assert!(returned.iter().all(|record| reason(record) == Some(EndReason::LimitEvicted)));
     assert_all_stored(h, returned.iter().map(|record| &**record)).await;
 }
 
-/// Of parallel sign-ins exactly as many as the limit stay, and at no moment more are live. Catches count first and
-/// insert later, and insert first and evict later.
+/// After parallel sign-ins, exactly as many sessions stay as the limit allows, and no more are ever
+/// live. Catches "count first, insert later" and "insert first, evict later".
 pub async fn parallel_sign_ins_end_the_oldest_and_keep_the_limit(h: Harness) {
     let answers = sign_in(&h, "ann", at_most(OnExceed::EndOldest)).await;
     assert_exact(&h, "ann", answers).await;
 }
 
-/// So if the least recently seen has to go.
+/// The same if the limit evicts the least recently seen session.
 pub async fn parallel_sign_ins_end_the_least_recently_seen_and_keep_the_limit(h: Harness) {
     let answers = sign_in(&h, "ann", at_most(OnExceed::EndLeastRecentlySeen)).await;
     assert_exact(&h, "ann", answers).await;
 }
 
-/// If the limit refuses, exactly as many as it allows get in, nobody has to go, and everybody else is shown who fills it.
+/// If the limit refuses, exactly as many sign-ins succeed as it allows, no session is evicted, and
+/// every refusal returns the sessions that fill the limit.
 pub async fn parallel_sign_ins_are_refused_beyond_the_limit(h: Harness) {
     let answers = sign_in(&h, "ann", at_most(OnExceed::Refuse)).await;
     let mut created = Vec::new();
@@ -117,8 +120,8 @@ pub async fn parallel_sign_ins_are_refused_beyond_the_limit(h: Harness) {
     assert!(load(&h, &refused).await.is_empty(), "a refused session is stored");
 }
 
-/// Sign-ins of two users at once keep both limits, and nobody's session ends for the other. Catches locks that are
-/// taken in two orders.
+/// Concurrent sign-ins of two users keep both limits, and no session is evicted for the other user.
+/// Catches locks that are taken in two orders.
 pub async fn parallel_sign_ins_of_two_users_keep_both_limits(h: Harness) {
     let limit = at_most(OnExceed::EndOldest);
     let answers = race(&h, TASKS, |number, h| async move {
@@ -148,11 +151,11 @@ pub async fn parallel_sign_ins_keep_the_limit_of_each_device_kind(h: Harness) {
     for kind in kinds {
         assert_eq!(left.iter().filter(|live| live.client.device.kind == kind).count(), 2);
     }
-    assert_eq!(evicted.len(), TASKS - 6, "an eviction was lost or told twice");
+    assert_eq!(evicted.len(), TASKS - 6, "an eviction was lost or returned twice");
 }
 
-/// A limit per kind of device and one for the whole user at once: the narrower is kept by those who ask for it, the
-/// wider by all.
+/// A limit per kind of device and one for the whole user, used concurrently: sign-ins with the
+/// narrower limit keep it, and all sign-ins keep the wider one.
 pub async fn parallel_sign_ins_of_both_scopes_keep_the_wider_limit(h: Harness) {
     let wide = at_most(OnExceed::EndOldest);
     let narrow = limit(1, OnExceed::EndOldest, 1_000).with_scope(LimitScope::UserAndDeviceKind);
@@ -163,10 +166,10 @@ pub async fn parallel_sign_ins_of_both_scopes_keep_the_wider_limit(h: Harness) {
     let evicted: Records = answers.await.into_iter().flatten().collect();
     let left = live(&h, "ann", 1_000).await;
     assert!((1..=MAX).contains(&left.len()), "{} are live under a limit of {MAX}", left.len());
-    assert_eq!(evicted.len() + left.len(), TASKS, "an eviction was lost or told twice");
+    assert_eq!(evicted.len() + left.len(), TASKS, "an eviction was lost or returned twice");
 }
 
-/// An eviction wins over saves and touches that run beside it, like any end.
+/// An eviction wins over concurrent saves and touches, like any end.
 pub async fn evictions_are_not_undone_by_updates_and_touches(h: Harness) {
     let victims = [full("ann"), full("ann"), full("ann"), full("ann"), full("ann")];
     given_all(&h, &victims).await;
@@ -198,7 +201,7 @@ pub async fn evictions_are_not_undone_by_updates_and_touches(h: Harness) {
     assert_all_stored(&h, evicted.iter().map(|record| &**record)).await;
 }
 
-/// Evictions and sign-outs meet: each session ends once and is returned to one of them.
+/// Concurrent evictions and sign-outs: each session ends once, and one call returns it.
 pub async fn evictions_and_ends_return_each_session_once(h: Harness) {
     let before = several("ann", 20);
     given_all(&h, &before).await;
@@ -219,7 +222,7 @@ pub async fn evictions_and_ends_return_each_session_once(h: Harness) {
     assert_all_stored(&h, returned.iter().map(|record| &**record)).await;
 }
 
-/// Places that come free are given away once each, while people sign out and in.
+/// Each freed place is used once, while users sign out and in.
 pub async fn freed_places_are_given_away_once(h: Harness) {
     let before = several("ann", MAX);
     given_all(&h, &before).await;
@@ -239,6 +242,6 @@ pub async fn freed_places_are_given_away_once(h: Harness) {
     let entered: usize = answers.await.into_iter().sum();
     done.store(true, Ordering::SeqCst);
     watcher.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
-    assert!(entered <= MAX, "{entered} got in through {MAX} free places");
+    assert!(entered <= MAX, "{entered} sign-ins succeeded with {MAX} free places");
     assert_eq!(live(&h, "ann", 1_000).await.len(), entered);
 }

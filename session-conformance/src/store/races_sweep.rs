@@ -1,4 +1,4 @@
-//! Races of sweeps and purges: each session is claimed once, and no live one.
+//! Races of sweeps and purges: each session is claimed once, and no live session is.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::{
 use crate::fixtures::{at, logged_out, touch, user};
 use crate::harness::{Harness, ids};
 
-/// Sessions that all are idle since 1 second after the beginning.
+/// Creates sessions that are idle since 1 second after [`NOW`](crate::fixtures::NOW).
 fn idle_sessions(count: usize) -> Vec<SessionRecord> {
     let mut records = several("ann", count);
     for record in &mut records {
@@ -35,7 +35,8 @@ async fn sweep(h: &Harness, millis: u64, limit: usize) -> Records {
     }
 }
 
-/// Sweepers share the work: no session is claimed twice, none is left, and live ones stay.
+/// Concurrent sweepers share the work: no session is claimed twice, none is left, and live ones
+/// stay.
 pub async fn parallel_sweepers_claim_each_session_once(h: Harness) {
     let (past, live) = (expiring("ann", 80), several("bob", 10));
     given_all(&h, &past).await;
@@ -49,8 +50,8 @@ pub async fn parallel_sweepers_claim_each_session_once(h: Harness) {
     assert_all_stored(&h, &live).await;
 }
 
-/// A session that is touched while it is swept either stays or has ended before: never both. The deadline is looked at
-/// inside the claim.
+/// A session that is touched during a sweep either stays or has ended before the touch: never both.
+/// The deadline is checked inside the claim.
 pub async fn a_sweep_leaves_what_was_touched_meanwhile(h: Harness) {
     let sessions = idle_sessions(48);
     given_all(&h, &sessions).await;
@@ -75,7 +76,8 @@ pub async fn a_sweep_leaves_what_was_touched_meanwhile(h: Harness) {
     }
 }
 
-/// A session that is extended while it is swept either stays or has ended before, and the save is told.
+/// A session that is extended during a sweep either stays or has ended before, and then the save
+/// fails with that end.
 pub async fn a_sweep_leaves_what_was_extended_meanwhile(h: Harness) {
     let sessions = expiring("ann", 40);
     given_all(&h, &sessions).await;
@@ -100,7 +102,7 @@ pub async fn a_sweep_leaves_what_was_extended_meanwhile(h: Harness) {
     assert_all_stored(&h, claimed.iter().map(|record| &**record)).await;
 }
 
-/// A sweep and a sign-out meet: each session ends once, for the reason that was returned.
+/// Concurrent sweeps and sign-outs: each session ends once, with the reason that was returned.
 pub async fn a_sweep_and_an_end_return_each_session_once(h: Harness) {
     let sessions = expiring("ann", 60);
     given_all(&h, &sessions).await;
@@ -120,7 +122,7 @@ pub async fn a_sweep_and_an_end_return_each_session_once(h: Harness) {
     assert_all_stored(&h, returned.iter().map(|record| &**record)).await;
 }
 
-/// A purge beside a sweep deletes what is ended and nothing else; the counts add up.
+/// A purge beside a sweep deletes ended sessions and nothing else; the counts add up.
 pub async fn a_purge_deletes_only_what_a_sweep_ended(h: Harness) {
     let (past, live) = (expiring("ann", 60), several("bob", 10));
     given_all(&h, &past).await;
@@ -146,7 +148,7 @@ pub async fn a_purge_deletes_only_what_a_sweep_ended(h: Harness) {
     assert_all_stored(&h, &live).await;
 }
 
-/// Purges share the work, too: all together they count each session once.
+/// Concurrent purges share the work: together they count each session once.
 pub async fn parallel_purges_count_each_session_once(h: Harness) {
     let sessions = several("ann", 60);
     given_all(&h, &sessions).await;

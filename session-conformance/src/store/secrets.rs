@@ -1,4 +1,4 @@
-//! What is kept of replaced secrets: what became of their successors.
+//! Replaced secrets: the state of their successors is kept.
 
 use session_core::{
     PreviousSecret, RefreshState, Revision, RotationSalt, SecretState, SessionRecord, Successor, Timestamp,
@@ -8,7 +8,7 @@ use super::{ago, assert_stored};
 use crate::fixtures::{at, hash, record};
 use crate::harness::Harness;
 
-/// A secret that replaced another one, for every state of a successor, and one that replaced none.
+/// Returns one secret for every state of a successor, and one that replaced none.
 fn states(number: u8) -> Vec<SecretState> {
     let successors = [
         Successor::Unpresented,
@@ -35,8 +35,8 @@ fn with_secrets(mut record: SessionRecord, secret: &SecretState, refresh: &Secre
     record
 }
 
-/// Every state of a successor is kept by create and by update, of the session's secret and of the
-/// refresh token, each beside every state of the other.
+/// `create` and `update` keep every state of a successor, for the session's secret and for the
+/// refresh token, in every combination.
 pub async fn every_successor_of_a_secret_is_kept(h: Harness) {
     let (secrets, refreshes) = (states(10), states(20));
     let mut updated = record("ann");
@@ -53,8 +53,8 @@ pub async fn every_successor_of_a_secret_is_kept(h: Harness) {
     }
 }
 
-/// A secret goes through its life by updates: it is replaced and presented, then replaced without
-/// a confirmation, and taken back or confirmed. The refresh token goes with it.
+/// Updates take a secret through its life: it is replaced and presented, then replaced without a
+/// confirmation, and restored or confirmed. The refresh token follows the same steps.
 pub async fn a_secret_is_kept_in_every_step_of_its_life(h: Harness) {
     let salt = |number| RotationSalt::from_bytes([number; 32]);
     let (secret, token) = (SecretState::new(hash(10)), RefreshState::new(hash(20), at(50_000)));

@@ -1,4 +1,4 @@
-//! Records of unusual shape: every field that may be absent, every value of every list of values.
+//! Records of unusual shape: every field that may be absent, every value of every enum.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +22,8 @@ fn text(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// Each optional field is kept when it is the only one there is, and when it is the only one missing. Catches fields
-/// that travel in pairs, and one field's absence read as another's.
+/// Each optional field is kept when it is the only one present, and when it is the only one
+/// missing. Catches fields that are stored in pairs, and one field's absence read as another's.
 pub async fn each_optional_field_is_kept_alone(h: Harness) {
     let copies: [fn(&mut SessionRecord, &SessionRecord); 13] = [
         |to, from| (to.id, to.user_id) = (from.id, from.user_id.clone()),
@@ -51,7 +51,7 @@ pub async fn each_optional_field_is_kept_alone(h: Harness) {
     }
 }
 
-/// Each piece of what is known about a client is kept when it is the only one.
+/// Each detail of a client is kept when it is the only one.
 pub async fn each_detail_of_a_client_is_kept_alone(h: Harness) {
     let fills: [fn(&mut ClientInfo); 15] = [
         |client| client.ip = "192.0.2.1".parse().ok(),
@@ -102,7 +102,8 @@ pub async fn empty_and_absent_texts_are_kept_apart(h: Harness) {
     }
 }
 
-/// A secret with and without end and predecessor, a refresh token with and without, each beside the other and without it.
+/// Secrets with and without expiry and predecessor are kept, and refresh tokens with and without
+/// them, in every combination.
 pub async fn every_shape_of_secrets_is_kept(h: Harness) {
     let rotated = |number: u8| {
         let mut state = SecretState::new(hash(number));
@@ -133,7 +134,7 @@ pub async fn every_shape_of_secrets_is_kept(h: Harness) {
     }
 }
 
-/// Spent secrets keep their number and their order, none to eight, equal ones too.
+/// Spent secrets keep their number and their order, from none to eight, including equal ones.
 pub async fn spent_secrets_keep_their_order(h: Harness) {
     for count in 0..=MAX_SPENT {
         let mut record = full("ann");
@@ -144,7 +145,7 @@ pub async fn spent_secrets_keep_their_order(h: Harness) {
     }
 }
 
-/// Every way to authenticate, the application's own included.
+/// Every authentication method is kept, including the application's own.
 pub async fn every_authentication_method_is_kept(h: Harness) {
     let own = ["badge", "Password", "pass word", "ключ", &"x".repeat(64)].map(str::to_owned);
     let mut methods = vec![
@@ -165,7 +166,8 @@ pub async fn every_authentication_method_is_kept(h: Harness) {
     }
 }
 
-/// Authentications keep their number and their order, none to sixteen, also if they are equal or not in the order of time.
+/// Authentications keep their number and their order, from none to sixteen, even if they are equal
+/// or not sorted by time.
 pub async fn authentications_keep_their_order(h: Harness) {
     for count in [0, 1, 2, 3, MAX_AUTH_EVENTS - 1, MAX_AUTH_EVENTS] {
         let mut record = record("ann");
@@ -177,7 +179,7 @@ pub async fn authentications_keep_their_order(h: Harness) {
     }
 }
 
-/// Every kind of session and every kind of device.
+/// Every kind of session and every kind of device is kept.
 pub async fn every_kind_of_session_and_device_is_kept(h: Harness) {
     for session in SessionKind::ALL {
         for device in DeviceKind::ALL {
@@ -203,7 +205,7 @@ pub async fn large_numbers_keep_every_digit(h: Harness) {
     }
 }
 
-/// Addresses of both families at their ends.
+/// Addresses of both families are kept, including the lowest and the highest.
 pub async fn addresses_of_both_families_are_kept(h: Harness) {
     let addresses = [
         "0.0.0.0",
@@ -225,7 +227,8 @@ pub async fn addresses_of_both_families_are_kept(h: Harness) {
     }
 }
 
-/// Coordinates come back as the same numbers, to the last bit. Catches decimals of a few digits.
+/// Coordinates are read back as the same numbers, to the last bit. Catches decimals of a few
+/// digits.
 pub async fn coordinates_keep_every_digit(h: Harness) {
     let places =
         [(90.0, 180.0), (-90.0, -180.0), (0.0, 0.0), (48.137_154_321_098_76, -0.000_000_123_456_789)];
@@ -238,7 +241,8 @@ pub async fn coordinates_keep_every_digit(h: Harness) {
     }
 }
 
-/// A session that is used, remembered, authenticated later than it began, and the like.
+/// Times are kept in any order: used, remembered or authenticated before or after the creation, and
+/// the like.
 pub async fn times_in_any_order_are_kept(h: Harness) {
     let fills: [fn(&mut SessionRecord); 5] = [
         |record| record.authenticated_at = ago(5_000),

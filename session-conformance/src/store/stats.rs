@@ -13,8 +13,8 @@ pub async fn stats_of_an_empty_store_are_empty(h: Harness) {
     assert_eq!(stats(&h, 0).await, StoreStats::default());
 }
 
-/// Everything that is stored is counted once: as live, as expired, or under the reason of its end. Reasons that do not
-/// occur are absent.
+/// Every stored session is counted once: as live, as expired, or under the reason of its end.
+/// Reasons that do not occur are absent.
 pub async fn stats_count_every_session_once(h: Harness) {
     given_all(&h, &[record("ann"), record("ann"), record("bob"), anonymous()]).await;
     let mut past = [record("ann"), idle("cid", 900), record("dan")];
@@ -41,7 +41,8 @@ pub async fn stats_count_every_session_once(h: Harness) {
     assert_eq!(stats(&h, 1_000).await, expected);
 }
 
-/// Live and expired are judged at the given time, the deadline itself being too late, and time may go back.
+/// Live and expired are determined at the given time; a session is expired at its deadline, and the
+/// time may go back.
 pub async fn stats_judge_at_the_given_time(h: Harness) {
     let (mut absolute, idle) = (record("ann"), idle("bob", 1_000));
     absolute.expires_at = at(2_000);
@@ -52,7 +53,7 @@ pub async fn stats_judge_at_the_given_time(h: Harness) {
     }
 }
 
-/// Users are counted once each, and only those with a live session; anonymous sessions are nobody's.
+/// Each user is counted once, and only with a live session; anonymous sessions belong to no user.
 pub async fn stats_count_users_with_live_sessions_once(h: Harness) {
     given_all(&h, &[record("ann"), record("ann"), record("ann"), record("bob")]).await;
     given_all(&h, &[anonymous(), anonymous()]).await;
@@ -64,7 +65,7 @@ pub async fn stats_count_users_with_live_sessions_once(h: Harness) {
     assert_eq!(stats(&h, 5).await.users, 2);
 }
 
-/// Oldest and newest are creation times, of what is stored in whatever state.
+/// Oldest and newest are the creation times of stored sessions in any state.
 pub async fn stats_show_the_oldest_and_newest_creation(h: Harness) {
     let (mut past, newest) = (record_at("ann", 100), record_at("bob", 900));
     past.expires_at = at(101);
@@ -79,7 +80,7 @@ pub async fn stats_show_the_oldest_and_newest_creation(h: Harness) {
     assert_eq!(range(stats(&h, 1_000).await), (Some(at(500)), Some(at(500))));
 }
 
-/// Updates and touches are not counted as sessions, nor do they hide one.
+/// Updates and touches do not count as sessions, and hide none.
 pub async fn stats_do_not_change_with_use(h: Harness) {
     let mut record = record("ann");
     h.given(&record).await;

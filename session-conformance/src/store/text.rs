@@ -1,4 +1,5 @@
-//! Text is compared and kept byte by byte: no folding, no trimming, no normalisation, no interpretation.
+//! Text is compared and kept byte by byte: no folding, no trimming, no normalisation, no
+//! interpretation.
 
 use std::sync::Arc;
 
@@ -112,7 +113,7 @@ async fn assert_different_users(h: &Harness, names: &[&str]) {
     }
 }
 
-/// Asserts that sessions with these user names are told apart by them.
+/// Asserts that a list by user name separates sessions with these names.
 async fn assert_different_names(h: &Harness, names: &[&str]) {
     let records: Vec<_> = (0..)
         .zip(names)
@@ -130,32 +131,34 @@ async fn assert_different_names(h: &Harness, names: &[&str]) {
     }
 }
 
-/// Letter case tells users apart.
+/// Users whose ids differ by letter case are different.
 pub async fn user_ids_differ_by_case(h: Harness) {
     assert_different_users(&h, CASE).await;
 }
 
-/// So does white space, inside and at both ends. Catches padded comparison and trimming.
+/// Users whose ids differ by white space, inside or at the ends, are different. Catches padded
+/// comparison and trimming.
 pub async fn user_ids_differ_by_spaces(h: Harness) {
     assert_different_users(&h, SPACES).await;
 }
 
-/// So do the forms in which Unicode writes what looks the same, and characters that a collation takes for equal.
+/// Users whose ids differ by Unicode form are different, even if the forms look the same or a
+/// collation treats them as equal.
 pub async fn user_ids_differ_by_unicode_form(h: Harness) {
     assert_different_users(&h, UNICODE).await;
 }
 
-/// Characters of four bytes are kept, not cut and not replaced.
+/// Characters of four bytes are kept, not truncated and not replaced.
 pub async fn user_ids_keep_characters_of_four_bytes(h: Harness) {
     assert_different_users(&h, EMOJI).await;
 }
 
-/// Signs of patterns stand for themselves.
+/// Pattern characters have no special meaning.
 pub async fn user_ids_are_not_patterns(h: Harness) {
     assert_different_users(&h, WILDCARDS).await;
 }
 
-/// Text of queries, commands and operators is text.
+/// Text of queries, commands and operators is plain text.
 pub async fn user_ids_are_not_queries(h: Harness) {
     assert_different_users(&h, QUERIES).await;
 }
@@ -165,7 +168,7 @@ pub async fn user_ids_may_contain_separators(h: Harness) {
     assert_different_users(&h, SEPARATORS).await;
 }
 
-/// Text that looks like a number, a truth value or nothing is text.
+/// Text that resembles a number, a boolean or a null is plain text.
 pub async fn user_ids_are_not_numbers(h: Harness) {
     assert_different_users(&h, NUMBERS).await;
 }
@@ -175,7 +178,8 @@ pub async fn user_ids_may_contain_control_characters(h: Harness) {
     assert_different_users(&h, CONTROLS).await;
 }
 
-/// 255 bytes count to the last one. Catches indexes and columns that hold a prefix.
+/// User ids of 255 bytes are compared up to the last byte. Catches indexes and columns that hold a
+/// prefix.
 pub async fn user_ids_of_255_bytes_differ_by_the_last(h: Harness) {
     let stem = "u".repeat(MAX_USER_ID - 1);
     let wide = "é".repeat(127);
@@ -183,13 +187,13 @@ pub async fn user_ids_of_255_bytes_differ_by_the_last(h: Harness) {
     assert_different_users(&h, &names.each_ref().map(String::as_str)).await;
 }
 
-/// User names are found by exactly their bytes, too: by case, space and form.
+/// User names are found by their exact bytes, too: by case, space and form.
 pub async fn user_names_differ_by_case_space_and_form(h: Harness) {
     let names: Vec<_> = CASE.iter().chain(&SPACES[1..]).chain(UNICODE).chain(EMOJI).copied().collect();
     assert_different_names(&h, &names).await;
 }
 
-/// And are neither patterns, queries nor numbers.
+/// User names are neither patterns, queries nor numbers.
 pub async fn user_names_are_not_interpreted(h: Harness) {
     let mut names: Vec<_> = [WILDCARDS, QUERIES, SEPARATORS, NUMBERS, CONTROLS].concat();
     names.sort_unstable();
@@ -197,14 +201,15 @@ pub async fn user_names_are_not_interpreted(h: Harness) {
     assert_different_names(&h, &names).await;
 }
 
-/// User names of 255 bytes count to the last one.
+/// User names of 255 bytes are compared up to the last byte.
 pub async fn user_names_of_255_bytes_differ_by_the_last(h: Harness) {
     let stem = "n".repeat(MAX_USER_ID - 1);
     let names = [format!("{stem}a"), format!("{stem}b"), stem, format!("{}a", "ö".repeat(127))];
     assert_different_names(&h, &names.each_ref().map(String::as_str)).await;
 }
 
-/// Labels come back as they were typed, after create and after update, up to 100 characters of four bytes.
+/// Labels are read back unchanged, after create and after update, up to 100 characters of four
+/// bytes.
 pub async fn labels_are_kept_byte_by_byte(h: Harness) {
     let longest = "🦊".repeat(MAX_LABEL);
     let mut labels = vec![longest.as_str(), "a", " ", "  two  ", "tab\t", "\n", "NULL"];
@@ -224,7 +229,7 @@ pub async fn labels_are_kept_byte_by_byte(h: Harness) {
     assert_stored(&h, &record).await;
 }
 
-/// What a client says about itself is kept as it is, up to the longest that is allowed.
+/// The texts that describe a client are kept unchanged, up to the maximum length.
 pub async fn client_texts_are_kept_byte_by_byte(h: Harness) {
     let with = |text: &str| {
         let text = || Some(text.to_owned());

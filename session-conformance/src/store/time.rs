@@ -1,4 +1,4 @@
-//! Time: an argument, kept to the millisecond, whatever the store's own clock says.
+//! Time: an argument, kept to the millisecond, independent of the store's own clock.
 
 use std::time::Duration;
 
@@ -25,8 +25,9 @@ fn beginning(created_at: Timestamp, lasting: Duration) -> SessionRecord {
     record
 }
 
-/// Takes a session through its life around its deadline, in which every step judges time.
-async fn walk_through_life(h: &Harness, record: &SessionRecord) {
+/// Takes a session through its life up to its deadline, with calls whose results depend on the
+/// time.
+async fn assert_life_cycle(h: &Harness, record: &SessionRecord) {
     let deadline = record.expires_at;
     let last = Timestamp::from_millis(deadline.as_millis() - 1);
     h.given(record).await;
@@ -46,7 +47,8 @@ async fn walk_through_life(h: &Harness, record: &SessionRecord) {
     assert_eq!(h.store().purge(deadline, 10).await.expect("purge"), 0);
 }
 
-/// Every time of a record comes back as the same millisecond. Catches seconds, floats and local time zones.
+/// Every time of a record is read back as the same millisecond. Catches seconds, floats and local
+/// time zones.
 pub async fn every_time_keeps_its_millisecond(h: Harness) {
     for offset in [0_u64, 1, 499, 500, 877, 999] {
         let time = |part: u64| at(offset + part);
@@ -73,7 +75,7 @@ pub async fn every_time_keeps_its_millisecond(h: Harness) {
     }
 }
 
-/// The zero of time is a time. Catches 0 taken for "none".
+/// Time zero is a valid time. Catches 0 treated as "none".
 pub async fn sessions_of_the_epoch_are_kept(h: Harness) {
     let mut record = beginning(Timestamp::EPOCH, DAY);
     record.auth = vec![AuthEvent::new(AuthMethod::Totp, Timestamp::EPOCH)];
@@ -81,10 +83,10 @@ pub async fn sessions_of_the_epoch_are_kept(h: Harness) {
     let salt = RotationSalt::from_bytes([0; 32]);
     secret.previous = Some(PreviousSecret::new(hash(0), salt, Timestamp::EPOCH));
     record.secret = Some(secret);
-    walk_through_life(&h, &record).await;
+    assert_life_cycle(&h, &record).await;
 }
 
-/// So are times before 1970, where a field may have one.
+/// Times before 1970 are kept, in fields that may hold them.
 pub async fn times_before_the_epoch_are_kept(h: Harness) {
     let early = Timestamp::from_millis(-62_135_596_800_001);
     let mut record = full("ann");
@@ -99,31 +101,33 @@ pub async fn times_before_the_epoch_are_kept(h: Harness) {
     assert_eq!(purge(&h, Timestamp::from_millis(-1_000), 10).await, 1);
 }
 
-/// A session of long ago is live at its own time: the database's clock and time to live do not decide.
+/// A session of long ago is live at its own time: the database's clock and time to live do not
+/// decide.
 pub async fn sessions_of_long_ago_live_in_their_own_time(h: Harness) {
-    walk_through_life(&h, &beginning(Timestamp::from_millis(981_173_106_789), DAY)).await;
+    assert_life_cycle(&h, &beginning(Timestamp::from_millis(981_173_106_789), DAY)).await;
 }
 
-/// Seconds since 1970 outgrow 31 bits in January 2038.
+/// Sessions live past January 2038, when seconds since 1970 exceed 31 bits.
 pub async fn sessions_live_beyond_the_year_2038(h: Harness) {
-    walk_through_life(&h, &beginning(Timestamp::from_millis(2_147_483_000_500), DAY)).await;
+    assert_life_cycle(&h, &beginning(Timestamp::from_millis(2_147_483_000_500), DAY)).await;
 }
 
-/// They outgrow 32 bits in February 2106.
+/// Sessions live past February 2106, when seconds since 1970 exceed 32 bits.
 pub async fn sessions_live_beyond_the_year_2106(h: Harness) {
-    walk_through_life(&h, &beginning(Timestamp::from_millis(4_294_967_000_500), DAY)).await;
+    assert_life_cycle(&h, &beginning(Timestamp::from_millis(4_294_967_000_500), DAY)).await;
 }
 
-/// The last day of the year 9999 ends like any other.
+/// Sessions on the last day of the year 9999 end like any other.
 pub async fn sessions_live_until_the_end_of_the_year_9999(h: Harness) {
-    walk_through_life(&h, &beginning(Timestamp::from_millis(253_402_214_399_999), DAY)).await;
+    assert_life_cycle(&h, &beginning(Timestamp::from_millis(253_402_214_399_999), DAY)).await;
 }
 
-/// 400 days are the longest lifetime and the longest idle timeout. Catches milliseconds in 32 bits, which end after 50 days.
+/// 400 days are the longest lifetime and the longest idle timeout. Catches milliseconds in 32 bits,
+/// which overflow after 50 days.
 pub async fn lifetimes_of_400_days_are_kept(h: Harness) {
     let mut record = beginning(NOW, MAX_LIFETIME);
     record.idle_timeout = Some(MAX_LIFETIME);
-    walk_through_life(&h, &record).await;
+    assert_life_cycle(&h, &record).await;
     let mut record = beginning(NOW, MAX_LIFETIME);
     record.idle_timeout = Some(MAX_LIFETIME - Duration::from_millis(1));
     h.given(&record).await;
@@ -132,7 +136,8 @@ pub async fn lifetimes_of_400_days_are_kept(h: Harness) {
     assert_ended(&h, &swept, &record, &expired(EndReason::IdleTimeout, deadline)).await;
 }
 
-/// One millisecond is the shortest of both, and neither immortal nor nothing.
+/// One millisecond is the shortest lifetime and idle timeout; it means neither "for ever" nor "not
+/// at all".
 pub async fn lifetimes_of_one_millisecond_are_kept(h: Harness) {
     let (brief, idle) = (beginning(NOW, Duration::from_millis(1)), idle("ann", 1));
     given_all(&h, &[brief.clone(), idle.clone()]).await;
@@ -143,7 +148,7 @@ pub async fn lifetimes_of_one_millisecond_are_kept(h: Harness) {
     assert_eq!(ids(&expire(&h, 1, 10).await), ids_of([&brief, &idle]));
 }
 
-/// When a token of the session ends says nothing about the session itself.
+/// The expiry of a session's token does not affect the session itself.
 pub async fn the_ends_of_tokens_are_not_the_end_of_the_session(h: Harness) {
     let (mut longer, mut shorter) = (full("ann"), full("ann"));
     (longer.idle_timeout, longer.expires_at) = (None, at(1_000));
@@ -158,7 +163,7 @@ pub async fn the_ends_of_tokens_are_not_the_end_of_the_session(h: Harness) {
     assert_eq!(ids(&expire(&h, 1_000, 10).await), [longer.id]);
 }
 
-/// The first and the last time there are can be asked about. Catches sums and differences that overflow.
+/// Queries accept the first and the last possible time. Catches sums and differences that overflow.
 pub async fn extreme_times_can_be_asked_about(h: Harness) {
     let records = [full("ann"), record("ann")];
     given_all(&h, &records).await;
@@ -179,7 +184,8 @@ pub async fn extreme_times_can_be_asked_about(h: Harness) {
     assert_eq!(h.store().purge(last, 10).await.expect("purge"), 2);
 }
 
-/// A caller whose clock is behind is answered by its own time, after one whose clock is ahead.
+/// A call from a node whose clock lags is evaluated by its own time, after a call from one whose
+/// clock is ahead.
 pub async fn callers_with_different_clocks_are_answered_by_their_own(h: Harness) {
     let records = expiring("ann", 2);
     given_all(&h, &records).await;

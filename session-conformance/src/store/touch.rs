@@ -1,4 +1,4 @@
-//! `touch`: last-seen times move forward, and nothing else moves.
+//! `touch`: last-seen times move forward, and nothing else changes.
 
 use session_core::limits::MAX_BATCH;
 use session_core::{EndReason, ErrorKind, LastClient, Revision, SessionRecord, Touch};
@@ -10,8 +10,9 @@ use super::{
 use crate::fixtures::{NOW, at, full, logged_out, record, touch};
 use crate::harness::{Harness, assert_kind};
 
-/// Only time and place of the sighting move: not the revision, not the data, not the deadlines.
-pub async fn touch_moves_the_sighting_and_nothing_else(h: Harness) {
+/// A touch changes the time and the client of the last use: not the revision, not the data, not the
+/// deadlines.
+pub async fn touch_changes_last_seen_and_nothing_else(h: Harness) {
     let mut record = full("ann");
     h.given(&record).await;
     let seen = touch(record.id, 1);
@@ -20,7 +21,8 @@ pub async fn touch_moves_the_sighting_and_nothing_else(h: Harness) {
     assert_stored(&h, &record).await;
 }
 
-/// A touch that arrives late changes nothing, its client included. Catches a plain overwrite.
+/// A touch that is older than the stored time changes nothing, not even the client. Catches a plain
+/// overwrite.
 pub async fn touch_never_moves_back(h: Harness) {
     let mut record = full("ann");
     record.last_seen_at = at(100);
@@ -31,7 +33,7 @@ pub async fn touch_never_moves_back(h: Harness) {
     assert_stored(&h, &record).await;
 }
 
-/// A touch of the millisecond that is stored already is not forward.
+/// A touch of the stored millisecond is not later.
 pub async fn touch_of_the_same_time_moves_nothing(h: Harness) {
     let record = full("ann");
     h.given(&record).await;
@@ -56,7 +58,8 @@ pub async fn touch_of_an_unknown_id_is_skipped_and_inserts_nothing(h: Harness) {
     assert_empty(&h).await;
 }
 
-/// The last millisecond before the absolute end counts; the end itself and everything later does not.
+/// A touch in the last millisecond before the absolute end counts; one at the end or later does
+/// not.
 pub async fn touch_counts_only_before_the_absolute_deadline(h: Harness) {
     let mut record = full("ann");
     (record.idle_timeout, record.expires_at) = (None, at(1_000));
@@ -69,7 +72,7 @@ pub async fn touch_counts_only_before_the_absolute_deadline(h: Harness) {
     assert_eq!(expire(&h, 1_000, 10).await.len(), 1);
 }
 
-/// So with the idle end, which is counted from the last sighting of the row: a touch never revives.
+/// The same for the idle end, which counts from the row's last use: a touch never revives.
 pub async fn touch_counts_only_before_the_idle_deadline(h: Harness) {
     let record = idle("ann", 1_000);
     h.given(&record).await;
@@ -82,7 +85,7 @@ pub async fn touch_counts_only_before_the_idle_deadline(h: Harness) {
     assert_eq!(apply(&h, &[touch(record.id, 2_998)]).await, 0);
 }
 
-/// Use pushes the idle end ahead, in lists and in sweeps, and never beyond the absolute end.
+/// Use extends the idle end, in lists and in sweeps, but never past the absolute end.
 pub async fn touch_pushes_the_idle_deadline_but_not_the_absolute_one(h: Harness) {
     let mut record = idle("ann", 1_000);
     record.expires_at = at(2_500);
@@ -97,7 +100,8 @@ pub async fn touch_pushes_the_idle_deadline_but_not_the_absolute_one(h: Harness)
     assert_eq!(swept[0].ended(), Some(&expired(EndReason::AbsoluteTimeout, at(2_500))));
 }
 
-/// If a batch names a session twice, the latest touch counts whatever the order, and the session is counted once.
+/// If a batch names a session twice, the latest touch counts regardless of the order, and the
+/// session is counted once.
 pub async fn touch_of_one_session_twice_counts_the_latest_once(h: Harness) {
     let records = several("ann", 3);
     given_all(&h, &records).await;
@@ -121,7 +125,7 @@ pub async fn touch_of_one_session_twice_counts_the_latest_once(h: Harness) {
     assert_eq!(h.loaded(records[0].id).await.last_seen_at, at(60));
 }
 
-/// The answer counts the sessions that moved, not those that were named.
+/// The result counts the sessions that were updated, not those in the batch.
 pub async fn touch_returns_how_many_moved(h: Harness) {
     let (live, seen, over) = (several("ann", 4), record("ann"), record("ann"));
     given_all(&h, &live).await;
@@ -133,7 +137,8 @@ pub async fn touch_returns_how_many_moved(h: Harness) {
     assert_eq!(apply(&h, &batch).await, 4);
 }
 
-/// A sighting without an address replaces one with an address. Catches an update that keeps a value in place of none.
+/// A touch without an address replaces a stored address. Catches an update that keeps the old value
+/// in place of none.
 pub async fn touch_without_a_client_clears_the_client(h: Harness) {
     let mut record = full("ann");
     h.given(&record).await;
@@ -142,17 +147,17 @@ pub async fn touch_without_a_client_clears_the_client(h: Harness) {
     assert_stored(&h, &record).await;
 }
 
-/// Each session gets its own sighting. Catches a batch whose columns are mixed up.
-pub async fn touch_gives_each_session_its_own_sighting(h: Harness) {
+/// Each session gets the values of its own touch. Catches a batch whose columns are mixed up.
+pub async fn touch_gives_each_session_its_own_values(h: Harness) {
     let mut records = several("ann", 20);
     given_all(&h, &records).await;
-    let sighting = |number: usize| {
+    let values = |number: usize| {
         let country = ["AT", "BE", "CH"][number % 3];
         let address = format!("192.0.2.{number}").parse().ok().filter(|_| number % 4 != 1);
         (at(100 + number as u64), LastClient::new(address, Some(country.into()).filter(|_| number % 5 != 1)))
     };
     for (number, record) in records.iter_mut().enumerate() {
-        (record.last_seen_at, record.last_client) = sighting(number);
+        (record.last_seen_at, record.last_client) = values(number);
     }
     let touch =
         |record: &SessionRecord| Touch::new(record.id, record.last_seen_at, record.last_client.clone());
@@ -160,7 +165,7 @@ pub async fn touch_gives_each_session_its_own_sighting(h: Harness) {
     assert_all_stored(&h, &records).await;
 }
 
-/// A touch does not make a save fail: the revision that was read before it still counts.
+/// A touch does not make a save fail: the revision from before the touch is still current.
 pub async fn touch_does_not_conflict_with_an_update(h: Harness) {
     let mut record = full("ann");
     h.given(&record).await;
@@ -169,7 +174,7 @@ pub async fn touch_does_not_conflict_with_an_update(h: Harness) {
     assert_eq!(h.update(&record, Revision::FIRST).await.expect("update"), Revision::FIRST.next());
 }
 
-/// No touches, nothing to do.
+/// An empty batch updates nothing.
 pub async fn touch_of_an_empty_batch_moves_nothing(h: Harness) {
     let record = full("ann");
     h.given(&record).await;
@@ -177,7 +182,7 @@ pub async fn touch_of_an_empty_batch_moves_nothing(h: Harness) {
     assert_stored(&h, &record).await;
 }
 
-/// A whole batch moves as a whole, its first and its last session too.
+/// A full batch is applied completely, including its first and its last session.
 pub async fn touch_of_500_moves_all_of_them(h: Harness) {
     let records = several("ann", MAX_BATCH);
     given_all(&h, &records).await;
@@ -187,7 +192,7 @@ pub async fn touch_of_500_moves_all_of_them(h: Harness) {
     assert!(stored.iter().all(|record| record.last_seen_at == at(1_000)), "a touch was lost");
 }
 
-/// One more than a batch holds is refused, and none of it is applied.
+/// A batch of one touch too many is refused, and none of it is applied.
 pub async fn touch_of_501_is_invalid_and_moves_nothing(h: Harness) {
     let record = full("ann");
     h.given(&record).await;

@@ -7,8 +7,8 @@ use super::{apply, apply_at, assert_all_stored, assert_stored, expire, expired, 
 use crate::fixtures::{at, full, limit, record, record_at, touch};
 use crate::harness::{Harness, ids};
 
-/// Asserts that touches at several times of use do not count when they arrive at `deadline` or
-/// later, and that one counts when it arrives a millisecond before.
+/// Asserts that touches do not count when they arrive at `deadline` or later, whatever the time of
+/// use, and that a touch counts when it arrives a millisecond earlier.
 async fn assert_counts_only_before(h: &Harness, record: &SessionRecord, deadline: u64) {
     for arrival in [at(deadline), at(deadline + 1), at(9_000_000_000), Timestamp::MAX] {
         for used in [1, deadline / 2, deadline - 1] {
@@ -24,7 +24,7 @@ async fn assert_counts_only_before(h: &Harness, record: &SessionRecord, deadline
 }
 
 /// A touch that arrives at the idle deadline or later does not count, however early the use was.
-/// The deadline is the end of the session: a limit or a list may have counted it out already.
+/// The session has ended by then: a limit or a list may have excluded it already.
 pub async fn touch_that_arrives_after_the_idle_deadline_does_not_count(h: Harness) {
     let record = idle("ann", 1_000);
     h.given(&record).await;
@@ -32,7 +32,7 @@ pub async fn touch_that_arrives_after_the_idle_deadline_does_not_count(h: Harnes
 }
 
 /// A touch that arrives at the absolute deadline or later does not count, however early the use
-/// was, also if the idle deadline lies behind it.
+/// was, even if the idle deadline is later.
 pub async fn touch_that_arrives_after_the_absolute_deadline_does_not_count(h: Harness) {
     for idle_timeout in [None, full("ann").idle_timeout] {
         let mut record = full("ann");
@@ -42,7 +42,7 @@ pub async fn touch_that_arrives_after_the_absolute_deadline_does_not_count(h: Ha
     }
 }
 
-/// The stored deadline decides, as earlier touches and updates left it.
+/// The stored deadline decides, as the latest touches and updates left it.
 pub async fn touch_is_judged_by_the_deadline_as_it_is_now(h: Harness) {
     let (used, mut cut) = (idle("ann", 1_000), record("ann"));
     given_all(&h, &[used.clone(), cut.clone()]).await;
@@ -55,7 +55,7 @@ pub async fn touch_is_judged_by_the_deadline_as_it_is_now(h: Harness) {
     assert_eq!(apply_at(&h, &[touch(cut.id, 600)], at(699)).await, 1);
 }
 
-/// A touch that arrives before the use, because a clock is behind, is judged by the use.
+/// A touch that arrives before its use, because a clock lags, is evaluated at the time of the use.
 pub async fn touch_that_arrives_before_the_use_is_judged_by_the_use(h: Harness) {
     let record = idle("ann", 1_000);
     h.given(&record).await;
@@ -66,7 +66,7 @@ pub async fn touch_that_arrives_before_the_use_is_judged_by_the_use(h: Harness) 
     assert_eq!(apply_at(&h, &[touch(record.id, 999)], Timestamp::from_millis(i64::MIN)).await, 1);
 }
 
-/// In a batch, a touch that arrives too late costs only itself.
+/// In a batch, a touch that arrives too late affects no other touch.
 pub async fn touch_that_arrives_late_costs_only_itself(h: Harness) {
     let (mut live, idle, mut absolute) = ([record("ann"), full("bob")], idle("ann", 1_000), full("cid"));
     absolute.expires_at = at(900);
@@ -81,8 +81,8 @@ pub async fn touch_that_arrives_late_costs_only_itself(h: Harness) {
     assert_all_stored(&h, live.iter().chain([&idle, &absolute])).await;
 }
 
-/// A session that a limit no longer counted does not come back by a late touch. Otherwise more
-/// sessions than the limit allows are live.
+/// A late touch does not revive a session that a limit no longer counted. Otherwise more sessions
+/// than the limit allows would be live.
 pub async fn touch_does_not_revive_what_a_limit_counted_out(h: Harness) {
     let (forgotten, new) = (idle("ann", 1_000), record_at("ann", 1_000));
     h.given(&forgotten).await;

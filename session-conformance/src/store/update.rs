@@ -42,7 +42,7 @@ fn changed(before: &SessionRecord) -> SessionRecord {
     record
 }
 
-/// An update answers with the next revision, and that is what is stored.
+/// An update returns the next revision and stores it.
 pub async fn update_returns_the_next_revision_and_stores_it(h: Harness) {
     let mut record = record("ann");
     h.given(&record).await;
@@ -53,7 +53,8 @@ pub async fn update_returns_the_next_revision_and_stores_it(h: Harness) {
     assert_stored(&h, &record).await;
 }
 
-/// Every field but the fixed ones is replaced. Catches a column that the update statement forgot.
+/// Every field except the immutable ones is replaced. Catches a column that is missing from the
+/// update statement.
 pub async fn update_writes_every_field_that_may_change(h: Harness) {
     let before = full("ann");
     h.given(&before).await;
@@ -62,7 +63,7 @@ pub async fn update_writes_every_field_that_may_change(h: Harness) {
     assert_stored(&h, &after).await;
 }
 
-/// What the new record does not have is cleared. Catches an update that merges.
+/// Fields that are absent from the new record are cleared. Catches an update that merges.
 pub async fn update_clears_what_the_new_record_does_not_have(h: Harness) {
     let before = full("ann");
     h.given(&before).await;
@@ -72,7 +73,7 @@ pub async fn update_clears_what_the_new_record_does_not_have(h: Harness) {
     assert_stored(&h, &after).await;
 }
 
-/// And what was absent can be filled. Catches an update that changes only the columns that had a value.
+/// Absent fields can be filled. Catches an update that changes only the columns that had a value.
 pub async fn update_fills_what_was_absent(h: Harness) {
     let bare = anonymous();
     h.given(&bare).await;
@@ -82,7 +83,8 @@ pub async fn update_fills_what_was_absent(h: Harness) {
     assert_stored(&h, &filled).await;
 }
 
-/// Kind and creation keep their stored values, whatever the new record says, and the lists that rest on them too.
+/// Kind and creation keep their stored values, whatever the new record contains, and so do the
+/// lists that depend on them.
 pub async fn update_keeps_kind_and_creation(h: Harness) {
     let before = full("ann");
     h.given(&before).await;
@@ -98,7 +100,8 @@ pub async fn update_keeps_kind_and_creation(h: Harness) {
     assert_eq!(found(&h, ListQuery::default().with_kind(SessionKind::Web)).await, [before.id]);
 }
 
-/// The user keeps their session, whatever user the new record names. Catches an update that hands a session over.
+/// A session keeps its user, whatever user the new record names. Catches an update that hands a
+/// session over.
 pub async fn update_never_moves_a_session_to_another_user(h: Harness) {
     let before = full("ann");
     h.given(&before).await;
@@ -115,7 +118,8 @@ pub async fn update_never_moves_a_session_to_another_user(h: Harness) {
     assert_eq!(h.end(&EndScope::User(user("ann")), &logged_out(1)).await, [before.id]);
 }
 
-/// An anonymous session does not become a user's: signing in makes a new session, which is the defence against fixation.
+/// An anonymous session never gets a user: signing in creates a new session, which is the defence
+/// against fixation.
 pub async fn update_never_gives_an_anonymous_session_a_user(h: Harness) {
     let mut visitor = record("ann");
     visitor.user_id = None;
@@ -128,7 +132,7 @@ pub async fn update_never_gives_an_anonymous_session_a_user(h: Harness) {
     assert_eq!(live(&h, "ann", 1).await, []);
 }
 
-/// The revision inside of the new record does not count, only the expected one.
+/// The revision in the new record is ignored; only the expected one counts.
 pub async fn update_ignores_the_revision_in_the_record(h: Harness) {
     let mut record = record("ann");
     h.given(&record).await;
@@ -141,7 +145,8 @@ pub async fn update_ignores_the_revision_in_the_record(h: Harness) {
     assert_stored(&h, &record).await;
 }
 
-/// An update that changes nothing raises the revision all the same. Catches a write that was optimised away.
+/// An update that changes nothing still raises the revision. Catches a write that was optimised
+/// away.
 pub async fn update_without_a_change_raises_the_revision(h: Harness) {
     let mut record = full("ann");
     h.given(&record).await;
@@ -150,7 +155,7 @@ pub async fn update_without_a_change_raises_the_revision(h: Harness) {
     assert_stored(&h, &record).await;
 }
 
-/// Every write but a touch raises the revision by exactly one, and so does the end.
+/// Every write except a touch raises the revision by exactly one, and so does the end.
 pub async fn every_write_but_touch_raises_the_revision_by_one(h: Harness) {
     let mut record = full("ann");
     h.given(&record).await;
@@ -165,8 +170,9 @@ pub async fn every_write_but_touch_raises_the_revision_by_one(h: Harness) {
     assert_eq!(h.loaded(record.id).await.revision.get(), 7);
 }
 
-/// A record that was read before a touch does not take the touch back: the later sighting and its client both stand.
-pub async fn update_does_not_move_a_sighting_back(h: Harness) {
+/// A record that was read before a touch does not undo the touch: the later last-seen time and its
+/// client stay.
+pub async fn update_does_not_move_last_seen_back(h: Harness) {
     let before = full("ann");
     h.given(&before).await;
     let seen = touch(before.id, 500);
@@ -178,8 +184,9 @@ pub async fn update_does_not_move_a_sighting_back(h: Harness) {
     assert_stored(&h, &late).await;
 }
 
-/// A later sighting moves time and client forward; one of the same millisecond is not "later", so the new client is stored.
-pub async fn update_takes_a_sighting_that_is_not_earlier(h: Harness) {
+/// A later last-seen time moves time and client forward. An equal time is not earlier, so the new
+/// client is stored.
+pub async fn update_takes_a_last_seen_time_that_is_not_earlier(h: Harness) {
     let mut record = full("ann");
     h.given(&record).await;
     for (millis, country) in [(0, "IT"), (700, "PT"), (700, "GR")] {
@@ -190,7 +197,7 @@ pub async fn update_takes_a_sighting_that_is_not_earlier(h: Harness) {
     }
 }
 
-/// A session past its deadline that was not ended is active: a store does not judge time.
+/// A session past its deadline that was not ended is active: a store does not evaluate time.
 pub async fn update_of_an_expired_session_succeeds(h: Harness) {
     let mut record = record("ann");
     record.expires_at = at(1);
@@ -202,8 +209,8 @@ pub async fn update_of_an_expired_session_succeeds(h: Harness) {
     assert_eq!(live(&h, "ann", 9_999).await, [record.id]);
 }
 
-/// New deadlines count at once, shorter and longer ones, in sweeps and in lists. Catches an index of deadlines that an
-/// update forgets.
+/// New deadlines, shorter and longer ones, count at once in sweeps and in lists. Catches an index
+/// of deadlines that an update does not maintain.
 pub async fn update_moves_the_deadlines(h: Harness) {
     let (mut shorter, mut longer, mut stricter) = (record("ann"), record("ann"), record("ann"));
     longer.expires_at = at(1_000);
@@ -218,7 +225,8 @@ pub async fn update_moves_the_deadlines(h: Harness) {
     assert_stored(&h, &longer).await;
 }
 
-/// After a new user name the session is found under the new name and not under the old one.
+/// After an update of the user name, a list finds the session under the new name and not under the
+/// old one.
 pub async fn update_moves_the_session_to_its_new_name(h: Harness) {
     let (mut renamed, mut unnamed) = (record("ann"), record("ann"));
     given_all(&h, &[renamed.clone(), unnamed.clone()]).await;
@@ -231,7 +239,7 @@ pub async fn update_moves_the_session_to_its_new_name(h: Harness) {
     assert_eq!(found(&h, named("Ann B.")).await, [renamed.id]);
 }
 
-/// After a new device id the session ends with the new device and not with the old one.
+/// After an update of the device id, the session ends with the new device and not with the old one.
 pub async fn update_moves_the_session_to_its_new_device(h: Harness) {
     let mut record = full("ann");
     h.given(&record).await;
@@ -244,7 +252,7 @@ pub async fn update_moves_the_session_to_its_new_device(h: Harness) {
     assert_eq!(h.end(&scope(device(&record)), &logged_out(1)).await, [record.id]);
 }
 
-/// An update changes the one session that it names. Catches a missing condition on the id.
+/// An update changes only the given session. Catches a missing condition on the id.
 pub async fn update_leaves_other_sessions_alone(h: Harness) {
     let (mut record, sibling, stranger) = (full("ann"), full("ann"), full("bob"));
     given_all(&h, &[record.clone(), sibling.clone(), stranger.clone()]).await;
@@ -254,7 +262,8 @@ pub async fn update_leaves_other_sessions_alone(h: Harness) {
     assert_stored(&h, &stranger).await;
 }
 
-/// What an update changed is what an end keeps and a list shows. Catches a second copy of the row that an update forgets.
+/// An end keeps and a list shows what an update wrote. Catches a second copy of the row that an
+/// update does not maintain.
 pub async fn update_is_seen_by_lists_and_kept_by_the_end(h: Harness) {
     let before = full("ann");
     h.given(&before).await;

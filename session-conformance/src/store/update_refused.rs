@@ -1,4 +1,4 @@
-//! `update`: when it is refused, with what evidence, and that nothing is written then.
+//! `update`: when it is refused, with which evidence, and that a refusal writes nothing.
 
 use session_core::{Actor, EndReason, Ended, ErrorKind, OnExceed, Revision, SessionState, UserId};
 
@@ -13,7 +13,7 @@ fn revision(number: u64) -> Revision {
     Revision::new(number).expect("a revision")
 }
 
-/// A stale revision is a conflict, the error names the stored revision, and nothing is written.
+/// A stale revision is a conflict, the error carries the stored revision, and nothing is written.
 pub async fn update_of_a_stale_revision_is_a_conflict_with_the_stored_one(h: Harness) {
     let mut current = full("ann");
     h.given(&current).await;
@@ -30,7 +30,7 @@ pub async fn update_of_a_stale_revision_is_a_conflict_with_the_stored_one(h: Har
     }
 }
 
-/// A revision that was never reached is a conflict too. Catches a comparison with "less than".
+/// A revision that was never reached is a conflict, too. Catches a comparison with "less than".
 pub async fn update_of_a_future_revision_is_a_conflict(h: Harness) {
     let record = full("ann");
     h.given(&record).await;
@@ -41,7 +41,7 @@ pub async fn update_of_a_future_revision_is_a_conflict(h: Harness) {
     assert_stored(&h, &record).await;
 }
 
-/// An update never inserts. Catches an upsert, which brings removed sessions back.
+/// An update never inserts. Catches an upsert, which would bring removed sessions back.
 pub async fn update_of_an_unknown_id_is_not_found_and_inserts_nothing(h: Harness) {
     let unknown = full("ann");
     for expected in [1, 2] {
@@ -52,7 +52,7 @@ pub async fn update_of_an_unknown_id_is_not_found_and_inserts_nothing(h: Harness
     h.given(&unknown).await;
 }
 
-/// Neither does an update of a session that was purged meanwhile.
+/// An update does not insert a session that was purged in the meantime.
 pub async fn update_of_a_purged_session_is_not_found(h: Harness) {
     let record = full("ann");
     given_ended(&h, &record, &logged_out(1)).await;
@@ -63,7 +63,7 @@ pub async fn update_of_a_purged_session_is_not_found(h: Harness) {
     assert!(h.load(record.id).await.is_none());
 }
 
-/// An ended session stays ended, and the error carries the whole end: why, when and by whom.
+/// An ended session stays ended, and the error carries the complete end: reason, time and actor.
 pub async fn update_of_an_ended_session_is_ended_with_its_end(h: Harness) {
     let admin: UserId = "root:1".parse().expect("a name");
     let first = Ended::new(EndReason::RevokedByAdmin, at(17), Actor::Admin(admin));
@@ -74,7 +74,8 @@ pub async fn update_of_an_ended_session_is_ended_with_its_end(h: Harness) {
     assert_stored(&h, &record.into_ended(first)).await;
 }
 
-/// The end wins over the conflict: a caller that is late by revisions learns that the session is over.
+/// The end takes precedence over the conflict: a caller with a stale revision learns that the
+/// session has ended.
 pub async fn update_of_an_ended_session_is_ended_at_any_revision(h: Harness) {
     let record = full("ann");
     given_ended(&h, &record, &logged_out(1)).await;
@@ -85,7 +86,7 @@ pub async fn update_of_an_ended_session_is_ended_at_any_revision(h: Harness) {
     assert_still_ended(&h, record.id, &logged_out(1)).await;
 }
 
-/// Sessions end through `end`, where the revision does not matter and data and secrets go.
+/// Sessions end only through `end`, which needs no revision and clears data and secrets.
 pub async fn update_with_an_ended_record_is_invalid_and_ends_nothing(h: Harness) {
     let record = full("ann");
     h.given(&record).await;
@@ -99,8 +100,8 @@ pub async fn update_with_an_ended_record_is_invalid_and_ends_nothing(h: Harness)
     assert_stored(&h, &record).await;
 }
 
-/// Nothing that any caller does makes an ended session active again or changes how it ended, be it ended by hand, by a
-/// sweep or by a limit.
+/// No call makes an ended session active again or changes its end, whether a caller, a sweep or a
+/// limit ended it.
 pub async fn nothing_makes_an_ended_session_active_again(h: Harness) {
     let limit = limit(1, OnExceed::EndOldest, 1_000);
     let (by_hand, mut by_sweep, by_limit) = (full("ann"), full("bob"), full("cid"));

@@ -1,7 +1,9 @@
-//! Every broken store and cache is caught by the case that it names, and the reference by none.
+//! The named case catches every broken store and cache, and no case fails on the reference
+//! implementations.
 //!
-//! `cargo test -p session-conformance broken` prints which mistake is caught by which case.
-//! `SESSION_TEST_BROKEN=all` tries every mistake on every case, and also names the cases that no mistake fails.
+//! `cargo test -p session-conformance broken` prints which case catches which mistake.
+//! `SESSION_TEST_BROKEN=all` tries every mistake on every case, and also lists the cases that no
+//! mistake fails.
 
 use std::fmt::Debug;
 use std::io::Write;
@@ -16,52 +18,52 @@ use session_conformance::{
     store_cases, tenant_cases,
 };
 
-use crate::support::{be_quiet_about_checks, in_parallel};
+use crate::support::{in_parallel, silence_panics_of_checks};
 
-/// What a mistake that makes a case hang may cost.
+/// The time limit of a case on a broken implementation, for mistakes that make a case hang.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// How often a mistake may slip through. Only a race is ever won, if the system takes the processor away at the right moment: in one of
-/// some hundred runs.
+/// The number of attempts to catch a mistake. Only a race can go unnoticed, if the system suspends
+/// a thread at the right moment: in one of some hundred runs.
 const ATTEMPTS: usize = 10;
 
 #[test]
 fn every_broken_store_is_caught_by_its_case() {
-    let exhibits = Bug::ALL.iter().map(|bug| exhibit(bug, bug.what(), bug.caught_by()));
+    let rows = Bug::ALL.iter().map(|bug| row(bug, bug.what(), bug.caught_by()));
     let open = |bug| Harness::in_form(BrokenStore::new(bug), Form::Bare);
-    assert_caught(&exhibits.collect::<Vec<_>>(), store_cases(), open);
+    assert_caught(&rows.collect::<Vec<_>>(), store_cases(), open);
 }
 
 #[test]
 fn every_broken_cache_is_caught_by_its_case() {
-    let exhibits = CacheBug::ALL.iter().map(|bug| exhibit(bug, bug.what(), bug.caught_by()));
+    let rows = CacheBug::ALL.iter().map(|bug| row(bug, bug.what(), bug.caught_by()));
     let open = |bug| CacheHarness::in_form(BrokenCache::new(bug), Form::Bare);
-    assert_caught(&exhibits.collect::<Vec<_>>(), cache_cases(), open);
+    assert_caught(&rows.collect::<Vec<_>>(), cache_cases(), open);
 }
 
 #[test]
 fn every_pair_of_broken_tenants_is_caught_by_its_case() {
-    let exhibits = TenantBug::ALL.iter().map(|bug| exhibit(bug, bug.what(), bug.caught_by()));
+    let rows = TenantBug::ALL.iter().map(|bug| row(bug, bug.what(), bug.caught_by()));
     let open = |bug| {
         let (first, second) = BrokenTenant::pair(bug);
         TenantHarness::in_form(first, second, Form::Bare)
     };
-    assert_caught(&exhibits.collect::<Vec<_>>(), tenant_cases(), open);
+    assert_caught(&rows.collect::<Vec<_>>(), tenant_cases(), open);
 }
 
 #[test]
 fn every_broken_bus_is_caught_by_its_case() {
-    let exhibits = BusBug::ALL.iter().map(|bug| exhibit(bug, bug.what(), bug.caught_by()));
+    let rows = BusBug::ALL.iter().map(|bug| row(bug, bug.what(), bug.caught_by()));
     let open = |bug| {
         let network = BrokenNetwork::new(bug);
         BusHarness::new(move || network.node())
     };
-    assert_caught(&exhibits.collect::<Vec<_>>(), bus_cases(), open);
+    assert_caught(&rows.collect::<Vec<_>>(), bus_cases(), open);
 }
 
-/// Otherwise a case that always fails would look like one that catches.
+/// A case that always fails would otherwise look like one that catches its mistake.
 #[test]
-fn what_is_not_broken_fails_no_case() {
+fn no_case_fails_on_the_reference() {
     let open = || Harness::in_form(MapStore::default(), Form::Bare);
     let failed = store_cases().iter().filter(|case| fails(case, CASE_TIME_LIMIT, open)).map(Case::name);
     assert_eq!(failed.collect::<Vec<_>>(), [""; 0]);
@@ -78,23 +80,23 @@ fn fails<H: Send + 'static>(
     limit: Duration,
     open: impl FnOnce() -> H + Send + 'static,
 ) -> bool {
-    be_quiet_about_checks();
+    silence_panics_of_checks();
     case.check(limit, async move { open() }).is_err()
 }
 
-/// One row of the table.
-struct Exhibit<B> {
+/// One row of the printed table.
+struct Row<B> {
     bug: B,
     what: &'static str,
     caught_by: &'static str,
 }
 
-fn exhibit<B: Copy>(bug: &B, what: &'static str, caught_by: &'static str) -> Exhibit<B> {
-    Exhibit { bug: *bug, what, caught_by }
+fn row<B: Copy>(bug: &B, what: &'static str, caught_by: &'static str) -> Row<B> {
+    Row { bug: *bug, what, caught_by }
 }
 
 fn assert_caught<B, H>(
-    exhibits: &[Exhibit<B>],
+    rows: &[Row<B>],
     cases: &[Case<H>],
     open: impl Fn(B) -> H + Copy + Send + Sync + 'static,
 ) where
@@ -102,32 +104,31 @@ fn assert_caught<B, H>(
     H: Send + 'static,
 {
     let all = std::env::var("SESSION_TEST_BROKEN").is_ok_and(|value| value == "all");
-    let failed = in_parallel(exhibits, |exhibit| {
-        let bug = exhibit.bug;
-        let caught = |case: &&Case<H>| match case.name() == exhibit.caught_by {
+    let failed = in_parallel(rows, |row| {
+        let bug = row.bug;
+        let caught = |case: &&Case<H>| match case.name() == row.caught_by {
             true => (0..ATTEMPTS).any(|_| fails(case, LIMIT, move || open(bug))),
             false => all && fails(case, LIMIT, move || open(bug)),
         };
         cases.iter().filter(caught).map(Case::name).collect::<Vec<_>>()
     });
-    let results: Vec<_> = exhibits.iter().zip(failed).collect();
+    let results: Vec<_> = rows.iter().zip(failed).collect();
     print_table(&results);
     if all {
-        let idle =
+        let unused =
             cases.iter().filter(|case| !results.iter().any(|(_, failed)| failed.contains(&case.name())));
-        idle.for_each(|case| show(&format!("no mistake fails {}", case.name())));
+        unused.for_each(|case| show(&format!("no mistake fails {}", case.name())));
     }
-    let missed = results.iter().filter(|(exhibit, failed)| !failed.contains(&exhibit.caught_by));
-    let missed: Vec<_> =
-        missed.map(|(exhibit, _)| format!("{:?}: {}", exhibit.bug, exhibit.caught_by)).collect();
-    assert_eq!(missed, [""; 0], "mistakes that their case does not catch, or whose case does not exist");
+    let missed = results.iter().filter(|(row, failed)| !failed.contains(&row.caught_by));
+    let missed: Vec<_> = missed.map(|(row, _)| format!("{:?}: {}", row.bug, row.caught_by)).collect();
+    assert_eq!(missed, [""; 0], "mistakes whose case does not catch them or does not exist");
 }
 
-fn print_table<B: Debug>(results: &[(&Exhibit<B>, Vec<&str>)]) {
-    let rows = results.iter().map(|(exhibit, failed)| {
-        let others: Vec<_> = failed.iter().filter(|name| **name != exhibit.caught_by).copied().collect();
-        let caught = if failed.contains(&exhibit.caught_by) { exhibit.caught_by } else { "NOT CAUGHT" };
-        [format!("{:?}", exhibit.bug), exhibit.what.to_owned(), caught.to_owned(), others.join(", ")]
+fn print_table<B: Debug>(results: &[(&Row<B>, Vec<&str>)]) {
+    let rows = results.iter().map(|(row, failed)| {
+        let others: Vec<_> = failed.iter().filter(|name| **name != row.caught_by).copied().collect();
+        let caught = if failed.contains(&row.caught_by) { row.caught_by } else { "NOT CAUGHT" };
+        [format!("{:?}", row.bug), row.what.to_owned(), caught.to_owned(), others.join(", ")]
     });
     let titles = ["broken", "what is wrong", "caught by", "and by"].map(str::to_owned);
     let table: Vec<_> = std::iter::once(titles).chain(rows).collect();
@@ -138,7 +139,8 @@ fn print_table<B: Debug>(results: &[(&Exhibit<B>, Vec<&str>)]) {
     }
 }
 
-/// Prints past the test harness, which would keep the output of a test that passes.
+/// Prints directly to standard output, because the test harness captures the output of passing
+/// tests.
 fn show(line: &str) {
     let written = writeln!(std::io::stdout(), "{line}");
     assert!(written.is_ok(), "standard output is closed");

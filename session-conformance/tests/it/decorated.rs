@@ -1,4 +1,4 @@
-//! A fault decorator with nothing armed is the store inside of it, for every case.
+//! A fault decorator without armed faults behaves like the wrapped store in every case.
 
 use session_conformance::faults::FaultyStore;
 use session_conformance::reference::MapStore;

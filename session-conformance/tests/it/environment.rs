@@ -1,4 +1,4 @@
-//! What a suite with `env` does, seen from outside: this binary runs itself.
+//! The behaviour of a suite with `env`, observed from outside: this binary runs itself.
 
 use std::process::{Command, Output};
 
@@ -7,7 +7,7 @@ use session_conformance::reference::MapStore;
 const VARIABLE: &str = "SESSION_TEST_EXAMPLE_URL";
 const CASE: &str = "environment::example::load_returns_each_session_once";
 
-/// The function and the module that the macro makes, with one case instead of all.
+/// The function and the module that the macro creates, with one case instead of all.
 fn example(case: &str) {
     session_conformance::__private::run_store_from_env("example", case, VARIABLE, |url: String| async move {
         assert_eq!(url, "memory://");
@@ -38,7 +38,7 @@ fn without_the_variable_the_case_is_skipped_in_one_line() {
 }
 
 #[test]
-fn what_is_required_and_not_there_fails() {
+fn a_required_suite_without_its_variable_fails() {
     for required in ["example", "other, example", "all"] {
         let (passed, text) = run_case(&[("SESSION_TEST_REQUIRE", required)]);
         assert!(!passed && text.contains("SESSION_TEST_EXAMPLE_URL is not set: set it to"), "{text}");
@@ -47,7 +47,7 @@ fn what_is_required_and_not_there_fails() {
 }
 
 #[test]
-fn with_the_variable_the_case_runs_on_what_it_names() {
+fn with_the_variable_the_case_runs_on_its_value() {
     let (passed, text) = run_case(&[(VARIABLE, "memory://"), ("SESSION_TEST_REQUIRE", "all")]);
     assert!(passed && !text.contains("skipped"), "{text}");
 }

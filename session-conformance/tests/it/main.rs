@@ -1,4 +1,4 @@
-//! The suites, tried on stores and caches that are right and on some that are not.
+//! The suites, applied to correct and to broken implementations.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod broken;

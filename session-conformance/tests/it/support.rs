@@ -1,4 +1,4 @@
-//! Running cases that are expected to fail, quietly and in parallel.
+//! Runs cases that are expected to fail, silently and in parallel.
 
 use std::num::NonZeroUsize;
 use std::panic;
@@ -6,20 +6,21 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Prints no panic of a case that is only [checked](session_conformance::Case::check); its verdict says what it was.
-pub(crate) fn be_quiet_about_checks() {
+/// Suppresses the panic output of cases that are only [checked](session_conformance::Case::check);
+/// their verdict carries the message.
+pub(crate) fn silence_panics_of_checks() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let loud = panic::take_hook();
+        let default_hook = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             if !thread::current().name().is_some_and(|name| name.starts_with("checking ")) {
-                loud(info);
+                default_hook(info);
             }
         }));
     });
 }
 
-/// Computes something for each item on all cores, and returns it in the order of the items.
+/// Computes a result for each item on all cores, in the order of the items.
 pub(crate) fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let worker = || {

@@ -1,4 +1,4 @@
-//! What a node says, and how it counts that.
+//! The messages of a node, and their numbers.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
@@ -11,38 +11,40 @@ use crate::ports::Invalidation;
 use crate::scope::Scope;
 use crate::store::check_batch;
 
-/// Makes the messages of a node.
+/// Creates the messages of a node.
 ///
-/// A bus has one as long as it lives, and its clones share it.
+/// A bus has one for as long as it lives; clones of the bus share it.
 #[derive(Debug)]
 pub struct Publisher {
     node: NodeId,
-    /// The number of the latest changes that were given away.
+    /// The number of the latest changes.
     latest: AtomicU64,
 }
 
 impl Publisher {
-    /// How often a node says that it is there, and what it said last: once a second.
+    /// The heartbeat interval: once a second, with the number of the latest changes.
     pub const BEAT: Duration = Duration::from_secs(1);
 
-    /// Makes a node that is none of the others and has said nothing.
+    /// Creates a node with a random identifier that has sent no changes.
     #[must_use]
     pub fn new() -> Self {
-        // It has to differ from the others', and need not be a secret.
+        // The identifier must be unique, but need not be secret.
         let random = || u128::from(RandomState::new().hash_one(()));
         Self { node: NodeId((random() << 64 | random()).to_be_bytes()), latest: AtomicU64::new(0) }
     }
 
-    /// Returns the name of this node, to tell its messages from others'.
+    /// Returns the identifier of this node, which distinguishes its messages from those of other
+    /// nodes.
     #[must_use]
     pub const fn node(&self) -> NodeId {
         self.node
     }
 
-    /// Says that sessions of a scope changed: 1 to 500 of them.
+    /// Creates a message about 1 to 500 changed sessions of a scope.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for none and for more than 500; no number is used.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for none and for more than 500. A refused call uses
+    /// no number.
     pub fn changes(&self, scope: Scope, changes: &[Invalidation]) -> Result<Outgoing<'_>> {
         check_batch("publish", changes.len())?;
         if changes.is_empty() {
@@ -51,12 +53,13 @@ impl Publisher {
         Ok(self.outgoing(Body::Changes(scope, changes.to_vec())))
     }
 
-    /// Says that the node is there, and where its clock stands in milliseconds: any clock, because only the node itself reads it.
+    /// Creates a heartbeat with the time of the node's clock in milliseconds. Any clock will do,
+    /// because only this node reads the value.
     pub fn beat(&self, clock: u64) -> Outgoing<'_> {
         self.outgoing(Body::Beat(clock))
     }
 
-    /// Says that the node leaves, so that the others do not miss it.
+    /// Creates a farewell, so that other nodes do not report this node as silent.
     pub fn farewell(&self) -> Outgoing<'_> {
         self.outgoing(Body::Farewell)
     }
@@ -72,11 +75,12 @@ impl Default for Publisher {
     }
 }
 
-/// A message on its way out.
+/// A message to send.
 ///
-/// Changes use a number even if this is dropped before it was sent. Else nobody would know that they are missing.
+/// Changes use a number even if this value is dropped before it is sent. Otherwise other nodes
+/// could not detect that they are missing.
 #[derive(Debug)]
-#[must_use = "changes that are dropped are a gap for the others"]
+#[must_use = "changes that are dropped are a gap on other nodes"]
 pub struct Outgoing<'p> {
     publisher: &'p Publisher,
     body: Body,
@@ -84,10 +88,12 @@ pub struct Outgoing<'p> {
 }
 
 impl Outgoing<'_> {
-    /// Returns the bytes to send. The first call decides the number, later ones return the same bytes.
+    /// Returns the bytes to send. The first call assigns the number; later calls return the same
+    /// bytes.
     ///
-    /// Messages must leave in the order of their numbers, or the others see gaps. So call this first when it is the message's turn,
-    /// while no other one can be given a number and overtake it.
+    /// Messages must be sent in the order of their numbers, or other nodes see gaps. So make the
+    /// first call when the message is next to be sent, and let no other message get a number and
+    /// overtake it.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get_or_init(|| encode(self.publisher.node, self.number(), &self.body))
@@ -128,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_counted_and_the_rest_tells_the_count() {
+    fn changes_are_numbered_and_other_messages_carry_the_latest() {
         let publisher = Publisher::new();
         let numbers = [
             sent(&publisher.beat(0)),
@@ -142,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_says_what_was_asked_for() {
+    fn a_message_has_the_requested_content() {
         let publisher = Publisher::new();
         let message = |body| Message { node: publisher.node(), number: 0, body };
         assert_eq!(sent(&publisher.beat(7)), message(Body::Beat(7)));
@@ -152,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_the_number_of_its_turn_and_keeps_it() {
+    fn a_number_is_assigned_when_the_bytes_are_first_read() {
         let publisher = Publisher::new();
         let (first, second) =
             (publisher.changes(SCOPE, &changed(1)).unwrap(), publisher.changes(SCOPE, &changed(1)).unwrap());
@@ -162,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_that_are_not_sent_use_a_number_once() {
+    fn unsent_changes_use_one_number() {
         let publisher = Publisher::new();
         drop(publisher.changes(SCOPE, &changed(1)).unwrap());
         assert_eq!(sent(&publisher.beat(0)).number, 1);
@@ -176,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_uses_no_number() {
+    fn a_refused_call_uses_no_number() {
         let publisher = Publisher::new();
         for count in [0, MAX_BATCH + 1] {
             assert_eq!(publisher.changes(SCOPE, &changed(count)).unwrap_err().kind(), ErrorKind::Invalid);
@@ -185,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn each_node_has_a_name_of_its_own() {
+    fn each_node_has_its_own_identifier() {
         let publisher = Publisher::new();
         assert_ne!(publisher.node(), Publisher::default().node());
         assert_eq!(publisher.node(), sent(&publisher.beat(0)).node);

@@ -1,4 +1,4 @@
-//! The bytes of a message. The table is in the documentation of [the module](super).
+//! The wire format of a message. [The module](super) documents the layout.
 
 use crate::id::SessionId;
 use crate::limits::MAX_BATCH;
@@ -6,7 +6,7 @@ use crate::ports::Invalidation;
 use crate::record::Revision;
 use crate::scope::Scope;
 
-/// Names a node: a [`Publisher`](super::Publisher), as long as it lives.
+/// The identifier of a node: of one [`Publisher`](super::Publisher), for as long as it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NodeId(pub(super) [u8; 16]);
 
@@ -18,33 +18,34 @@ const SCOPE: usize = 16;
 
 const CHANGE: usize = 25;
 
-/// One message of a node, as others receive it.
+/// One message of a node, as other nodes receive it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message {
-    /// Who says it.
+    /// The node that sent the message.
     pub node: NodeId,
-    /// The number of the node's latest changes, these included. The first are number 1.
+    /// The number of the node's latest changes, including those in this message. Numbers start at
+    /// 1.
     pub number: u64,
-    /// What it says.
+    /// The content.
     pub body: Body,
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Body {
-    /// The node is there, and its clock stands at so many milliseconds.
+    /// Heartbeat: the node is alive, and its clock shows this many milliseconds.
     Beat(u64),
-    /// Sessions of a scope changed: 1 to 500 of them.
+    /// Sessions of a scope changed; 1 to 500 changes.
     Changes(Scope, Vec<Invalidation>),
     /// The node leaves.
     Farewell,
-    /// Something that a later release knows.
+    /// A kind that only a later release knows.
     Unknown,
 }
 
-/// Writes a message.
+/// Encodes a message.
 pub(super) fn encode(node: NodeId, number: u64, body: &Body) -> Vec<u8> {
     let (kind, length) = match body {
         Body::Beat(_) => (b'B', 8),
@@ -61,7 +62,7 @@ pub(super) fn encode(node: NodeId, number: u64, body: &Body) -> Vec<u8> {
         Body::Beat(clock) => bytes.extend_from_slice(&clock.to_be_bytes()),
         Body::Changes(scope, changes) => {
             bytes.extend_from_slice(scope.as_bytes());
-            // The publisher has checked that there are at most 500.
+            // The publisher ensures that there are at most 500 changes.
             bytes.extend_from_slice(&u16::try_from(changes.len()).unwrap_or(u16::MAX).to_be_bytes());
             for change in changes {
                 bytes.extend_from_slice(change.id.as_bytes());
@@ -75,10 +76,10 @@ pub(super) fn encode(node: NodeId, number: u64, body: &Body) -> Vec<u8> {
 }
 
 impl Message {
-    /// The longest message, in bytes: 12,546. What is longer need not be received.
+    /// The length of the longest message: 12,546 bytes. A transport may refuse longer ones.
     pub const MAX_BYTES: usize = HEADER + SCOPE + 2 + MAX_BATCH * CHANGE;
 
-    /// Reads a message. `None` for everything that no bus of this version has written.
+    /// Decodes a message. Returns `None` for bytes that no bus of this version writes.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         if bytes.len() > Self::MAX_BYTES {
@@ -150,49 +151,49 @@ mod tests {
             let revision = Revision::new(n as u64 + 1).unwrap();
             Invalidation::new(id(n.to_be_bytes()[7]), revision, n % 2 == 1)
         };
-        said(7, Body::Changes(SCOPE_OF, (0..count).map(change).collect()))
+        message_of(7, Body::Changes(SCOPE_OF, (0..count).map(change).collect()))
     }
 
-    fn said(number: u64, body: Body) -> Message {
+    fn message_of(number: u64, body: Body) -> Message {
         Message { node: NODE, number, body }
     }
 
     #[test]
     fn the_bytes_are_as_documented() {
-        let beat = said(0x0102, Body::Beat(0x0a));
+        let beat = message_of(0x0102, Body::Beat(0x0a));
         assert_eq!(beat.encode(), b"SK\x01Bsixteen bytes ok\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x0a");
-        assert_eq!(said(1, Body::Farewell).encode(), b"SK\x01Fsixteen bytes ok\0\0\0\0\0\0\0\x01");
+        assert_eq!(message_of(1, Body::Farewell).encode(), b"SK\x01Fsixteen bytes ok\0\0\0\0\0\0\0\x01");
         let ended = Invalidation::new(id(9), Revision::new(5).unwrap(), true);
-        let ended = said(3, Body::Changes(SCOPE_OF, vec![ended]));
+        let ended = message_of(3, Body::Changes(SCOPE_OF, vec![ended]));
         let expected = b"SK\x01Csixteen bytes ok\0\0\0\0\0\0\0\x03sixteen more too\0\x01\
             \0\0\0\0\0\0\x70\0\x80\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x05\x01";
         assert_eq!(ended.encode(), expected);
     }
 
     #[test]
-    fn the_longest_message_is_as_long_as_it_may_be() {
+    fn the_largest_batch_is_exactly_as_long_as_allowed() {
         let longest = changes_of(MAX_BATCH);
         assert_eq!((longest.encode().len(), Message::MAX_BYTES), (12_546, 12_546));
         let mut bytes = longest.encode();
         assert_eq!(Message::decode(&bytes), Some(longest));
         bytes.push(0);
         bytes[3] = b'Z';
-        assert_eq!(Message::decode(&bytes), None, "of a later release, too");
+        assert_eq!(Message::decode(&bytes), None, "too long, even of a later release");
         assert_eq!(Message::decode(&changes_of(MAX_BATCH + 1).encode()), None);
         assert_eq!(Message::decode(&changes_of(0).encode()), None, "nothing changed");
     }
 
     #[test]
-    fn the_highest_numbers_are_read_as_they_were_written() {
-        for message in [said(7, Body::Beat(u64::MAX)), said(u64::MAX, Body::Farewell)] {
+    fn the_highest_numbers_survive_a_round_trip() {
+        for message in [message_of(7, Body::Beat(u64::MAX)), message_of(u64::MAX, Body::Farewell)] {
             assert_eq!(Message::decode(&message.encode()), Some(message));
         }
     }
 
     #[test]
-    fn every_missing_and_every_added_byte_is_noticed() {
+    fn a_missing_or_added_byte_is_detected() {
         for body in [Body::Beat(1), Body::Farewell, changes_of(1).body, changes_of(2).body] {
-            let message = said(1, body);
+            let message = message_of(1, body);
             let mut bytes = message.encode();
             for length in 0..bytes.len() {
                 assert_eq!(Message::decode(&bytes[..length]), None, "{length} bytes of {message:?}");
@@ -203,18 +204,18 @@ mod tests {
     }
 
     #[test]
-    fn what_no_session_can_have_is_refused() {
+    fn invalid_header_or_session_fields_are_refused() {
         let good = changes_of(1).encode();
         assert!(Message::decode(&good).is_some());
         for (offset, byte, what) in [
             (0, b'k', "a foreign message"),
-            (2, 2, "another version"),
+            (2, 2, "an unknown format version"),
             (45, 0, "no changes, and more bytes"),
-            (45, 2, "more changes than there are"),
+            (45, 2, "a count above the number of changes"),
             (52, 0x40, "an id of another version"),
             (69, 0, "revision zero"),
             (62, 0xff, "a revision that databases cannot hold"),
-            (70, 2, "neither ended nor not"),
+            (70, 2, "an `ended` flag that is neither 0 nor 1"),
         ] {
             let mut bad = good.clone();
             bad[offset] = byte;
@@ -223,10 +224,10 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_of_a_later_release_is_known_to_be_one() {
+    fn a_kind_of_a_later_release_decodes_as_unknown() {
         let mut bytes = changes_of(1).encode();
         bytes[3] = b'Z';
-        assert_eq!(Message::decode(&bytes), Some(said(7, Body::Unknown)));
+        assert_eq!(Message::decode(&bytes), Some(message_of(7, Body::Unknown)));
     }
 
     fn any_change() -> impl Strategy<Value = Invalidation> {
@@ -254,23 +255,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_message_is_read_as_it_was_written(message in any_message()) {
+        fn a_message_survives_a_round_trip(message in any_message()) {
             prop_assert_eq!(Message::decode(&message.encode()), Some(message));
         }
 
         #[test]
-        fn no_bytes_are_trusted(mut bytes in vec(any::<u8>(), 0..200), known in any::<bool>()) {
+        fn arbitrary_bytes_have_at_most_one_encoding(
+            mut bytes in vec(any::<u8>(), 0..200), known in any::<bool>(),
+        ) {
             if known && bytes.len() > 3 {
                 bytes[..3].copy_from_slice(&MAGIC);
                 bytes[3] = b"BCF"[usize::from(bytes[3]) % 3];
             }
             if let Some(message) = Message::decode(&bytes) {
-                prop_assert_eq!(message.encode(), bytes, "there is one spelling");
+                prop_assert_eq!(message.encode(), bytes, "the encoding is not unique");
             }
         }
 
         #[test]
-        fn one_wrong_byte_is_refused_or_changes_what_is_said(
+        fn one_wrong_byte_is_refused_or_changes_the_message(
             message in any_message(), place in any::<prop::sample::Index>(), byte in any::<u8>(),
         ) {
             let mut bytes = message.encode();

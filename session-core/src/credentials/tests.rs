@@ -40,28 +40,28 @@ fn refresh() -> impl Strategy<Value = RefreshState> {
 
 proptest! {
     #[test]
-    fn a_stored_secret_reads_back(state in secret()) {
+    fn a_stored_secret_round_trips(state in secret()) {
         let bytes = state.to_bytes();
         prop_assert!(bytes.len() <= 130);
         prop_assert_eq!(SecretState::from_bytes(&bytes).unwrap(), state);
     }
 
     #[test]
-    fn a_stored_refresh_state_reads_back(state in refresh()) {
+    fn a_stored_refresh_state_round_trips(state in refresh()) {
         let bytes = state.to_bytes();
         prop_assert!(bytes.len() <= 434);
         prop_assert_eq!(RefreshState::from_bytes(&bytes).unwrap(), state);
     }
 
     #[test]
-    fn no_two_stored_forms_mean_the_same(bytes in vec(any::<u8>(), 0..200)) {
+    fn each_state_has_one_stored_form(bytes in vec(any::<u8>(), 0..200)) {
         if let Ok(state) = SecretState::from_bytes(&bytes) {
             prop_assert_eq!(state.to_bytes(), bytes);
         }
     }
 
     #[test]
-    fn a_cut_or_longer_form_is_refused(state in refresh(), cut in 1_usize..36) {
+    fn a_truncated_or_longer_form_is_refused(state in refresh(), cut in 1_usize..36) {
         let mut bytes = state.to_bytes();
         bytes.truncate(bytes.len() - cut);
         prop_assert!(RefreshState::from_bytes(&bytes).is_err());
@@ -72,7 +72,7 @@ proptest! {
 }
 
 #[test]
-fn another_layout_is_refused() {
+fn an_unknown_layout_is_refused() {
     let mut bytes = SecretState::new(SecretHash::from_bytes([1; SecretHash::LEN])).to_bytes();
     bytes[0] = 2;
     assert_eq!(SecretState::from_bytes(&bytes).unwrap_err().kind(), crate::ErrorKind::Invalid);
@@ -99,7 +99,7 @@ fn a_successor_is_confirmed_once() {
 }
 
 #[test]
-fn an_unconfirmed_replacement_can_be_taken_back_until_it_is_confirmed() {
+fn a_replacement_can_be_undone_until_it_is_confirmed() {
     let at = Timestamp::from_millis(5);
     let replaced = state_of(1).replaced_unconfirmed(state_of(2).current, at);
     assert_eq!(replaced.successor(), Some(Successor::Unconfirmed));
@@ -110,7 +110,7 @@ fn an_unconfirmed_replacement_can_be_taken_back_until_it_is_confirmed() {
 }
 
 #[test]
-fn a_confirmed_refresh_token_spends_the_one_before() {
+fn a_confirmed_refresh_token_spends_the_previous_one() {
     let at = Timestamp::from_millis(5);
     let first = RefreshState::new(state_of(1).current, at);
     let replaced = first.replaced_unconfirmed(state_of(2).current, at);
@@ -120,5 +120,5 @@ fn a_confirmed_refresh_token_spends_the_one_before() {
         (confirmed.secret.current.clone(), confirmed.spent.clone()),
         (state_of(2).current, vec![state_of(1).current])
     );
-    assert_eq!(confirmed.confirmed(at), confirmed, "it is spent once");
+    assert_eq!(confirmed.confirmed(at), confirmed, "the previous token is spent once");
 }

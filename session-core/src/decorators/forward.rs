@@ -1,4 +1,5 @@
-//! `Arc<S>` and `Box<S>` of a store are stores, trait objects included.
+//! Implementations of the store and cache traits for `Arc<S>` and `Box<S>`, including trait
+//! objects.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! Stores around stores.
+//! Stores that wrap other stores.
 //!
-//! Every implementation here carries `deny(clippy::missing_trait_methods)`, so that none can forget a method that the trait
-//! gains.
+//! Every implementation here carries `deny(clippy::missing_trait_methods)`, so that none can omit a
+//! method that is added to the trait.
 
 mod forward;
 mod traced;

@@ -1,4 +1,4 @@
-//! A store that reports what it is asked.
+//! A store that traces its calls.
 
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ fn ids_of_one_user_share_the_users_shard() {
 }
 
 #[test]
-fn derived_ids_are_stable_and_apart() {
+fn derived_ids_are_stable_and_distinct() {
     let (ann, bob) = (UserId::from(1_u64), UserId::from(2_u64));
     let id = SessionId::derive("jwt", b"sid-1", Some(&ann));
     assert_eq!(id, SessionId::derive("jwt", b"sid-1", Some(&ann)));

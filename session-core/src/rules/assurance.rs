@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::{Facts, Outcome, Reason, ValidationRule, Verdict};
 use crate::auth::AssuranceLevel;
 
-/// Requires an assurance level, and optionally that the last authentication is recent.
+/// Requires an assurance level, and optionally a recent authentication.
 ///
-/// Freshness counts from authentication, not from creation, activity or refresh.
+/// The age counts from the last authentication, not from creation, activity or refresh.
 #[derive(Debug, Clone, Copy)]
 pub struct RequiredAssurance {
     level: AssuranceLevel,
@@ -22,7 +22,7 @@ impl RequiredAssurance {
         Self { level, max_age: None, outcome }
     }
 
-    /// Also requires that the last authentication is younger than this.
+    /// Also requires that the last authentication is younger than `max_age`.
     #[must_use]
     pub const fn with_max_age(mut self, max_age: Duration) -> Self {
         self.max_age = Some(max_age);

@@ -1,4 +1,4 @@
-//! Rules that tie a session to the client that signed in.
+//! Rules that bind a session to the client that signed in.
 
 use std::net::IpAddr;
 
@@ -7,10 +7,11 @@ use ipnet::IpNet;
 use super::{Facts, Outcome, Reason, ValidationRule, Verdict};
 use crate::error::{Error, Result};
 
-/// Ties a session to the address of its sign-in: exactly, or to the network around it.
+/// Binds a session to the address of its sign-in: exactly, or to the network around it.
 ///
-/// Addresses change for good reasons (phones, offices with several exits, privacy relays), so a denial signs such users out of
-/// single requests. [`Outcome::Challenge`] with a prefix is the useful setting; leaving the rule out is the default.
+/// Addresses change for legitimate reasons (phones, offices with several exits, privacy relays), so
+/// a denial refuses single requests of such users. [`Outcome::Challenge`] with a prefix is the
+/// useful setting; the default is no such rule.
 ///
 /// A request without a known address does not satisfy the rule; a session without one is not bound.
 #[derive(Debug, Clone, Copy)]
@@ -21,16 +22,17 @@ pub struct IpBinding {
 }
 
 impl IpBinding {
-    /// The address must be the same.
+    /// Requires the same address.
     #[must_use]
     pub const fn exact(outcome: Outcome) -> Self {
         Self { prefix_v4: 32, prefix_v6: 128, outcome }
     }
 
-    /// The address must be in the same network: `prefix(24, 48, ..)` is one office or one home.
+    /// Requires an address in the same network: `prefix(24, 48, ..)` is one office or one home.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a prefix of zero, which binds nothing, or one longer than an address.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a prefix of zero, which binds nothing, or one
+    /// longer than an address.
     pub fn prefix(v4: u8, v6: u8, outcome: Outcome) -> Result<Self> {
         match (v4, v6) {
             (1..=32, 1..=128) => Ok(Self { prefix_v4: v4, prefix_v6: v6, outcome }),
@@ -59,17 +61,19 @@ impl ValidationRule for IpBinding {
     }
 }
 
-/// Ties a session to the browser and operating system of its sign-in, whatever their versions.
+/// Binds a session to the browser and operating system of its sign-in, regardless of their
+/// versions.
 ///
-/// Compares the user agents with their version numbers left out, so that an update signs nobody out and a token that moved to
-/// another browser is noticed. A request without a user agent does not satisfy the rule; a session without one is not bound.
+/// Compares the user agents without their version numbers, so that an update does not sign the user
+/// out, and a token that moved to another browser is detected. A request without a user agent does
+/// not satisfy the rule; a session without one is not bound.
 #[derive(Debug, Clone, Copy)]
 pub struct UserAgentBinding {
     outcome: Outcome,
 }
 
 impl UserAgentBinding {
-    /// Makes the rule.
+    /// Creates the rule.
     #[must_use]
     pub const fn new(outcome: Outcome) -> Self {
         Self { outcome }
@@ -91,7 +95,8 @@ impl ValidationRule for UserAgentBinding {
     }
 }
 
-/// The characters of a user agent that stay the same when a version changes. Stops where storing stops.
+/// Returns the characters of a user agent that do not depend on versions. Stops at the stored
+/// length.
 fn family(user_agent: &str) -> impl Iterator<Item = char> + '_ {
     let end = user_agent.floor_char_boundary(crate::limits::MAX_USER_AGENT / 2);
     user_agent[..end]

@@ -1,11 +1,13 @@
-//! Rules that a request must satisfy besides holding the right token.
+//! Conditions on requests in addition to the right token.
 //!
-//! A [`ValidationRule`] is a pure function of [`Facts`]: the record, what the request says about its sender, and the time. It
-//! allows, asks for a [challenge](Verdict::Challenge) (the session stays, the application should make sure), or denies. The
-//! first denial wins, then the first challenge.
+//! A [`ValidationRule`] is a pure function of [`Facts`]: the record, the description of the
+//! request's sender, and the time. It allows, asks for a [challenge](Verdict::Challenge) (the
+//! session stays valid, but the application should verify the user), or denies. The first denial
+//! wins, then the first challenge.
 //!
-//! The default set is [`Status`] and [`NotExpired`] and nothing else: it signs nobody out because a phone moved from one
-//! network to another. Everything that ties a session to its surroundings must be asked for.
+//! The default set is [`Status`] and [`NotExpired`] and nothing else, so that no user is signed out
+//! because a phone moved from one network to another. Rules that bind a session to its environment
+//! are opt-in.
 //!
 //! ```
 //! use session_core::rules::{IpBinding, Outcome, RuleSet, UserAgentBinding};
@@ -39,11 +41,11 @@ use crate::expiry::Expiry;
 use crate::record::SessionRecord;
 use crate::time::Timestamp;
 
-/// What a request says about its sender. Borrowed, so that judging it copies nothing.
+/// The sender of a request. Borrowed, so that checking it copies nothing.
 ///
 /// # Security
-/// The address must come from a trusted place (the connection, or a proxy that you run), never from a header that a client can
-/// send.
+/// The address must come from a trusted source (the connection, or a proxy that you operate), never
+/// from a header that a client can send.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct RequestClient<'a> {
@@ -51,7 +53,7 @@ pub struct RequestClient<'a> {
     pub ip: Option<IpAddr>,
     /// The user agent, as sent.
     pub user_agent: Option<&'a str>,
-    /// The country that the address is in, if it is known.
+    /// The country of the address, if it is known.
     pub country_code: Option<CountryCode>,
 }
 
@@ -62,7 +64,8 @@ impl<'a> RequestClient<'a> {
         Self { ip: ip.map(|ip| ip.to_canonical()), user_agent, country_code: None }
     }
 
-    /// Adds the country, as a proxy or a database names it. What names no country (`T1`, `XX`, `-`) is unknown.
+    /// Adds the country as named by a proxy or a database. A value that is no country (`T1`, `XX`,
+    /// `-`) counts as unknown.
     #[must_use]
     pub fn with_country(mut self, code: Option<&str>) -> Self {
         self.country_code = code.and_then(CountryCode::parse);
@@ -70,7 +73,7 @@ impl<'a> RequestClient<'a> {
     }
 }
 
-/// Everything that a rule may look at.
+/// The input of a rule.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Facts<'a> {
@@ -80,12 +83,12 @@ pub struct Facts<'a> {
     pub client: RequestClient<'a>,
     /// The time of this request.
     pub now: Timestamp,
-    /// How long a further factor counts, `None` for as long as the session.
+    /// How long a further factor counts; with `None`, it counts as long as the session lives.
     pub step_up_lifetime: Option<Duration>,
 }
 
 impl<'a> Facts<'a> {
-    /// Collects the facts.
+    /// Collects the facts of a request.
     #[must_use]
     pub const fn new(record: &'a SessionRecord, client: RequestClient<'a>, now: Timestamp) -> Self {
         Self { record, client, now, step_up_lifetime: None }
@@ -98,14 +101,14 @@ impl<'a> Facts<'a> {
         self
     }
 
-    /// Returns the level that the session has at the time of the request, see [`SessionRecord::assurance_at`].
+    /// Returns the session's level at the time of the request, see [`SessionRecord::assurance_at`].
     #[must_use]
     pub fn assurance(&self) -> AssuranceLevel {
         self.record.assurance_at(self.now, self.step_up_lifetime)
     }
 }
 
-/// Why a rule did not allow.
+/// The reason of a denial or a challenge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Reason {
@@ -115,17 +118,17 @@ pub enum Reason {
     AuthenticationTooOld,
     /// The country is not allowed.
     CountryRefused,
-    /// The application's own rule.
+    /// A rule of the application.
     Custom,
     /// The session ended.
     Ended,
     /// The session is past a deadline.
     Expired,
-    /// The address is not the one of the sign-in.
+    /// The address differs from that of the sign-in.
     IpChanged,
     /// The address is in a network that is not allowed.
     NetworkRefused,
-    /// The browser or operating system is not the one of the sign-in.
+    /// The browser or operating system differs from that of the sign-in.
     UserAgentChanged,
 }
 
@@ -141,19 +144,19 @@ wire_names!(Reason {
     UserAgentChanged => "user_agent_changed",
 });
 
-/// What a rule says.
+/// The verdict of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Nothing against it.
+    /// The request is allowed.
     Allow,
-    /// The session stays valid, but the application should make sure who is there.
+    /// The session stays valid, but the application should verify the user.
     Challenge(Reason),
-    /// This request is refused. The session is not ended by that.
+    /// The request is refused. The session does not end.
     Deny(Reason),
 }
 
-/// What a configurable rule does when it is not satisfied.
+/// The action of a configurable rule that is not satisfied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -179,17 +182,17 @@ impl Outcome {
 /// A condition on requests.
 ///
 /// # Contract
-/// Pure and synchronous: the same facts give the same verdict, without I/O, without a clock, without panics. It runs on every
-/// request.
+/// Pure and synchronous: the same facts give the same verdict, without I/O, without a clock,
+/// without panics. Rules run on every request.
 pub trait ValidationRule: fmt::Debug + Send + Sync + 'static {
     /// Returns the rule's stable name, for logs and metrics.
     fn name(&self) -> &'static str;
 
-    /// Judges a request.
+    /// Checks a request.
     fn check(&self, facts: &Facts<'_>) -> Verdict;
 }
 
-/// Denies sessions that ended.
+/// Denies sessions that have ended.
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(clippy::exhaustive_structs, reason = "used as a value")]
 pub struct Status;
@@ -234,14 +237,15 @@ impl Default for RuleSet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Judgement {
-    /// What to do.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Which rule said so, `None` if all allow.
+    /// The rule that gave the verdict, `None` if all rules allow.
     pub rule: Option<&'static str>,
 }
 
 impl RuleSet {
-    /// Makes a set without rules, for callers that judge status and expiry themselves, as the manager does.
+    /// Creates a set without rules, for callers that check status and expiry themselves, as the
+    /// manager does.
     #[must_use]
     pub const fn none() -> Self {
         Self(Vec::new())
@@ -254,7 +258,7 @@ impl RuleSet {
         self
     }
 
-    /// Returns the first denial, else the first challenge, else [`Verdict::Allow`].
+    /// Returns the first denial, otherwise the first challenge, otherwise [`Verdict::Allow`].
     #[must_use]
     #[inline]
     pub fn judge(&self, facts: &Facts<'_>) -> Judgement {

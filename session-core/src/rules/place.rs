@@ -1,4 +1,4 @@
-//! Rules about where requests come from.
+//! Rules about the origin of requests.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 
 /// Allows or denies networks.
 ///
-/// A denied network wins over an allowed one. With a list of allowed networks, everything else is refused, an unknown address
-/// too; without one, an unknown address is allowed.
+/// A denied network wins over an allowed one. With a list of allowed networks, all other addresses
+/// are refused, including an unknown address; without such a list, an unknown address is allowed.
 ///
 /// # Examples
 /// ```
@@ -28,7 +28,7 @@ pub struct Networks {
 }
 
 impl Networks {
-    /// Makes a rule that allows everything.
+    /// Creates a rule that allows everything.
     #[must_use]
     pub const fn new(outcome: Outcome) -> Self {
         Self { allowed: Vec::new(), denied: Vec::new(), outcome }
@@ -68,9 +68,9 @@ impl ValidationRule for Networks {
 
 /// Allows or denies countries, by their two-letter codes (ISO 3166-1).
 ///
-/// A denied country wins over an allowed one. With a list of allowed countries, everything else is refused, an unknown country
-/// too; without one, an unknown country is allowed. Geolocation is advisory and often wrong: prefer
-/// [`Outcome::Challenge`].
+/// A denied country wins over an allowed one. With a list of allowed countries, all other countries
+/// are refused, including an unknown country; without such a list, an unknown country is allowed.
+/// Geolocation is advisory and often wrong: prefer [`Outcome::Challenge`].
 #[derive(Debug, Clone)]
 pub struct Countries {
     allowed: BTreeSet<CountryCode>,
@@ -79,7 +79,7 @@ pub struct Countries {
 }
 
 impl Countries {
-    /// Makes a rule that allows everything.
+    /// Creates a rule that allows everything.
     #[must_use]
     pub const fn new(outcome: Outcome) -> Self {
         Self { allowed: BTreeSet::new(), denied: BTreeSet::new(), outcome }
@@ -88,7 +88,8 @@ impl Countries {
     /// Allows a country.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) unless the code is two letters that can name a country.
+    /// [`Invalid`](crate::ErrorKind::Invalid) unless the code is two letters that can name a
+    /// country.
     pub fn allow(mut self, code: &str) -> Result<Self> {
         self.allowed.insert(country_code(code)?);
         Ok(self)
@@ -97,7 +98,8 @@ impl Countries {
     /// Denies a country.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) unless the code is two letters that can name a country.
+    /// [`Invalid`](crate::ErrorKind::Invalid) unless the code is two letters that can name a
+    /// country.
     pub fn deny(mut self, code: &str) -> Result<Self> {
         self.denied.insert(country_code(code)?);
         Ok(self)

@@ -24,7 +24,7 @@ fn check(rule: &dyn ValidationRule, ip: &str, user_agent: Option<&str>) -> Verdi
 }
 
 #[test]
-fn exact_binding_wants_the_same_address() {
+fn exact_binding_requires_the_same_address() {
     let rule = IpBinding::exact(Outcome::Deny);
     assert_eq!(check(&rule, "192.0.2.10", None), Verdict::Allow);
     assert_eq!(check(&rule, "::ffff:192.0.2.10", None), Verdict::Allow);
@@ -34,7 +34,7 @@ fn exact_binding_wants_the_same_address() {
 }
 
 #[test]
-fn prefix_binding_allows_the_neighbourhood() {
+fn prefix_binding_allows_the_same_network() {
     let rule = IpBinding::prefix(24, 48, Outcome::Challenge).unwrap();
     assert_eq!(check(&rule, "192.0.2.254", None), Verdict::Allow);
     assert_eq!(check(&rule, "192.0.3.10", None), Verdict::Challenge(Reason::IpChanged));
@@ -91,7 +91,7 @@ fn countries_are_compared_by_code() {
 }
 
 #[test]
-fn assurance_and_freshness_are_told_apart() {
+fn assurance_and_age_have_different_reasons() {
     let mut record = record();
     let rule = RequiredAssurance::new(AssuranceLevel::Aal1, Outcome::Challenge)
         .with_max_age(Duration::from_secs(10));

@@ -26,7 +26,7 @@ fn a_secret_matches_only_its_own_session_and_purpose() {
 }
 
 #[test]
-fn a_pepper_rotates_without_signing_anybody_out() {
+fn a_pepper_rotates_without_signing_users_out() {
     let (id, secret) = fixture();
     let check =
         |hasher: &SecretHasher, hash: &SecretHash| hasher.verify(SecretPurpose::Session, id, &secret, hash);
@@ -44,7 +44,7 @@ fn a_pepper_rotates_without_signing_anybody_out() {
     assert_eq!(check(&first, &hash), SecretMatch::Match);
     assert_eq!(check(&second, &hash), SecretMatch::MatchOutdated);
     assert_eq!(check(&third, &hash), SecretMatch::Mismatch);
-    assert_eq!(check(&plain, &hash), SecretMatch::UnknownKey, "a node without the key cannot tell");
+    assert_eq!(check(&plain, &hash), SecretMatch::UnknownKey, "a node without the key cannot compare");
     assert_ne!(hash.digest, second.hash(SecretPurpose::Session, id, &secret).digest);
 }
 
@@ -99,7 +99,7 @@ fn the_plain_hash_is_sha256_of_the_documented_message() {
 }
 
 #[test]
-fn plain_hashes_open_nothing_once_they_are_retired() {
+fn retired_plain_hashes_match_nothing() {
     let id = SessionId::derive("test", b"", None);
     let secret = Secret::mint(SecretFormat::Urlsafe256, &SystemRandom).unwrap();
     let plain = SecretHasher::plain().hash(SecretPurpose::Session, id, &secret);

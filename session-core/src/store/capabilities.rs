@@ -1,4 +1,4 @@
-//! What a backend is, and what it refuses before any I/O.
+//! The properties of a backend, and the checks before any I/O.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -8,43 +8,43 @@ use crate::error::{Error, Result};
 use crate::limits::{MAX_BATCH, MAX_DATA};
 use crate::record::{Revision, SessionRecord};
 
-/// What a backend is and can bear.
+/// The properties and bounds of a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
     /// The backend's name in logs, metrics and errors: `"postgres"`.
     pub name: &'static str,
-    /// How many `load` calls it serves at once without queueing, 2 by default.
+    /// The number of `load` calls that run at once without queueing, 2 by default.
     pub concurrent_loads: NonZeroUsize,
     /// The largest `data` of a record, in bytes, 64 KiB by default.
     pub max_payload: usize,
-    /// What survives a crash or a failover.
+    /// The failures that an acknowledged write survives.
     pub durability: Durability,
-    /// Where the sessions are within their database: the table, the prefix or the collection.
+    /// The place of the sessions within their database: the table, the prefix or the collection.
     ///
-    /// The same on every node. Two stores of one database that hold different sessions differ in
-    /// it, so that a shared cache keeps them apart. It does not name the database: two databases
-    /// that share a cache or a bus need two deployment names, see [`Scope`](crate::Scope).
+    /// The same on every node. Two stores with different sessions in one database have different
+    /// places, so that a shared cache separates them. The place does not name the database: two
+    /// databases that share a cache or a bus need two deployment names, see
+    /// [`Scope`](crate::Scope).
     pub place: Option<Arc<str>>,
 }
 
 impl Capabilities {
-    /// Describes a backend by its name and what survives.
+    /// Describes a backend by its name and its durability.
     #[must_use]
     pub const fn new(name: &'static str, durability: Durability) -> Self {
-        // Two is a constant above zero.
         let two = NonZeroUsize::MIN.saturating_add(1);
         Self { name, concurrent_loads: two, max_payload: MAX_DATA, durability, place: None }
     }
 
-    /// Sets how many loads run at once.
+    /// Sets the number of loads that run at once.
     #[must_use]
     pub const fn with_concurrent_loads(mut self, loads: NonZeroUsize) -> Self {
         self.concurrent_loads = loads;
         self
     }
 
-    /// Sets where the sessions are within their database.
+    /// Sets the place of the sessions within their database.
     #[must_use]
     pub fn with_place(mut self, place: impl Into<Arc<str>>) -> Self {
         self.place = Some(place.into());
@@ -58,10 +58,10 @@ impl Capabilities {
         self
     }
 
-    /// Checks a record that is about to be created: it fits, is active and at its first revision.
+    /// Checks a record before its creation: it fits, is active and has the first revision.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) with the first rule that is broken.
+    /// [`Invalid`](crate::ErrorKind::Invalid) with the first violated condition.
     pub fn check_new(&self, record: &SessionRecord, limit: Option<&SessionLimit>) -> Result<()> {
         if record.revision != Revision::FIRST {
             return Err(Error::invalid("create", "a new record has the first revision"));
@@ -72,10 +72,10 @@ impl Capabilities {
         self.check_active(record)
     }
 
-    /// Checks a record that is about to be written: it fits and is active.
+    /// Checks a record before it is written: it fits and is active.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) with the first rule that is broken.
+    /// [`Invalid`](crate::ErrorKind::Invalid) with the first violated condition.
     pub fn check_active(&self, record: &SessionRecord) -> Result<()> {
         if record.ended().is_some() {
             return Err(Error::invalid("check", "a session ends through `end` only"));
@@ -87,10 +87,11 @@ impl Capabilities {
     }
 }
 
-/// Checks sightings before any I/O.
+/// Checks touches before any I/O.
 ///
 /// # Errors
-/// [`Invalid`](crate::ErrorKind::Invalid) above [`MAX_BATCH`], or for a country code that is none.
+/// [`Invalid`](crate::ErrorKind::Invalid) for more than [`MAX_BATCH`] touches or an invalid country
+/// code.
 pub fn check_touches(batch: &[Touch]) -> Result<()> {
     check_batch("touch", batch.len())?;
     batch.iter().try_for_each(|touch| touch.last_client.check())
@@ -107,14 +108,15 @@ pub fn check_batch(operation: &'static str, size: usize) -> Result<()> {
     }
 }
 
-/// What an acknowledged write survives.
+/// The failures that an acknowledged write survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Durability {
-    /// The loss of the server it was written to, because a majority has it.
+    /// Loss of the server that accepted it, because a majority of servers has the write.
     Failover,
-    /// Nothing: it lives in this process.
+    /// None: the data lives in this process.
     Process,
-    /// A crash of the server, but a failover to an asynchronous replica may lose the last writes, revocations included.
+    /// A crash of the server. A failover to an asynchronous replica may lose the last writes,
+    /// revocations included.
     Server,
 }

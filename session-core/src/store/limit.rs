@@ -1,4 +1,4 @@
-//! How many sessions a user may have.
+//! The maximum number of sessions of a user.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -8,20 +8,22 @@ use crate::id::SessionId;
 use crate::record::SessionRecord;
 use crate::time::Timestamp;
 
-/// How many sessions a user may have.
+/// A limit on the number of a user's sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionLimit {
-    /// Most live sessions, the new one included.
+    /// The maximum number of live sessions, including the new one.
     pub max: NonZeroU32,
-    /// What happens to the one too many.
+    /// The action when the limit is exceeded.
     pub on_exceed: OnExceed,
     /// Which of the user's sessions count.
     pub scope: LimitScope,
-    /// Most live sessions on devices of the new session's kind, besides `max` over what `scope` counts. `None` for no such limit. With
-    /// [`LimitScope::UserAndDeviceKind`] both count the same sessions, and the smaller one holds.
+    /// The maximum number of live sessions on devices of the new session's kind, in addition to
+    /// `max` over the sessions of `scope`. `None` means no such limit. With
+    /// [`LimitScope::UserAndDeviceKind`], both limits count the same sessions, and the smaller one
+    /// applies.
     pub max_per_device_kind: Option<NonZeroU32>,
-    /// The time at which "live" is judged.
+    /// The time for deciding which sessions are live.
     pub now: Timestamp,
 }
 
@@ -39,14 +41,15 @@ impl SessionLimit {
         self
     }
 
-    /// Adds a limit for devices of the new session's kind: at most 2 phones and 5 sessions altogether, say.
+    /// Adds a limit for devices of the new session's kind: for example, at most 2 phones and 5
+    /// sessions altogether.
     #[must_use]
     pub const fn with_max_per_device_kind(mut self, max: NonZeroU32) -> Self {
         self.max_per_device_kind = Some(max);
         self
     }
 
-    /// Returns whether a stored record counts against this limit when `new` is created.
+    /// Returns true if a stored record counts against this limit when `new` is created.
     #[must_use]
     pub fn counts(&self, stored: &SessionRecord, new: &SessionRecord) -> bool {
         let in_scope = match self.scope {
@@ -56,13 +59,14 @@ impl SessionLimit {
         in_scope && stored.user_id == new.user_id && stored.is_live(self.now)
     }
 
-    /// Picks the records that must end so that `new` fits, given all that count.
+    /// Selects the records to end so that `new` fits, from all records that count.
     ///
-    /// The limit per kind of device comes first; what ends for it makes room under the other one too.
+    /// Applies the limit per kind of device first; its evictions make room under the other limit
+    /// too.
     ///
     /// # Errors
-    /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded) if the limit refuses instead, with the sessions that fill the limit that
-    /// was reached.
+    /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded) if the limit refuses instead, with the
+    /// sessions that fill the exceeded limit.
     pub fn evict(
         &self,
         backend: &'static str,
@@ -83,7 +87,7 @@ impl SessionLimit {
         Ok(evicted)
     }
 
-    /// Splits sessions, in the order in which they go, into those that must go and those that stay.
+    /// Splits sessions in eviction order into those to end and those that stay.
     fn surplus(
         &self,
         backend: &'static str,
@@ -100,7 +104,7 @@ impl SessionLimit {
         Ok((counted, stay))
     }
 
-    /// What goes first: by the last use or by the creation, then by the id.
+    /// Returns the sort key for evictions: by last use or by creation, then by id.
     fn order(&self, record: &SessionRecord) -> (Timestamp, SessionId) {
         match self.on_exceed {
             OnExceed::EndLeastRecentlySeen => (record.last_seen_at, record.id),
@@ -115,11 +119,11 @@ fn is_of_same_kind(stored: &SessionRecord, new: &SessionRecord) -> bool {
     stored.client.device.kind == new.client.device.kind
 }
 
-/// What a limit does when it is reached.
+/// The action of a limit when it is exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnExceed {
-    /// End the session that was not used for the longest time.
+    /// End the session that was unused for the longest time.
     EndLeastRecentlySeen,
     /// End the session that was created first.
     EndOldest,
@@ -127,13 +131,13 @@ pub enum OnExceed {
     Refuse,
 }
 
-/// Which sessions count against a limit.
+/// The sessions that count against a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LimitScope {
-    /// All of the user.
+    /// All sessions of the user.
     User,
-    /// Those of the user on the same kind of device.
+    /// The user's sessions on the same kind of device.
     UserAndDeviceKind,
 }
 
@@ -172,20 +176,16 @@ mod tests {
         let new = session(phone, 5);
         let ids = |records: &[Arc<SessionRecord>]| records.iter().map(|record| record.id).collect::<Vec<_>>();
         let evicted = limit.evict("test", &new, stored.clone()).unwrap();
-        assert_eq!(
-            ids(&evicted),
-            [stored[1].id],
-            "the older phone makes room for the phone, and for one more session"
-        );
+        assert_eq!(ids(&evicted), [stored[1].id], "evicting the older phone satisfies both limits");
         let new = session(DeviceKind::Tv, 6);
         let evicted = limit.evict("test", &new, stored.clone()).unwrap();
-        assert_eq!(ids(&evicted), [stored[0].id], "no television before: only the limit of all counts");
+        assert_eq!(ids(&evicted), [stored[0].id], "the first television: only the overall limit applies");
         let refusing = SessionLimit::new(max(9), OnExceed::Refuse, at(100)).with_max_per_device_kind(max(2));
         let refused = refusing.evict("test", &session(phone, 7), stored.clone()).unwrap_err();
         assert_eq!(
             ids(refused.live_sessions()),
             [stored[1].id, stored[2].id],
-            "what fills the limit that was reached"
+            "the sessions that fill the exceeded limit"
         );
         assert!(refusing.evict("test", &session(DeviceKind::Tv, 8), stored).unwrap().is_empty());
     }

@@ -13,7 +13,7 @@ use crate::limits::MAX_PAGE;
 use crate::record::{SessionKind, SessionRecord};
 use crate::time::Timestamp;
 
-/// Which sessions to list.
+/// The filter and page of a listing.
 ///
 /// # Examples
 /// ```
@@ -28,21 +28,21 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListQuery {
-    /// Only this user's.
+    /// Only sessions of this user.
     pub user: Option<UserId>,
-    /// Only those with this user name.
+    /// Only sessions with this user name.
     pub username: Option<String>,
-    /// Only those in this state.
+    /// Only sessions in this state.
     pub state: StateFilter,
-    /// Only those of this kind.
+    /// Only sessions of this kind.
     pub kind: Option<SessionKind>,
-    /// Only those on this device.
+    /// Only sessions on this device.
     pub device: Option<DeviceId>,
-    /// Only those created then or later.
+    /// Only sessions created at this time or later.
     pub created_since: Option<Timestamp>,
-    /// Only those after this position.
+    /// Only sessions after this position.
     pub after: Option<Cursor>,
-    /// Most records on the page, at least 1, 100 by default.
+    /// The maximum number of records on the page, at least 1, 100 by default.
     pub limit: usize,
 }
 
@@ -62,42 +62,43 @@ impl Default for ListQuery {
 }
 
 impl ListQuery {
-    /// Lists one user's sessions.
+    /// Selects the sessions of one user.
     #[must_use]
     pub fn with_user(mut self, user: UserId) -> Self {
         self.user = Some(user);
         self
     }
 
-    /// Lists by user name.
+    /// Selects sessions by user name.
     #[must_use]
     pub fn with_username(mut self, username: impl Into<String>) -> Self {
         self.username = Some(username.into());
         self
     }
 
-    /// Lists one state.
+    /// Selects sessions by state.
     #[must_use]
     pub const fn with_state(mut self, state: StateFilter) -> Self {
         self.state = state;
         self
     }
 
-    /// Lists one kind.
+    /// Selects sessions of one kind.
     #[must_use]
     pub const fn with_kind(mut self, kind: SessionKind) -> Self {
         self.kind = Some(kind);
         self
     }
 
-    /// Lists one device. Meant for use with a user, whose sessions are looked through.
+    /// Selects sessions on one device. Combine it with a user, because the query scans that user's
+    /// sessions.
     #[must_use]
     pub const fn with_device(mut self, device: DeviceId) -> Self {
         self.device = Some(device);
         self
     }
 
-    /// Lists what was created then or later.
+    /// Selects sessions created at `since` or later.
     #[must_use]
     pub const fn with_created_since(mut self, since: Timestamp) -> Self {
         self.created_since = Some(since);
@@ -129,7 +130,7 @@ impl ListQuery {
         }
     }
 
-    /// Returns whether a record belongs to the listing, this page or a later one.
+    /// Returns true if a record belongs to this page of the listing or a later one.
     #[must_use]
     pub fn matches(&self, record: &SessionRecord) -> bool {
         let state = match self.state {
@@ -147,15 +148,15 @@ impl ListQuery {
     }
 }
 
-/// Which states to list.
+/// The states to list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StateFilter {
-    /// All.
+    /// All sessions.
     Any,
-    /// Ended ones.
+    /// Ended sessions.
     Ended,
-    /// Those that are live at the given time: not ended, and before both deadlines.
+    /// Sessions that are live at the given time: not ended, and before both deadlines.
     Live(Timestamp),
 }
 
@@ -173,14 +174,14 @@ pub enum StateFilter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct Cursor {
-    /// The creation time of the record before the next page.
+    /// The creation time of the last record before the next page.
     pub created_at: Timestamp,
     /// Its id, which orders records of one millisecond.
     pub id: SessionId,
 }
 
 impl Cursor {
-    /// Makes a position.
+    /// Creates a position.
     #[must_use]
     pub const fn new(created_at: Timestamp, id: SessionId) -> Self {
         Self { created_at, id }
@@ -221,13 +222,13 @@ impl FromStr for Cursor {
 pub struct Page {
     /// The records, newest first, redacted.
     pub records: Vec<Arc<SessionRecord>>,
-    /// Where the next page begins, `None` on the last one.
+    /// The position of the next page, `None` on the last page.
     pub next: Option<Cursor>,
 }
 
 impl Page {
-    /// Cuts what a query found to one page. `found` is in order and holds at least one record more than the page if there is
-    /// a next one.
+    /// Cuts the result of a query to one page. `found` is sorted, and holds at least one record
+    /// more than the page if there is a next page.
     #[must_use]
     pub fn cut(mut found: Vec<Arc<SessionRecord>>, limit: usize) -> Self {
         let more = found.len() > limit;
@@ -237,20 +238,20 @@ impl Page {
     }
 }
 
-/// What a store holds.
+/// The number and age of the sessions in a store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StoreStats {
     /// Live sessions.
     pub live: u64,
-    /// Past a deadline and not swept yet.
+    /// Sessions past a deadline that are not swept yet.
     pub expired: u64,
-    /// Ended, by reason. Reasons that do not occur are absent.
+    /// Ended sessions by reason. Reasons that do not occur are absent.
     pub ended: std::collections::BTreeMap<EndReason, u64>,
     /// Users with at least one live session.
     pub users: u64,
-    /// The earliest creation time of what is stored.
+    /// The earliest creation time of a stored session.
     pub oldest: Option<Timestamp>,
-    /// The latest.
+    /// The latest creation time of a stored session.
     pub newest: Option<Timestamp>,
 }

@@ -1,4 +1,4 @@
-//! What `touch` and `end` are told.
+//! The arguments of `touch` and `end`.
 
 use std::collections::BTreeMap;
 
@@ -7,27 +7,27 @@ use crate::id::{DeviceId, SessionId, UserId};
 use crate::record::SessionRecord;
 use crate::time::Timestamp;
 
-/// One sighting of a session.
+/// One last-seen update of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Touch {
-    /// Which session.
+    /// The session.
     pub id: SessionId,
-    /// When it was used.
+    /// The time of the use.
     pub last_seen_at: Timestamp,
-    /// From where.
+    /// The client of the use.
     pub last_client: LastClient,
 }
 
 impl Touch {
-    /// Describes a sighting.
+    /// Describes a last-seen update.
     #[must_use]
     pub const fn new(id: SessionId, last_seen_at: Timestamp, last_client: LastClient) -> Self {
         Self { id, last_seen_at, last_client }
     }
 
-    /// Returns of several sightings of one session only the latest, of equally late ones the first; in the order of the ids, so that
-    /// two batches lock their rows in one order.
+    /// Returns the latest touch of each session (the first of equally late ones), sorted by id, so
+    /// that two batches lock their rows in the same order.
     #[must_use]
     pub fn latest_of_each(batch: &[Self]) -> Vec<&Self> {
         let mut latest: BTreeMap<SessionId, &Self> = BTreeMap::new();
@@ -41,7 +41,7 @@ impl Touch {
     }
 }
 
-/// Which sessions to end.
+/// The sessions to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EndScope {
@@ -52,11 +52,11 @@ pub enum EndScope {
         /// The device.
         device: DeviceId,
     },
-    /// These, at most [`MAX_BATCH`](crate::limits::MAX_BATCH).
+    /// These sessions, at most [`MAX_BATCH`](crate::limits::MAX_BATCH).
     Ids(Vec<SessionId>),
-    /// All of a user.
+    /// All sessions of a user.
     User(UserId),
-    /// All of a user but one.
+    /// All sessions of a user except one.
     UserExcept {
         /// The user.
         user: UserId,
@@ -66,13 +66,13 @@ pub enum EndScope {
 }
 
 impl EndScope {
-    /// Names one session.
+    /// Creates the scope of one session.
     #[must_use]
     pub fn id(id: SessionId) -> Self {
         Self::Ids(vec![id])
     }
 
-    /// Returns whether a record is in the scope.
+    /// Returns true if a record is in the scope.
     #[must_use]
     pub fn contains(&self, record: &SessionRecord) -> bool {
         match self {

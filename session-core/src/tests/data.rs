@@ -34,7 +34,7 @@ fn edges_of_json_round_trip() {
     assert_eq!(SessionData::decode(&bytes, &limits()).unwrap(), data);
 }
 
-/// Runs with and without `serde_json/arbitrary_precision`, which other crates may switch on.
+/// Runs with and without `serde_json/arbitrary_precision`, which other crates may enable.
 #[test]
 fn the_bytes_do_not_depend_on_features_of_the_json_crate() {
     let mut data = SessionData::default();
@@ -86,7 +86,7 @@ fn the_size_limit_is_exact() {
 }
 
 #[test]
-fn unknown_codecs_and_damage_are_corrupt() {
+fn unknown_codecs_and_damaged_bytes_are_corrupt() {
     for bytes in [&[0][..], &[2, b'{', b'}'], b"\x01", b"\x01[]", b"\x01{\"a\":", b"\x01{} ", b"{}"] {
         let kind = SessionData::decode(bytes, &limits()).map_err(|error| error.kind());
         if bytes == b"\x01{} " {
@@ -123,7 +123,7 @@ proptest! {
 }
 
 #[test]
-fn saves_are_remembered_by_their_marks() {
+fn the_latest_four_saves_are_known_by_their_marks() {
     let mark = |n| SaveMark::new(n).unwrap();
     let mut data = SessionData::default();
     for n in 1..=5 {
@@ -135,11 +135,11 @@ fn saves_are_remembered_by_their_marks() {
     assert!((2..=5).all(|n| read.holds_save(mark(n))), "the latest four");
     assert!(!read.holds_save(mark(1)));
     assert_eq!(read.encode(&limits()).unwrap(), bytes);
-    assert_eq!(read, SessionData::default(), "who saved does not count");
+    assert_eq!(read, SessionData::default(), "equality ignores marks of saves");
 }
 
 #[test]
-fn marks_that_are_cut_off_are_damage() {
+fn truncated_marks_are_corrupt() {
     for length in 1..17 {
         let bytes = [&[2][..], &[7; 16]].concat();
         let cut = SessionData::decode(&bytes[..length], &limits()).unwrap_err();

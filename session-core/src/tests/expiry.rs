@@ -7,7 +7,7 @@ use crate::limits::MAX_LIFETIME;
 use crate::{EndReason, Expiry, ExpiryPolicy, Lifetime, SessionStatus, Timestamp};
 
 #[test]
-fn a_session_is_live_one_millisecond_before_its_deadline_and_not_at_it() {
+fn a_session_is_live_until_a_millisecond_before_its_deadline() {
     let mut record = record();
     record.idle_timeout = Some(Duration::from_millis(100));
     assert!(record.is_live(after(99)));
@@ -49,13 +49,13 @@ fn lifetimes_outside_of_the_limits_are_refused() {
 }
 
 #[test]
-fn parts_of_a_millisecond_are_dropped() {
+fn fractions_of_a_millisecond_are_dropped() {
     let lifetime = Lifetime::new(None, Duration::from_nanos(1_999_999)).unwrap();
     assert_eq!(lifetime.absolute(), Duration::from_millis(1));
 }
 
 #[test]
-fn the_presets_are_nists_figures() {
+fn the_presets_match_the_nist_figures() {
     let figures = |policy: ExpiryPolicy| {
         let lifetime = policy.lifetime(true);
         (lifetime.absolute().as_secs(), lifetime.idle().map(|idle| idle.as_secs()))
@@ -66,7 +66,7 @@ fn the_presets_are_nists_figures() {
 }
 
 #[test]
-fn a_deadline_beyond_all_time_does_not_wrap() {
+fn a_deadline_beyond_the_range_does_not_wrap() {
     let mut record = record();
     record.last_seen_at = Timestamp::MAX;
     record.idle_timeout = Some(MAX_LIFETIME);
@@ -75,7 +75,7 @@ fn a_deadline_beyond_all_time_does_not_wrap() {
 
 proptest! {
     #[test]
-    fn touching_never_moves_the_end_beyond_the_absolute_one(idle in 1_u64..10_000_000, seen in 0_u64..10_000_000, at in 0_u64..20_000_000) {
+    fn a_touch_never_moves_the_deadline_past_the_absolute_end(idle in 1_u64..10_000_000, seen in 0_u64..10_000_000, at in 0_u64..20_000_000) {
         let mut record = record();
         record.idle_timeout = Some(Duration::from_millis(idle));
         record.last_seen_at = after(seen);

@@ -1,4 +1,4 @@
-//! Tests of how the parts of the model fit together.
+//! Tests of the interaction between the parts of the model.
 
 mod data;
 mod error;
@@ -15,7 +15,7 @@ pub(crate) fn after(millis: u64) -> Timestamp {
     NOW.saturating_add(Duration::from_millis(millis))
 }
 
-/// A session of "ann" that began now and lasts an hour.
+/// Returns a session of "ann" that begins now and lasts an hour.
 pub(crate) fn record() -> SessionRecord {
     let user: UserId = "ann".parse().unwrap();
     let id = SessionId::mint(NOW, Some(&user), &SystemRandom).unwrap();

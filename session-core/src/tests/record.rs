@@ -36,7 +36,7 @@ fn an_end_clears_data_and_secrets_and_keeps_the_history() {
 }
 
 #[test]
-fn records_that_some_backend_could_not_keep_are_refused() {
+fn records_that_a_backend_cannot_keep_are_refused() {
     let broken: [(&str, Change); 14] = [
         ("end before beginning", |r| r.expires_at = r.created_at),
         ("too long", |r| r.expires_at = after(0).saturating_add(MAX_LIFETIME + Duration::from_millis(1))),
@@ -70,7 +70,7 @@ fn records_that_some_backend_could_not_keep_are_refused() {
 }
 
 #[test]
-fn an_update_keeps_what_never_changes_and_the_later_sighting() {
+fn an_update_keeps_immutable_fields_and_the_later_touch() {
     let mut stored = record();
     stored.last_seen_at = after(50);
     stored.last_client = LastClient::new("192.0.2.1".parse().ok(), None);
@@ -112,11 +112,11 @@ fn a_touch_that_arrives_after_the_deadline_does_not_count() {
     assert!(record.accepts(&early, after(99)));
     assert!(record.touch(&early, after(99)));
     let late = Touch::new(record.id, after(190), LastClient::default());
-    assert!(!record.touch(&late, after(0)), "a clock that is behind revives nothing");
+    assert!(!record.touch(&late, after(0)), "a clock that lags revives nothing");
 }
 
 #[test]
-fn repetitions_of_one_method_do_not_push_out_another() {
+fn repetitions_of_one_method_do_not_displace_another() {
     let mut record = record();
     record.push_auth(AuthEvent::new(AuthMethod::Password, after(0)));
     for n in 1..40 {

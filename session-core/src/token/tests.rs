@@ -14,7 +14,7 @@ fn token(format: SecretFormat) -> SessionToken {
 }
 
 #[test]
-fn every_format_round_trips_in_its_documented_length() {
+fn every_format_round_trips_at_its_documented_length() {
     for format in SecretFormat::ALL {
         let token = token(format);
         let text = token.expose();
@@ -26,7 +26,7 @@ fn every_format_round_trips_in_its_documented_length() {
 }
 
 #[test]
-fn a_refresh_token_is_no_session_token_and_the_other_way_round() {
+fn refresh_tokens_and_session_tokens_are_not_interchangeable() {
     let session = token(SecretFormat::Urlsafe256);
     let refresh = RefreshToken::mint(session.id(), SecretFormat::Urlsafe256, &SystemRandom).unwrap();
     assert!(SessionToken::parse(&refresh.expose()).is_err());

@@ -1,4 +1,4 @@
-//! The processes, as seen by the one that started them.
+//! The child processes, as seen by the test.
 
 use std::collections::HashMap;
 use std::env;
@@ -13,17 +13,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::script::Stage;
-use crate::wire::{Command, Event, NODE, Op, Outcome, Said, Settings};
+use crate::wire::{Command, Event, Message, NODE, Op, Outcome, Settings};
 
-/// How long a process may take to say that it is ready.
+/// How long a process may take until it is ready.
 const STARTING: Duration = Duration::from_secs(20);
 
-/// What is heard of all of them.
+/// The state that is shared by the readers of all processes.
 #[derive(Default)]
 struct Hub {
     history: Mutex<Vec<Event>>,
-    /// Where each node is told something.
-    ears: Mutex<HashMap<usize, mpsc::UnboundedSender<Command>>>,
+    /// The channel of commands to each node.
+    commands: Mutex<HashMap<usize, mpsc::UnboundedSender<Command>>>,
     lives: Mutex<usize>,
 }
 
@@ -35,27 +35,27 @@ pub(crate) struct Nodes {
 struct Running {
     settings: Settings,
     child: Child,
-    hearing: JoinHandle<()>,
+    reader: JoinHandle<()>,
 }
 
 impl Hub {
-    fn tell(&self, command: &Command, but: Option<usize>) {
-        for (node, ear) in self.ears.lock().iter() {
-            if Some(*node) != but {
-                // One that was killed hears nothing.
-                let _ = ear.send(command.clone());
+    fn send(&self, command: &Command, except: Option<usize>) {
+        for (node, commands) in self.commands.lock().iter() {
+            if Some(*node) != except {
+                // A killed node receives nothing.
+                let _ = commands.send(command.clone());
             }
         }
     }
 
-    fn heard(&self, said: Said, node: usize, life: usize) {
-        match said {
-            Said::Ready => {}
-            Said::Created { session, token } => self.tell(&Command::Add { session, token }, Some(node)),
-            Said::Did(mut event) => {
+    fn receive(&self, message: Message, node: usize, life: usize) {
+        match message {
+            Message::Ready => {}
+            Message::Created { session, token } => self.send(&Command::Add { session, token }, Some(node)),
+            Message::Event(mut event) => {
                 event.life = life;
                 if event.op == Op::End && event.outcome != Outcome::Begun {
-                    self.tell(&Command::Watch { session: event.session.clone() }, Some(node));
+                    self.send(&Command::Watch { session: event.session.clone() }, Some(node));
                 }
                 self.history.lock().push(event);
             }
@@ -73,24 +73,24 @@ impl Nodes {
         Self { hub, running }
     }
 
-    /// Kills one in the middle of whatever it does, and starts it again.
+    /// Kills a node in the middle of its work, and starts it again.
     pub(crate) async fn replace(&mut self, node: usize) {
         let old = &mut self.running[node];
         old.child.kill().await.unwrap();
-        // What it had said before is heard to the end.
-        (&mut old.hearing).await.unwrap();
+        // Reads the rest of its output.
+        (&mut old.reader).await.unwrap();
         let settings = old.settings.clone();
         self.running[node] = start(&self.hub, settings).await;
     }
 
-    /// Lets them finish what they look at, ends them, and returns what they did.
+    /// Lets the nodes finish watching ended sessions, stops them, and returns their history.
     pub(crate) async fn stop(self) -> Vec<Event> {
-        self.hub.tell(&Command::Rest, None);
+        self.hub.send(&Command::Drain, None);
         tokio::time::sleep(crate::node::MAX_STALE + Duration::from_secs(1)).await;
-        self.hub.tell(&Command::Stop, None);
+        self.hub.send(&Command::Stop, None);
         for mut node in self.running {
             assert!(node.child.wait().await.unwrap().success());
-            node.hearing.await.unwrap();
+            node.reader.await.unwrap();
         }
         std::mem::take(&mut *self.hub.history.lock())
     }
@@ -105,12 +105,12 @@ async fn start(hub: &Arc<Hub>, settings: Settings) -> Running {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let (ear, mut commands) = mpsc::unbounded_channel::<Command>();
+    let (sender, mut commands) = mpsc::unbounded_channel::<Command>();
     let mut stdin = child.stdin.take().unwrap();
     tokio::spawn(async move {
         while let Some(command) = commands.recv().await {
             let line = serde_json::to_string(&command).unwrap() + "\n";
-            // It may have been killed.
+            // The process may have been killed.
             if stdin.write_all(line.as_bytes()).await.is_err() {
                 break;
             }
@@ -124,24 +124,24 @@ async fn start(hub: &Arc<Hub>, settings: Settings) -> Running {
     };
     let (ready, is_ready) = oneshot::channel();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let listener = Arc::clone(hub);
-    let hearing = tokio::spawn(async move {
+    let receiver = Arc::clone(hub);
+    let reader = tokio::spawn(async move {
         let mut ready = Some(ready);
         while let Ok(Some(line)) = lines.next_line().await {
-            // What the test's own harness prints is none, and the last line of one that was killed may be half.
-            let Some(said) = line.find(['{', '"']).and_then(|at| serde_json::from_str(&line[at..]).ok())
+            // Skips the output of the test harness, and a half line that a killed process left.
+            let Some(message) = line.find(['{', '"']).and_then(|at| serde_json::from_str(&line[at..]).ok())
             else {
                 continue;
             };
-            if matches!(said, Said::Ready)
+            if matches!(message, Message::Ready)
                 && let Some(ready) = ready.take()
             {
                 let _ = ready.send(());
             }
-            listener.heard(said, node, life);
+            receiver.receive(message, node, life);
         }
     });
     tokio::time::timeout(STARTING, is_ready).await.expect("a node is ready in time").unwrap();
-    hub.ears.lock().insert(node, ear);
-    Running { settings, child, hearing }
+    hub.commands.lock().insert(node, sender);
+    Running { settings, child, reader }
 }

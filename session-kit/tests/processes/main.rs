@@ -1,4 +1,5 @@
-//! Three processes, one PostgreSQL, one Redis, and everything that fails between them: what holds then, and for how long it lags.
+//! Three processes on one PostgreSQL and one Redis, under every kind of fault: the guarantees hold,
+//! and the lag of ends is measured.
 #![allow(clippy::expect_used, clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod checker;
@@ -14,14 +15,14 @@ use children::Nodes;
 use script::{Stage, play};
 use session_servers::{Kind, Options, Server};
 
-/// How long the test lasts, unless this says otherwise: `SESSION_PROCESS_SECONDS=600`.
+/// The variable that sets the duration of the test in seconds: `SESSION_PROCESS_SECONDS=600`.
 const SECONDS: &str = "SESSION_PROCESS_SECONDS";
 
-/// One round of the script.
+/// The duration of one round of the script, in seconds.
 const ROUND: u64 = 60;
 
 #[test]
-fn three_processes_keep_every_promise_whatever_fails() {
+fn three_processes_keep_every_guarantee_under_faults() {
     let server =
         |kind| Server::for_test(kind, &Options::default().with_durable(kind == Kind::Postgres)).unwrap();
     let (Some(postgres), Some(redis)) = (server(Kind::Postgres), server(Kind::Redis)) else { return };
@@ -39,11 +40,11 @@ fn three_processes_keep_every_promise_whatever_fails() {
     let limits = Limits {
         max_stale: node::MAX_STALE,
         l1_max_age: node::L1_MAX_AGE,
-        // On a busy machine whoever waits is woken late. What hangs, hangs for ever.
+        // A busy machine wakes waiting tasks late. An operation that hangs takes forever.
         longest: node::DEADLINE + Duration::from_secs(8),
     };
     let report = check(&history, &windows, &limits);
     println!("{report}");
-    assert!(report.violations.is_empty(), "{} promises were broken", report.violations.len());
+    assert!(report.violations.is_empty(), "{} violations of guarantees", report.violations.len());
     report.assert_busy();
 }

@@ -1,4 +1,4 @@
-//! One of the processes.
+//! The program of one process.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -15,26 +15,26 @@ use session_sqlx::{PostgresCache, PostgresStore};
 use sqlx::postgres::PgPoolOptions;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::wire::{Command, Event, NODE, Op, Outcome, Said, Settings, now};
+use crate::wire::{Command, Event, Message, NODE, Op, Outcome, Settings, now};
 
 pub(crate) const MAX_STALE: Duration = Duration::from_secs(3);
 pub(crate) const L1_MAX_AGE: Duration = Duration::from_secs(1);
-/// An outage of the store lasts longer; a busy machine must not look like one.
+/// Shorter than an outage of the store, and long enough that a busy machine does not look like one.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(4);
 
-/// More than on a server of its own: here everything shares the machine.
+/// Longer than in production, because everything shares one machine.
 const CACHE_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// Who works at the same time.
+/// Concurrent workers of a node.
 const WORKERS: usize = 4;
 
 /// Live sessions that a node works with.
 const SESSIONS: usize = 40;
 
-/// How long a session is looked at after its end.
+/// How long a session is validated after its end.
 const WATCHED_FOR: Duration = Duration::from_secs(5);
 
-/// Does nothing in an ordinary run.
+/// Runs a node if the variable is set. Does nothing in an ordinary test run.
 #[test]
 fn node() {
     let Ok(settings) = std::env::var(NODE) else { return };
@@ -57,12 +57,12 @@ impl Clock for Ahead {
 struct Node {
     manager: SessionManager,
     number: usize,
-    /// Tokens, of sessions that nobody is known to have ended.
+    /// The tokens of sessions that are not known to have ended.
     live: Mutex<HashMap<String, String>>,
-    /// Of those that are looked at since they ended.
+    /// The tokens of ended sessions that are still validated.
     watched: Mutex<HashMap<String, String>>,
     created: AtomicUsize,
-    rests: AtomicBool,
+    is_draining: AtomicBool,
 }
 
 async fn run(settings: Settings) {
@@ -73,22 +73,22 @@ async fn run(settings: Settings) {
         live: Mutex::default(),
         watched: Mutex::default(),
         created: AtomicUsize::new(0),
-        rests: AtomicBool::new(false),
+        is_draining: AtomicBool::new(false),
     });
     while node.manager.health().bus_healthy != Some(true) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    say(&Said::Ready);
+    send(&Message::Ready);
     for _ in 0..WORKERS {
         tokio::spawn(Arc::clone(&node).work());
     }
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    // The end of the input is the end of whoever started this.
+    // The input ends when the parent process does.
     while let Some(line) = lines.next_line().await.unwrap() {
         match serde_json::from_str(&line).unwrap() {
             Command::Add { session, token } => drop(node.live.lock().insert(session, token)),
             Command::Watch { session } => node.watch(session),
-            Command::Rest => node.rests.store(true, Ordering::SeqCst),
+            Command::Drain => node.is_draining.store(true, Ordering::SeqCst),
             Command::Stop => break,
         }
     }
@@ -124,13 +124,13 @@ impl Node {
     async fn work(self: Arc<Self>) {
         loop {
             tokio::time::sleep(Duration::from_micros(fastrand::u64(1_000..15_000))).await;
-            let rests = self.rests.load(Ordering::SeqCst);
-            if !rests && self.live.lock().len() < SESSIONS {
+            let is_draining = self.is_draining.load(Ordering::SeqCst);
+            if !is_draining && self.live.lock().len() < SESSIONS {
                 self.create().await;
             }
             let Some((session, token)) = self.any() else { continue };
             match fastrand::u8(0..100) {
-                0..10 if !rests => self.end(session, &token).await,
+                0..10 if !is_draining => self.end(session, &token).await,
                 10..20 => self.save(session, &token).await,
                 20..25 => drop(self.validate(Op::Authoritative, &session, &token).await),
                 _ => drop(self.validate(Op::Validate, &session, &token).await),
@@ -149,12 +149,12 @@ impl Node {
         let user = format!("user {} {} {count}", self.number, std::process::id()).parse().unwrap();
         let began = now();
         let created = self.manager.create(NewSession::for_user(user)).await;
-        // That it was not created concerns nobody: its token was given to nobody.
+        // A failed creation needs no check, because no node has its token.
         let Ok(created) = created else { return };
         let (session, token) = (created.session.id().to_string(), created.token.expose().to_string());
-        self.did(Op::Create, &session, began, Outcome::Yes, false);
+        self.record(Op::Create, &session, began, Outcome::Yes, false);
         self.live.lock().insert(session.clone(), token.clone());
-        say(&Said::Created { session, token });
+        send(&Message::Created { session, token });
     }
 
     async fn validate(&self, op: Op, session: &str, token: &str) -> Option<Session> {
@@ -170,7 +170,7 @@ impl Node {
             Err(refused) => Outcome::Refused(refused.to_string()),
         };
         let is_over = outcome == Outcome::Ended;
-        self.did(op, session, began, outcome, false);
+        self.record(op, session, began, outcome, false);
         if is_over {
             self.live.lock().remove(session);
         }
@@ -182,14 +182,14 @@ impl Node {
         opened.insert(format!("node {}", self.number), &fastrand::u64(..)).unwrap();
         let began = now();
         let outcome = outcome(opened.save().await);
-        self.did(Op::Save, &session, began, outcome, false);
+        self.record(Op::Save, &session, began, outcome, false);
     }
 
     async fn end(self: &Arc<Self>, session: String, token: &str) {
         let opened = self.validate(Op::Validate, &session, token).await;
         let began = now();
-        // Whoever is killed in the middle of it may have ended the session.
-        self.did(Op::End, &session, began, Outcome::Begun, false);
+        // A node that is killed during the call may have ended the session.
+        self.record(Op::End, &session, began, Outcome::Begun, false);
         let outcome = match opened {
             Some(opened) if fastrand::bool() => outcome(self.manager.logout(&opened).await),
             _ => {
@@ -197,12 +197,13 @@ impl Node {
                 outcome(self.manager.revoke(id, &Actor::System).await)
             }
         };
-        let told = self.manager.health().tiers.iter().all(|tier| tier.healthy && tier.outbox == 0);
-        self.did(Op::End, &session, began, outcome, told);
+        let tiers = self.manager.health().tiers;
+        let caches_notified = tiers.iter().all(|tier| tier.healthy && tier.outbox == 0);
+        self.record(Op::End, &session, began, outcome, caches_notified);
         self.watch(session);
     }
 
-    /// Looks at an ended session again and again.
+    /// Validates an ended session repeatedly.
     fn watch(self: &Arc<Self>, session: String) {
         let Some(token) = self.live.lock().remove(&session) else { return };
         if self.watched.lock().insert(session.clone(), token.clone()).is_some() {
@@ -222,9 +223,10 @@ impl Node {
         });
     }
 
-    fn did(&self, op: Op, session: &str, began: u64, outcome: Outcome, told: bool) {
-        let (session, ended) = (session.to_owned(), now());
-        say(&Said::Did(Event { life: 0, node: self.number, op, session, began, ended, outcome, told }));
+    fn record(&self, op: Op, session: &str, began: u64, outcome: Outcome, caches_notified: bool) {
+        let (node, session, ended) = (self.number, session.to_owned(), now());
+        let event = Event { life: 0, node, op, session, began, ended, outcome, caches_notified };
+        send(&Message::Event(event));
     }
 }
 
@@ -238,9 +240,9 @@ fn outcome<T>(result: session_core::Result<T>) -> Outcome {
     }
 }
 
-fn say(said: &Said) {
-    let line = serde_json::to_string(said).unwrap();
+fn send(message: &Message) {
+    let line = serde_json::to_string(message).unwrap();
     let mut out = std::io::stdout().lock();
-    // Nobody listens any more when the test is over.
+    // The parent may have closed the pipe at the end of the test.
     let _ = writeln!(out, "{line}");
 }

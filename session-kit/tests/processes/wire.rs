@@ -1,13 +1,14 @@
-//! What processes write to each other, one line of JSON at a time.
+//! The messages between the processes, one line of JSON each.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How a node is told that it is one.
+/// The variable that makes a process a node, and contains its settings.
 pub(crate) const NODE: &str = "SESSION_PROCESS_NODE";
 
-/// The system's monotonic clock, in nanoseconds: the same in all processes of a machine.
+/// Time of the system's monotonic clock in nanoseconds. It is the same in all processes of a
+/// machine.
 pub(crate) type Nanos = u64;
 
 pub(crate) fn now() -> Nanos {
@@ -16,45 +17,45 @@ pub(crate) fn now() -> Nanos {
     u64::try_from(nanos).unwrap()
 }
 
-/// What a node has to know.
+/// The settings of a node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Settings {
     pub(crate) node: usize,
     pub(crate) postgres: String,
     pub(crate) redis: String,
-    /// As the bus of this node reaches it.
+    /// The address of Redis for the bus of this node.
     pub(crate) bus: String,
     pub(crate) prefix: String,
-    /// How far its clock is ahead.
+    /// How far the node's clock is ahead.
     pub(crate) ahead_seconds: u64,
 }
 
-/// What a node is told.
+/// A message from the test to a node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Command {
-    /// Somebody created a session.
+    /// Another node created a session.
     Add { session: String, token: String },
-    /// Somebody ended it, or tried to: look what is said about it here.
+    /// Another node ended a session, or tried to. Validate it repeatedly.
     Watch { session: String },
-    /// No new sessions, and no more ends.
-    Rest,
-    /// The end.
+    /// Stop creating and ending sessions.
+    Drain,
+    /// Exit.
     Stop,
 }
 
-/// What a node says.
+/// A message from a node to the test.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) enum Said {
+pub(crate) enum Message {
     Ready,
     Created { session: String, token: String },
-    Did(Event),
+    Event(Event),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Op {
     Create,
     Validate,
-    /// By the store of record.
+    /// A validation by the store of record.
     Authoritative,
     Save,
     /// A sign-out or a revocation.
@@ -63,15 +64,15 @@ pub(crate) enum Op {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Outcome {
-    /// It began, and nobody knows more yet.
+    /// The operation began, and its result is unknown.
     Begun,
-    /// It is live, or it was done.
+    /// The session is live, or the operation succeeded.
     Yes,
     /// The session ended.
     Ended,
     /// There was no answer.
     Unavailable,
-    /// Anything else that would sign somebody out.
+    /// Any other error, which would sign the user out.
     Refused(String),
     /// Another writer came first.
     Conflict,
@@ -80,7 +81,7 @@ pub(crate) enum Outcome {
 /// One operation of one node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Event {
-    /// Nodes that are started again count as others, because they have forgotten what they knew.
+    /// The process. A restarted node counts as another process, because it has lost its copies.
     pub(crate) life: usize,
     pub(crate) node: usize,
     pub(crate) op: Op,
@@ -88,6 +89,6 @@ pub(crate) struct Event {
     pub(crate) began: Nanos,
     pub(crate) ended: Nanos,
     pub(crate) outcome: Outcome,
-    /// Of an end: that every shared cache has been told.
-    pub(crate) told: bool,
+    /// For an end: true if every shared cache received it.
+    pub(crate) caches_notified: bool,
 }

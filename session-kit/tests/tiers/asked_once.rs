@@ -1,4 +1,4 @@
-//! How seldom the store of record is asked, and who answers instead.
+//! How rarely the store of record is read, and which tier answers instead.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -10,10 +10,10 @@ use session_core::{ManualClock, SessionStore};
 use session_manager::{Source, Tiers};
 use tokio::task::JoinSet;
 
-use crate::lab::{DEPLOYMENT, Lab, Node, ROOMY, held, until};
+use crate::lab::{DEPLOYMENT, LONG_TIMEOUT, Lab, Node, held, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_who_miss_the_same_session_read_the_store_once() {
+async fn thousand_concurrent_misses_read_the_store_once() {
     let Some(lab) = Lab::open().await else { return };
     let (_, token) = lab.node(Tiers::none().with_scope(DEPLOYMENT)).sign_in("ann").await;
     for tiers in [
@@ -21,15 +21,15 @@ async fn a_thousand_who_miss_the_same_session_read_the_store_once() {
         Tiers::none().with_scope(DEPLOYMENT),
         Tiers::none().with_scope(DEPLOYMENT).with_cache(lab.cache()),
     ] {
-        while !thousand_ask(&Arc::new(lab.node(tiers.clone())), &token).await {
+        while !thousand_validate(&Arc::new(lab.node(tiers.clone())), &token).await {
             lab.flush_redis();
         }
         lab.flush_redis();
     }
 }
 
-/// Returns false if nothing was shown, because not all had asked before the store answered.
-async fn thousand_ask(node: &Arc<Node>, token: &str) -> bool {
+/// Returns false if the run proves nothing, because some requests began after the store's answer.
+async fn thousand_validate(node: &Arc<Node>, token: &str) -> bool {
     const ANSWER: Duration = Duration::from_secs(1);
     node.faults.arm(session_conformance::faults::Fault::delay(ANSWER).on("load"));
     let began = Instant::now();
@@ -56,7 +56,7 @@ async fn thousand_ask(node: &Arc<Node>, token: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_requests_in_a_minute_are_one_write() {
+async fn thousand_requests_in_a_minute_cause_one_write() {
     let Some(lab) = Lab::open().await else { return };
     let cache = lab.cache();
     for (tiers, is_shared) in [
@@ -66,7 +66,7 @@ async fn a_thousand_requests_in_a_minute_are_one_write() {
     ] {
         let clock = Arc::new(ManualClock::default());
         let node = Node::on(Arc::clone(&lab.store), |builder| {
-            let tiers = tiers.with_cache_timeout(ROOMY);
+            let tiers = tiers.with_cache_timeout(LONG_TIMEOUT);
             let builder = builder.with_clock(Arc::clone(&clock)).with_tiers(tiers);
             builder.with_touch_flush(Duration::from_millis(1))
         });
@@ -77,20 +77,21 @@ async fn a_thousand_requests_in_a_minute_are_one_write() {
                 held(lab.scope(), &cache, id).await.is_some_and(|entry| entry.verified_at >= seen.verified_at)
             };
             if is_shared && seen.source == Source::Store {
-                // Nobody waits for the copy, and the next one may come before it.
-                until("it is kept", is_kept).await;
+                // Copies are written in the background, and the next validation may come before
+                // that.
+                until("Redis has the copy", is_kept).await;
             }
         };
         clock.advance(Duration::from_secs(61));
         let began = node.manager.now();
         validate().await;
         let stored = async || lab.store.load(&[id]).await.unwrap().pop().unwrap();
-        until("its use is written", async || stored().await.last_seen_at == began).await;
+        until("the last-seen update is written", async || stored().await.last_seen_at == began).await;
         for _ in 0..1_000 {
             clock.advance(Duration::from_millis(59));
             validate().await;
         }
-        // Writes whatever waits.
+        // Writes pending last-seen updates.
         node.manager.shutdown().await;
         assert_eq!(node.faults.calls("touch"), 1);
         assert_eq!(stored().await.last_seen_at, began);
@@ -100,18 +101,19 @@ async fn a_thousand_requests_in_a_minute_are_one_write() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_says_where_it_comes_from_and_how_old_that_is() {
+async fn provenance_names_the_source_and_its_age() {
     let Some(lab) = Lab::open().await else { return };
     let clock = Arc::new(ManualClock::default());
     let node = |tiers| {
         Node::on(Arc::clone(&lab.store), |builder| builder.with_clock(Arc::clone(&clock)).with_tiers(tiers))
     };
-    let both = || Tiers::memory().with_scope(DEPLOYMENT).with_cache(lab.cache()).with_cache_timeout(ROOMY);
+    let both =
+        || Tiers::memory().with_scope(DEPLOYMENT).with_cache(lab.cache()).with_cache_timeout(LONG_TIMEOUT);
     let (here, there) = (node(both()), node(both()));
     let signed_in = here.manager.now();
     let (_, token) = here.sign_in("ann").await;
     clock.advance(Duration::from_secs(10));
-    // What the copy in memory stems from is what the copy in Redis stems from.
+    // The copies in memory and in Redis have the same verification time.
     for source in [Source::Shared("redis"), Source::Memory] {
         let provenance = there.validate(&token).await.unwrap().provenance();
         assert_eq!((provenance.source, provenance.verified_at), (source, signed_in));
@@ -120,7 +122,7 @@ async fn a_session_says_where_it_comes_from_and_how_old_that_is() {
     clock.advance(Duration::from_secs(25));
     let read = there.manager.now();
     let provenance = there.validate(&token).await.unwrap().provenance();
-    assert_eq!((provenance.source, provenance.verified_at), (Source::Store, read), "it was too old");
+    assert_eq!((provenance.source, provenance.verified_at), (Source::Store, read), "the copies were too old");
     assert!(!provenance.is_cached());
     let authoritative = there.manager.validate_authoritative(&token, &Default::default()).await.unwrap();
     assert_eq!(authoritative.provenance().source, Source::Store);

@@ -17,16 +17,17 @@ use tokio::task::block_in_place;
 
 use crate::storage;
 
-/// How long anything may take that should happen soon.
+/// Time limit of `until`.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a cache is waited for, where it is not the test's point: on a busy machine one that works must not look as if it failed.
-pub(crate) const ROOMY: Duration = Duration::from_secs(5);
+/// Cache timeout of tests about other things, so that a busy machine does not look like a failed
+/// cache.
+pub(crate) const LONG_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the nodes' deployment is called.
+/// The name of the nodes' deployment.
 pub(crate) const DEPLOYMENT: &str = "tests";
 
-/// A store of record that everybody shares, and a Redis that a test has for itself.
+/// A store of record on a server that tests share, and a Redis of the test's own.
 pub(crate) struct Lab {
     pub(crate) store: Arc<PostgresStore>,
     redis: Server,
@@ -34,7 +35,7 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// `None` without a server.
+    /// Returns `None` without a server.
     pub(crate) async fn open() -> Option<Self> {
         let redis = own_server(Kind::Redis)?;
         let pool = storage::postgres(&storage::server_url("postgres")?, 8).await;
@@ -42,7 +43,7 @@ impl Lab {
         Some(Self { store, redis, prefix: storage::fresh_prefix() })
     }
 
-    /// A further way to the shared cache.
+    /// Returns another client of the shared cache.
     pub(crate) fn cache(&self) -> RedisCache {
         RedisCache::new(storage::redis(&self.redis.url())).with_prefix(self.prefix.clone())
     }
@@ -51,15 +52,15 @@ impl Lab {
         RedisBus::new(storage::redis(&self.redis.url())).with_prefix(self.prefix.clone())
     }
 
-    /// A cache in PostgreSQL that is empty.
+    /// Returns an empty cache in PostgreSQL.
     pub(crate) async fn postgres_cache(&self) -> Arc<PostgresCache> {
         let pool = storage::postgres(&storage::server_url("postgres").unwrap(), 1).await;
-        let cache = PostgresCache::new(pool).with_table(storage::fresh_table()).with_timeout(ROOMY);
+        let cache = PostgresCache::new(pool).with_table(storage::fresh_table()).with_timeout(LONG_TIMEOUT);
         cache.migrate().await.unwrap();
         Arc::new(cache)
     }
 
-    /// A further bus on the same table.
+    /// Returns another bus on the same table.
     pub(crate) async fn postgres_bus(&self, table: &TableName) -> PostgresBus {
         let pool = storage::postgres(&storage::server_url("postgres").unwrap(), 1).await;
         let bus = PostgresBus::new(pool).with_table(table.clone());
@@ -67,17 +68,17 @@ impl Lab {
         bus
     }
 
-    /// A node that gives its caches time.
+    /// Returns a node with a long cache timeout.
     pub(crate) fn node(&self, tiers: Tiers) -> Node {
-        self.hasty_node(tiers.with_cache_timeout(ROOMY))
+        self.node_as_configured(tiers.with_cache_timeout(LONG_TIMEOUT))
     }
 
-    /// A node that waits for its caches as long as is configured.
-    pub(crate) fn hasty_node(&self, tiers: Tiers) -> Node {
+    /// Returns a node with the configured cache timeout.
+    pub(crate) fn node_as_configured(&self, tiers: Tiers) -> Node {
         Node::on(Arc::clone(&self.store), |builder| builder.with_tiers(tiers.with_scope(DEPLOYMENT)))
     }
 
-    /// Whose sessions its nodes work on.
+    /// Returns the scope of the nodes' sessions.
     pub(crate) fn scope(&self) -> Scope {
         Scope::of_store(DEPLOYMENT, &self.store.capabilities()).unwrap()
     }
@@ -86,7 +87,7 @@ impl Lab {
         block_in_place(|| self.redis.kill().unwrap());
     }
 
-    /// Empty, because it keeps nothing on disk.
+    /// Starts Redis again. It is empty, because it writes nothing to disk.
     pub(crate) fn start_redis(&mut self) {
         block_in_place(|| self.redis.start_again().unwrap());
     }
@@ -107,21 +108,22 @@ impl Lab {
     }
 }
 
-/// A server that a test may stop. `None` if there is none.
+/// Starts a server that the test may stop. Returns `None` if there is none.
 pub(crate) fn own_server(kind: Kind) -> Option<Server> {
     block_in_place(|| {
         Server::for_test(kind, &Options::default().with_durable(kind == Kind::Postgres)).unwrap()
     })
 }
 
-/// What a process of the application has.
+/// The session manager of one process, and the faults of its store.
 pub(crate) struct Node {
     pub(crate) manager: SessionManager,
     pub(crate) faults: Faults,
 }
 
 impl Node {
-    /// Without the sweep worker, so that only the test itself asks the store, and with a store that may be slow.
+    /// Builds a node without a sweep worker, so that only the test calls the store, and with a long
+    /// store deadline.
     pub(crate) fn on(
         store: impl SessionStore,
         configure: impl FnOnce(SessionManagerBuilder) -> SessionManagerBuilder,
@@ -141,7 +143,7 @@ impl Node {
         self.manager.validate(token, &RequestClient::default()).await
     }
 
-    /// Who says that it is live.
+    /// Returns the tier that answers a validation.
     pub(crate) async fn source(&self, token: &str) -> Source {
         self.validate(token).await.unwrap().provenance().source
     }
@@ -159,23 +161,23 @@ impl Node {
         self.manager.health().serving
     }
 
-    /// Waits until messages of other nodes arrive.
-    pub(crate) async fn listens(&self) {
+    /// Waits until the node receives messages of other nodes.
+    pub(crate) async fn wait_for_bus(&self) {
         until("the bus works", async || self.manager.health().bus_healthy == Some(true)).await;
     }
 }
 
-/// Waits until something is so, and returns how long that took.
-pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) -> Duration {
+/// Waits until a condition holds, and returns how long that took.
+pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) -> Duration {
     let began = Instant::now();
-    while !is_so().await {
+    while !holds().await {
         assert!(began.elapsed() < PATIENCE, "still waiting: {what}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     began.elapsed()
 }
 
-/// What a cache holds, asked without a tier.
+/// Returns a cache's entry, read without a tier.
 pub(crate) async fn held(scope: Scope, cache: &impl SessionCache, id: SessionId) -> Option<CacheEntry> {
     cache.get(scope, id).await.unwrap().map(|hit| hit.entry)
 }

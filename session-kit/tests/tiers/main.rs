@@ -1,4 +1,5 @@
-//! Tiers on real storage: the store suite over every combination of them, and what they do when a part of it fails.
+//! Tiers on real storage: the store suite over every combination of tiers, and the effects of
+//! failures.
 #![allow(clippy::expect_used, clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod asked_once;

@@ -1,4 +1,4 @@
-//! What nodes tell each other.
+//! Invalidation between nodes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use session_core::{EndReason, InvalidationBus, ManualClock};
 use session_manager::{Source, Tiers};
 
-use crate::lab::{DEPLOYMENT, Lab, Node, ROOMY, ended, holds_tombstone, until};
+use crate::lab::{DEPLOYMENT, LONG_TIMEOUT, Lab, Node, ended, holds_tombstone, until};
 use crate::storage;
 
-/// Far longer than the test, so that only a message can make a copy worthless.
+/// Far longer than the test, so that only a message can invalidate a copy.
 const LONG: Duration = Duration::from_secs(60);
 
 fn tiers(lab: &Lab, bus: impl InvalidationBus) -> Tiers {
@@ -17,50 +17,54 @@ fn tiers(lab: &Lab, bus: impl InvalidationBus) -> Tiers {
         .with_scope(DEPLOYMENT)
         .with_cache(lab.cache())
         .with_bus(bus)
-        .with_cache_timeout(ROOMY);
+        .with_cache_timeout(LONG_TIMEOUT);
     tiers.with_max_stale(LONG).with_l1_max_age(LONG)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_reaches_redis_and_the_memory_of_the_other_node_at_once() {
+async fn end_reaches_redis_and_the_other_nodes_memory_at_once() {
     let Some(lab) = Lab::open().await else { return };
     let (here, there) = (lab.node(tiers(&lab, lab.bus())), lab.node(tiers(&lab, lab.bus())));
-    an_end_is_known_at_once(&lab, &here, &there).await;
+    assert_end_is_known_at_once(&lab, &here, &there).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_is_known_at_once_over_a_bus_in_postgres() {
+async fn end_reaches_the_other_node_over_a_postgres_bus() {
     let Some(lab) = Lab::open().await else { return };
     let table = storage::fresh_table();
     let (one, another) = (lab.postgres_bus(&table).await, lab.postgres_bus(&table).await);
     let (here, there) = (lab.node(tiers(&lab, one)), lab.node(tiers(&lab, another)));
-    an_end_is_known_at_once(&lab, &here, &there).await;
+    assert_end_is_known_at_once(&lab, &here, &there).await;
 }
 
-async fn an_end_is_known_at_once(lab: &Lab, here: &Node, there: &Node) {
-    here.listens().await;
-    there.listens().await;
+async fn assert_end_is_known_at_once(lab: &Lab, here: &Node, there: &Node) {
+    here.wait_for_bus().await;
+    there.wait_for_bus().await;
     let cache = lab.cache();
     let mut lags = Vec::new();
     for _ in 0..20 {
         let (id, token) = here.sign_in("ann").await;
-        // That it was created is on its way too, and makes what is read meanwhile worthless.
-        until("there is a copy", async || there.source(&token).await == Source::Memory).await;
+        // The message about the creation is still on its way, and invalidates copies read before it
+        // arrives.
+        until("the other node has a copy", async || there.source(&token).await == Source::Memory).await;
 
         here.revoke(id).await;
-        let told = Instant::now();
-        assert!(holds_tombstone(lab.scope(), &cache, id).await, "the shared cache is told before the answer");
-        until("the end is known there", async || there.validate(&token).await.is_err()).await;
-        lags.push(told.elapsed());
+        let revoked = Instant::now();
+        assert!(
+            holds_tombstone(lab.scope(), &cache, id).await,
+            "the shared cache has no tombstone when `revoke` returns"
+        );
+        until("the other node knows the end", async || there.validate(&token).await.is_err()).await;
+        lags.push(revoked.elapsed());
         assert_eq!(ended(there.validate(&token).await).reason, EndReason::RevokedByAdmin);
     }
     lags.sort_unstable();
-    println!("an end is known elsewhere after {:?}, at most {:?}", lags[10], lags[19]);
+    println!("the other node knows an end after {:?}, at most {:?}", lags[10], lags[19]);
     assert!(lags[10] < Duration::from_millis(500), "{lags:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_sweep_ends_is_told_to_every_copy() {
+async fn sweep_invalidates_every_copy() {
     let Some(lab) = Lab::open().await else { return };
     let clock = Arc::new(ManualClock::default());
     let node = || {
@@ -69,8 +73,8 @@ async fn what_the_sweep_ends_is_told_to_every_copy() {
         })
     };
     let (here, there) = (node(), node());
-    here.listens().await;
-    there.listens().await;
+    here.wait_for_bus().await;
+    there.wait_for_bus().await;
     let (id, token) = here.sign_in("ann").await;
     there.validate(&token).await.unwrap();
     clock.advance(Duration::from_secs(25 * 3600));
@@ -79,7 +83,7 @@ async fn what_the_sweep_ends_is_told_to_every_copy() {
 
     assert!(holds_tombstone(lab.scope(), &lab.cache(), id).await);
     let before = there.faults.calls("load");
-    until("the end is known there", async || {
+    until("the other node knows the end", async || {
         let outcome = there.validate(&token).await;
         there.faults.calls("load") == before && ended(outcome).reason == EndReason::IdleTimeout
     })

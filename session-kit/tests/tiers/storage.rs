@@ -1,4 +1,4 @@
-//! Where tests keep sessions: tables, files and prefixes that nobody else uses.
+//! Tables, files and prefixes that are unique to a test.
 
 use std::time::Duration;
 use std::{env, thread};
@@ -11,7 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{PgPool, Pool, SqlitePool};
 use tempfile::TempDir;
 
-/// A name that nobody else has.
+/// Returns a unique name.
 pub(crate) fn fresh_name() -> String {
     let id = DeviceId::mint(&SystemRandom).unwrap();
     format!("t_{}", id.to_string().replace('-', ""))
@@ -25,7 +25,8 @@ pub(crate) fn fresh_prefix() -> KeyPrefix {
     fresh_name().parse().unwrap()
 }
 
-/// The URL of a server. Without one this prints one line, `skipped ...`, unless `SESSION_TEST_REQUIRE` names it: then the test fails.
+/// Returns the URL of a server. Without one this prints one line, `skipped ...`, or fails the test
+/// if `SESSION_TEST_REQUIRE` names the server.
 pub(crate) fn server_url(name: &str) -> Option<String> {
     let variable = format!("SESSION_TEST_{}_URL", name.to_uppercase());
     if let Some(url) = env::var(&variable).ok().filter(|url| !url.is_empty()) {
@@ -43,14 +44,14 @@ pub(crate) async fn postgres(url: &str, connections: u32) -> PgPool {
     PgPoolOptions::new().max_connections(connections).connect(url).await.unwrap()
 }
 
-/// A database in a file that is gone with the folder.
+/// Creates a database in a file, which is deleted with the folder.
 pub(crate) async fn sqlite(connections: u32) -> (SqlitePool, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let options = SqliteConnectOptions::new()
         .filename(folder.path().join("sessions.db"))
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        // Nobody pulls the plug.
+        // No test simulates a power failure.
         .synchronous(SqliteSynchronous::Off);
     let pool = SqlitePoolOptions::new().max_connections(connections).connect_with(options).await.unwrap();
     (pool, folder)
@@ -63,6 +64,6 @@ pub(crate) async fn migrated<D: Dialect>(pool: Pool<D>, table: &TableName) -> Sq
 }
 
 pub(crate) fn redis(url: &str) -> Connection {
-    // The tier's own time limit is what counts.
+    // Longer than the tier's own timeout, which is under test.
     Connection::open(url).unwrap().with_timeout(Duration::from_secs(10))
 }

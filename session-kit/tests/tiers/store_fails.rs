@@ -1,4 +1,4 @@
-//! What copies are worth when the store of record fails.
+//! Copies during failures of the store of record.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 use crate::lab::{Node, assert_unavailable, ended, own_server, until};
 use crate::storage;
 
-/// The store is not waited for any longer. A busy machine must not look like an outage.
+/// The store deadline. A busy machine must not look like an outage.
 const DEADLINE: Duration = Duration::from_secs(4);
 
 struct Lab {
@@ -42,24 +42,24 @@ impl Lab {
         })
     }
 
-    fn pass(&self, seconds: u64) {
+    fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_store_copies_count_as_long_as_always_or_as_was_allowed() {
+async fn copies_keep_their_lifetime_during_a_store_outage() {
     let Some(mut lab) = Lab::open().await else { return };
     let long = Duration::from_secs(30);
     let strict = lab.node(Tiers::memory().with_l1_max_age(long)).await;
     let lenient =
         lab.node(Tiers::memory().with_l1_max_age(long).with_stale_if_error(Duration::from_secs(120))).await;
     let (_, token) = strict.sign_in("ann").await;
-    let (gone, gone_token) = strict.sign_in("bob").await;
+    let (revoked, revoked_token) = strict.sign_in("bob").await;
     for node in [&strict, &lenient] {
         node.validate(&token).await.unwrap();
     }
-    lenient.revoke(gone).await;
+    lenient.revoke(revoked).await;
 
     block_in_place(|| lab.server.kill().unwrap());
     for node in [&strict, &lenient] {
@@ -67,32 +67,32 @@ async fn without_the_store_copies_count_as_long_as_always_or_as_was_allowed() {
         assert_eq!((provenance.source, provenance.degraded), (Source::Memory, false));
     }
 
-    lab.pass(31);
+    lab.advance(31);
     assert_unavailable(strict.validate(&token).await);
     let provenance = lenient.validate(&token).await.unwrap().provenance();
     assert_eq!((provenance.source, provenance.degraded), (Source::Memory, true));
-    ended(lenient.validate(&gone_token).await);
+    ended(lenient.validate(&revoked_token).await);
     let refused = lenient.manager.create(NewSession::for_user("cid".parse().unwrap())).await;
-    assert!(refused.unwrap_err().is_transient(), "nobody is signed in without the store");
+    assert!(refused.unwrap_err().is_transient(), "a sign-in needs the store");
     let wrong = format!("{}x", &token[..token.len() - 1]);
     assert!(lenient.validate(&wrong).await.is_err());
 
-    lab.pass(90);
+    lab.advance(90);
     assert_unavailable(lenient.validate(&token).await);
 
     block_in_place(|| lab.server.start_again().unwrap());
     for node in [&strict, &lenient] {
         until("the store answers again", async || node.validate(&token).await.is_ok()).await;
-        assert_eq!(ended(node.validate(&gone_token).await).reason, EndReason::RevokedByAdmin);
+        assert_eq!(ended(node.validate(&revoked_token).await).reason, EndReason::RevokedByAdmin);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_hangs_is_an_outage_and_a_deadline() {
+async fn hanging_store_is_unavailable_at_the_deadline() {
     let Some(mut lab) = Lab::open().await else { return };
     let node = lab.node(Tiers::memory()).await;
     let (_, token) = node.sign_in("ann").await;
-    lab.pass(31);
+    lab.advance(31);
 
     block_in_place(|| lab.server.pause().unwrap());
     let began = Instant::now();
@@ -105,7 +105,7 @@ async fn a_store_that_hangs_is_an_outage_and_a_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_that_is_dropped_midway_leaves_no_copy_from_before() {
+async fn dropped_write_leaves_no_outdated_copy() {
     let Some(lab) = Lab::open().await else { return };
     let proxy = Proxy::to(lab.server.port()).await.unwrap();
     let direct = lab.store(&lab.server.url()).await;
@@ -141,22 +141,22 @@ async fn a_write_that_is_dropped_midway_leaves_no_copy_from_before() {
     assert!(matches!(tiers.find(ended.id).await.unwrap(), Some(Found::Ended(found)) if found == end));
 }
 
-/// The revision, and whether it ended.
+/// Returns the stored revision, and true if the session ended.
 async fn stored(store: &PostgresStore, id: session_core::SessionId) -> (Revision, bool) {
     let record = store.load(&[id]).await.unwrap().pop().unwrap();
     (record.revision, record.ended().is_some())
 }
 
-/// Begins a write whose answer never comes, and gives it up once it has happened.
+/// Drops a write, whose reply never arrives, once the write took effect.
 async fn drop_after<T>(write: impl Future<Output = T>, is_done: impl AsyncFn() -> bool) {
     tokio::select! {
-        _ = write => panic!("its answer was not to come"),
-        _ = until("it is written", is_done) => {}
+        _ = write => panic!("the write returned although its reply is suppressed"),
+        _ = until("the write took effect", is_done) => {}
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_is_never_taken_for_an_unknown_session() {
+async fn outage_is_not_an_unknown_session() {
     let Some(mut lab) = Lab::open().await else { return };
     let node = lab.node(Tiers::memory()).await;
     let (_, token) = node.sign_in("ann").await;

@@ -103,7 +103,7 @@ pub enum Filled {
     /// Not kept: a newer revision is held, or known to exist.
     Outdated,
     /// Not kept: the session changed during the read.
-    Spoiled,
+    Overtaken,
 }
 
 /// The number and the size of the copies.
@@ -234,7 +234,7 @@ impl L1 {
             if authority == Authority::Store {
                 self.learn(ticket.id, record);
             }
-            return Filled::Spoiled;
+            return Filled::Overtaken;
         }
         if self.knows_newer(ticket.id, record, now) {
             return Filled::Outdated;

@@ -96,7 +96,7 @@ fn a_read_that_a_message_overtook_is_not_kept() {
     let slow = bench.l1.ticket(record.id);
     assert!(bench.l1.changed(record.id, Revision::new(2).unwrap(), false));
     assert!(!bench.l1.is_current(&slow));
-    assert!(matches!(bench.fill(&slow, &record, Authority::Store), Filled::Spoiled));
+    assert!(matches!(bench.fill(&slow, &record, Authority::Store), Filled::Overtaken));
     assert_eq!(bench.revision(record.id), None);
 }
 
@@ -141,7 +141,7 @@ fn a_write_invalidates_slower_reads() {
     let old = record(1);
     let (slow, writing) = (bench.l1.ticket(old.id), bench.l1.ticket(old.id));
     bench.l1.wrote(&writing, &at(&old, 2), NOW, bench.start.mono + MAX_STALE, bench.start);
-    assert!(matches!(bench.fill(&slow, &old, Authority::Store), Filled::Spoiled));
+    assert!(matches!(bench.fill(&slow, &old, Authority::Store), Filled::Overtaken));
     assert_eq!(bench.revision(old.id), Some(2));
 }
 
@@ -175,7 +175,7 @@ fn no_older_copy_counts_after_a_read_that_is_not_kept() {
     let slow = bench.l1.ticket(old.id);
     let writing = bench.l1.ticket(old.id);
     bench.l1.wrote(&writing, &at(&old, 2), NOW, bench.start.mono + MAX_STALE, bench.start);
-    assert!(matches!(bench.fill(&slow, &at(&old, 3), Authority::Store), Filled::Spoiled));
+    assert!(matches!(bench.fill(&slow, &at(&old, 3), Authority::Store), Filled::Overtaken));
     assert_eq!(bench.revision(old.id), None, "its reader saw 3");
     let copying = bench.l1.ticket(old.id);
     assert!(matches!(bench.fill(&copying, &at(&old, 2), Authority::Cache), Filled::Outdated));
@@ -267,7 +267,7 @@ fn distrust_drops_copies_and_invalidates_slower_reads() {
     let slow = bench.l1.ticket(record.id);
     bench.l1.distrust(record.id);
     assert!(bench.l1.last_known(record.id, MAX_STALE, bench.start).is_none());
-    assert!(matches!(bench.fill(&slow, &record, Authority::Store), Filled::Spoiled));
+    assert!(matches!(bench.fill(&slow, &record, Authority::Store), Filled::Overtaken));
 }
 
 #[test]

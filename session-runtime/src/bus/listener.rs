@@ -146,7 +146,7 @@ impl<'s, T: Transport> Listener<'s, T> {
 
     /// Reports that the bus is healthy from now on.
     fn begin(&mut self, continuity: Continuity) {
-        self.senders.excuse(now());
+        self.senders.restart_timers(now());
         if self.was_healthy && continuity == Continuity::Lossy {
             self.resync_now();
         }
@@ -185,11 +185,11 @@ impl<'s, T: Transport> Listener<'s, T> {
         if message.node == self.shared.publisher.node() {
             return matches!(message.body, Body::Beat(clock) if self.proves(clock));
         }
-        let heard = self.senders.hear(message, now());
-        if heard.is_gap {
+        let accepted = self.senders.accept(message, now());
+        if accepted.is_gap {
             self.resync();
         }
-        if let Some((scope, changes)) = heard.changes {
+        if let Some((scope, changes)) = accepted.changes {
             self.send(BusEvent::Changed(scope, changes));
         }
         false

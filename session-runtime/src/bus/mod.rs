@@ -11,7 +11,7 @@
 //!
 //! - a number is missing, or a heartbeat names another number than the latest one received. A
 //!   publication that failed, or whose caller gave up, has used its number;
-//! - a node that sent before sends nothing for 3 seconds and did not say that it leaves;
+//! - a node that sent before sends nothing for 3 seconds and did not announce that it leaves;
 //! - the connection was replaced and the transport does not [resume](Continuity::Resumed);
 //! - the transport itself reports a [gap](Received::is_gap);
 //! - the subscriber is more than [`BUFFER`] messages behind. Only that subscriber resyncs.

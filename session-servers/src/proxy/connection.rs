@@ -125,7 +125,7 @@ impl Connection {
             return Ok(false);
         }
         let (bytes, fault) = ((self.replies)(bytes), self.fault.take());
-        self.ignores_requests |= fault == Some(Fault::Deaf);
+        self.ignores_requests |= fault == Some(Fault::IgnoreRequests);
         match fault {
             Some(Fault::After) => Ok(false),
             Some(Fault::Half) => self.client.write_all(&bytes[..bytes.len() / 2]).await.map(|()| false),
@@ -135,7 +135,7 @@ impl Connection {
                 self.client.shutdown().await?;
                 copy(&mut self.client, &mut sink()).await.map(|_| false)
             }
-            Some(Fault::Before | Fault::Deaf | Fault::Hold) | None => {
+            Some(Fault::Before | Fault::IgnoreRequests | Fault::Hold) | None => {
                 self.client.write_all(&bytes).await.map(|()| true)
             }
         }

@@ -137,7 +137,7 @@ async fn each_fault_acts_as_documented() {
     for (fault, first, then, is_received) in [
         (Fault::After, "end", "end", true),
         (Fault::Before, "end", "end", false),
-        (Fault::Deaf, "request", "silence", true),
+        (Fault::IgnoreRequests, "request", "silence", true),
         (Fault::Half, "req", "end", true),
         (Fault::Hold, "re", "silence", false),
         (Fault::Hush, "silence", "silence", true),
@@ -156,7 +156,7 @@ async fn each_fault_acts_as_documented() {
             assert_eq!(received, expected, "{fault:?}");
         }
         assert_eq!((echo.has_received("request"), echo.proxy.met()), (is_received, 1), "{fault:?}");
-        let is_open = matches!(fault, Fault::Deaf | Fault::Hold | Fault::Hush | Fault::SlowClose);
+        let is_open = matches!(fault, Fault::IgnoreRequests | Fault::Hold | Fault::Hush | Fault::SlowClose);
         let write = async {
             while client.write_all(b"more").await.is_ok() {
                 sleep(POLL).await;

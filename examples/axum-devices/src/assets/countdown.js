@@ -1,4 +1,4 @@
-// Counts down to the end of the session, and warns before. The server counts too; this only shows it.
+// Counts down to the end of the session and warns before it. Display only: the server enforces the end.
 const banner = document.getElementById("expiry");
 const total = Number(banner.dataset.left);
 const warn = Number(banner.dataset.warn);
@@ -16,7 +16,7 @@ function show() {
   for (const element of document.querySelectorAll("[data-clock]")) element.textContent = clock(left);
   for (const element of document.querySelectorAll("[data-progress]")) element.value = left;
   if (left <= warn) banner.hidden = false;
-  // The last use counts up to a tenth later than the clock says; only after that is it over for sure.
+  // The session may last up to a tenth longer than the clock shows; only then is it certainly over.
   if (Date.now() < end + grace) return;
   clearInterval(timer);
   const action = banner.querySelector("[data-action]");
@@ -29,5 +29,5 @@ function show() {
 const timer = setInterval(show, 500);
 show();
 
-// A page that comes back from the browser's memory shows what was true then.
+// A page restored from the back/forward cache shows outdated values.
 addEventListener("pageshow", (event) => event.persisted && location.reload());

@@ -1,4 +1,4 @@
-// Counts down while a code can be typed elsewhere. The server counts too; this only shows it.
+// Counts down while a code is valid. Display only: the server enforces the end.
 const card = document.getElementById("transfer");
 const over = Date.now() + Number(card.dataset.left) * 1000;
 

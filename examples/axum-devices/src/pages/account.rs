@@ -1,4 +1,4 @@
-//! "Account & security", and the question that comes before it.
+//! The "Account & security" page, and the password form in front of it.
 
 use axum::extract::State;
 use maud::{Markup, html};
@@ -22,7 +22,8 @@ pub(crate) async fn show(State(state): State<AppState>, view: View) -> Result<Ma
     Ok(page("Account & security", "/account", &view, &content))
 }
 
-/// The small question. The name is there for password managers, and for those who share a device.
+/// Asks for the password. Contains the name for password managers, and for users who share a
+/// device.
 fn confirm(view: &View, session: &Session, missing: StepUp) -> Markup {
     let is_wrong = view.notice == Some(Notice::WrongPassword);
     let user = session.user_id().map(|user| user.to_string());
@@ -81,7 +82,7 @@ fn account(state: &AppState, view: &View, session: &Session, address: Option<Str
                 h2 #recovery { "Recovery address" }
                 p.muted.below {
                     @if address.is_some() { "Where we write if you cannot sign in any more." }
-                    @else { "None yet. Without one, nobody can help if you forget your password." }
+                    @else { "None yet. Without one, we cannot help if you forget your password." }
                 }
                 form.stack method="post" action="/account/recovery" {
                     label { "E-mail"

@@ -1,4 +1,4 @@
-//! "Your devices": where the user is signed in, and where they were.
+//! The "Your devices" page: the user's live and ended sessions.
 
 use axum::extract::State;
 use maud::{Markup, html};
@@ -13,7 +13,7 @@ use crate::pages::{page, transfer};
 use crate::view::{TimeLeft, View};
 use crate::words::{self, ago, until};
 
-/// How much of the past is shown.
+/// How many ended sessions are shown.
 const HISTORY: usize = 10;
 
 pub(crate) async fn show(State(state): State<AppState>, view: View) -> Result<Markup, SessionError> {
@@ -44,7 +44,7 @@ pub(crate) async fn show(State(state): State<AppState>, view: View) -> Result<Ma
         }
         (transfer::start())
         (history(&ended, view.now))
-        @if state.has_tiers { (known_by(session.provenance(), &state.manager.health(), view.now)) }
+        @if state.has_tiers { (provenance_card(session.provenance(), &state.manager.health(), view.now)) }
     };
     Ok(page("Your devices", "/devices", &view, &content))
 }
@@ -80,7 +80,7 @@ fn entry(info: &SessionInfo, current: SessionId, time: Option<TimeLeft>, now: Ti
                     @if is_current { span.badge { "This device" } }
                     @if info.remembered { span.badge.plain { "Remembered" } }
                 }
-                p.agent { (agent.unwrap_or("It does not say what it is")) }
+                p.agent { (agent.unwrap_or("Unknown user agent")) }
                 dl.facts {
                     div { dt { "Address" } dd { (info.client.last_ip.or(info.client.ip).map_or_else(|| "unknown".to_owned(), |ip| ip.to_string())) } }
                     div { dt { "Last seen" } dd { @if is_current { "now" } @else { (ago(info.last_seen_at, now)) } } }
@@ -121,8 +121,8 @@ fn icon(picture: Picture) -> Markup {
     }
 }
 
-/// Who knew the session this time, and in what state the others are that might have.
-fn known_by(provenance: Provenance, health: &Health, now: Timestamp) -> Markup {
+/// Shows which tier provided the session, and the state of the tiers.
+fn provenance_card(provenance: Provenance, health: &Health, now: Timestamp) -> Markup {
     let age = now.since(provenance.verified_at).as_secs();
     html! {
         section.card.known aria-labelledby="known" {

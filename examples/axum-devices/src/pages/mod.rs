@@ -1,4 +1,4 @@
-//! The pages, and the frame around them.
+//! The pages and their layout.
 
 pub(crate) mod account;
 pub(crate) mod devices;
@@ -11,7 +11,7 @@ use maud::{DOCTYPE, Markup, html};
 use crate::view::{Notice, TimeLeft, View};
 use crate::words;
 
-/// A page with its frame.
+/// Returns a page with the complete layout.
 pub(crate) fn page(title: &str, here: &str, view: &View, content: &Markup) -> Markup {
     let time = view.time;
     document(
@@ -25,7 +25,7 @@ pub(crate) fn page(title: &str, here: &str, view: &View, content: &Markup) -> Ma
     )
 }
 
-/// A page that knows nothing of a session, for when that is what failed.
+/// Returns a page that needs no session, for errors of the session itself.
 pub(crate) fn bare(title: &str, content: &Markup) -> Markup {
     document(
         title,
@@ -105,7 +105,7 @@ fn header(here: &str, view: &View) -> Markup {
     }
 }
 
-/// Hidden until the script sees that time runs out; there at once if little is left already.
+/// Hidden until the script sees that time runs out, and visible at once if little time is left.
 fn expiry_banner(time: TimeLeft) -> Markup {
     html! {
         div #expiry.banner role="alert" hidden[time.left > time.warn] data-left=(time.left.as_secs())
@@ -116,7 +116,7 @@ fn expiry_banner(time: TimeLeft) -> Markup {
                     " "
                     span.ticking aria-hidden="true" { "in " span data-clock { (words::clock(time.left)) } }
                 }
-                // A page view is use, and use moves the idle deadline.
+                // A page view counts as use and moves the idle deadline.
                 a.button.small href="" data-action="expiry" data-ended="/sign-in" {
                     @if time.renews { "Stay signed in" } @else { "Reload" }
                 }

@@ -1,4 +1,4 @@
-//! A code for another device, and the page to type it into.
+//! The page that shows a code for another device, and the page that redeems it.
 
 use maud::{Markup, html};
 
@@ -8,7 +8,7 @@ use crate::view::{Notice, View};
 /// Seconds for which the manager accepts a code.
 const LIFETIME: u32 = 120;
 
-/// The button among the devices.
+/// Returns the card on the devices page that starts a transfer.
 pub(crate) fn start() -> Markup {
     html! {
         section.card.move aria-labelledby="move" {
@@ -49,7 +49,7 @@ pub(crate) fn code(view: &View, code: &str, host: &str, ends_here: bool) -> Mark
                 }
                 p { a href="/devices" { "Back to your devices" } }
             }
-            p.muted.aside { "Show it to nobody: who types it first is signed in as you." }
+            p.muted.aside { "Keep it secret: the first person to type it is signed in as you." }
         }
         script src="/assets/transfer.js" defer {}
     };

@@ -1,4 +1,4 @@
-//! Where the sessions live. The one part of the shop that knows about databases.
+//! The store of the sessions. The only part of the shop that depends on databases.
 
 mod failure;
 mod mongo;
@@ -15,32 +15,33 @@ use session_manager::core::SessionStore;
 use session_redis::KeyPrefix;
 use session_sqlx::{Step, TableName};
 
-/// A file in the folder where the shop is started.
+/// A file in the current folder.
 const DEFAULT_URL: &str = "sqlite:axum-devices.db";
 
-/// What else may say where the sessions live: many people have it set.
+/// A second variable for the store's URL, which is often set already.
 const OTHER_VARIABLE: &str = "DATABASE_URL";
 
-/// How long a server may take for the first connection.
+/// Time limit of the first connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the person who starts the shop wants.
+/// The options that select the store.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Choice {
-    /// Where the sessions live: postgres://, mysql://, mariadb://, mongodb://, mongodb+srv://, redis://, redis+unix:// or sqlite:,
-    /// `sqlite::memory:` too [default: what DATABASE_URL says, else sqlite:axum-devices.db]
+    /// The store: a URL with postgres://, mysql://, mariadb://, mongodb://, mongodb+srv://,
+    /// redis://, redis+unix:// or sqlite:, or `sqlite::memory:` [default: DATABASE_URL, or else
+    /// sqlite:axum-devices.db]
     #[arg(long, visible_alias = "database", env = "STORE_URL", hide_env_values = true, value_name = "URL")]
     store: Option<String>,
-    /// In SQL: the table of the sessions; it is made if it is not there
+    /// SQL: the table of the sessions, created if missing
     #[arg(long, env = "SESSION_TABLE", default_value_t, value_name = "NAME")]
     pub(crate) table: TableName,
-    /// In MongoDB: the collection of the sessions; it and its indexes are made if they are not there
+    /// MongoDB: the collection of the sessions, created with its indexes if missing
     #[arg(long, env = "SESSION_COLLECTION", default_value = "sessions", value_name = "NAME")]
     collection: String,
-    /// A Redis in front of the store, and between processes: who comes back is known from memory, then from there, then from the store
+    /// A Redis cache that processes share: it is read after process memory and before the store
     #[arg(long, env = "CACHE_URL", hide_env_values = true, value_name = "URL")]
     cache: Option<String>,
-    /// In Redis: what the keys of the sessions begin with
+    /// Redis: the prefix of all keys
     #[arg(long, env = "SESSION_PREFIX", default_value_t, value_name = "NAME")]
     prefix: KeyPrefix,
 }
@@ -52,23 +53,23 @@ impl Choice {
     }
 }
 
-/// A store that is ready to be used.
+/// An opened store.
 pub(crate) struct Opened {
     pub(crate) store: Arc<dyn SessionStore>,
-    /// Where it is, as people say it. Without the password.
+    /// A description of the store's location, without the password.
     pub(crate) place: String,
-    /// What was done to the database.
+    /// The migrations that were applied.
     pub(crate) steps: Vec<Step>,
 }
 
 impl Opened {
-    /// A store that needed nothing to be done that is worth telling.
+    /// Describes a store that needed no migration.
     fn at(place: String, store: impl SessionStore) -> Self {
         Self { store: Arc::new(store), place, steps: Vec::new() }
     }
 }
 
-/// Connects to what was chosen. A database gets its table or its indexes, if they are not there yet.
+/// Opens the selected store. Creates a missing table or missing indexes.
 pub(crate) async fn open(choice: &Choice) -> Result<Opened, Failure> {
     let (url, table) = (&*choice.url(), choice.table.clone());
     match url.split_once(':') {
@@ -89,7 +90,7 @@ pub(crate) async fn open(choice: &Choice) -> Result<Opened, Failure> {
     }
 }
 
-/// Connects to the cache, if one was chosen.
+/// Connects to the cache, if one was selected.
 pub(crate) async fn tiers(choice: &Choice) -> Result<Option<Tiers>, Failure> {
     match &choice.cache {
         Some(url) => redis::tiers(url, &choice.prefix).await.map(Some),
@@ -99,7 +100,7 @@ pub(crate) async fn tiers(choice: &Choice) -> Result<Option<Tiers>, Failure> {
 
 #[cfg(test)]
 mod testing {
-    //! What the tests of every store need.
+    //! Helpers for the tests of every store.
 
     use std::net::TcpListener;
 
@@ -115,12 +116,12 @@ mod testing {
         }
     }
 
-    /// What is told about a store that cannot be opened.
+    /// Returns the error message for a store that cannot be opened.
     pub(crate) async fn failure(url: &str) -> String {
         open(&named(url)).await.err().unwrap().to_string()
     }
 
-    /// A port that nobody listens on: it was bound, and given back.
+    /// Returns a port without a listener: binds a free one and releases it.
     pub(crate) fn closed_port() -> u16 {
         TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
     }
@@ -131,7 +132,7 @@ mod tests {
     use super::testing::failure;
 
     #[tokio::test]
-    async fn a_url_that_names_no_database_is_refused_without_being_repeated() {
+    async fn invalid_url_is_refused_without_repeating_it() {
         for url in [
             "",
             "shop.db",
@@ -141,8 +142,11 @@ mod tests {
             "mongodb:secret",
             "http://a:secret@localhost",
         ] {
-            let told = failure(url).await;
-            assert!(told.contains("begins with postgres://") && !told.contains("secret"), "{url}: {told}");
+            let message = failure(url).await;
+            assert!(
+                message.contains("begins with postgres://") && !message.contains("secret"),
+                "{url}: {message}"
+            );
         }
         for (url, like) in [
             ("postgres://ann:sec/ret@localhost/shop", "like postgres://"),
@@ -157,20 +161,20 @@ mod tests {
             ("redis://ann:secret@localhost/shop", "like redis://"),
             ("redis+unix://", "like redis://"),
         ] {
-            let told = failure(url).await;
-            assert!(told.contains("cannot be read") && told.contains(like), "{url}: {told}");
-            assert!(!told.contains("sec"), "{url}: {told}");
+            let message = failure(url).await;
+            assert!(message.contains("cannot be read") && message.contains(like), "{url}: {message}");
+            assert!(!message.contains("sec"), "{url}: {message}");
         }
         for url in ["sqlite:", "sqlite://", "sqlite:?mode=rwc", "sqlite:shop?mode=memory"] {
             assert!(failure(url).await.contains("names no file"), "{url}");
         }
         for url in ["mongodb://ann:secret@localhost", "mongodb+srv://ann:secret@db.example/?w=majority"] {
-            let told = failure(url).await;
+            let message = failure(url).await;
             assert!(
-                told.contains("names no database") && told.contains("mongodb://localhost/shop"),
-                "{url}: {told}"
+                message.contains("names no database") && message.contains("mongodb://localhost/shop"),
+                "{url}: {message}"
             );
-            assert!(!told.contains("secret"), "{url}: {told}");
+            assert!(!message.contains("secret"), "{url}: {message}");
         }
     }
 }

@@ -17,20 +17,20 @@ use super::{Failure, Opened, PATIENCE};
 
 const URL: &str =
     "mongodb://ann:password@localhost:27017/shop or mongodb+srv://ann:password@cluster.example.net/shop";
-const SERVER: &str = "Start one, or one to throw away with `cargo xtask serve mongodb`, or correct the URL: behind a `?`, `tls=true` is for \
-                      a server that wants TLS, and `tlsCAFile=ca.pem` for one with a certificate of your own. Without a URL, the \
+const SERVER: &str = "Start one, or an ephemeral one with `cargo xtask serve mongodb`, or correct the URL: after a `?`, `tls=true` is for \
+                      a server that requires TLS, and `tlsCAFile=ca.pem` for one with a certificate of your own. Without a URL, the \
                       sessions are in a file";
-pub(super) const MEMBER: &str = "If the servers of the replica set cannot be reached by the names that it has for them, name one of \
-                                 them and add `directConnection=true` behind a `?`";
-const INDEXES: &str = "If the collection belongs to another program, choose one for the shop: SESSION_COLLECTION=shop_sessions. Else \
-                       drop these indexes, and the shop makes them again";
+pub(super) const MEMBER: &str = "If the servers of the replica set cannot be reached by their configured names, name one of \
+                                 them and add `directConnection=true` after a `?`";
+const INDEXES: &str = "If the collection belongs to another program, choose one for the shop: SESSION_COLLECTION=shop_sessions. \
+                       Otherwise drop these indexes, and the shop creates them again";
 const RECORDS: &str = "Correct the host in the URL. mongodb+srv:// is for a name that has SRV records, mongodb:// for any other";
 const PERMISSION: &str =
-    "Name a user who has the role `readWrite` on the database: mongodb://ann:password@localhost/shop";
-const CREDENTIALS: &str = "Correct the user and the password in the URL. A user that was created in another database than the one in \
-                           the URL names it behind a `?`: `authSource=admin`";
+    "Name a user with the role `readWrite` on the database: mongodb://ann:password@localhost/shop";
+const CREDENTIALS: &str = "Correct the user and the password in the URL. If the user was created in another database, name that \
+                           database after a `?`: `authSource=admin`";
 
-/// Connects. The collection gets its indexes, if they are not there yet.
+/// Opens the store and creates missing indexes.
 pub(super) async fn open(url: &str, collection: &str) -> Result<Opened, Failure> {
     let read = read(url)?;
     let database = read.default_database.clone().ok_or(Failure::NoDatabase)?;
@@ -49,12 +49,12 @@ pub(super) async fn open(url: &str, collection: &str) -> Result<Opened, Failure>
     }
 }
 
-/// Reads a URL. What the driver says about one that it cannot read quotes it, and so the password perhaps.
+/// Parses a URL. Replaces the driver's error, which quotes the URL and so possibly the password.
 fn read(url: &str) -> Result<ConnectionString, Failure> {
     let before_options = url.split_once('?').map_or(url, |(before, _)| before);
     ConnectionString::parse(url).map_err(|_| {
         let cause = match ConnectionString::parse(before_options) {
-            Ok(_) => "the options behind the `?` are not what the driver knows",
+            Ok(_) => "the driver does not accept the options after the `?`",
             Err(_) => {
                 "the port is a number, and special characters in the user, the password and the database are \
                  percent-encoded (`/` is `%2F`)"
@@ -74,10 +74,10 @@ fn hosts(hosts: &HostInfo) -> String {
     }
 }
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 struct Refused {
     error: DriverError,
-    /// The server that it is about, if the URL does not name it.
+    /// The server that the error is about, if the URL does not name it.
     elsewhere: Option<ServerAddress>,
 }
 
@@ -103,12 +103,13 @@ async fn connect(url: ConnectionString, database: &str) -> Result<Database, Refu
     let mut options = ClientOptions::parse(url).await?;
     let (sender, events) = unbounded_channel();
     options.sdam_event_handler = Some(EventHandler::callback(move |event| {
-        // Nobody listens any more once there is a connection.
+        // The receiver is dropped once there is a connection.
         let _ = sender.send(event);
     }));
     let named = options.hosts.clone();
     let database = Client::with_options(options)?.database(database);
-    // The driver waits for servers that are not there, and does not say plainly afterwards what was wrong.
+    // The driver keeps waiting for unreachable servers, and its error does not name the cause
+    // plainly.
     tokio::select! {
         answer = database.run_command(doc! { "ping": 1 }) => answer.map(drop)?,
         (address, error) = all_fail(events) => {
@@ -119,7 +120,7 @@ async fn connect(url: ConnectionString, database: &str) -> Result<Database, Refu
     Ok(database)
 }
 
-/// Waits until every server that the driver knows has failed, and returns what one of them said.
+/// Waits until every server that the driver knows has failed, and returns the error of one of them.
 async fn all_fail(mut events: UnboundedReceiver<SdamEvent>) -> (ServerAddress, DriverError) {
     while let Some(event) = events.recv().await {
         if let SdamEvent::TopologyDescriptionChanged(event) = event
@@ -141,11 +142,11 @@ pub(super) fn is_drivers(error: &(dyn StdError + 'static)) -> bool {
     error.is::<DriverError>()
 }
 
-/// What the driver says, without what is for its developers.
-pub(super) fn said(error: &(dyn StdError + 'static)) -> Option<String> {
+/// Returns the driver's message without the parts for its developers.
+pub(super) fn message(error: &(dyn StdError + 'static)) -> Option<String> {
     error.downcast_ref::<DriverError>().map(|error| match &*error.kind {
-        // It describes at length every server that it knows.
-        ErrorKind::ServerSelection { .. } => "there is no primary that can be reached".to_owned(),
+        // Its message describes every known server at length.
+        ErrorKind::ServerSelection { .. } => "no primary can be reached".to_owned(),
         kind => kind.to_string().trim_end_matches('.').to_owned(),
     })
 }
@@ -156,7 +157,7 @@ pub(super) fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
         ErrorKind::Command(error) => match error.code {
             // AuthenticationFailed
             18 => Some(CREDENTIALS),
-            // Unauthorized, also for somebody without a name
+            // Unauthorized, also for a client that did not authenticate
             13 => Some(PERMISSION),
             _ => None,
         },
@@ -179,7 +180,7 @@ mod tests {
     use super::super::{Choice, open};
     use super::*;
 
-    /// Starts a server of its own, unless there is none and none is required.
+    /// Starts an ephemeral server, unless none is available and none is required.
     fn server(kind: Kind, settings: &[&str]) -> Option<Server> {
         let settings = Options::default().with_settings(settings.iter().copied());
         Server::for_test(kind, &settings).unwrap()
@@ -190,27 +191,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_mongodb_that_is_not_there_is_told_without_the_password() {
+    async fn unreachable_mongodb_is_reported_without_the_password() {
         let port = closed_port();
-        let told = failure(&format!("mongodb://ann:secret@127.0.0.1:{port}/shop")).await;
+        let message = failure(&format!("mongodb://ann:secret@127.0.0.1:{port}/shop")).await;
         assert!(
-            told.contains(&format!("MongoDB at 127.0.0.1:{port}, database shop, collection sessions: ")),
-            "{told}"
+            message.contains(&format!("MongoDB at 127.0.0.1:{port}, database shop, collection sessions: ")),
+            "{message}"
         );
-        assert!(told.contains("refused") && told.contains("`cargo xtask serve mongodb`"), "{told}");
-        assert!(!told.contains("secret"), "{told}");
+        assert!(message.contains("refused") && message.contains("`cargo xtask serve mongodb`"), "{message}");
+        assert!(!message.contains("secret"), "{message}");
 
         let (first, second) = (format!("127.0.0.1:{port}"), format!("localhost:{port}"));
-        let told = failure(&format!("mongodb://ann:secret@{first},{second}/shop?replicaSet=rs0")).await;
+        let message = failure(&format!("mongodb://ann:secret@{first},{second}/shop?replicaSet=rs0")).await;
         assert!(
-            told.contains(&format!("MongoDB at {first},{second}, ")) && told.contains("refused"),
-            "{told}"
+            message.contains(&format!("MongoDB at {first},{second}, ")) && message.contains("refused"),
+            "{message}"
         );
-        assert!(!told.contains("secret"), "{told}");
+        assert!(!message.contains("secret"), "{message}");
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_mongodb_is_named_with_its_collection_and_without_its_password() {
+    async fn mongodb_is_named_with_its_collection_but_no_password() {
         for kind in [Kind::Mongodb, Kind::MongodbStandalone] {
             let Some(server) = server(kind, &[]) else { continue };
             let url = format!("mongodb://127.0.0.1:{}/shop", server.port());
@@ -227,42 +228,48 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_user_that_mongodb_refuses_is_told_as_that() {
+    async fn user_refused_by_mongodb_gets_advice() {
         let Some(server) = server(Kind::Mongodb, &["--auth"]) else { return };
-        let told = failure(&format!("mongodb://ann:secret@127.0.0.1:{}/shop", server.port())).await;
-        assert!(told.contains("Correct the user and the password") && told.contains("authSource"), "{told}");
-        assert!(!told.contains("secret"), "{told}");
-        let told = failure(&format!("mongodb://127.0.0.1:{}/shop", server.port())).await;
-        assert!(told.contains("Name a user"), "{told}");
+        let message = failure(&format!("mongodb://ann:secret@127.0.0.1:{}/shop", server.port())).await;
+        assert!(
+            message.contains("Correct the user and the password") && message.contains("authSource"),
+            "{message}"
+        );
+        assert!(!message.contains("secret"), "{message}");
+        let message = failure(&format!("mongodb://127.0.0.1:{}/shop", server.port())).await;
+        assert!(message.contains("Name a user"), "{message}");
     }
 
-    /// As MongoDB does where one side wants TLS and the other does not.
+    /// MongoDB closes the connection if only one side uses TLS.
     #[tokio::test]
-    async fn a_server_that_hangs_up_is_told_with_what_to_do_about_tls() {
+    async fn closed_mongodb_connection_gets_advice_about_tls() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         thread::spawn(move || listener.incoming().for_each(drop));
         for options in ["", "?tls=true"] {
-            let told = failure(&format!("mongodb://ann:secret@127.0.0.1:{port}/shop{options}")).await;
-            assert!(told.contains("cannot keep the sessions") && told.contains("`tls=true`"), "{told}");
-            assert!(!told.contains("secret"), "{told}");
+            let message = failure(&format!("mongodb://ann:secret@127.0.0.1:{port}/shop{options}")).await;
+            assert!(
+                message.contains("cannot keep the sessions") && message.contains("`tls=true`"),
+                "{message}"
+            );
+            assert!(!message.contains("secret"), "{message}");
         }
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_replica_set_whose_names_lead_nowhere_is_told_with_them() {
+    async fn unreachable_replica_set_member_is_named() {
         let Some(server) = server(Kind::Mongodb, &[]) else { return };
         let proxy = Proxy::to(server.port()).await.unwrap();
-        // Nobody listens there.
+        // A port without a listener.
         let (own, other) = (format!("127.0.0.1:{}", server.port()), "127.0.0.1:00001");
         proxy.edit_replies(b"", move |bytes| replaced(bytes, own.as_bytes(), other.as_bytes()));
-        let told = failure(&format!("mongodb://ann:secret@127.0.0.1:{}/shop", proxy.port())).await;
-        assert!(told.contains("as its member 127.0.0.1:1: ") && told.contains("refused"), "{told}");
-        assert!(told.contains("`directConnection=true`") && !told.contains("secret"), "{told}");
+        let message = failure(&format!("mongodb://ann:secret@127.0.0.1:{}/shop", proxy.port())).await;
+        assert!(message.contains("as its member 127.0.0.1:1: ") && message.contains("refused"), "{message}");
+        assert!(message.contains("`directConnection=true`") && !message.contains("secret"), "{message}");
     }
 
     fn replaced(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
-        assert_eq!(old.len(), new.len(), "a message says how long it is");
+        assert_eq!(old.len(), new.len(), "a message contains its length");
         let mut bytes = bytes.to_vec();
         while let Some(at) = bytes.windows(old.len()).position(|found| found == old) {
             bytes[at..at + new.len()].copy_from_slice(new);
@@ -271,18 +278,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_stays_silent_is_told_so() {
-        // The system takes connections that nobody accepts.
+    async fn silent_mongodb_is_reported() {
+        // The operating system accepts connections on behalf of the listener.
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let told =
+        let message =
             failure(&format!("mongodb://ann:secret@127.0.0.1:{port}/shop?connectTimeoutMS=60000")).await;
-        assert!(told.contains("no primary answered in 10 s") && told.contains("directConnection"), "{told}");
-        assert!(!told.contains("secret"), "{told}");
+        assert!(
+            message.contains("no primary answered in 10 s") && message.contains("directConnection"),
+            "{message}"
+        );
+        assert!(!message.contains("secret"), "{message}");
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_collection_with_other_indexes_is_left_alone() {
+    async fn collection_with_other_indexes_is_not_changed() {
         let Some(server) = server(Kind::Mongodb, &[]) else { return };
         let url = format!("mongodb://127.0.0.1:{}/shop", server.port());
         let other = doc! {
@@ -290,23 +300,26 @@ mod tests {
             "indexes": [{ "name": "session_user", "key": { "user": 1 } }],
         };
         database(&server).await.run_command(other).await.unwrap();
-        let told = failure(&url).await;
-        assert!(told.contains("session_user is on other fields"), "{told}");
-        assert!(told.contains("SESSION_COLLECTION="), "{told}");
+        let message = failure(&url).await;
+        assert!(message.contains("session_user is on other fields"), "{message}");
+        assert!(message.contains("SESSION_COLLECTION="), "{message}");
         open(&Choice { collection: "shop_sessions".to_owned(), ..named(&url) }).await.unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_name_that_no_collection_can_have_is_refused_with_advice() {
+    async fn invalid_collection_name_is_refused_with_advice() {
         let Some(server) = server(Kind::Mongodb, &[]) else { return };
         let url = format!("mongodb://127.0.0.1:{}/shop", server.port());
         let chosen = Choice { collection: "a$b".to_owned(), ..named(&url) };
-        let told = open(&chosen).await.err().unwrap().to_string();
-        assert!(told.contains("the name of the collection") && told.contains("--collection"), "{told}");
+        let message = open(&chosen).await.err().unwrap().to_string();
+        assert!(
+            message.contains("the name of the collection") && message.contains("--collection"),
+            "{message}"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_user_who_may_not_read_the_indexes_is_told_what_is_missing() {
+    async fn user_without_permission_gets_advice() {
         let Some(server) = server(Kind::MongodbFailPoints, &[]) else { return };
         let refuse = doc! {
             "configureFailPoint": "failCommand",
@@ -315,7 +328,7 @@ mod tests {
         };
         let client = Client::with_uri_str(server.url()).await.unwrap();
         let _: Document = client.database("admin").run_command(refuse).await.unwrap();
-        let told = failure(&format!("mongodb://127.0.0.1:{}/shop", server.port())).await;
-        assert!(told.contains("the role `readWrite`") && told.contains("database shop"), "{told}");
+        let message = failure(&format!("mongodb://127.0.0.1:{}/shop", server.port())).await;
+        assert!(message.contains("the role `readWrite`") && message.contains("database shop"), "{message}");
     }
 }

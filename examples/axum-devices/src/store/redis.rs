@@ -11,11 +11,11 @@ use super::failure::CREDENTIALS;
 use super::{Failure, Opened};
 
 const URL: &str = "redis://ann:password@localhost:6379/0 or redis+unix:///run/redis.sock";
-const SERVER: &str = "Start one with `redis-server`, or one to throw away with `cargo xtask serve redis`, or correct the URL; without \
-                     one, the sessions are in a file";
-const ONE_SERVER: &str = "The shop knows one server, Redis 6.2 or later: name such a one";
+const SERVER: &str = "Start one with `redis-server`, or an ephemeral one with `cargo xtask serve redis`, or correct the URL; without a \
+                     URL, the sessions are in a file";
+const ONE_SERVER: &str = "The shop supports a single server, Redis 6.2 or later: name one in the URL";
 
-/// Nothing has to be made beforehand.
+/// Opens the store. Redis needs no preparation.
 pub(super) async fn open(url: &str, prefix: &KeyPrefix) -> Result<Opened, Failure> {
     let (connection, place) = connect(url).await?;
     match RedisStore::builder(connection).prefix(prefix.clone()).build() {
@@ -24,7 +24,7 @@ pub(super) async fn open(url: &str, prefix: &KeyPrefix) -> Result<Opened, Failur
     }
 }
 
-/// This process's memory, then a cache that it shares with others, and a bus by which they hear of each other.
+/// Returns tiers with process memory, a cache shared between processes, and a bus between them.
 pub(super) async fn tiers(url: &str, prefix: &KeyPrefix) -> Result<Tiers, Failure> {
     let (connection, _) = connect(url).await?;
     let cache = RedisCache::new(connection.clone()).with_prefix(prefix.clone());
@@ -63,8 +63,8 @@ pub(super) fn is_drivers(error: &(dyn StdError + 'static)) -> bool {
 
 pub(super) fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     let error = error.downcast_ref::<RedisError>()?;
-    let asks_who = matches!(error.code(), Some("NOAUTH" | "WRONGPASS"));
-    (asks_who || error.kind() == redis::ErrorKind::AuthenticationFailed).then_some(CREDENTIALS)
+    let is_rejected = matches!(error.code(), Some("NOAUTH" | "WRONGPASS"));
+    (is_rejected || error.kind() == redis::ErrorKind::AuthenticationFailed).then_some(CREDENTIALS)
 }
 
 #[cfg(test)]
@@ -75,39 +75,45 @@ mod tests {
     use super::super::{Choice, open};
 
     #[tokio::test]
-    async fn a_redis_that_is_not_there_is_told_without_the_password() {
+    async fn unreachable_redis_is_reported_without_the_password() {
         let port = closed_port();
         for scheme in ["redis", "valkey"] {
-            let told = failure(&format!("{scheme}://ann:secret@127.0.0.1:{port}/2")).await;
-            assert!(told.contains(&format!("Redis at 127.0.0.1:{port}, database 2")), "{told}");
-            assert!(told.contains("`cargo xtask serve redis`") && !told.contains("secret"), "{told}");
+            let message = failure(&format!("{scheme}://ann:secret@127.0.0.1:{port}/2")).await;
+            assert!(message.contains(&format!("Redis at 127.0.0.1:{port}, database 2")), "{message}");
+            assert!(
+                message.contains("`cargo xtask serve redis`") && !message.contains("secret"),
+                "{message}"
+            );
         }
-        let told = failure("redis+unix:///no/such/folder/redis.sock?pass=secret").await;
-        assert!(told.contains("Redis at /no/such/folder/redis.sock") && !told.contains("secret"), "{told}");
+        let message = failure("redis+unix:///no/such/folder/redis.sock?pass=secret").await;
+        assert!(
+            message.contains("Redis at /no/such/folder/redis.sock") && !message.contains("secret"),
+            "{message}"
+        );
     }
 
     #[tokio::test]
-    async fn redis_with_tls_is_refused_with_a_way_out() {
+    async fn redis_with_tls_is_refused_with_advice() {
         for scheme in ["rediss", "valkeys"] {
-            let told = failure(&format!("{scheme}://ann:secret@localhost")).await;
-            assert!(told.contains("without TLS") && told.contains("redis://"), "{told}");
-            assert!(!told.contains("secret"), "{told}");
+            let message = failure(&format!("{scheme}://ann:secret@localhost")).await;
+            assert!(message.contains("without TLS") && message.contains("redis://"), "{message}");
+            assert!(!message.contains("secret"), "{message}");
         }
     }
 
-    /// Starts a Redis of its own, unless there is none and none is required.
+    /// Starts an ephemeral Redis, unless none is available and none is required.
     fn redis(settings: &[&str]) -> Option<Server> {
         let settings = Options::default().with_settings(settings.iter().copied());
         Server::for_test(Kind::Redis, &settings).unwrap()
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_password_that_redis_refuses_is_told_as_that() {
+    async fn password_refused_by_redis_gets_advice() {
         let Some(server) = redis(&["--requirepass", "open"]) else { return };
         for user in ["", ":secret@", "ann:secret@"] {
-            let told = failure(&format!("redis://{user}127.0.0.1:{}/", server.port())).await;
-            assert!(told.contains("Correct the user and the password"), "{user}: {told}");
-            assert!(!told.contains("secret"), "{user}: {told}");
+            let message = failure(&format!("redis://{user}127.0.0.1:{}/", server.port())).await;
+            assert!(message.contains("Correct the user and the password"), "{user}: {message}");
+            assert!(!message.contains("secret"), "{user}: {message}");
         }
         open(&named(&format!("redis://:open@127.0.0.1:{}/", server.port()))).await.unwrap();
     }
@@ -115,12 +121,15 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_node_of_a_redis_cluster_is_refused_with_advice() {
         let Some(cluster) = RedisCluster::for_test(0, &Options::default()).unwrap() else { return };
-        let told = failure(&cluster.nodes()[0].url()).await;
-        assert!(told.contains("a node of a cluster") && told.contains("The shop knows one server"), "{told}");
+        let message = failure(&cluster.nodes()[0].url()).await;
+        assert!(
+            message.contains("a node of a cluster") && message.contains("The shop supports a single server"),
+            "{message}"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_redis_is_named_with_its_keys_and_without_its_password() {
+    async fn redis_is_named_with_its_prefix_and_without_its_password() {
         let Some(server) = redis(&["--requirepass", "secret"]) else { return };
         let opened = open(&named(&format!("redis://:secret@127.0.0.1:{}/", server.port()))).await.unwrap();
         let place = format!("Redis at 127.0.0.1:{}, keys session-kit:*", server.port());

@@ -16,10 +16,10 @@ use super::failure::CREDENTIALS;
 use super::{Failure, Opened, PATIENCE};
 
 pub(super) const URL: &str = "postgres://ann:password@localhost:5432/shop";
-const SERVER: &str = "Start the server, or correct the URL; without one, the sessions are in a file";
+const SERVER: &str = "Start the server, or correct the URL; without a URL, the sessions are in a file";
 const DATABASE: &str = "Name a database that exists, and that the user may use, at the end of the URL";
-// An account of MySQL 8 wants its password encrypted, by TLS or by RSA.
-const TLS: &str = "The shop is built without TLS: use a connection and an account that do without, or add the feature \
+// An account of MySQL 8 requires its password encrypted, by TLS or by RSA.
+const TLS: &str = "The shop is built without TLS: use a connection and an account that work without it, or add the feature \
                    `tls-rustls` to sqlx in examples/axum-devices/Cargo.toml";
 const TABLE: &str =
     "If that table belongs to another program, choose a name for this one: SESSION_TABLE=shop_sessions";
@@ -48,7 +48,8 @@ pub(super) async fn on_postgres(url: &str, table: TableName) -> Result<Opened, F
 pub(super) async fn on_sqlite(url: &str, table: TableName) -> Result<Opened, Failure> {
     let options: SqliteConnectOptions = parse(url)?;
     let place = sqlite_place(url, &options)?;
-    // Readers and the writer do not wait for each other, and a process that is killed loses nothing.
+    // In WAL mode readers and the writer do not block each other, and a killed process loses no
+    // data.
     let options = options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
     prepare::<Sqlite>(options, place, table).await
 }
@@ -62,7 +63,7 @@ fn sqlite_place(url: &str, options: &SqliteConnectOptions) -> Result<String, Fai
     if url.contains(":memory:") {
         return Ok("memory: they end with this program".to_owned());
     }
-    // The driver gives each connection a database of its own then.
+    // The driver would give each connection its own database.
     if file.as_os_str().is_empty() || url.contains("mode=memory") {
         return Err(Failure::NoFile);
     }
@@ -74,7 +75,7 @@ async fn prepare<D: Dialect>(
     place: String,
     table: TableName,
 ) -> Result<Opened, Failure> {
-    // A pool waits for a server that is not there, and does not say afterwards what was wrong.
+    // A pool keeps waiting for an unreachable server and then hides the cause.
     match tokio::time::timeout(PATIENCE, D::Connection::connect_with(&options)).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => return Err(Failure::database(place, &error, SERVER)),
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn memory_is_told_as_what_it_is() {
+    async fn memory_store_is_named_as_such() {
         for url in ["sqlite::memory:", "sqlite://:memory:"] {
             let opened = open(&named(url)).await.unwrap();
             assert_eq!(opened.place, "memory: they end with this program", "{url}");
@@ -149,38 +150,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_cannot_be_used_is_named_with_a_way_out() {
+    async fn unusable_file_is_named_with_advice() {
         let folder = tempfile::tempdir().unwrap();
-        let away = folder.path().join("missing/shop.db");
-        let told = failure(&format!("sqlite:{}", away.display())).await;
-        assert!(told.contains(away.to_str().unwrap()) && told.contains("folder that exists"), "{told}");
+        let missing = folder.path().join("missing/shop.db");
+        let message = failure(&format!("sqlite:{}", missing.display())).await;
+        assert!(
+            message.contains(missing.to_str().unwrap()) && message.contains("folder that exists"),
+            "{message}"
+        );
 
         let text = folder.path().join("letter.txt");
         std::fs::write(&text, "Dear Ann, this is no database. ".repeat(100)).unwrap();
-        let told = failure(&format!("sqlite:{}", text.display())).await;
-        assert!(told.contains("file is not a database") && told.contains("another file"), "{told}");
+        let message = failure(&format!("sqlite:{}", text.display())).await;
+        assert!(message.contains("file is not a database") && message.contains("another file"), "{message}");
     }
 
     #[tokio::test]
-    async fn a_table_of_another_program_is_left_alone() {
+    async fn table_of_another_program_is_not_changed() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("shop.db").display());
         let options: SqliteConnectOptions = url.parse().unwrap();
         let mut other = sqlx::SqliteConnection::connect_with(&options.create_if_missing(true)).await.unwrap();
         sqlx::raw_sql("CREATE TABLE sessions (sid TEXT)").execute(&mut other).await.unwrap();
-        let told = failure(&url).await;
-        assert!(told.contains("sessions") && told.contains("SESSION_TABLE="), "{told}");
+        let message = failure(&url).await;
+        assert!(message.contains("sessions") && message.contains("SESSION_TABLE="), "{message}");
         open(&Choice { table: "shop_sessions".parse().unwrap(), ..named(&url) }).await.unwrap();
         sqlx::raw_sql("SELECT sid FROM sessions").execute(&mut other).await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_server_that_is_not_there_is_told_without_the_password() {
+    async fn unreachable_server_is_reported_without_the_password() {
         let port = closed_port();
         for scheme in ["postgres", "postgresql", "mysql", "mariadb"] {
-            let told = failure(&format!("{scheme}://ann:secret@127.0.0.1:{port}/shop")).await;
-            assert!(told.contains(&format!("127.0.0.1:{port}, database shop")), "{told}");
-            assert!(told.contains("Start the server") && !told.contains("secret"), "{told}");
+            let message = failure(&format!("{scheme}://ann:secret@127.0.0.1:{port}/shop")).await;
+            assert!(message.contains(&format!("127.0.0.1:{port}, database shop")), "{message}");
+            assert!(message.contains("Start the server") && !message.contains("secret"), "{message}");
         }
     }
 }

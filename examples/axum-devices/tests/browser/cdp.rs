@@ -1,5 +1,6 @@
-//! A headless Chromium, driven over its DevTools protocol (<https://chromedevtools.github.io/devtools-protocol/>): as much of it as
-//! a person at a page does.
+//! A headless Chromium, driven over its DevTools protocol
+//! (<https://chromedevtools.github.io/devtools-protocol/>). Supports only what a user does on a
+//! page.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -27,7 +28,7 @@ const FLAGS: [&str; 9] = [
     "--remote-debugging-port=0",
 ];
 
-/// The longest that anything may take.
+/// Time limit of every operation.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Finds an installed Chromium.
@@ -54,7 +55,7 @@ impl Browser {
             .args(FLAGS)
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg("about:blank")
-            // What it leaves behind when it is ended goes with the profile.
+            // Chromium's temporary files are deleted with the profile.
             .env("TMPDIR", profile.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -72,9 +73,10 @@ impl Browser {
         browser
     }
 
-    /// Ends the browser, all of its processes, so that nobody writes into the profile while it is deleted.
+    /// Closes the browser and waits for all of its processes, so that none writes into the profile
+    /// while it is deleted.
     pub(crate) async fn close(mut self) {
-        // It may be gone before it has answered.
+        // The browser may exit before it answers.
         let close = json!({"id": self.last_id + 1, "method": "Browser.close"});
         self.socket.send(Message::text(close.to_string())).await.unwrap();
         tokio::time::timeout(PATIENCE, self.process.wait()).await.unwrap().unwrap();
@@ -87,7 +89,7 @@ impl Browser {
         answer["result"].take()
     }
 
-    /// Sends a command and waits for its answer, good or bad.
+    /// Sends a command and waits for its answer, which may be an error.
     async fn ask(&mut self, method: &str, params: Value) -> Value {
         self.last_id += 1;
         let mut message = json!({"id": self.last_id, "method": method, "params": params});
@@ -108,7 +110,7 @@ impl Browser {
         tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| panic!("{method} was not answered"))
     }
 
-    /// Evaluates a JavaScript expression in the page. `null` while one page gives way to the next.
+    /// Evaluates a JavaScript expression in the page. Returns `null` during a navigation.
     pub(crate) async fn eval(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "returnByValue": true});
         self.ask("Runtime.evaluate", params).await["result"]["result"]["value"].take()
@@ -135,12 +137,12 @@ impl Browser {
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'").await;
     }
 
-    /// Returns what the page shows as text.
+    /// Returns the visible text of the page.
     pub(crate) async fn text(&mut self) -> String {
         self.eval("document.body.innerText").await.as_str().unwrap_or_default().to_owned()
     }
 
-    /// Clicks with the mouse, where the element is.
+    /// Clicks the middle of an element.
     pub(crate) async fn click(&mut self, selector: &str) {
         let visible = format!("document.querySelector({selector:?})?.checkVisibility() === true");
         self.until(&visible).await;
@@ -157,7 +159,7 @@ impl Browser {
         }
     }
 
-    /// Clicks what leads to another page, and waits for that.
+    /// Clicks an element that leads to another page, and waits for that page.
     pub(crate) async fn follow(&mut self, selector: &str) {
         self.eval("window.left = true").await;
         self.click(selector).await;
@@ -170,7 +172,7 @@ impl Browser {
         self.call("Input.insertText", json!({"text": text})).await;
     }
 
-    /// Presses Enter in the field that has the focus, and waits for the page that follows.
+    /// Presses Enter in the focused field, and waits for the next page.
     pub(crate) async fn enter(&mut self) {
         self.eval("window.left = true").await;
         for kind in ["keyDown", "keyUp"] {
@@ -180,12 +182,12 @@ impl Browser {
         self.until("window.left === undefined && document.readyState === 'complete'").await;
     }
 
-    /// Sets the window's width, and light or dark.
+    /// Sets the window's width and the colour scheme.
     pub(crate) async fn look(&mut self, width: u32, dark: bool) {
         let metrics = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600});
         self.call("Emulation.setDeviceMetricsOverride", metrics).await;
         let scheme = if dark { "dark" } else { "light" };
-        // Without motion, or a picture shows a colour half way.
+        // Without motion, because a screenshot could catch a colour transition.
         let features = json!([
             {"name": "prefers-color-scheme", "value": scheme},
             {"name": "prefers-reduced-motion", "value": "reduce"},
@@ -193,7 +195,7 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", json!({"features": features})).await;
     }
 
-    /// Saves what the page looks like, all of it.
+    /// Saves a screenshot of the whole page.
     pub(crate) async fn picture(&mut self, file: &Path) {
         let params = json!({"format": "png", "captureBeyondViewport": true});
         let picture = self.call("Page.captureScreenshot", params).await;
@@ -203,7 +205,8 @@ impl Browser {
     }
 }
 
-/// Waits for the file in which Chromium says where it listens: the port, and the path on the next line.
+/// Waits for the file in which Chromium writes its endpoint: the port, and the path on the next
+/// line.
 async fn endpoint(profile: &Path) -> String {
     let begin = Instant::now();
     loop {
@@ -211,7 +214,7 @@ async fn endpoint(profile: &Path) -> String {
         if let [port, path] = text.lines().collect::<Vec<_>>()[..] {
             return format!("ws://127.0.0.1:{port}{path}");
         }
-        assert!(begin.elapsed() < PATIENCE, "Chromium did not say where it listens");
+        assert!(begin.elapsed() < PATIENCE, "Chromium did not write its endpoint");
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }

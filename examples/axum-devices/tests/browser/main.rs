@@ -1,4 +1,4 @@
-//! The shop in a real browser: what is seen, and how it looks.
+//! The shop in a real browser: its behaviour and its looks.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
 mod cdp;
@@ -19,7 +19,7 @@ use support::Shop;
 const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
                      Version/18.5 Mobile/15E148 Safari/604.1";
 
-/// Starts a browser, or says in one line that there is none.
+/// Starts a browser, or prints one line if none is installed.
 async fn browser() -> Option<Browser> {
     if let Some(program) = cdp::installed() {
         return Some(Browser::start(&program).await);
@@ -31,7 +31,7 @@ async fn browser() -> Option<Browser> {
     None
 }
 
-/// Where pictures go: a folder of the machine's for temporary files.
+/// Returns the folder for screenshots, in the system's temporary folder.
 fn pictures() -> PathBuf {
     let folder = std::env::temp_dir().join("axum-devices");
     std::fs::create_dir_all(&folder).unwrap();
@@ -45,7 +45,7 @@ async fn sign_in(browser: &mut Browser, shop: &Shop, user: &str, password: &str)
     browser.enter().await;
 }
 
-/// Signs Ann in on a phone that is not here.
+/// Creates a session of Ann on a phone.
 async fn phone(manager: &SessionManager) {
     let client = ClientInfo::new(Some("203.0.113.24".parse().unwrap()), Some(PHONE));
     let new = NewSession::for_user("ann".parse().unwrap()).with_username("Ann").with_client(client);
@@ -115,7 +115,7 @@ async fn browser_signs_in_and_signs_the_other_device_out() {
     browser.close().await;
 }
 
-/// Lets time pass, for the shop and for the page, which believes its own clock.
+/// Advances the time of the shop, and of the page, which uses its own clock.
 async fn pass(browser: &mut Browser, clock: &ManualClock, time: Duration) {
     clock.advance(time);
     let later = format!("now() + {}", time.as_millis());
@@ -144,7 +144,7 @@ async fn browser_is_warned_before_the_session_expires() {
     assert!(text.contains("Your session is about to expire"), "{text}");
     browser.picture(&pictures().join("warning.png")).await;
 
-    // A click is use.
+    // A click counts as use.
     browser.follow("#expiry .button").await;
     assert_eq!(browser.eval("document.querySelector('#expiry').checkVisibility()").await, false);
     assert!(browser.text().await.contains("Your devices"));
@@ -156,7 +156,7 @@ async fn browser_is_warned_before_the_session_expires() {
     browser.close().await;
 }
 
-/// Looks at a page in all sizes and colours; nothing may be wider than the window.
+/// Saves a page in all sizes and colour schemes. No page may be wider than the window.
 async fn look_around(browser: &mut Browser, page: &str) {
     for (suffix, width, dark) in
         [("", 1200, false), ("-dark", 1200, true), ("-phone", 390, false), ("-phone-dark", 390, true)]
@@ -186,7 +186,7 @@ async fn browser_confirms_the_password() {
     clock.advance(CONFIRM_AFTER);
     browser.follow("nav a[href='/account']").await;
     assert!(browser.text().await.contains("Confirm it’s you"));
-    // Focused when the page is drawn, which may be after it is loaded.
+    // The browser sets the focus when it draws the page, which may be after loading it.
     browser.until("document.activeElement.name === 'password'").await;
     look_around(&mut browser, "confirm").await;
     browser.type_into("[name=password]", "wrong").await;
@@ -237,13 +237,13 @@ async fn browser_shows_a_code_and_another_one_types_it() {
 }
 
 #[tokio::test]
-async fn browser_says_when_a_code_is_too_old() {
+async fn browser_shows_when_a_code_is_too_old() {
     let Some(mut browser) = browser().await else { return };
     let shop = Shop::open(manager(MemoryStore::default(), Lifetimes::default(), None).unwrap()).await;
     sign_in(&mut browser, &shop, "ann", "monstera").await;
     browser.open(&format!("{}/devices", shop.url)).await;
     browser.follow(".move button").await;
-    // The page believes its own clock.
+    // The page uses its own clock.
     browser.eval("(() => { const now = Date.now; Date.now = () => now() + 120000; })()").await;
     browser.until("document.querySelector('.over') !== null").await;
     assert!(browser.text().await.contains("This code is too old now."));

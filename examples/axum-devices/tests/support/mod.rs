@@ -1,4 +1,4 @@
-//! The shop on a free port of this machine.
+//! The shop on a free local port.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use session_manager::SessionManager;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// A running shop; it closes when this is dropped.
+/// A running shop. Stops when dropped.
 pub(crate) struct Shop {
     pub(crate) url: String,
     server: JoinHandle<()>,

@@ -1,4 +1,4 @@
-//! The program itself, as a process of its own.
+//! The program in its own process.
 #![allow(dead_code, reason = "no story needs all of it")]
 
 use std::ffi::OsStr;
@@ -11,23 +11,24 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
-/// The longest that anything may take.
+/// Time limit of every operation.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What says under which name the sessions are: one for each family of stores.
+/// The variables that name the sessions in the store, one for each family of stores.
 const NAMES: [&str; 3] = ["SESSION_TABLE", "SESSION_COLLECTION", "SESSION_PREFIX"];
 
-/// A running program; it is killed when this is dropped.
+/// A running program. It is killed when dropped.
 pub(crate) struct Program {
     pub(crate) url: String,
-    /// What it said at its start.
-    pub(crate) said: Vec<String>,
+    /// The lines that it printed at startup.
+    pub(crate) printed: Vec<String>,
     process: Child,
-    // Open, so that what it says later has somewhere to go.
+    // Keeps the pipe open for later output.
     _lines: Lines<BufReader<ChildStdout>>,
 }
 
-/// The program on any port that is free, with nothing of the surroundings that could change it.
+/// Returns the command that starts the program on a free port, without the variables that configure
+/// it.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_axum-devices"));
     command.args(["--port", "0"]).kill_on_drop(true);
@@ -37,20 +38,20 @@ pub(crate) fn command() -> Command {
     command
 }
 
-/// Runs a program that is expected to give up at its start.
+/// Runs a program that is expected to fail at startup.
 pub(crate) async fn output(mut command: Command) -> Output {
     timeout(PATIENCE, command.output()).await.unwrap().unwrap()
 }
 
 impl Program {
-    /// On a store, where its sessions are under a name: a table, a collection, or the beginning of keys.
+    /// Starts the program on a store, with a name for the table, the collection or the key prefix.
     pub(crate) async fn on(store: impl AsRef<OsStr>, name: &str) -> Self {
         let mut command = command();
         command.env("STORE_URL", store).envs(NAMES.map(|variable| (variable, name)));
         Self::start(command).await
     }
 
-    /// On a store with a Redis in front.
+    /// Starts the program on a store, with a Redis cache.
     pub(crate) async fn behind(cache: &str, store: &str) -> Self {
         let mut command = command();
         command.env("STORE_URL", store).env("CACHE_URL", cache);
@@ -60,13 +61,14 @@ impl Program {
     pub(crate) async fn start(mut command: Command) -> Self {
         let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut said = Vec::new();
-        while !said.iter().any(|line| line == "Stop with Ctrl-C.") {
+        let mut printed = Vec::new();
+        while !printed.iter().any(|line| line == "Stop with Ctrl-C.") {
             let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
-            said.push(line.unwrap_or_else(|| panic!("it ended after it said {said:?}")));
+            printed.push(line.unwrap_or_else(|| panic!("the program ended after it printed {printed:?}")));
         }
-        let url = said.iter().find_map(|line| line.strip_prefix("Windowsill is open: ")).unwrap().to_owned();
-        let program = Self { url, said, process, _lines: lines };
+        let url =
+            printed.iter().find_map(|line| line.strip_prefix("Windowsill is open: ")).unwrap().to_owned();
+        let program = Self { url, printed, process, _lines: lines };
         timeout(PATIENCE, program.answers()).await.unwrap();
         program
     }
@@ -81,7 +83,7 @@ impl Program {
         self.url.strip_prefix("http://").unwrap()
     }
 
-    /// Sends a signal and waits for the end.
+    /// Sends a signal and waits for the process to end.
     pub(crate) async fn end_by(mut self, signal: Signal) -> ExitStatus {
         let id = self.process.id().and_then(|id| Pid::from_raw(id.try_into().unwrap())).unwrap();
         kill_process(id, signal).unwrap();

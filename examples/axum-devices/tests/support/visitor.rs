@@ -1,4 +1,4 @@
-//! A person with a browser, and what they see.
+//! A visitor with a browser, and the pages that they see.
 #![allow(dead_code, reason = "no story needs all of it")]
 
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use reqwest::header::{ACCEPT, HeaderMap, ORIGIN};
 use reqwest::{Client, Response, StatusCode};
 
-/// How long anything may take that should happen soon: a crashed server has to be back, and noticed.
+/// Time limit for a page to change. It covers restarting a crashed server and noticing that.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
@@ -14,13 +14,13 @@ pub(crate) const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac
                      Version/18.5 Mobile/15E148 Safari/604.1";
 pub(crate) const HTML: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
 
-/// A person with a browser. It follows redirects, keeps cookies and says where its forms come from.
+/// A visitor with a browser that follows redirects, keeps cookies and sends `Origin` with forms.
 pub(crate) struct Visitor {
     client: Client,
     shop: String,
 }
 
-/// What they see, after the redirects.
+/// A page after the redirects.
 pub(crate) struct Page {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -34,7 +34,7 @@ impl Visitor {
         Self { client, shop: shop.as_ref().to_owned() }
     }
 
-    /// Goes to another address of the shop, with the same cookies.
+    /// Switches to another address of the shop, with the same cookies.
     pub(crate) fn go_to(&mut self, shop: impl AsRef<str>) {
         shop.as_ref().clone_into(&mut self.shop);
     }
@@ -44,12 +44,12 @@ impl Visitor {
             .await
     }
 
-    /// Opens a page until it is as it should be.
-    pub(crate) async fn get_until(&self, path: &str, is_so: impl Fn(&Page) -> bool) -> Page {
+    /// Reloads a page until it satisfies a condition.
+    pub(crate) async fn get_until(&self, path: &str, is_done: impl Fn(&Page) -> bool) -> Page {
         let began = Instant::now();
         loop {
             let page = self.get(path).await;
-            if is_so(&page) {
+            if is_done(&page) {
                 return page;
             }
             assert!(began.elapsed() < PATIENCE, "{path} stays as it is: {} {}", page.status, page.html);
@@ -95,13 +95,13 @@ impl Page {
         self
     }
 
-    /// Returns the list entries of the devices, in their order.
+    /// Returns the list entries of the devices, in page order.
     pub(crate) fn devices(&self) -> Vec<&str> {
         let list = self.html.split_once(r#"<ul class="devices">"#).unwrap().1;
         list.split_once("</ul>").unwrap().0.split("<li").skip(1).collect()
     }
 
-    /// Returns the id of the device whose entry holds that text.
+    /// Returns the id of the device whose entry contains that text.
     pub(crate) fn device_id(&self, text: &str) -> &str {
         let entry = self.devices().into_iter().find(|entry| entry.contains(text)).unwrap();
         entry.split_once("/devices/").unwrap().1.split_once('/').unwrap().0

@@ -12,7 +12,7 @@ bugs! {
         LosesSilently: "every hundredth message is lost without a resync", concurrent_changes_arrive_once_each;
         DeliversTwice: "every fiftieth message arrives twice", changes_of_several_nodes_arrive_once_each;
         AnySize: "a message may have any number of changes", too_many_changes_are_refused;
-        RefusalIsAGap: "a refused publication is a resync elsewhere", refused_changes_leave_no_gap;
+        RefusalIsAGap: "a refused publication is a resync on other nodes", refused_changes_leave_no_gap;
         EmptyIsInvalid: "publishing no changes is an error", no_changes_are_no_message;
         SharedQueue: "subscriptions of a node take messages from each other", every_subscription_receives_everything;
         LastDropEndsAll: "dropping a subscription ends the others of its node", dropped_subscription_leaves_the_others;

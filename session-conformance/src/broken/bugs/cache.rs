@@ -3,10 +3,10 @@
 bugs! {
     /// A mistake of a [`BrokenCache`](crate::broken::BrokenCache).
     CacheBug {
-        BlindPut: "put replaces whatever is there", older_revision_never_replaces;
+        BlindPut: "put replaces every entry", older_revision_never_replaces;
         RacyPut: "put compares first and writes later", race_of_puts_keeps_the_highest_revision;
         EqualReplaces: "an entry that is just as new replaces", same_entry_again_is_not_stored;
-        VerificationIgnored: "of one revision the first copy stays",
+        VerificationIgnored: "a later verified copy of a revision does not replace",
             later_verified_copy_of_a_revision_replaces;
         RevisionsAsText: "revisions are compared as text", revisions_compare_as_numbers;
         RevisionsAsFloats: "revisions are compared as floating-point numbers", revisions_compare_as_numbers;
@@ -15,9 +15,9 @@ bugs! {
         TombstoneReplaced: "a newer revision replaces a tombstone", nothing_replaces_a_tombstone;
         TombstoneReplacedByTombstone: "a later tombstone replaces the first", nothing_replaces_a_tombstone;
         TombstoneNeedsRecord: "a tombstone is stored over a record only", tombstone_is_gone_after_its_ttl;
-        AlwaysStored: "put always says that it stored", put_says_whether_it_stored;
+        AlwaysStored: "put always returns true", put_returns_whether_it_stored;
         ZeroTtlLivesForEver: "a time to live of zero means for ever", ttl_of_zero_stores_nothing;
-        ZeroTtlRemoves: "a time to live of zero removes what is there", ttl_of_zero_leaves_what_is_there;
+        ZeroTtlRemoves: "a time to live of zero removes the present entry", ttl_of_zero_leaves_what_is_there;
         WholeSeconds: "the time to live is cut to whole seconds", entry_is_gone_after_its_ttl;
         NothingExpires: "entries do not expire", entry_is_gone_after_its_ttl;
         TombstonesStay: "tombstones do not expire", tombstone_is_gone_after_its_ttl;
@@ -25,24 +25,24 @@ bugs! {
         RemainingIsTtl: "the remaining time is the whole time to live", remaining_time_counts_down;
         ReadingExtends: "reading an entry extends its life", reading_does_not_extend_the_ttl;
         ReadingVerifies: "reading an entry makes it look verified", verified_at_keeps_its_millisecond;
-        TombstoneForgetsActor: "a tombstone does not keep who ended the session",
+        TombstoneForgetsActor: "a tombstone does not keep the actor",
             tombstone_keeps_reason_time_and_actor;
         DataEndsAtNul: "data ends at its first NUL", every_byte_of_the_data_comes_back;
         SmallPayloads: "records above 8 KiB are not kept", largest_payload_comes_back;
         ShardIsKey: "the key is the shard and not the id", ids_are_independent;
         CaseInsensitiveId: "ids are compared without regard to case", ids_are_compared_byte_by_byte;
         RemoveSparesTombstones: "remove does not remove tombstones", remove_forgets_a_tombstone;
-        RemoveClears: "remove forgets everything", remove_of_nothing_is_fine;
+        RemoveClears: "remove clears the whole cache", remove_of_nothing_is_fine;
         ScopeIgnored: "the key does not hold the scope", get_under_another_scope_is_none;
-        ScopeIgnoredByPut: "what another scope holds keeps an entry out",
+        ScopeIgnoredByPut: "an entry of another scope prevents a put",
             older_entry_of_another_scope_is_stored;
-        ScopeIgnoredByTombstone: "a tombstone keeps records of every scope out",
+        ScopeIgnoredByTombstone: "a tombstone prevents puts in every scope",
             tombstone_of_another_scope_keeps_nothing_out;
-        ScopeReplaced: "an entry takes the place of the one in another scope",
+        ScopeReplaced: "an entry replaces the one in another scope",
             scopes_hold_entries_of_one_id_side_by_side;
-        ScopeIgnoredByRemove: "remove forgets an id in every scope", remove_leaves_other_scopes_alone;
+        ScopeIgnoredByRemove: "remove removes an id from every scope", remove_leaves_other_scopes_alone;
         ScopePrefix: "scopes are compared by their first 8 bytes", scopes_are_compared_byte_by_byte;
-        ScopeForgotten: "an entry comes back without its scope",
+        ScopeForgotten: "an entry is read back without its scope",
             scopes_hold_entries_of_one_id_side_by_side;
     }
 }

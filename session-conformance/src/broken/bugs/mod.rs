@@ -1,6 +1,6 @@
-//! The mistakes, and the case that is there for each.
+//! The mistakes, each with the case that catches it.
 
-/// Makes an enum of mistakes: `Name: "what is wrong", case_that_catches_it;`.
+/// Defines an enum of mistakes: `Name: "what is wrong", case_that_catches_it;`.
 macro_rules! bugs {
     ($(#[$attribute:meta])* $type:ident { $($bug:ident: $what:literal, $case:ident;)+ }) => {
         $(#[$attribute])*
@@ -14,13 +14,13 @@ macro_rules! bugs {
             /// Every mistake.
             pub const ALL: &'static [Self] = &[$(Self::$bug),+];
 
-            /// Says what is wrong.
+            /// Returns a sentence that describes the mistake.
             #[must_use]
             pub const fn what(self) -> &'static str {
                 match self { $(Self::$bug => $what),+ }
             }
 
-            /// Returns the name of the case that is there to catch it. Others may catch it too.
+            /// Returns the name of the case that must catch it. Other cases may catch it, too.
             #[must_use]
             pub const fn caught_by(self) -> &'static str {
                 match self { $(Self::$bug => stringify!($case)),+ }

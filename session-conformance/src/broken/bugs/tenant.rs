@@ -1,7 +1,7 @@
-//! The mistakes of two stores that should be apart.
+//! The mistakes in the separation of two stores.
 
 bugs! {
-    /// A mistake of two [`BrokenTenant`](crate::broken::BrokenTenant)s.
+    /// A mistake of a pair of [`BrokenTenant`](crate::broken::BrokenTenant)s.
     TenantBug {
         CreateSeesOther: "create takes an id of another tenant for its own", tenants_are_apart_in_creates;
         LoadFindsOther: "load finds sessions of another tenant", tenants_are_apart_in_loads;
@@ -24,8 +24,8 @@ bugs! {
         ExpireReachesOther: "expire ends sessions of every tenant", tenants_are_apart_in_sweeps;
         PurgeReachesOther: "purge deletes sessions of every tenant", tenants_are_apart_in_purges;
         EraseReachesOther: "erase forgets the user of every tenant", tenants_are_apart_in_erasures;
-        PlaceIsShared: "tenants name one place", tenants_are_apart_by_their_places;
-        ConnectionOfOther: "a connection goes on with the tenant that used it last",
+        PlaceIsShared: "both tenants name the same place", tenants_are_apart_by_their_places;
+        ConnectionOfOther: "a shared connection serves the tenant that used it last",
             tenants_are_apart_in_races;
     }
 }

@@ -1,4 +1,4 @@
-//! What comes back.
+//! Content: entries are read back unchanged.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ async fn round_trip(h: &CacheHarness, record: SessionRecord) {
     h.assert_holds(&put).await;
 }
 
-/// Every field of a record comes back.
+/// Every field of a record is read back.
 pub async fn full_record_comes_back_whole(h: CacheHarness) {
     round_trip(&h, full("ann")).await;
 }
 
-/// What is absent comes back as absent, and not as empty or zero.
+/// Absent values are read back as absent, not as empty or zero.
 pub async fn record_without_anything_comes_back_without_anything(h: CacheHarness) {
     round_trip(&h, anonymous()).await;
     let mut bare = SessionRecord::new(id_at(at(0), None), at(0), at(1));
@@ -28,7 +28,7 @@ pub async fn record_without_anything_comes_back_without_anything(h: CacheHarness
     round_trip(&h, bare).await;
 }
 
-/// The time of verification comes back as the same millisecond.
+/// The time of verification is read back as the same millisecond.
 pub async fn verified_at_keeps_its_millisecond(h: CacheHarness) {
     for millis in [0, 1, -1, 999, 1_767_225_600_001, 1_767_225_600_999, 253_402_300_799_999] {
         let verified_at = Timestamp::from_millis(millis);
@@ -42,7 +42,7 @@ pub async fn verified_at_keeps_its_millisecond(h: CacheHarness) {
     }
 }
 
-/// The highest revision comes back as it is.
+/// The highest revision is read back unchanged.
 pub async fn highest_revision_comes_back(h: CacheHarness) {
     let highest = i64::MAX.unsigned_abs();
     for revision in [highest, highest - 1] {
@@ -52,7 +52,7 @@ pub async fn highest_revision_comes_back(h: CacheHarness) {
     }
 }
 
-/// A tombstone says why, when and by whom, for every reason and every kind of actor.
+/// A tombstone keeps the reason, the time and the actor, for every reason and every kind of actor.
 pub async fn tombstone_keeps_reason_time_and_actor(h: CacheHarness) {
     let actors = [Actor::System, Actor::User(user("a:b c")), Actor::Admin(user("Zoë:'\"\\"))];
     for (number, reason) in EndReason::ALL.iter().enumerate() {
@@ -65,7 +65,7 @@ pub async fn tombstone_keeps_reason_time_and_actor(h: CacheHarness) {
     }
 }
 
-/// Data is bytes: all 256, NUL first and last.
+/// Data is bytes: all 256 values, with NUL first and last.
 pub async fn every_byte_of_the_data_comes_back(h: CacheHarness) {
     let mut record = record("ann");
     let bytes: Vec<u8> = (0..=255).chain([b'\r', b'\n', 0xff, 0xfe, 0]).collect();

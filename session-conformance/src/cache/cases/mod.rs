@@ -1,4 +1,4 @@
-//! One function per case, each named after the promise that it checks.
+//! One function per case, named after the promise that it checks.
 
 mod content;
 mod lifetime;
@@ -16,14 +16,14 @@ use session_core::{CacheEntry, Revision, SessionRecord, Timestamp};
 
 use crate::fixtures::{SCOPE, logged_out};
 
-/// An entry of a record at a revision, verified at a time.
+/// Returns the entry of a record at a revision, verified at a time.
 fn entry(record: &SessionRecord, revision: u64, verified_at: Timestamp) -> CacheEntry {
     let mut record = record.clone();
     record.revision = Revision::new(revision).expect("a revision");
     CacheEntry::of(SCOPE, record.into(), verified_at)
 }
 
-/// A tombstone of a record at a revision, verified at a time.
+/// Returns the tombstone of a record at a revision, verified at a time.
 fn tombstone(record: &SessionRecord, revision: u64, verified_at: Timestamp) -> CacheEntry {
     let ended = record.clone().into_ended(logged_out(5));
     let mut entry = CacheEntry::of(SCOPE, ended.into(), verified_at);

@@ -1,18 +1,18 @@
-//! Which entry stays.
+//! Order: which entry wins.
 
 use super::{entry, tombstone};
 use crate::CacheHarness;
 use crate::fixtures::{at, record, record_at};
 use session_core::{CacheEntry, SessionId, SessionRecord, Timestamp};
 
-/// `get` of an id that was never put is `None`, and no error.
+/// `get` of an id that was never put returns `None`, and no error.
 pub async fn get_of_nothing_is_none(h: CacheHarness) {
     let record = record("ann");
     assert_eq!(h.get(record.id).await, None);
-    assert_eq!(h.get(record.id).await, None, "asking for it made it");
+    assert_eq!(h.get(record.id).await, None, "the read created an entry");
 }
 
-/// What was put comes back.
+/// `get` returns the entry that was put.
 pub async fn put_then_get_returns_the_entry(h: CacheHarness) {
     let put = entry(&record("ann"), 1, at(0));
     h.given(&put).await;
@@ -20,10 +20,10 @@ pub async fn put_then_get_returns_the_entry(h: CacheHarness) {
     h.assert_holds(&put).await;
 }
 
-/// `put_if_newer` answers `true` exactly if it stored.
-pub async fn put_says_whether_it_stored(h: CacheHarness) {
+/// `put_if_newer` returns true exactly if it stored the entry.
+pub async fn put_returns_whether_it_stored(h: CacheHarness) {
     let record = record("ann");
-    assert!(h.put(&entry(&record, 2, at(0))).await, "an empty slot takes everything");
+    assert!(h.put(&entry(&record, 2, at(0))).await, "an empty slot accepts every entry");
     assert!(!h.put(&entry(&record, 1, at(0))).await, "older");
     assert!(h.put(&entry(&record, 3, at(0))).await, "newer");
     assert!(h.put(&tombstone(&record, 4, at(0))).await, "the end");
@@ -51,7 +51,7 @@ pub async fn older_revision_never_replaces(h: CacheHarness) {
     }
 }
 
-/// Of one revision, the copy that was verified later replaces.
+/// Of two copies of one revision, the one that was verified later replaces the other.
 pub async fn later_verified_copy_of_a_revision_replaces(h: CacheHarness) {
     let record = record("ann");
     h.given(&entry(&record, 2, at(10))).await;
@@ -60,7 +60,7 @@ pub async fn later_verified_copy_of_a_revision_replaces(h: CacheHarness) {
     h.assert_holds(&later).await;
 }
 
-/// Of one revision, the copy that was verified earlier does not replace.
+/// Of two copies of one revision, the one that was verified earlier does not replace the other.
 pub async fn earlier_verified_copy_of_a_revision_stays_out(h: CacheHarness) {
     let record = record("ann");
     let later = entry(&record, 2, at(11));
@@ -69,7 +69,7 @@ pub async fn earlier_verified_copy_of_a_revision_stays_out(h: CacheHarness) {
     h.assert_holds(&later).await;
 }
 
-/// An entry that is exactly as new as what is there is not stored.
+/// An entry that is exactly as new as the present one is not stored.
 pub async fn same_entry_again_is_not_stored(h: CacheHarness) {
     let put = entry(&record("ann"), 2, at(10));
     h.given(&put).await;
@@ -77,7 +77,8 @@ pub async fn same_entry_again_is_not_stored(h: CacheHarness) {
     h.assert_holds(&put).await;
 }
 
-/// Revisions are numbers of 63 bits: not text, where 10 comes before 9, and not floating point, where 2^53 + 1 is 2^53.
+/// Revisions are 63-bit numbers: not text, where 10 comes before 9, and not floating point, where
+/// 2^53 + 1 is 2^53.
 pub async fn revisions_compare_as_numbers(h: CacheHarness) {
     for (number, (low, high)) in [(9, 10), (99, 100), (1 << 53, (1 << 53) + 1)].into_iter().enumerate() {
         let record = record(&format!("user{number}"));
@@ -86,7 +87,7 @@ pub async fn revisions_compare_as_numbers(h: CacheHarness) {
     }
 }
 
-/// Times are numbers too.
+/// Times are compared as numbers, too.
 pub async fn times_compare_as_numbers(h: CacheHarness) {
     for (number, (low, high)) in [(999, 1_000), (-1_000, -999), (-1, 0)].into_iter().enumerate() {
         let record = record(&format!("user{number}"));
@@ -102,7 +103,7 @@ async fn assert_newer(h: &CacheHarness, low: &CacheEntry, high: &CacheEntry) {
     h.assert_holds(high).await;
 }
 
-/// A tombstone replaces every record, whatever its revision and its time.
+/// A tombstone replaces every record, regardless of its revision and time.
 pub async fn tombstone_replaces_a_record_of_any_revision(h: CacheHarness) {
     for (number, revision) in [1, 7, 8, 1 << 53].into_iter().enumerate() {
         let record = record(&format!("user{number}"));
@@ -131,7 +132,7 @@ pub async fn nothing_replaces_a_tombstone(h: CacheHarness) {
     }
 }
 
-/// Entries of different sessions do not know of each other, those of one user included.
+/// Entries of different sessions are independent, even those of one user.
 pub async fn ids_are_independent(h: CacheHarness) {
     let records = [record("ann"), record("ann"), record_at("ann", 1), record("bob")];
     let puts = [
@@ -153,7 +154,7 @@ pub async fn ids_are_independent(h: CacheHarness) {
     }
 }
 
-/// Ids that differ in one bit only, or in what would be the case of a letter, are different.
+/// Ids differ even if only one bit differs, or only the bit that would be the case of a letter.
 pub async fn ids_are_compared_byte_by_byte(h: CacheHarness) {
     let first = SessionRecord::new(id_with(0x41), at(0), at(3_600_000));
     h.given(&entry(&first, 1, at(0))).await;
@@ -165,7 +166,7 @@ pub async fn ids_are_compared_byte_by_byte(h: CacheHarness) {
     h.assert_holds(&entry(&first, 1, at(0))).await;
 }
 
-/// An id that differs from others of its kind in this one byte.
+/// Returns an id in which only one byte varies.
 fn id_with(byte: u8) -> SessionId {
     let mut bytes = [0x41; 16];
     bytes[6] = 0x71;

@@ -1,4 +1,4 @@
-//! What holds when many write at once.
+//! Races of many writers.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use crate::fixtures::{at, record};
 
 const TASKS: u64 = 64;
 
-/// Runs one task per number, all from the same moment on, and returns what they returned, in the order of the numbers.
+/// Starts one task per number at the same moment, and returns their results in the order of the
+/// numbers.
 async fn race<T, F>(task: impl Fn(u64) -> F) -> Vec<T>
 where
     T: Send + 'static,
@@ -32,12 +33,12 @@ where
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// A number for each task, in an order that has nothing to do with the order in which they start.
+/// Returns a number for each task, in an order that is independent of the start order.
 fn shuffled(number: u64) -> u64 {
     number * 37 % TASKS + 1
 }
 
-/// Of 64 revisions put at once the highest stays.
+/// Of 64 revisions that are put at once, the highest stays.
 pub async fn race_of_puts_keeps_the_highest_revision(h: CacheHarness) {
     for round in 0..8 {
         let record = record(&format!("user{round}"));
@@ -51,7 +52,7 @@ pub async fn race_of_puts_keeps_the_highest_revision(h: CacheHarness) {
     }
 }
 
-/// Of 64 copies of one revision put at once the one that was verified last stays.
+/// Of 64 copies of one revision that are put at once, the one that was verified last stays.
 pub async fn race_of_copies_keeps_the_latest_verified(h: CacheHarness) {
     for round in 0..8 {
         let record = record(&format!("user{round}"));
@@ -65,7 +66,7 @@ pub async fn race_of_copies_keeps_the_latest_verified(h: CacheHarness) {
     }
 }
 
-/// One and the same entry put 64 times at once is stored once.
+/// The same entry, put 64 times at once, is stored once.
 pub async fn race_of_one_entry_stores_it_once(h: CacheHarness) {
     let put = entry(&record("ann"), 3, at(0));
     let stored = race(|_| {
@@ -77,7 +78,7 @@ pub async fn race_of_one_entry_stores_it_once(h: CacheHarness) {
     h.assert_holds(&put).await;
 }
 
-/// Of 64 tombstones put at once one is stored, and it is the one that said so.
+/// Of 64 tombstones that are put at once, one is stored, and only its put returns true.
 pub async fn race_of_tombstones_stores_one(h: CacheHarness) {
     let record = record("ann");
     h.given(&entry(&record, 1, at(0))).await;
@@ -91,7 +92,7 @@ pub async fn race_of_tombstones_stores_one(h: CacheHarness) {
     h.assert_holds(&stored[0]).await;
 }
 
-/// However a tombstone meets puts of newer revisions, it is there in the end.
+/// A tombstone that races against puts of newer revisions is there in the end.
 pub async fn race_of_a_tombstone_against_puts_ends_in_the_tombstone(h: CacheHarness) {
     for round in 0..8 {
         let record = record(&format!("user{round}"));
@@ -107,7 +108,8 @@ pub async fn race_of_a_tombstone_against_puts_ends_in_the_tombstone(h: CacheHarn
     }
 }
 
-/// Who reads again and again never sees an older revision than before, and no record after the tombstone.
+/// A task that reads repeatedly never sees an older revision than before, and no record after the
+/// tombstone.
 pub async fn reads_among_writers_never_go_back(h: CacheHarness) {
     let record = record("ann");
     race(|number| {

@@ -1,4 +1,4 @@
-//! What belongs to another scope does not exist.
+//! Scopes: entries of another scope do not exist.
 
 use session_core::{CacheEntry, Scope};
 
@@ -8,14 +8,14 @@ use crate::fixtures::{SCOPE, at, full, record};
 
 const OTHER: Scope = Scope::from_bytes(*b"another scope...");
 
-/// The same entry, of another scope.
+/// Returns the same entry in another scope.
 fn elsewhere(entry: &CacheEntry) -> CacheEntry {
     let mut entry = entry.clone();
     entry.scope = OTHER;
     entry
 }
 
-/// `get` under a scope finds nothing that was put under another one: neither a record nor a
+/// `get` under a scope finds no entry that was put under another scope: neither a record nor a
 /// tombstone.
 pub async fn get_under_another_scope_is_none(h: CacheHarness) {
     let (live, over) = (record("ann"), record("bob"));
@@ -27,7 +27,7 @@ pub async fn get_under_another_scope_is_none(h: CacheHarness) {
     }
 }
 
-/// Two scopes hold an entry of one id each. Both come back whole, and one changes without the
+/// Two scopes each hold an entry of one id. Both are read back whole, and one changes without the
 /// other.
 pub async fn scopes_hold_entries_of_one_id_side_by_side(h: CacheHarness) {
     let session = full("ann");
@@ -44,8 +44,8 @@ pub async fn scopes_hold_entries_of_one_id_side_by_side(h: CacheHarness) {
     h.assert_holds(&there).await;
 }
 
-/// An entry is compared with the one in its own scope only: an older one is stored beside a newer
-/// one of another scope, and so is the same one.
+/// An entry is compared with the one in its own scope only: an older entry is stored beside a newer
+/// one of another scope, and so is an equal one.
 pub async fn older_entry_of_another_scope_is_stored(h: CacheHarness) {
     let session = record("ann");
     let newer = entry(&session, 9, at(9));
@@ -56,12 +56,12 @@ pub async fn older_entry_of_another_scope_is_stored(h: CacheHarness) {
     h.assert_holds(&older).await;
     let (first, second) = (entry(&record("bob"), 1, at(1)), record("bob"));
     h.given(&first).await;
-    assert!(h.put(&elsewhere(&first)).await, "the same entry is not new in another scope");
+    assert!(h.put(&elsewhere(&first)).await, "an equal entry of another scope kept it out");
     h.given(&entry(&second, 1, at(1))).await;
 }
 
 /// A tombstone ends the session of its own scope. Records of another scope are stored and replaced
-/// as if it were not there.
+/// as if the tombstone did not exist.
 pub async fn tombstone_of_another_scope_keeps_nothing_out(h: CacheHarness) {
     let session = record("ann");
     let end = tombstone(&session, 5, at(5));
@@ -72,14 +72,14 @@ pub async fn tombstone_of_another_scope_keeps_nothing_out(h: CacheHarness) {
         h.assert_holds(&live).await;
     }
     h.assert_holds(&end).await;
-    assert!(!h.put(&entry(&session, 9, at(9))).await, "it stays out where the session ended");
+    assert!(!h.put(&entry(&session, 9, at(9))).await, "the tombstone's own scope refuses the record");
     let other_end = elsewhere(&tombstone(&session, 7, at(7)));
     h.given(&other_end).await;
     h.assert_holds(&other_end).await;
     h.assert_holds(&end).await;
 }
 
-/// Removing an id from a scope leaves it in others.
+/// Removing an id from a scope leaves it in other scopes.
 pub async fn remove_leaves_other_scopes_alone(h: CacheHarness) {
     let (live, over) = (record("ann"), record("bob"));
     let (entries, ends) = (entry(&live, 1, at(0)), tombstone(&over, 2, at(0)));
@@ -96,8 +96,8 @@ pub async fn remove_leaves_other_scopes_alone(h: CacheHarness) {
     }
 }
 
-/// Scopes that differ in one bit of any byte, or in what would be the case of a letter, are
-/// different.
+/// Scopes differ even if only one bit of any byte differs, or only the bit that would be the case
+/// of a letter.
 pub async fn scopes_are_compared_byte_by_byte(h: CacheHarness) {
     let session = record("ann");
     h.given(&entry(&session, 9, at(0))).await;

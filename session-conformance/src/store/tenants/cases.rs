@@ -6,7 +6,7 @@ use session_core::{
 };
 
 use super::TenantHarness;
-use super::harness::{Holdings, given_company, given_twins, twins};
+use super::harness::{Holdings, given_sessions_in_every_state, given_twins, twins};
 use crate::fixtures::{at, full, full_at, limit, logged_out, record_at, touch, user};
 use crate::harness::{Harness, assert_kind, ids};
 use crate::store::{
@@ -14,8 +14,8 @@ use crate::store::{
     page, purge, race, stats,
 };
 
-/// One id can be created with each tenant, once, under a limit and without one. What is stored with
-/// the other tenant stays.
+/// Each tenant can create one id once, under a limit and without one. The session of the other
+/// tenant stays unchanged.
 pub async fn tenants_are_apart_in_creates(tenants: TenantHarness) {
     let (first, second) = (&tenants.first, &tenants.second);
     let [mine, theirs] = twins("ann", 1);
@@ -30,8 +30,7 @@ pub async fn tenants_are_apart_in_creates(tenants: TenantHarness) {
     }
 }
 
-/// A load answers with the tenant's own session of an id, and with none that only another tenant
-/// has.
+/// A load returns the tenant's own session of an id, and no session that only another tenant has.
 pub async fn tenants_are_apart_in_loads(tenants: TenantHarness) {
     for (here, there) in tenants.both_ways() {
         let alone = full("ann");
@@ -50,7 +49,7 @@ pub async fn tenants_are_apart_in_loads(tenants: TenantHarness) {
     assert_stored(&tenants.second, &theirs).await;
 }
 
-/// Queries that find a session like the twins, each by another way to look.
+/// Returns queries that find a session like the twins, each by another filter.
 fn queries(name: &str, like: &session_core::SessionRecord) -> Vec<ListQuery> {
     let all = ListQuery::default();
     let device = like.device_id.expect("a device");
@@ -66,7 +65,7 @@ fn queries(name: &str, like: &session_core::SessionRecord) -> Vec<ListQuery> {
     ]
 }
 
-/// A list shows the tenant's own sessions, by whatever it looks.
+/// A list shows the tenant's own sessions, with any filter.
 pub async fn tenants_are_apart_in_lists(tenants: TenantHarness) {
     for (number, (here, there)) in tenants.both_ways().into_iter().enumerate() {
         let name = format!("user {number}");
@@ -104,18 +103,18 @@ pub async fn tenants_are_apart_in_pages(tenants: TenantHarness) {
     }
 }
 
-/// Counts are of the tenant's own sessions.
+/// Counts include the tenant's own sessions only.
 pub async fn tenants_are_apart_in_stats(tenants: TenantHarness) {
     let (first, second) = (&tenants.first, &tenants.second);
-    let before = given_company(first).await;
+    let before = given_sessions_in_every_state(first).await;
     assert_eq!(stats(second, 5).await, StoreStats::default());
-    given_company(second).await;
+    given_sessions_in_every_state(second).await;
     second.given(&full_at("cid", 700)).await;
     before.assert_unchanged(first).await;
     assert_eq!(stats(second, 5).await.newest, Some(at(700)));
 }
 
-/// An update writes the tenant's own session, judges by its revision, and finds none of another
+/// An update writes the tenant's own session, checks its revision, and finds no session of another
 /// tenant.
 pub async fn tenants_are_apart_in_updates(tenants: TenantHarness) {
     for (round, (here, there)) in (0..).zip(tenants.both_ways()) {
@@ -134,7 +133,7 @@ pub async fn tenants_are_apart_in_updates(tenants: TenantHarness) {
     }
 }
 
-/// A touch moves the tenant's own session.
+/// A touch updates the tenant's own session.
 pub async fn tenants_are_apart_in_touches(tenants: TenantHarness) {
     for (round, (here, there)) in (0..).zip(tenants.both_ways()) {
         let own = given_twins(here, there, "ann", 10 * round..10 * round + 3).await;
@@ -148,7 +147,8 @@ pub async fn tenants_are_apart_in_touches(tenants: TenantHarness) {
     }
 }
 
-/// Asserts that an end of a scope ends the twins of `here`, returns them, and leaves `there` alone.
+/// Asserts that an end of a scope ends the twins of `here`, returns them, and leaves `there`
+/// unchanged.
 async fn assert_ends_here(here: &Harness, there: &Harness, scope: &EndScope, own: &[SessionId]) {
     let before = Holdings::of(there).await;
     let returned = end(here, scope, &logged_out(5)).await;
@@ -171,8 +171,8 @@ pub async fn tenants_are_apart_in_ends_of_ids(tenants: TenantHarness) {
     }
 }
 
-/// A user of one tenant is not the user of the same name of another: neither all of their sessions,
-/// all but one, nor those on a device.
+/// A user of one tenant is not the user of the same name of another. This holds for ends of all of
+/// their sessions, of all but one, and of those on a device.
 pub async fn tenants_are_apart_in_ends_of_users(tenants: TenantHarness) {
     for (round, (here, there)) in (0..).zip(tenants.both_ways()) {
         for (kind, name) in (0..).zip(["ann", "bob", "cid"]) {
@@ -194,7 +194,7 @@ pub async fn tenants_are_apart_in_ends_of_users(tenants: TenantHarness) {
     }
 }
 
-/// A limit counts and ends sessions of its own tenant.
+/// A limit counts and evicts sessions of its own tenant.
 pub async fn tenants_are_apart_in_limits(tenants: TenantHarness) {
     for (round, (here, there)) in (0..).zip(tenants.both_ways()) {
         let name = format!("user {round}");
@@ -214,7 +214,7 @@ pub async fn tenants_are_apart_in_limits(tenants: TenantHarness) {
     }
 }
 
-/// A limit that refuses counts and shows sessions of its own tenant.
+/// A limit that refuses counts and returns sessions of its own tenant.
 pub async fn tenants_are_apart_in_refusals(tenants: TenantHarness) {
     for (round, (here, there)) in (0..).zip(tenants.both_ways()) {
         let name = format!("user {round}");
@@ -231,11 +231,11 @@ pub async fn tenants_are_apart_in_refusals(tenants: TenantHarness) {
     }
 }
 
-/// A sweep ends the tenant's own sessions, and says so when none is left.
+/// A sweep ends the tenant's own sessions, and returns none when none is left.
 pub async fn tenants_are_apart_in_sweeps(tenants: TenantHarness) {
     for (round, (here, there)) in (0..).zip(tenants.both_ways()) {
         let own = given_twins(here, there, "ann", 10 * round..10 * round + 3).await;
-        given_company(there).await;
+        given_sessions_in_every_state(there).await;
         let before = Holdings::of(there).await;
         let swept = expire(here, 1_800_001, 500).await;
         let swept = ids(&swept);
@@ -261,7 +261,7 @@ pub async fn tenants_are_apart_in_purges(tenants: TenantHarness) {
     }
 }
 
-/// An erasure forgets the user of its own tenant, and not the user of the same name of another.
+/// An erasure affects the user of its own tenant, and not the user of the same name of another.
 pub async fn tenants_are_apart_in_erasures(tenants: TenantHarness) {
     for (round, (here, there)) in (0..).zip(tenants.both_ways()) {
         let name = format!("user {round}");
@@ -276,20 +276,20 @@ pub async fn tenants_are_apart_in_erasures(tenants: TenantHarness) {
     }
 }
 
-/// Tenants that name a place name different ones, and each the same one every time. A shared cache
-/// keeps them apart by it.
+/// Tenants that name a place name different ones, and always the same one. A shared cache separates
+/// them by it.
 pub async fn tenants_are_apart_by_their_places(tenants: TenantHarness) {
     let place = |h: &Harness| h.store().capabilities().place;
     let (first, second) = (place(&tenants.first), place(&tenants.second));
     if first.is_some() || second.is_some() {
         assert_ne!(first, second, "two tenants are at one place");
     }
-    given_company(&tenants.first).await;
+    given_sessions_in_every_state(&tenants.first).await;
     assert_eq!((place(&tenants.first), place(&tenants.second)), (first, second));
 }
 
-/// Parallel sign-ins of one user with both tenants fill a limit each, and parallel ends reach the
-/// tenant that they were asked of. Catches a lock or a count that tenants share.
+/// Parallel sign-ins of one user with both tenants fill separate limits, and parallel ends reach
+/// only the tenant that they were called on. Catches a lock or a count that tenants share.
 pub async fn tenants_are_apart_in_races(tenants: TenantHarness) {
     let (first, second) = (tenants.first.clone(), tenants.second.clone());
     let at_most = limit(3, OnExceed::EndOldest, 1_000);

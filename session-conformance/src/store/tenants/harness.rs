@@ -5,7 +5,7 @@ use crate::fixtures::{at, device_id, full, user};
 use crate::store::{Records, load_all, page, stats};
 use crate::{Form, Harness};
 
-/// Two empty stores that were made alike: two tenants of one server.
+/// Two empty stores from the same factory: two tenants of one server.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TenantHarness {
@@ -16,21 +16,21 @@ pub struct TenantHarness {
 }
 
 impl TenantHarness {
-    /// Takes two empty stores and shows both in a form.
+    /// Wraps two empty stores in the given form.
     #[must_use]
     pub fn in_form(first: impl SessionStore, second: impl SessionStore, form: Form) -> Self {
         Self { first: Harness::in_form(first, form), second: Harness::in_form(second, form) }
     }
 
-    /// Returns the tenants twice: each of them as the one that works and as the one that must stay
-    /// as it is.
+    /// Returns the tenants in both orders: each once as the one that works, and once as the one
+    /// that must stay unchanged.
     pub(super) fn both_ways(&self) -> [(&Harness, &Harness); 2] {
         [(&self.first, &self.second), (&self.second, &self.first)]
     }
 }
 
-/// Makes two sessions of one id, one for each tenant. They agree in user, device and times, and
-/// differ in what they hold.
+/// Creates two sessions of one id, one for each tenant, with the same user, device and times but
+/// different content.
 pub(super) fn twins(name: &str, number: u64) -> [SessionRecord; 2] {
     let (user, device) = (user(name), device_id());
     let id = SessionId::derive("tenants", &number.to_be_bytes(), Some(&user));
@@ -42,7 +42,7 @@ pub(super) fn twins(name: &str, number: u64) -> [SessionRecord; 2] {
     })
 }
 
-/// Stores twins of a user with each tenant, and returns those of `here`.
+/// Stores twins of a user with both tenants, and returns those of `here`.
 pub(super) async fn given_twins(
     here: &Harness,
     there: &Harness,
@@ -59,7 +59,7 @@ pub(super) async fn given_twins(
     theirs
 }
 
-/// Everything that a tenant holds.
+/// All sessions and counts of a tenant.
 #[derive(Debug, PartialEq)]
 pub(super) struct Holdings {
     records: Records,
@@ -75,12 +75,12 @@ impl Holdings {
 
     /// Asserts that a tenant still holds exactly this.
     pub(super) async fn assert_unchanged(&self, h: &Harness) {
-        assert!(Self::of(h).await == *self, "a tenant changed what another one holds, or sees it");
+        assert!(Self::of(h).await == *self, "a tenant changed or sees sessions of another tenant");
     }
 }
 
-/// Stores some sessions of two users with a tenant, in every state, and returns what it holds then.
-pub(super) async fn given_company(h: &Harness) -> Holdings {
+/// Stores sessions of two users with a tenant, in every state, and returns its holdings.
+pub(super) async fn given_sessions_in_every_state(h: &Harness) -> Holdings {
     let (mut past, over) = (full("ann"), full("bob"));
     past.expires_at = at(3);
     for record in [&past, &over, &full("bob"), &crate::fixtures::anonymous()] {

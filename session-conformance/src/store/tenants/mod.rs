@@ -1,8 +1,8 @@
-//! The cases with two stores: tenants of one server that do not see each other.
+//! The cases with two stores: tenants of one server that do not affect each other.
 //!
-//! A tenant is a store of its own: a table, a key prefix or a collection. The factory of a suite is
-//! called twice for such a case, so both stores are on the server that the suite tests. Then one of
-//! them works, and the other must stay as it was, whatever the ids, users and devices are.
+//! A tenant is a store of its own: a table, a key prefix or a collection. For such a case, the
+//! suite calls the factory twice, so both stores are on the server under test. One of them then
+//! works, and the other must stay unchanged, regardless of ids, users and devices.
 
 pub mod cases;
 mod harness;

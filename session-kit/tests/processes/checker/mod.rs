@@ -1,4 +1,4 @@
-//! What must hold in the histories of all nodes together.
+//! Checks the guarantees over the histories of all nodes together.
 
 mod lag;
 #[cfg(test)]
@@ -11,43 +11,43 @@ use std::time::Duration;
 use crate::wire::{Event, Nanos, Op, Outcome};
 pub(crate) use lag::Lags;
 
-/// What is promised.
+/// The guaranteed limits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// How long an end may go unnoticed, whatever fails.
+    /// How long a node may accept an ended session, whatever fails.
     pub(crate) max_stale: Duration,
-    /// How long if only the bus does.
+    /// The same limit if only the bus fails.
     pub(crate) l1_max_age: Duration,
-    /// How long an operation may take.
+    /// The longest time of an operation.
     pub(crate) longest: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// One node hears nothing, and is not heard.
+    /// The node neither receives nor sends messages.
     Bus {
         node: usize,
     },
-    /// The store of record cannot be asked.
+    /// The store of record is unavailable.
     Store,
     Other,
 }
 
 impl Fault {
-    /// Whether one of these nodes cannot tell the other.
+    /// Returns true if the fault separates the two nodes on the bus.
     fn is_between(self, one: usize, another: usize) -> bool {
         self == Self::Bus { node: one } || self == Self::Bus { node: another }
     }
 }
 
-/// When something failed.
+/// The time of a fault.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
     pub(crate) fault: Fault,
     pub(crate) from: Nanos,
     pub(crate) until: Nanos,
     /// When its consequences must be over.
-    pub(crate) healed: Nanos,
+    pub(crate) recovered: Nanos,
 }
 
 impl Window {
@@ -65,16 +65,16 @@ pub(crate) struct Report {
     longest: Duration,
 }
 
-/// All that happened to one session.
+/// All events of one session.
 pub(crate) struct Session<'a> {
     name: &'a str,
     events: Vec<&'a Event>,
-    /// When the first end was asked for, and when the first was confirmed.
+    /// When the first end began. `end` is the first confirmed one.
     end_began: Option<Nanos>,
     end: Option<&'a Event>,
 }
 
-/// Checks all promises.
+/// Checks all guarantees.
 pub(crate) fn check(history: &[Event], windows: &[Window], limits: &Limits) -> Report {
     let mut sessions: HashMap<&str, Vec<&Event>> = HashMap::new();
     let mut report = Report::default();
@@ -94,20 +94,20 @@ pub(crate) fn check(history: &[Event], windows: &[Window], limits: &Limits) -> R
     report
 }
 
-/// What concerns no other event.
+/// Checks the guarantees that concern a single event.
 fn check_alone(event: &Event, windows: &[Window], limits: &Limits, violations: &mut Vec<String>) {
     if nanos(event.ended - event.began) > limits.longest {
         violations.push(format!("bounded-time: {event:?}"));
     }
-    let is_excused = || {
-        let overlaps = |window: &&Window| window.from <= event.ended && event.began <= window.healed;
+    let is_expected = || {
+        let overlaps = |window: &&Window| window.from <= event.ended && event.began <= window.recovered;
         windows.iter().filter(|window| window.fault == Fault::Store).find(overlaps).is_some()
     };
     match &event.outcome {
-        // Who is known is neither unknown, nor expired, nor anybody else, whatever fails.
+        // A known session is never refused for another reason than its end, whatever fails.
         Outcome::Refused(_) => violations.push(format!("outage-is-not-logout: {event:?}")),
-        Outcome::Unavailable if !is_excused() => {
-            violations.push(format!("cache-never-fatal: the store of record was well: {event:?}"));
+        Outcome::Unavailable if !is_expected() => {
+            violations.push(format!("cache-never-fatal: the store of record was available: {event:?}"));
         }
         _ => {}
     }
@@ -126,13 +126,13 @@ impl<'a> Session<'a> {
         let mut complain = |promise: &str, event: &Event| {
             violations.push(format!("{promise}: {} {event:?}", self.name));
         };
-        // When each life of a node first said that it ended.
+        // When each process first reported the end.
         let mut known: HashMap<usize, Nanos> = HashMap::new();
         for event in self.events.iter().filter(|event| event.outcome == Outcome::Ended) {
             let first = known.entry(event.life).or_insert(event.ended);
             *first = event.ended.min(*first);
             if self.end_began.is_none_or(|began| event.ended < began) {
-                complain("outage-is-not-logout: nobody ended it", event);
+                complain("outage-is-not-logout: no node ended it", event);
             }
         }
         for event in &self.events {
@@ -149,7 +149,7 @@ impl<'a> Session<'a> {
                 Op::Authoritative | Op::Save => complain("revocation-wins", event),
                 Op::Validate if late > limits.max_stale => complain("bounded-lag: max_stale", event),
                 Op::Validate
-                    if is_only_deaf(event, end, windows)
+                    if is_only_bus_down(event, end, windows)
                         && late > limits.l1_max_age + self.taken_late(event, end) =>
                 {
                     complain("bounded-lag: l1_max_age", event);
@@ -159,8 +159,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// How long after the end the node may have taken a copy of what it had asked for before. A copy counts from when it was taken, by a
-    /// clock that is up to 10 ms old.
+    /// Returns how long after the end the node may have stored a copy that it requested before the
+    /// end. A copy's age counts from when it was stored, by a clock that is up to 10 ms old.
     fn taken_late(&self, event: &Event, end: &Event) -> Duration {
         let asked_before = |other: &&&Event| other.life == event.life && other.began <= end.ended;
         let answered = self.events.iter().filter(asked_before).map(|other| other.ended).max();
@@ -168,10 +168,12 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Whether all that failed was the bus of who ended it or of who should hear of it, and the caches had been told.
-fn is_only_deaf(event: &Event, end: &Event, windows: &[Window]) -> bool {
+/// Returns true if only the bus between the two nodes failed, and the shared caches had received
+/// the end.
+fn is_only_bus_down(event: &Event, end: &Event, windows: &[Window]) -> bool {
     let both = |window: &Window| window.contains(end.ended) && window.contains(event.began);
-    end.told && windows.iter().any(|window| window.fault.is_between(event.node, end.node) && both(window))
+    end.caches_notified
+        && windows.iter().any(|window| window.fault.is_between(event.node, end.node) && both(window))
 }
 
 pub(crate) fn nanos(nanos: Nanos) -> Duration {
@@ -179,7 +181,7 @@ pub(crate) fn nanos(nanos: Nanos) -> Duration {
 }
 
 impl Report {
-    /// That enough happened to prove anything.
+    /// Asserts that enough happened for the result to mean anything.
     pub(crate) fn assert_busy(&self) {
         let count = |op, outcome| self.counts.get(&(op, outcome)).copied().unwrap_or_default();
         assert!(self.sessions > 200, "{}", self.sessions);

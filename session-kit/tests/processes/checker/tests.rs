@@ -1,4 +1,4 @@
-//! The checker finds what it is there to find.
+//! The checker finds each kind of violation, and nothing else.
 
 use super::*;
 
@@ -10,13 +10,14 @@ const LIMITS: Limits = Limits {
 
 const MS: Nanos = 1_000_000;
 
-/// An operation of 1 ms on one node.
+/// Returns an operation of 1 ms on one node.
 fn event(node: usize, op: Op, at: Nanos, outcome: Outcome) -> Event {
     let (began, ended) = (at * MS, (at + 1) * MS);
-    Event { life: node, node, op, session: "a".to_owned(), began, ended, outcome, told: op == Op::End }
+    let (session, caches_notified) = ("a".to_owned(), op == Op::End);
+    Event { life: node, node, op, session, began, ended, outcome, caches_notified }
 }
 
-/// Created at 0, ended at 1,000 ms on node 0.
+/// Returns the history of a session that is created at 0 and ended at 1,000 ms on node 0.
 fn with(events: impl IntoIterator<Item = Event>) -> Vec<Event> {
     let mut history = vec![
         event(0, Op::Create, 0, Outcome::Yes),
@@ -40,11 +41,11 @@ fn assert_fine(history: &[Event], windows: &[Window]) {
 }
 
 fn window(fault: Fault) -> Window {
-    Window { fault, from: 500 * MS, until: 6_000 * MS, healed: 11_000 * MS }
+    Window { fault, from: 500 * MS, until: 6_000 * MS, recovered: 11_000 * MS }
 }
 
 #[test]
-fn what_may_happen_is_no_violation() {
+fn permitted_histories_have_no_violations() {
     assert_fine(
         &with([
             event(1, Op::Validate, 1_500, Outcome::Yes),
@@ -59,26 +60,26 @@ fn what_may_happen_is_no_violation() {
 }
 
 #[test]
-fn a_copy_that_counts_for_too_long_is_found() {
+fn copy_that_outlives_max_stale_is_found() {
     let late = with([event(1, Op::Validate, 4_002, Outcome::Yes)]);
     assert_finds(&late, &[], "bounded-lag: max_stale");
 }
 
 #[test]
-fn without_the_bus_alone_there_is_less_time() {
+fn bus_outage_alone_has_the_shorter_limit() {
     let late = with([event(1, Op::Validate, 2_100, Outcome::Yes)]);
     assert_finds(&late, &[window(Fault::Bus { node: 1 })], "bounded-lag: l1_max_age");
     assert_finds(&late, &[window(Fault::Bus { node: 0 })], "bounded-lag: l1_max_age");
     for other in [Fault::Bus { node: 2 }, Fault::Other] {
         assert_fine(&late, &[window(other)]);
     }
-    let mut untold = late;
-    untold.iter_mut().for_each(|event| event.told = false);
-    assert_fine(&untold, &[window(Fault::Bus { node: 1 })]);
+    let mut unnotified = late;
+    unnotified.iter_mut().for_each(|event| event.caches_notified = false);
+    assert_fine(&unnotified, &[window(Fault::Bus { node: 1 })]);
 }
 
 #[test]
-fn who_was_answered_late_has_as_much_more_time() {
+fn late_answer_extends_the_limit() {
     let slow = Event { ended: 1_501 * MS, ..event(1, Op::Validate, 990, Outcome::Yes) };
     let with_slow = |at| with([slow.clone(), event(1, Op::Validate, at, Outcome::Yes)]);
     let windows = [window(Fault::Bus { node: 1 })];
@@ -89,7 +90,7 @@ fn who_was_answered_late_has_as_much_more_time() {
 }
 
 #[test]
-fn a_store_that_forgets_an_end_is_found() {
+fn forgotten_end_is_found() {
     for op in [Op::Authoritative, Op::Save] {
         assert_finds(&with([event(1, op, 1_002, Outcome::Yes)]), &[], "revocation-wins");
         assert_fine(&with([event(1, op, 1_000, Outcome::Yes)]), &[]);
@@ -97,7 +98,7 @@ fn a_store_that_forgets_an_end_is_found() {
 }
 
 #[test]
-fn a_session_that_returns_is_found_where_the_end_was_known() {
+fn resurrection_at_a_node_that_knew_the_end_is_found() {
     let refused = event(1, Op::Validate, 1_100, Outcome::Ended);
     let opened = event(1, Op::Validate, 1_102, Outcome::Yes);
     assert_finds(&with([refused.clone(), opened.clone()]), &[], "no-resurrection");
@@ -112,9 +113,9 @@ fn a_lost_sign_in_is_found() {
 }
 
 #[test]
-fn an_end_that_nobody_asked_for_is_found() {
-    assert_finds(&with([event(1, Op::Validate, 900, Outcome::Ended)]), &[], "outage-is-not-logout: nobody");
-    // Who asked may have been killed before he was answered.
+fn unrequested_end_is_found() {
+    assert_finds(&with([event(1, Op::Validate, 900, Outcome::Ended)]), &[], "outage-is-not-logout: no node");
+    // The node that ended the session may have been killed before it received the answer.
     let mut unanswered = with([event(1, Op::Validate, 1_001, Outcome::Ended)]);
     unanswered.retain(|event| event.op != Op::End || event.outcome == Outcome::Begun);
     assert_fine(&unanswered, &[]);
@@ -125,19 +126,19 @@ fn an_outage_without_a_cause_is_found() {
     let down = with([event(1, Op::Validate, 600, Outcome::Unavailable)]);
     assert_finds(&down, &[window(Fault::Other)], "cache-never-fatal");
     assert_fine(&down, &[window(Fault::Store)]);
-    let healed = with([event(1, Op::Validate, 11_001, Outcome::Unavailable)]);
-    assert_finds(&healed, &[window(Fault::Store)], "cache-never-fatal");
+    let recovered = with([event(1, Op::Validate, 11_001, Outcome::Unavailable)]);
+    assert_finds(&recovered, &[window(Fault::Store)], "cache-never-fatal");
 }
 
 #[test]
-fn an_operation_without_an_end_is_found() {
+fn operation_beyond_its_time_limit_is_found() {
     let mut slow = event(1, Op::Validate, 100, Outcome::Yes);
     slow.ended = 4_101 * MS;
     assert_finds(&with([slow]), &[], "bounded-time");
 }
 
 #[test]
-fn lags_are_counted_by_what_went_on() {
+fn lags_are_grouped_by_condition() {
     let history = with([
         event(1, Op::Validate, 1_100, Outcome::Ended),
         event(2, Op::Validate, 1_005, Outcome::Ended),
@@ -145,7 +146,7 @@ fn lags_are_counted_by_what_went_on() {
     ]);
     let text = |windows: &[Window]| check(&history, windows, &LIMITS).lags.to_string();
     assert!(text(&[]).contains("Healthy: 2 times, p50 5.0ms, p99 5.0ms, at most 100.0ms"), "{}", text(&[]));
-    let deaf = text(&[window(Fault::Bus { node: 1 })]);
-    assert!(deaf.contains("WithoutBus: 1 times") && deaf.contains("Healthy: 1 times"), "{deaf}");
+    let cut_off = text(&[window(Fault::Bus { node: 1 })]);
+    assert!(cut_off.contains("WithoutBus: 1 times") && cut_off.contains("Healthy: 1 times"), "{cut_off}");
     assert!(text(&[window(Fault::Other)]).contains("Faults: 2 times"));
 }

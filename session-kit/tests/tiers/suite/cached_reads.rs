@@ -1,4 +1,4 @@
-//! A store that is read through its tiers.
+//! A store whose loads are answered by its tiers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,16 +11,16 @@ use session_core::{
 };
 use session_manager::{Found, Source, TieredStore};
 
-/// How many of the ids of one load are looked up at the same time.
+/// Concurrent lookups of one load.
 const AT_ONCE: usize = 16;
 
-/// Who answered how often.
+/// The number of answers of each tier.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     pub(crate) memory: AtomicU64,
     pub(crate) shared: AtomicU64,
     pub(crate) store: AtomicU64,
-    /// That it ended, or that there is none.
+    /// Ended or unknown sessions.
     pub(crate) other: AtomicU64,
 }
 
@@ -37,19 +37,20 @@ impl Answers {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// That the tiers that are there answered, and no others.
+    /// Asserts that exactly the configured tiers answered.
     pub(crate) fn assert_from(&self, has_memory: bool, has_shared: bool) {
         let [memory, shared, store] =
             [&self.memory, &self.shared, &self.store].map(|counter| counter.load(Ordering::Relaxed));
         assert_eq!(memory > 0, has_memory, "{self:?}");
         assert_eq!(shared > 0, has_shared, "{self:?}");
-        // The store answers who asked while the session changed, and else only if there is nobody else.
+        // Where there are copies, the store only answers lookups of sessions that change at the
+        // same time.
         let expected = if has_memory || has_shared { memory + shared } else { store };
         assert!(expected > 2_000 && (expected == store || store * 4 < expected), "{self:?}");
     }
 }
 
-/// Tiers whose every answer counts as a load: so copies are held to all that the contract says about loads.
+/// Tiers whose answers count as loads, so that copies must satisfy the contract of `load`.
 #[derive(Debug)]
 pub(crate) struct CachedReads {
     tiers: TieredStore,
@@ -66,18 +67,18 @@ impl CachedReads {
         self.answers.count(found.as_ref());
         match found {
             Some(Found::Active(record, provenance)) => {
-                assert!(record.ended().is_none(), "an ended session was found active");
+                assert!(record.ended().is_none(), "an ended session is active in a tier");
                 match provenance.source {
-                    Source::Shared(_) => self.with_sighting(record).await.map(Some),
+                    Source::Shared(_) => self.with_last_seen(record).await.map(Some),
                     _ => Ok(Some(record)),
                 }
             }
-            // All that is remembered is the end, so the record is asked for where it is.
+            // Tiers only keep the end, so the record is loaded from the store.
             Some(Found::Ended(ended)) => {
                 let record = self.tiers.load(&[id]).await?.pop();
                 if let Some(record) = &record {
                     let stored = record.ended().map(|ended| (ended.at, ended.reason));
-                    assert_eq!(stored, Some((ended.at, ended.reason)), "another end than the stored one");
+                    assert_eq!(stored, Some((ended.at, ended.reason)), "the end differs from the stored one");
                 }
                 Ok(record)
             }
@@ -85,11 +86,12 @@ impl CachedReads {
         }
     }
 
-    /// Shared caches are not told of sightings, which would be a write for each use. They may be behind, and never ahead.
-    async fn with_sighting(&self, mut record: Arc<SessionRecord>) -> Result<Arc<SessionRecord>> {
+    /// Shared caches receive no last-seen updates, which would be a write for each request. Their
+    /// entries may be behind the store, but not ahead of it.
+    async fn with_last_seen(&self, mut record: Arc<SessionRecord>) -> Result<Arc<SessionRecord>> {
         let Some(stored) = self.tiers.load(&[record.id]).await?.pop() else { return Ok(record) };
         if stored.revision == record.revision {
-            assert!(stored.last_seen_at >= record.last_seen_at, "a sighting that never was");
+            assert!(stored.last_seen_at >= record.last_seen_at, "the copy is ahead of the store");
             let record = Arc::make_mut(&mut record);
             (record.last_seen_at, record.last_client) = (stored.last_seen_at, stored.last_client.clone());
         }

@@ -10,7 +10,7 @@ use session_sqlx::PostgresCache;
 use super::Shared;
 use crate::storage;
 
-/// More than a busy machine needs, so that the tier that is tested is the one that is meant.
+/// Longer than a busy machine needs, so that a slow cache is not skipped.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Connections of the cache in PostgreSQL.
@@ -22,7 +22,7 @@ pub(crate) struct Caches {
 }
 
 impl Caches {
-    /// `None` without a server.
+    /// Returns `None` without a server.
     pub(crate) async fn open(shared: Shared) -> Option<Self> {
         let (mut redis, mut postgres) = (None, None);
         if matches!(shared, Shared::Redis | Shared::RedisThenPostgres) {
@@ -39,12 +39,13 @@ impl Caches {
         Some(Self { redis, postgres })
     }
 
-    /// Tiers with empty caches. That in PostgreSQL is not empty, but no two cases use the same id.
+    /// Returns tiers with empty caches. The cache in PostgreSQL is shared by all cases, but no two
+    /// cases use the same id.
     pub(crate) fn tiers(&self, memory: bool) -> Tiers {
         self.tiers_under(memory, &storage::fresh_prefix())
     }
 
-    /// Tiers of two tenants that share all caches. Only their stores tell them apart.
+    /// Returns the tiers of two tenants that share all caches. Only their stores differ.
     pub(crate) fn tiers_of_two(&self, memory: bool) -> [Tiers; 2] {
         let prefix = storage::fresh_prefix();
         [self.tiers_under(memory, &prefix), self.tiers_under(memory, &prefix)]

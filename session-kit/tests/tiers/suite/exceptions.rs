@@ -4,35 +4,34 @@ use std::collections::BTreeSet;
 
 use session_conformance::store_cases;
 
-/// A case that fails if it is read from copies.
+/// A case that fails if it reads copies.
 pub(crate) struct Exception {
     case: &'static str,
     fails: Fails,
-    /// Whether it fails even where nothing but ends is remembered.
+    /// True if the case also fails if the tiers only keep ends.
     without_copies: bool,
-    #[expect(dead_code, reason = "for who reads the table")]
+    #[expect(dead_code, reason = "explains the exception in the table")]
     because: &'static str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Fails {
-    /// It is run, and must fail: an exception that nobody needs hides something.
+    /// The case is run and must fail, because an unnecessary exception hides a defect.
     Always,
-    /// It depends on who is quicker, so it is not run.
+    /// The result depends on timing, so the case is not run.
     Sometimes,
 }
 
-const NOBODY_KNOWS: &str = "whoever gives up a write never learns which sessions it ended, so copies are found out when they are stale";
+const UNKNOWN_RESULT: &str = "a dropped write does not report which sessions it ended, so their copies stay valid until they are stale";
 
-const AS_GIVEN: &str =
-    "a copy of what was written is what the caller gave, and here that does not stem from the stored record";
+const AS_GIVEN: &str = "`update` caches the record that it is given, and this case gives one that does not stem from the stored record";
 
 const EXCEPTIONS: &[Exception] = &[
     Exception {
         case: "purge_frees_the_id",
         fails: Fails::Always,
         without_copies: true,
-        because: "what ended is remembered as ended, and nobody uses an id twice",
+        because: "tiers keep an ended session as ended, because ids are not reused",
     },
     Exception {
         case: "update_keeps_kind_and_creation",
@@ -56,30 +55,30 @@ const EXCEPTIONS: &[Exception] = &[
         case: "cancelled_create_under_a_limit_leaves_all_or_nothing",
         fails: Fails::Sometimes,
         without_copies: true,
-        because: "two sessions that are looked up are not one look, and what is given up may happen in between",
+        because: "two lookups are not atomic, and the dropped write may take effect between them",
     },
     Exception {
         case: "cancelled_end_ends_each_session_or_not",
         fails: Fails::Sometimes,
         without_copies: false,
-        because: NOBODY_KNOWS,
+        because: UNKNOWN_RESULT,
     },
     Exception {
         case: "cancelled_expire_ends_each_session_or_not",
         fails: Fails::Sometimes,
         without_copies: false,
-        because: NOBODY_KNOWS,
+        because: UNKNOWN_RESULT,
     },
     Exception {
         case: "updates_and_touches_lose_nothing",
         fails: Fails::Sometimes,
         without_copies: false,
-        because: "a sighting that meets an update of the same session may be missing in its copy, which then looks idle \
-            too early, and the store is asked",
+        because: "a touch that is concurrent with an update may be missing in the copy, which then looks idle \
+            too early, and the store is read",
     },
 ];
 
-/// How a case fails, if it does.
+/// Returns how a case fails, or `None` if it must hold.
 pub(crate) fn of(case: &str, copies: bool) -> Option<Fails> {
     let exception = EXCEPTIONS.iter().find(|exception| exception.case == case)?;
     (copies || exception.without_copies).then_some(exception.fails)

@@ -1,9 +1,9 @@
-//! The whole store suite, over every combination of tiers.
+//! The whole store suite over every combination of tiers.
 
 mod cached_reads;
 mod caches;
 mod exceptions;
-mod lanes;
+mod stores;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,19 +21,19 @@ use session_manager::{TieredStore, Tiers};
 use self::cached_reads::{Answers, CachedReads};
 use self::caches::Caches;
 use self::exceptions::Fails;
-use self::lanes::{Ground, Lane};
+use self::stores::{Database, TestStore};
 
-/// Cases that run at the same time.
-const LANES: usize = 6;
+/// Concurrent cases.
+const WORKERS: usize = 6;
 
-/// Which store of record.
+/// The store of record.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Record {
     Postgres,
     Sqlite,
 }
 
-/// Which shared caches.
+/// The shared caches.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Shared {
     Nothing,
@@ -44,10 +44,10 @@ enum Shared {
 
 /// How a case reads.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Way {
+enum ReadPath {
     /// From the store of record.
     Authoritative,
-    /// From whoever knows.
+    /// From the first tier that has an answer.
     Cached,
 }
 
@@ -59,12 +59,13 @@ struct Combination {
 }
 
 impl Combination {
-    /// The authoritative way passes all tiers by, so it is only tried without any and with all of them.
-    fn ways(self) -> &'static [Way] {
+    /// Authoritative reads bypass all tiers, so they are only tested with no tiers and with all of
+    /// them.
+    fn read_paths(self) -> &'static [ReadPath] {
         let ends = [(false, Shared::Nothing), (true, Shared::RedisThenPostgres)];
         match ends.contains(&(self.memory, self.shared)) {
-            true => &[Way::Authoritative, Way::Cached],
-            false => &[Way::Cached],
+            true => &[ReadPath::Authoritative, ReadPath::Cached],
+            false => &[ReadPath::Cached],
         }
     }
 }
@@ -78,9 +79,9 @@ impl fmt::Display for Combination {
 
 struct Run {
     combination: Combination,
-    way: Way,
+    read_path: ReadPath,
     forms: &'static [Form],
-    ground: Ground,
+    database: Database,
     caches: Caches,
     next: AtomicUsize,
     passed: AtomicUsize,
@@ -91,20 +92,20 @@ struct Run {
 }
 
 impl Run {
-    async fn lane(&self) {
-        let mut lane = self.ground.lane().await;
+    async fn work(&self) {
+        let mut store = self.database.create_store().await;
         while let Some(case) = store_cases().get(self.next.fetch_add(1, Ordering::Relaxed)) {
             let began = Instant::now();
             let exception = self.exception(case);
             let forms = if exception == Some(Fails::Sometimes) { &[] } else { self.forms };
             for form in forms {
-                let verdict = self.check(&lane, case, *form).await;
+                let verdict = self.check(&store, case, *form).await;
                 self.judge(case, *form, exception, verdict);
                 if case.name().starts_with("cancelled_") {
-                    // What was given up may still be under way to the old one.
-                    lane = self.ground.lane().await;
+                    // A cancelled operation may still reach the old table.
+                    store = self.database.create_store().await;
                 } else {
-                    lane.empty().await;
+                    store.empty().await;
                 }
             }
             self.slow.lock().push((began.elapsed(), case.name()));
@@ -115,53 +116,58 @@ impl Run {
 
     fn exception(&self, case: &StoreCase) -> Option<Fails> {
         let Combination { memory, shared, .. } = self.combination;
-        match self.way {
-            Way::Authoritative => None,
-            Way::Cached => exceptions::of(case.name(), memory || shared != Shared::Nothing),
+        match self.read_path {
+            ReadPath::Authoritative => None,
+            ReadPath::Cached => exceptions::of(case.name(), memory || shared != Shared::Nothing),
         }
     }
 
     fn judge(&self, case: &StoreCase, form: Form, exception: Option<Fails>, verdict: Result<(), String>) {
-        let complaint = match (verdict, exception) {
+        let failure = match (verdict, exception) {
             (Err(message), None) => message,
-            (Ok(()), Some(_)) => "it holds, so it is no exception any more".to_owned(),
+            (Ok(()), Some(_)) => "the case passes, so remove its exception".to_owned(),
             _ => return,
         };
-        self.failures.lock().push(format!("{}, {form}, {:?}: {complaint}", case.name(), self.way));
+        self.failures.lock().push(format!("{}, {form}, {:?}: {failure}", case.name(), self.read_path));
     }
 
-    async fn check(&self, lane: &Lane, case: &StoreCase, form: Form) -> Result<(), String> {
+    async fn check(&self, store: &TestStore, case: &StoreCase, form: Form) -> Result<(), String> {
         let tiers = self.caches.tiers(self.combination.memory);
-        let store = tiered(lane, tiers);
-        match self.way {
-            Way::Authoritative => finish(case, Harness::in_form(store, form)).await,
-            Way::Cached => finish(case, Harness::in_form(self.read_from_copies(store), form)).await,
+        let store = tiered(store, tiers);
+        match self.read_path {
+            ReadPath::Authoritative => finish(case, Harness::in_form(store, form)).await,
+            ReadPath::Cached => finish(case, Harness::in_form(self.read_from_copies(store), form)).await,
         }
     }
 
-    /// Each case with two tables of one database, whose tiers share all caches.
+    /// Runs each tenant case with two tables of one database, whose tiers share all caches.
     async fn tenants(&self) {
         for case in tenant_cases() {
             for form in self.forms {
-                let lanes = [self.ground.lane().await, self.ground.lane().await];
-                let verdict = self.check_tenants(&lanes, case, *form).await;
-                if let Err(complaint) = verdict {
+                let stores = [self.database.create_store().await, self.database.create_store().await];
+                let verdict = self.check_tenants(&stores, case, *form).await;
+                if let Err(failure) = verdict {
                     self.failures.lock().push(format!(
-                        "{}, {form}, {:?}: {complaint}",
+                        "{}, {form}, {:?}: {failure}",
                         case.name(),
-                        self.way
+                        self.read_path
                     ));
                 }
             }
         }
     }
 
-    async fn check_tenants(&self, lanes: &[Lane; 2], case: &TenantCase, form: Form) -> Result<(), String> {
+    async fn check_tenants(
+        &self,
+        stores: &[TestStore; 2],
+        case: &TenantCase,
+        form: Form,
+    ) -> Result<(), String> {
         let [first, second] = self.caches.tiers_of_two(self.combination.memory);
-        let (first, second) = (tiered(&lanes[0], first), tiered(&lanes[1], second));
-        match self.way {
-            Way::Authoritative => finish(case, TenantHarness::in_form(first, second, form)).await,
-            Way::Cached => {
+        let (first, second) = (tiered(&stores[0], first), tiered(&stores[1], second));
+        match self.read_path {
+            ReadPath::Authoritative => finish(case, TenantHarness::in_form(first, second, form)).await,
+            ReadPath::Cached => {
                 let (first, second) = (self.read_from_copies(first), self.read_from_copies(second));
                 finish(case, TenantHarness::in_form(first, second, form)).await
             }
@@ -173,8 +179,8 @@ impl Run {
     }
 }
 
-fn tiered(lane: &Lane, tiers: Tiers) -> TieredStore {
-    TieredStore::new(lane.store(), tiers, SystemClock).unwrap()
+fn tiered(store: &TestStore, tiers: Tiers) -> TieredStore {
+    TieredStore::new(store.inner(), tiers, SystemClock).unwrap()
 }
 
 async fn finish<H: Send + 'static>(case: &Case<H>, harness: H) -> Result<(), String> {
@@ -183,7 +189,7 @@ async fn finish<H: Send + 'static>(case: &Case<H>, harness: H) -> Result<(), Str
         Ok(verdict) => verdict.map_err(|panic| format!("{panic:?}")),
         Err(_) => {
             running.abort();
-            Err("it hangs".to_owned())
+            Err("the case hangs".to_owned())
         }
     }
 }
@@ -192,8 +198,8 @@ fn check(combination: Combination, forms: &'static [Form]) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let failures = runtime.block_on(async {
         let mut failures = Vec::new();
-        for way in combination.ways() {
-            failures.append(&mut run(combination, *way, forms).await?);
+        for read_path in combination.read_paths() {
+            failures.append(&mut run(combination, *read_path, forms).await?);
         }
         Some(failures)
     });
@@ -203,13 +209,13 @@ fn check(combination: Combination, forms: &'static [Form]) {
     }
 }
 
-/// Runs all cases, and returns what failed. `None` without a server.
-async fn run(combination: Combination, way: Way, forms: &'static [Form]) -> Option<Vec<String>> {
+/// Runs all cases, and returns the failures. Returns `None` without a server.
+async fn run(combination: Combination, read_path: ReadPath, forms: &'static [Form]) -> Option<Vec<String>> {
     let run = Arc::new(Run {
         combination,
-        way,
+        read_path,
         forms,
-        ground: Ground::open(combination.record).await?,
+        database: Database::open(combination.record).await?,
         caches: Caches::open(combination.shared).await?,
         next: AtomicUsize::new(0),
         passed: AtomicUsize::new(0),
@@ -219,21 +225,21 @@ async fn run(combination: Combination, way: Way, forms: &'static [Form]) -> Opti
         slow: Mutex::default(),
     });
     let began = Instant::now();
-    let lanes = (0..LANES).map(|_| {
+    let workers = (0..WORKERS).map(|_| {
         let run = Arc::clone(&run);
-        tokio::spawn(async move { run.lane().await })
+        tokio::spawn(async move { run.work().await })
     });
-    join_all(lanes).await.into_iter().for_each(|lane| lane.unwrap());
+    join_all(workers).await.into_iter().for_each(|worker| worker.unwrap());
     run.tenants().await;
     let (passed, excepted) = (run.passed.load(Ordering::Relaxed), run.excepted.load(Ordering::Relaxed));
     println!(
-        "{combination}, {way:?}: {passed} cases and {excepted} exceptions in {:.1} s; {:?}; slowest: {:?}",
+        "{combination}, {read_path:?}: {passed} cases and {excepted} exceptions in {:.1} s; {:?}; slowest: {:?}",
         began.elapsed().as_secs_f64(),
         run.answers,
         run.slow.lock().iter().max(),
     );
     assert_eq!(passed + excepted, store_cases().len());
-    if way == Way::Cached {
+    if read_path == ReadPath::Cached {
         run.answers.assert_from(combination.memory, combination.shared != Shared::Nothing);
     }
     let failures = std::mem::take(&mut *run.failures.lock());

@@ -38,7 +38,7 @@ async fn a_connection_that_dies_on_return_frees_its_pool_slot<D: Target>() {
     let store = lab.store_at(&proxy.url(&lab.url), pool_of(1));
     assert_works(&store).await;
     let session = Arc::new(record("ann"));
-    proxy.arm(Fault::Deaf, session.id.as_bytes());
+    proxy.arm(Fault::IgnoreRequests, session.id.as_bytes());
     within(LONG_DEADLINE, "create", store.create(Arc::clone(&session), None)).await.unwrap();
     assert_eq!(proxy.met(), 1, "the bytes were never sent");
     assert_recovers(&store).await;

@@ -1,6 +1,7 @@
-//! Stores that one case after the other has for itself.
+//! Stores that cases use one after the other.
 //!
-//! A case needs an empty store. A new table costs more than most cases, so each lane keeps its own and empties it.
+//! A case needs an empty store. Creating a table takes longer than most cases, so each worker keeps
+//! its table and empties it.
 
 use std::sync::Arc;
 
@@ -12,31 +13,31 @@ use tempfile::TempDir;
 use super::Record;
 use crate::storage;
 
-/// Connections of the pool that the lanes of one test share.
+/// Connections of the pool that the workers of one test share.
 const POOL: u32 = 16;
 
-/// Connections of a lane's pool where it has one of its own.
-const LANE_POOL: u32 = 6;
+/// Connections of a worker's own pool.
+const STORE_POOL: u32 = 6;
 
-/// Where lanes come from.
-pub(crate) enum Ground {
+/// The database in which workers create their tables.
+pub(crate) enum Database {
     Postgres(PgPool),
     Sqlite,
 }
 
-/// A store of record that is empty whenever a case begins.
-pub(crate) struct Lane {
+/// A store of record that is empty at the start of each case.
+pub(crate) struct TestStore {
     store: Arc<dyn SessionStore>,
     table: Table,
 }
 
 enum Table {
     Postgres(PgPool, String),
-    Sqlite(Pool<Sqlite>, String, #[expect(dead_code, reason = "held until the lane ends")] TempDir),
+    Sqlite(Pool<Sqlite>, String, #[expect(dead_code, reason = "deleted with the store")] TempDir),
 }
 
-impl Ground {
-    /// `None` without a server.
+impl Database {
+    /// Returns `None` without a server.
     pub(crate) async fn open(record: Record) -> Option<Self> {
         match record {
             Record::Postgres => {
@@ -46,24 +47,24 @@ impl Ground {
         }
     }
 
-    pub(crate) async fn lane(&self) -> Lane {
+    pub(crate) async fn create_store(&self) -> TestStore {
         let name = storage::fresh_table();
         match self {
             Self::Postgres(pool) => {
                 let store = storage::migrated(pool.clone(), &name).await;
-                Lane { store: Arc::new(store), table: Table::Postgres(pool.clone(), name.to_string()) }
+                TestStore { store: Arc::new(store), table: Table::Postgres(pool.clone(), name.to_string()) }
             }
             Self::Sqlite => {
-                let (pool, folder) = storage::sqlite(LANE_POOL).await;
+                let (pool, folder) = storage::sqlite(STORE_POOL).await;
                 let store = storage::migrated(pool.clone(), &name).await;
-                Lane { store: Arc::new(store), table: Table::Sqlite(pool, name.to_string(), folder) }
+                TestStore { store: Arc::new(store), table: Table::Sqlite(pool, name.to_string(), folder) }
             }
         }
     }
 }
 
-impl Lane {
-    pub(crate) fn store(&self) -> Arc<dyn SessionStore> {
+impl TestStore {
+    pub(crate) fn inner(&self) -> Arc<dyn SessionStore> {
         Arc::clone(&self.store)
     }
 
