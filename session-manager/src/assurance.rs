@@ -17,6 +17,7 @@ use session_core::{
 use crate::create::Created;
 use crate::manager::SessionManager;
 use crate::new_session::NewSession;
+use crate::replace::check_pending;
 use crate::session::Session;
 
 /// Where a pending sign-in keeps what it knows. Keys with this prefix belong to the library.
@@ -131,7 +132,7 @@ impl SessionManager {
     /// # Cancellation
     /// The attempt is counted or not.
     pub async fn count_attempt(&self, pending: &Session) -> Result<u32> {
-        let (shared, limits) = (self.shared(), self.settings().data_limits);
+        let (shared, limits, now) = (self.shared(), self.settings().data_limits, self.now());
         let most = self.settings().sign_in_attempts.get();
         let mut operation = self.backend().operation();
         let used_up =
@@ -139,6 +140,7 @@ impl SessionManager {
         let left = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&left);
         let counting = shared.modify(&mut operation, pending.record(), move |current| {
+            check_pending(Some(current), now)?;
             let mut data = SessionData::decode(&current.data, &limits)?;
             let mut state: Pending = data.get(PENDING_KEY)?.ok_or_else(not_pending)?;
             if state.attempts >= most {
@@ -166,11 +168,11 @@ impl SessionManager {
     /// Completes a pending sign-in with its further factor: creates the real session, under the limits, and ends the pending one.
     ///
     /// What `new` says about the client, the device and the lifetime counts; its user and credential version are those of the first step,
-    /// so a password changed between the steps is noticed.
+    /// so a password changed between the steps is noticed. A pending sign-in completes once.
     ///
     /// # Errors
-    /// [`Invalid`](session_core::ErrorKind::Invalid) if the session is no pending sign-in, or names another candidate than `new`; else as
-    /// [`create`](Self::create).
+    /// [`Invalid`](session_core::ErrorKind::Invalid) if the session is no pending sign-in, or names another candidate than `new`;
+    /// [`Ended`](session_core::ErrorKind::Ended) if it was completed, ended or has expired; else as [`create`](Self::create).
     pub async fn complete_sign_in(&self, pending: &Session, new: NewSession) -> Result<Created> {
         let first = pending.get::<Pending>(PENDING_KEY)?.ok_or_else(not_pending)?;
         let (user, ..) = new.candidate();

@@ -80,8 +80,10 @@ impl SessionManager {
         change: impl Fn(&mut SessionRecord) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         let (shared, session) = (Arc::clone(self.shared()), session.clone());
-        self.finish(async move { shared.renew(&session, &mut shared.backend.operation(), change).await })
-            .await
+        self.finish(async move {
+            shared.renew(&session, &mut shared.backend.operation(), move |record, _| change(record)).await
+        })
+        .await
     }
 }
 

@@ -50,6 +50,8 @@ pub struct NewSession {
     data: SessionData,
     /// Whether the library itself set data.
     internal: bool,
+    /// Whether it completes the pending sign-in that it replaces.
+    pub(crate) completes: bool,
     pub(crate) replaces: Option<Session>,
 }
 
@@ -80,6 +82,7 @@ impl NewSession {
             label: None,
             data: SessionData::default(),
             internal: false,
+            completes: false,
             replaces: None,
         }
     }
@@ -248,6 +251,7 @@ impl NewSession {
         self.user_id = Some(user);
         self.credential_version = credential_version;
         self.auth.splice(0..0, first);
+        self.completes = true;
         self
     }
 
@@ -261,6 +265,10 @@ impl NewSession {
         self.continues =
             Some(Continued { expires_at: source.expires_at, authenticated_at: source.authenticated_at });
         self.data = SessionData::decode(&source.data, limits)?;
+        // A mark that a sign-in left behind is the source's own.
+        let own: Vec<_> =
+            self.data.keys().filter(|key| key.starts_with(RESERVED)).map(str::to_owned).collect();
+        own.iter().for_each(|key| self.data.set_value(key, None));
         Ok(self)
     }
 

@@ -125,16 +125,23 @@ impl SessionManager {
             let mut record = operation.load(token.id()).await?.ok_or(Rejection::Unknown)?;
             let now = self.now();
             record = shared.count_known_use(record, &mut operation).await?;
-            self.check_refreshable(&record, now, &mut operation).await?;
+            if let Some(ended) = record.ended() {
+                return Err(Rejection::Ended(ended.clone()).into());
+            }
+            // Before anything that depends on the user: knowing an id must reveal and end nothing.
+            if record.refresh.is_none() {
+                return Err(Rejection::Unknown.into());
+            }
             let presented = shared.recognise_refresh(&record, token, now)?;
+            if let PresentedRefresh::Wrong = presented {
+                return Err(Rejection::WrongSecret.into());
+            }
+            self.check_refreshable(&record, now, &mut operation).await?;
             if let PresentedRefresh::Restored = presented {
                 // Judged as if the replacement had not happened; one write takes it back and renews the pair.
                 record = Arc::new(restored(&record));
             }
-            let challenge = match presented {
-                PresentedRefresh::Wrong => return Err(Rejection::WrongSecret.into()),
-                _ => self.apply_rules(&record, client, now, Provenance::store(now))?,
-            };
+            let challenge = self.apply_rules(&record, client, now, Provenance::store(now))?;
             let state = record.refresh.as_ref().ok_or(Rejection::Unknown)?;
             match presented {
                 PresentedRefresh::Current | PresentedRefresh::Restored | PresentedRefresh::Wrong => {}
@@ -192,9 +199,6 @@ impl SessionManager {
         now: Timestamp,
         operation: &mut Operation<'_>,
     ) -> Result<(), ValidateError> {
-        if let Some(ended) = record.ended() {
-            return Err(Rejection::Ended(ended.clone()).into());
-        }
         if let Expiry::Expired(deadline) = record.expiry(now) {
             return Err(Rejection::Expired(deadline).into());
         }

@@ -19,13 +19,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use session_core::{
-    Actor, DataLimits, EndReason, EndScope, Ended, Error, Result, SessionData, SessionRecord, Timestamp,
+    Actor, DataLimits, EndReason, EndScope, Ended, Error, Expiry, Result, SessionData, SessionRecord,
+    Timestamp,
 };
 
 use crate::backend::Operation;
 use crate::manager::Shared;
 use crate::new_session::NewSession;
 use crate::session::{RESERVED, Session};
+use crate::settings::Settings;
 
 /// Marks a session that a sign-in is about to replace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,9 +38,10 @@ pub(crate) struct Superseding {
 const KEY: &str = "session-kit.superseding";
 
 impl Superseding {
-    /// How long a mark counts: for as long as the sign-in can be under way.
-    pub(crate) fn lasts(deadline: Duration) -> Duration {
-        deadline.saturating_mul(2)
+    /// Returns how long a mark counts: for as long as the sign-in can be under way, on a node whose
+    /// clock is apart by the skew.
+    pub(crate) fn lasts(settings: &Settings) -> Duration {
+        settings.store_deadline.saturating_mul(2).saturating_add(settings.clock_skew)
     }
 
     pub(crate) fn of(data: &SessionData) -> Option<Self> {
@@ -52,6 +55,17 @@ impl Superseding {
     pub(crate) fn is_fresh(self, now: Timestamp, lasts: Duration) -> bool {
         now.since(self.since) < lasts && self.since.since(now) < lasts
     }
+}
+
+/// Checks that a pending sign-in can be completed: it must be live in the store of record.
+pub(crate) fn check_pending(stored: Option<&SessionRecord>, now: Timestamp) -> Result<()> {
+    let stored = stored.ok_or_else(|| Error::not_found("manager", "sign in"))?;
+    let ended = match (stored.ended(), stored.expiry(now)) {
+        (Some(ended), _) => ended.clone(),
+        (None, Expiry::Expired(deadline)) => Ended::new(deadline.reason, deadline.at, Actor::System),
+        (None, _) => return Ok(()),
+    };
+    Err(Error::ended("manager", "sign in", ended))
 }
 
 /// A session that was marked, and what the new one takes over from it.
@@ -75,12 +89,15 @@ impl Shared {
         let limits = self.settings.data_limits;
         let mut replaced = Replaced { session, marked: None, data: SessionData::default() };
         let stored = operation.load(replaced.session.id()).await?;
+        let now = self.clock.now();
+        if new.completes {
+            check_pending(stored.as_deref(), now)?;
+        }
         let Some(stored) = stored.filter(|stored| stored.ended().is_none()) else {
             return Ok(Some(replaced));
         };
         let is_other_user = stored.user_id.is_some() && stored.user_id != new.user_id;
-        let now = self.clock.now();
-        let lasts = Superseding::lasts(self.settings.store_deadline);
+        let lasts = Superseding::lasts(&self.settings);
         let marked = self.modify(operation, stored, move |current| {
             let mut data = SessionData::decode(&current.data, &limits)?;
             if Superseding::of(&data).is_some_and(|mark| mark.is_fresh(now, lasts)) {
@@ -96,7 +113,7 @@ impl Shared {
         let marked = match marked.await {
             Ok(marked) => marked,
             // It ended in between.
-            Err(error) if error.ended_session().is_some_and(|ended| ended.at != now) => {
+            Err(error) if !new.completes && error.ended_session().is_some_and(|ended| ended.at != now) => {
                 return Ok(Some(replaced));
             }
             Err(error) => return Err(error),

@@ -62,6 +62,9 @@ impl SessionManager {
     /// Runs to its end even if the future is dropped.
     pub async fn revoke_many(&self, ids: &[SessionId], by: &Actor) -> Result<Vec<SessionInfo>> {
         check_batch("revoke", ids.len())?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let owner = match by {
             Actor::User(user) => Some((ids.to_vec(), user.clone())),
             _ => None,
@@ -114,7 +117,7 @@ impl SessionManager {
             let ended = Ended::new(EndReason::RevokedByUser, now, Actor::User(user));
             let records = shared.end_sessions(&mut operation, scope, ended).await?;
             if session.record().secret.is_some() {
-                shared.renew(&session, &mut operation, |_| Ok(())).await?;
+                shared.renew(&session, &mut operation, |_, _| Ok(())).await?;
             }
             Ok(shared.infos(&records, now))
         })

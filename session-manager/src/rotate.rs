@@ -250,8 +250,10 @@ impl SessionManager {
     /// Runs to its end even if the future is dropped.
     pub async fn rotate(&self, session: &Session) -> Result<()> {
         let (shared, session) = (Arc::clone(self.shared()), session.clone());
-        self.finish(async move { shared.renew(&session, &mut shared.backend.operation(), |_| Ok(())).await })
-            .await
+        self.finish(
+            async move { shared.renew(&session, &mut shared.backend.operation(), |_, _| Ok(())).await },
+        )
+        .await
     }
 
     /// Records that the user authenticated again or with a further factor, and replaces the secret
@@ -263,11 +265,11 @@ impl SessionManager {
     /// # Cancellation
     /// Runs to its end even if the future is dropped.
     pub async fn record_authentication(&self, session: &Session, method: AuthMethod) -> Result<()> {
-        let event = AuthEvent::new(method, self.now());
         let (shared, session) = (Arc::clone(self.shared()), session.clone());
         self.finish(async move {
-            let record_it = move |record: &mut SessionRecord| {
-                record.push_auth(event.clone());
+            // At the time of the replacement: what takes the replacement back finds the event by it.
+            let record_it = move |record: &mut SessionRecord, now| {
+                record.push_auth(AuthEvent::new(method.clone(), now));
                 Ok(())
             };
             shared.renew(&session, &mut shared.backend.operation(), record_it).await
@@ -282,7 +284,7 @@ impl Shared {
         self: &Arc<Self>,
         session: &Session,
         operation: &mut Operation<'_>,
-        change: impl Fn(&mut SessionRecord) -> Result<()> + Send + 'static,
+        change: impl Fn(&mut SessionRecord, Timestamp) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         let record = session.record();
         let old = record.secret.as_ref().map(|secret| secret.current.clone());
@@ -311,7 +313,7 @@ impl Shared {
                 secret.expires_at = Some(now.saturating_add(access));
             }
             next.secret = Some(secret);
-            change(&mut next)?;
+            change(&mut next, now)?;
             next.check()?;
             Ok(Some(next))
         });

@@ -120,7 +120,7 @@ impl Session {
             state,
         };
         let clock = Arc::clone(&shared.clock);
-        let fresh_for = Superseding::lasts(settings.store_deadline);
+        let fresh_for = Superseding::lasts(settings);
         let change = move |current: &SessionRecord, mark| {
             let now = clock.now();
             merge.onto(current, mark, |superseding| superseding.is_fresh(now, fresh_for).then_some(now))

@@ -357,8 +357,8 @@ impl Session {
 }
 
 pub(crate) fn typed<T: DeserializeOwned>(value: Value) -> Result<T> {
-    serde_json::from_value(value)
-        .map_err(|source| Error::corrupt("data", "get", "the value has another type").with_source(source))
+    // The source would show the value.
+    serde_json::from_value(value).map_err(|_| Error::corrupt("data", "get", "the value has another type"))
 }
 
 impl Clone for Session {

@@ -26,6 +26,8 @@ use crate::manager::Shared;
 #[derive(Debug)]
 pub(crate) struct TouchQueue {
     waiting: Mutex<HashMap<SessionId, Touch>>,
+    /// The batch that is being written: a write may be late, so these count as known until it is done.
+    being_written: Mutex<HashMap<SessionId, Touch>>,
     /// What was written lately: a copy of a session does not know it yet. As bounded as what waits.
     written: Cache<SessionId, Timestamp>,
     capacity: usize,
@@ -36,7 +38,13 @@ pub(crate) struct TouchQueue {
 impl TouchQueue {
     pub(crate) fn new(capacity: usize) -> Self {
         let written = Cache::new(capacity);
-        Self { waiting: Mutex::default(), written, capacity, due: Notify::new() }
+        Self {
+            waiting: Mutex::default(),
+            being_written: Mutex::default(),
+            written,
+            capacity,
+            due: Notify::new(),
+        }
     }
 
     /// Whether a use of the session was written less than `interval` ago.
@@ -46,7 +54,8 @@ impl TouchQueue {
 
     /// Takes the use of one session, to write it before the others.
     pub(crate) fn take(&self, id: SessionId) -> Option<Touch> {
-        let touch = self.waiting.lock().remove(&id)?;
+        let waiting = self.waiting.lock().remove(&id);
+        let touch = waiting.or_else(|| self.being_written.lock().get(&id).cloned())?;
         self.written.insert(id, touch.last_seen_at);
         Some(touch)
     }
@@ -79,7 +88,13 @@ impl TouchQueue {
         let batch: Vec<_> = ids.iter().filter_map(|id| waiting.remove(id)).collect();
         // A use that comes while it is being written is not written once more.
         batch.iter().for_each(|touch| self.written.insert(touch.id, touch.last_seen_at));
+        *self.being_written.lock() = batch.iter().map(|touch| (touch.id, touch.clone())).collect();
         batch
+    }
+
+    /// Forgets the batch that was being written.
+    fn written_batch(&self) {
+        self.being_written.lock().clear();
     }
 
     /// Takes back what could not be written.
@@ -117,7 +132,9 @@ async fn flush(shared: &Shared) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
-        match write(shared, &batch).await {
+        let written = write(shared, &batch).await;
+        shared.touches.written_batch();
+        match written {
             Err(error) if error.is_transient() => {
                 shared.touches.put_back(batch, &shared.metrics.touches_dropped);
                 return Err(error);
@@ -155,4 +172,23 @@ async fn write_singly(shared: &Shared, batch: Vec<Touch>) -> Result<()> {
 fn refused(shared: &Shared, error: &Error) {
     tracing::warn!(kind = error.kind().as_str(), "the use of a session could not be written");
     shared.metrics.touches_dropped.increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use session_core::{LastClient, SessionId};
+
+    use super::*;
+
+    #[test]
+    fn a_use_that_is_being_written_is_known_until_the_write_is_done() {
+        let (queue, dropped) = (TouchQueue::new(10), Counter::noop());
+        let id = SessionId::derive("test", b"touch", None);
+        queue.push(Touch::new(id, Timestamp::from_millis(5), LastClient::default()), &dropped);
+        let batch = queue.take_batch();
+        assert_eq!(batch.len(), 1);
+        assert_eq!(queue.take(id).map(|touch| touch.last_seen_at), Some(Timestamp::from_millis(5)));
+        queue.written_batch();
+        assert!(queue.take(id).is_none());
+    }
 }

@@ -130,10 +130,11 @@ impl SessionManager {
     ) -> Result<Session, ValidateError> {
         let now = self.now();
         let presented = self.shared().recognise(&record, token, now)?;
+        let stored = record;
         let record = match presented {
             // An operation that failed did not happen: what it recorded does not count.
-            PresentedSecret::Restored => Arc::new(restored(&record)),
-            _ => record,
+            PresentedSecret::Restored => Arc::new(restored(&stored)),
+            _ => Arc::clone(&stored),
         };
         check(&record, &presented, now)?;
         if self.shared().directory.is_some() {
@@ -141,7 +142,14 @@ impl SessionManager {
         }
         let challenge = self.apply_rules(&record, client, now, provenance)?;
         self.shared().note_use(&record, client, now);
-        let (record, replacement) = self.renew_if_due(record, token, presented, now, operation).await;
+        let (record, replacement) = match presented {
+            PresentedSecret::Restored => {
+                // If it cannot be written now, the next request does it.
+                let taken_back = self.shared().take_back(operation, stored).await;
+                (taken_back.unwrap_or(record), None)
+            }
+            presented => self.renew_if_due(record, token, presented, now, operation).await,
+        };
         let session = Session::new(self, record, provenance, challenge);
         if let Some(replacement) = replacement {
             session.hand_out(replacement);
@@ -168,16 +176,11 @@ impl SessionManager {
                 (record, None)
             }
             PresentedSecret::Replaced(successor) => (record, Some(successor)),
-            PresentedSecret::Restored => {
-                // If it cannot be written now, the next request does it.
-                let taken_back = self.shared().take_back(operation, Arc::clone(&record)).await;
-                (taken_back.unwrap_or(record), None)
-            }
             PresentedSecret::Current if is_unsettled(&record) => {
                 self.shared().note_presented(&record, now);
                 (record, None)
             }
-            PresentedSecret::Current | PresentedSecret::Wrong => (record, None),
+            PresentedSecret::Current | PresentedSecret::Restored | PresentedSecret::Wrong => (record, None),
         }
     }
 

@@ -46,8 +46,8 @@ pub(crate) const CROSSINGS: &[Mutant] = &[
     Mutant {
         name: "a refresh asks no rule",
         file: "session-manager/src/refresh.rs",
-        find: "_ => self.apply_rules(&record, client, now, Provenance::store(now))?,",
-        replace: "_ => None,",
+        find: "let challenge = self.apply_rules(&record, client, now, Provenance::store(now))?;",
+        replace: "let challenge = self.apply_rules(&record, client, now, Provenance::store(now)).ok().flatten();",
         package: "session-manager",
         test: "crossings::secrets::a_denied_refresh_changes_nothing",
     },
@@ -106,5 +106,21 @@ pub(crate) const CROSSINGS: &[Mutant] = &[
         replace: "self.order.pop_back()",
         package: "session-manager",
         test: "crossings::outages::loads_are_served_in_the_order_in_which_they_came",
+    },
+    Mutant {
+        name: "a pending sign-in completes whatever became of it",
+        file: "session-manager/src/replace.rs",
+        find: "if new.completes {",
+        replace: "if new.completes && false {",
+        package: "session-manager",
+        test: "crossings::second_factor::an_expired_pending_sign_in_completes_nothing",
+    },
+    Mutant {
+        name: "a taken-back replacement is not written",
+        file: "session-manager/src/validate.rs",
+        find: "self.shared().take_back(operation, stored).await",
+        replace: "self.shared().take_back(operation, Arc::clone(&record)).await",
+        package: "session-manager",
+        test: "crossings::second_factor::a_replacement_that_is_taken_back_is_written",
     },
 ];

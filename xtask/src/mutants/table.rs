@@ -82,8 +82,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a forged refresh token ends the session",
         file: "session-manager/src/refresh.rs",
-        find: "PresentedRefresh::Wrong => return Err(Rejection::WrongSecret.into()),",
-        replace: "PresentedRefresh::Wrong => return Err(self.end_reused(&record, now, &mut operation).await?.into()),",
+        find: "if let PresentedRefresh::Wrong = presented {\n                return Err(Rejection::WrongSecret.into());",
+        replace: "if let PresentedRefresh::Wrong = presented {\n                return Err(self.end_reused(&record, now, &mut operation).await?.into());",
         package: "session-manager",
         test: "refresh::a_forged_secret_for_a_known_id_ends_nothing",
     },

@@ -94,7 +94,7 @@ async fn a_mark_whose_author_died_counts_for_a_moment_only() {
     world.faults.disarm();
     tab.insert("theme", "dark").unwrap();
     assert_eq!(kind(tab.save().await), ErrorKind::Ended, "it may still be under way");
-    world.pass(5);
+    world.pass(35);
     tab.save().await.unwrap();
     assert_eq!(world.data(here.id()).await, serde_json::json!({"theme": "dark"}));
 }
@@ -118,4 +118,60 @@ async fn a_session_that_has_ended_is_no_obstacle() {
     world.manager.logout(&here).await.unwrap();
     let signed_in = world.manager.create(ann(&here)).await.unwrap().session;
     assert_eq!(world.data(signed_in.id()).await, serde_json::json!({}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_save_beside_a_sign_in_is_safe_on_nodes_whose_clocks_differ() {
+    for (here_ahead, there_ahead) in [(0, 10), (10, 0)] {
+        let world = World::new();
+        let other = World::on(Arc::clone(&world.store), |builder| builder);
+        let created = world.manager.create(NewSession::anonymous()).await.unwrap();
+        world.pass(here_ahead);
+        other.pass(there_ahead);
+        let tab = other.validate(&created.token.expose()).await.unwrap();
+        let here = world.validate(&created.token.expose()).await.unwrap();
+        world.faults.arm(Fault::delay(Duration::from_millis(100)).on("create"));
+        let manager = world.manager.clone();
+        let signing =
+            tokio::spawn(
+                async move { manager.create(NewSession::for_user(user("ann")).replacing(&here)).await },
+            );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        tab.insert("cart", &["apple"]).unwrap();
+        let saved = tab.save().await;
+        let signed_in = signing.await.unwrap().unwrap().session;
+        let carried = world.data(signed_in.id()).await.get("cart").is_some();
+        assert!(saved.is_err() || carried, "saved Ok and lost: here {here_ahead}, there {there_ahead}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_sign_ins_on_nodes_whose_clocks_differ_one_succeeds() {
+    let world = World::new();
+    let other = World::on(Arc::clone(&world.store), |builder| builder);
+    let created = world.manager.create(NewSession::anonymous()).await.unwrap();
+    other.pass(10);
+    let token = created.token.expose();
+    let (one, two) = (world.validate(&token).await.unwrap(), other.validate(&token).await.unwrap());
+    for node in [&world, &other] {
+        node.faults.arm(Fault::delay(Duration::from_millis(20)).on("create"));
+    }
+    let first = world.manager.create(NewSession::for_user(user("ann")).replacing(&one));
+    let second = other.manager.create(NewSession::for_user(user("ann")).replacing(&two));
+    let (first, second) = tokio::join!(first, second);
+    assert!(first.is_ok() != second.is_ok(), "one wins");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_with_a_mark_left_over_can_be_transferred() {
+    let world = World::new();
+    let here = world.sign_in("ann").await.session;
+    world.faults.arm(Fault::error(ErrorKind::Unavailable).on("create"));
+    world.faults.arm(Fault::error(ErrorKind::Unavailable).on("update").at_call(2));
+    assert!(world.manager.create(NewSession::for_user(user("ann")).replacing(&here)).await.is_err());
+    world.settle().await;
+    world.faults.disarm();
+    world.pass(600);
+    let code = world.manager.begin_transfer(&here, false).await.unwrap().expose().to_string();
+    world.manager.redeem_transfer(&code, NewSession::anonymous()).await.expect("the session is live");
 }

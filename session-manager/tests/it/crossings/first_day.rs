@@ -326,3 +326,26 @@ async fn a_long_connection_can_keep_its_session_alive() {
     world.manager.revoke(other.id(), &Actor::System).await.unwrap();
     assert!(matches!(other.refresh_activity().await, Err(ValidateError::Rejected(Rejection::Ended(_)))));
 }
+
+#[tokio::test]
+async fn errors_show_no_data_of_a_session() {
+    let world = World::new();
+    let handle = world.sign_in("ann").await.session;
+    handle.insert("card", "4111-1111").unwrap();
+    let error = handle.get::<u32>("card").unwrap_err();
+    let mut shown = format!("{error:?} {error}");
+    let mut source = std::error::Error::source(&error);
+    while let Some(inner) = source {
+        shown += &format!(" {inner:?} {inner}");
+        source = inner.source();
+    }
+    assert!(!shown.contains("4111"), "{shown}");
+}
+
+#[tokio::test]
+async fn ending_no_sessions_asks_the_store_nothing() {
+    let world = World::new();
+    world.faults.reset_calls();
+    assert!(world.manager.revoke_many(&[], &Actor::User(user("ann"))).await.unwrap().is_empty());
+    assert_eq!(world.faults.all_calls(), 0, "an empty batch does nothing");
+}

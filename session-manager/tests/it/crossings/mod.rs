@@ -8,6 +8,7 @@ mod ends;
 mod first_day;
 mod outages;
 mod savers;
+mod second_factor;
 mod secrets;
 mod settings;
 mod tenants;

@@ -216,3 +216,13 @@ async fn a_denied_ensure_creates_nothing() {
     assert!(world.manager.ensure(external(), &inside).await.is_ok());
     assert!(world.manager.ensure(external(), &outside).await.is_err(), "also when it is there");
 }
+
+#[tokio::test]
+async fn a_forged_refresh_token_reveals_nothing_of_the_session() {
+    let world = World::new();
+    let ((_mine, _, mine), (_other, _, other)) = (pair(&world).await, pair(&world).await);
+    let ((id, _), (_, secret)) = (mine.rsplit_once('.').unwrap(), other.rsplit_once('.').unwrap());
+    world.pass(40 * DAY);
+    let forged = world.manager.refresh(&format!("{id}.{secret}"), &RequestClient::default()).await;
+    assert!(matches!(forged, Err(ValidateError::Rejected(Rejection::WrongSecret))), "not that it expired");
+}
