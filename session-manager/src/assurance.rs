@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use session_core::{
-    Actor, AssuranceLevel, AuthMethod, EndReason, Ended, Error, ErrorKind, Lifetime, Result, SessionData,
-    UserId,
+    Actor, AssuranceLevel, AuthMethod, EndReason, Ended, Error, ErrorKind, Expiry, Lifetime, Result,
+    SessionData, SessionRecord, Timestamp, UserId,
 };
 
 use crate::create::Created;
 use crate::manager::SessionManager;
 use crate::new_session::NewSession;
-use crate::replace::check_pending;
 use crate::session::Session;
 
 /// Where a pending sign-in keeps what it knows. Keys with this prefix belong to the library.
@@ -188,4 +187,15 @@ impl SessionManager {
 
 fn not_pending() -> Error {
     Error::invalid("sign in", "the session is no pending sign-in")
+}
+
+/// Checks that a pending sign-in can be completed: it must be live in the store of record.
+pub(crate) fn check_pending(stored: Option<&SessionRecord>, now: Timestamp) -> Result<()> {
+    let stored = stored.ok_or_else(|| Error::not_found("manager", "sign in"))?;
+    let ended = match (stored.ended(), stored.expiry(now)) {
+        (Some(ended), _) => ended.clone(),
+        (None, Expiry::Expired(deadline)) => Ended::new(deadline.reason, deadline.at, Actor::System),
+        (None, _) => return Ok(()),
+    };
+    Err(Error::ended("manager", "sign in", ended))
 }

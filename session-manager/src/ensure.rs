@@ -15,14 +15,14 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use session_core::rules::RequestClient;
 use session_core::{
-    ClientInfo, DeviceId, Error, ErrorKind, Expiry, Lifetime, SessionId, SessionKind, SessionRecord,
-    Timestamp, UserId,
+    ClientInfo, DeviceId, Error, ErrorKind, Lifetime, SessionId, SessionKind, SessionRecord, Timestamp,
+    UserId,
 };
 
 use crate::backend::Operation;
 use crate::manager::{SessionManager, interrupted};
 use crate::new_session::NewSession;
-use crate::rejection::{Rejection, ValidateError};
+use crate::rejection::{Rejection, ValidateError, check_deadlines};
 use crate::session::Session;
 use crate::tiers::{Found, Provenance};
 
@@ -284,9 +284,7 @@ impl SessionManager {
         operation: &mut Operation<'_>,
     ) -> Result<Session, ValidateError> {
         let now = self.now();
-        if let Expiry::Expired(deadline) = record.expiry(now) {
-            return Err(Rejection::Expired(deadline).into());
-        }
+        check_deadlines(&record, now)?;
         if record.kind != SessionKind::External {
             return Err(Rejection::Unknown.into());
         }

@@ -11,8 +11,6 @@
 //! | the directory | [`keep_credentials`](SessionManager::keep_credentials) names the version that the directory has from now on |
 //! | copies | other nodes notice as they notice every change |
 
-use std::sync::Arc;
-
 use session_core::limits::MAX_LIFETIME;
 use session_core::{Error, Lifetime, Result, SessionRecord, Timestamp};
 
@@ -32,7 +30,7 @@ impl SessionManager {
     /// Runs to its end even if the future is dropped.
     pub async fn set_lifetime(&self, session: &Session, lifetime: Lifetime) -> Result<()> {
         let now = self.now();
-        self.renew_with(session, move |record| apply(record, lifetime, now)).await
+        self.renew_with(session, move |record, _| apply(record, lifetime, now)).await
     }
 
     /// Keeps a user signed in who asks for it after the sign-in: the session gets the lifetime of
@@ -45,7 +43,7 @@ impl SessionManager {
     /// Runs to its end even if the future is dropped.
     pub async fn remember(&self, session: &Session) -> Result<()> {
         let (now, lifetime) = (self.now(), self.settings().expiry.lifetime(true));
-        self.renew_with(session, move |record| {
+        self.renew_with(session, move |record, _| {
             record.remembered = true;
             apply(record, lifetime, now)
         })
@@ -67,21 +65,9 @@ impl SessionManager {
         if let Some(user) = session.user_id() {
             self.forget_user(&user);
         }
-        self.renew_with(session, move |record| {
+        self.renew_with(session, move |record, _| {
             record.credential_version = Some(version);
             Ok(())
-        })
-        .await
-    }
-
-    async fn renew_with(
-        &self,
-        session: &Session,
-        change: impl Fn(&mut SessionRecord) -> Result<()> + Send + 'static,
-    ) -> Result<()> {
-        let (shared, session) = (Arc::clone(self.shared()), session.clone());
-        self.finish(async move {
-            shared.renew(&session, &mut shared.backend.operation(), move |record, _| change(record)).await
         })
         .await
     }

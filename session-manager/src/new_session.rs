@@ -11,7 +11,7 @@ use session_core::{
 
 use crate::recording::Recording;
 use crate::save::reserved;
-use crate::session::{RESERVED, Session};
+use crate::session::{RESERVED, Session, remove_reserved};
 
 /// A session to be created.
 ///
@@ -266,9 +266,7 @@ impl NewSession {
             Some(Continued { expires_at: source.expires_at, authenticated_at: source.authenticated_at });
         self.data = SessionData::decode(&source.data, limits)?;
         // A mark that a sign-in left behind is the source's own.
-        let own: Vec<_> =
-            self.data.keys().filter(|key| key.starts_with(RESERVED)).map(str::to_owned).collect();
-        own.iter().for_each(|key| self.data.set_value(key, None));
+        remove_reserved(&mut self.data);
         Ok(self)
     }
 

@@ -26,14 +26,13 @@ use std::sync::Arc;
 
 use session_core::rules::{Reason, RequestClient};
 use session_core::{
-    Actor, CountryCode, EndReason, EndScope, Ended, Error, ErrorKind, EventKind, Expiry, RefreshState,
-    RefreshToken, Result, RotationSalt, SecretMatch, SecretPurpose, SecretState, SessionRecord, SessionToken,
-    Timestamp,
+    Actor, CountryCode, EndReason, EndScope, Ended, Error, ErrorKind, EventKind, RefreshState, RefreshToken,
+    Result, RotationSalt, SecretMatch, SecretPurpose, SecretState, SessionRecord, SessionToken, Timestamp,
 };
 
 use crate::backend::Operation;
 use crate::manager::{SessionManager, Shared, interrupted};
-use crate::rejection::{Rejection, ValidateError};
+use crate::rejection::{Rejection, ValidateError, check_deadlines};
 use crate::rotate::{Fate, is_match, missing_key, restored};
 use crate::session::Session;
 use crate::settings::ReuseEnds;
@@ -199,9 +198,7 @@ impl SessionManager {
         now: Timestamp,
         operation: &mut Operation<'_>,
     ) -> Result<(), ValidateError> {
-        if let Expiry::Expired(deadline) = record.expiry(now) {
-            return Err(Rejection::Expired(deadline).into());
-        }
+        check_deadlines(record, now)?;
         self.check_user(record, Provenance::store(now), operation).await?;
         let state = record.refresh.as_ref().ok_or(Rejection::Unknown)?;
         if now < state.expires_at { Ok(()) } else { Err(Rejection::TokenExpired.into()) }

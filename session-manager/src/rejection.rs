@@ -1,7 +1,7 @@
 //! Why a token opens no session: a refusal, or no answer.
 
 use session_core::rules::Reason;
-use session_core::{Deadline, Ended, Error};
+use session_core::{Deadline, Ended, Error, Expiry, SessionRecord, Timestamp};
 
 /// Why a token does not open a session. All of these are final for this request: asking again gives the same answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,5 +55,14 @@ pub enum ValidateError {
 impl From<Error> for ValidateError {
     fn from(error: Error) -> Self {
         Self::Unavailable(error)
+    }
+}
+
+/// Rejects a record that is past a deadline.
+#[inline]
+pub(crate) fn check_deadlines(record: &SessionRecord, now: Timestamp) -> Result<(), Rejection> {
+    match record.expiry(now) {
+        Expiry::Expired(deadline) => Err(Rejection::Expired(deadline)),
+        _ => Ok(()),
     }
 }

@@ -19,14 +19,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use session_core::{
-    Actor, DataLimits, EndReason, EndScope, Ended, Error, Expiry, Result, SessionData, SessionRecord,
-    Timestamp,
+    Actor, DataLimits, EndReason, EndScope, Ended, Error, Result, SessionData, SessionRecord, Timestamp,
 };
 
+use crate::assurance::check_pending;
 use crate::backend::Operation;
 use crate::manager::Shared;
 use crate::new_session::NewSession;
-use crate::session::{RESERVED, Session};
+use crate::session::{Session, remove_reserved};
 use crate::settings::Settings;
 
 /// Marks a session that a sign-in is about to replace.
@@ -55,17 +55,6 @@ impl Superseding {
     pub(crate) fn is_fresh(self, now: Timestamp, lasts: Duration) -> bool {
         now.since(self.since) < lasts && self.since.since(now) < lasts
     }
-}
-
-/// Checks that a pending sign-in can be completed: it must be live in the store of record.
-pub(crate) fn check_pending(stored: Option<&SessionRecord>, now: Timestamp) -> Result<()> {
-    let stored = stored.ok_or_else(|| Error::not_found("manager", "sign in"))?;
-    let ended = match (stored.ended(), stored.expiry(now)) {
-        (Some(ended), _) => ended.clone(),
-        (None, Expiry::Expired(deadline)) => Ended::new(deadline.reason, deadline.at, Actor::System),
-        (None, _) => return Ok(()),
-    };
-    Err(Error::ended("manager", "sign in", ended))
 }
 
 /// A session that was marked, and what the new one takes over from it.
@@ -120,9 +109,7 @@ impl Shared {
         };
         if !is_other_user {
             replaced.data = replaced.session.onto(SessionData::decode(&marked.data, &with_room(limits))?);
-            let own: Vec<_> =
-                replaced.data.keys().filter(|key| key.starts_with(RESERVED)).map(str::to_owned).collect();
-            own.iter().for_each(|key| replaced.data.set_value(key, None));
+            remove_reserved(&mut replaced.data);
         }
         replaced.marked = Some(marked);
         Ok(Some(replaced))

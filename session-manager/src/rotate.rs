@@ -249,11 +249,7 @@ impl SessionManager {
     /// # Cancellation
     /// Runs to its end even if the future is dropped.
     pub async fn rotate(&self, session: &Session) -> Result<()> {
-        let (shared, session) = (Arc::clone(self.shared()), session.clone());
-        self.finish(
-            async move { shared.renew(&session, &mut shared.backend.operation(), |_, _| Ok(())).await },
-        )
-        .await
+        self.renew_with(session, |_, _| Ok(())).await
     }
 
     /// Records that the user authenticated again or with a further factor, and replaces the secret
@@ -265,16 +261,24 @@ impl SessionManager {
     /// # Cancellation
     /// Runs to its end even if the future is dropped.
     pub async fn record_authentication(&self, session: &Session, method: AuthMethod) -> Result<()> {
-        let (shared, session) = (Arc::clone(self.shared()), session.clone());
-        self.finish(async move {
-            // At the time of the replacement: what takes the replacement back finds the event by it.
-            let record_it = move |record: &mut SessionRecord, now| {
-                record.push_auth(AuthEvent::new(method.clone(), now));
-                Ok(())
-            };
-            shared.renew(&session, &mut shared.backend.operation(), record_it).await
+        // At the time of the replacement: `restored` finds the event by it.
+        self.renew_with(session, move |record, now| {
+            record.push_auth(AuthEvent::new(method.clone(), now));
+            Ok(())
         })
         .await
+    }
+
+    /// Changes the record and replaces the secrets, see [`Shared::renew`]. Runs to its end even if
+    /// the future is dropped.
+    pub(crate) async fn renew_with(
+        &self,
+        session: &Session,
+        change: impl Fn(&mut SessionRecord, Timestamp) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let (shared, session) = (Arc::clone(self.shared()), session.clone());
+        self.finish(async move { shared.renew(&session, &mut shared.backend.operation(), change).await })
+            .await
     }
 }
 

@@ -356,6 +356,12 @@ impl Session {
     }
 }
 
+/// Removes the library's own keys from data that goes on in another session.
+pub(crate) fn remove_reserved(data: &mut SessionData) {
+    let own: Vec<_> = data.keys().filter(|key| key.starts_with(RESERVED)).map(str::to_owned).collect();
+    own.iter().for_each(|key| data.set_value(key, None));
+}
+
 pub(crate) fn typed<T: DeserializeOwned>(value: Value) -> Result<T> {
     // The source would show the value.
     serde_json::from_value(value).map_err(|_| Error::corrupt("data", "get", "the value has another type"))

@@ -93,7 +93,7 @@ impl TouchQueue {
     }
 
     /// Forgets the batch that was being written.
-    fn written_batch(&self) {
+    fn finish_batch(&self) {
         self.being_written.lock().clear();
     }
 
@@ -133,7 +133,7 @@ async fn flush(shared: &Shared) -> Result<()> {
             return Ok(());
         }
         let written = write(shared, &batch).await;
-        shared.touches.written_batch();
+        shared.touches.finish_batch();
         match written {
             Err(error) if error.is_transient() => {
                 shared.touches.put_back(batch, &shared.metrics.touches_dropped);
@@ -188,7 +188,7 @@ mod tests {
         let batch = queue.take_batch();
         assert_eq!(batch.len(), 1);
         assert_eq!(queue.take(id).map(|touch| touch.last_seen_at), Some(Timestamp::from_millis(5)));
-        queue.written_batch();
+        queue.finish_batch();
         assert!(queue.take(id).is_none());
     }
 }

@@ -15,12 +15,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use session_core::rules::{Facts, Reason, RequestClient, Verdict};
 use session_core::{
-    EventKind, Expiry, LastClient, SecretPurpose, SessionId, SessionRecord, SessionToken, Timestamp, Touch,
+    EventKind, LastClient, SecretPurpose, SessionId, SessionRecord, SessionToken, Timestamp, Touch,
 };
 
 use crate::backend::Operation;
 use crate::manager::{SessionManager, Shared};
-use crate::rejection::{Rejection, ValidateError};
+use crate::rejection::{Rejection, ValidateError, check_deadlines};
 use crate::rotate::{PresentedSecret, is_unsettled, restored};
 use crate::session::Session;
 use crate::tiers::{Found, Provenance, TieredStore};
@@ -142,14 +142,7 @@ impl SessionManager {
         }
         let challenge = self.apply_rules(&record, client, now, provenance)?;
         self.shared().note_use(&record, client, now);
-        let (record, replacement) = match presented {
-            PresentedSecret::Restored => {
-                // If it cannot be written now, the next request does it.
-                let taken_back = self.shared().take_back(operation, stored).await;
-                (taken_back.unwrap_or(record), None)
-            }
-            presented => self.renew_if_due(record, token, presented, now, operation).await,
-        };
+        let (record, replacement) = self.renew_if_due(record, stored, token, presented, now, operation).await;
         let session = Session::new(self, record, provenance, challenge);
         if let Some(replacement) = replacement {
             session.hand_out(replacement);
@@ -157,10 +150,12 @@ impl SessionManager {
         Ok(session)
     }
 
-    /// Rotates and rehashes on the way. Neither may fail the request: the presented secret is good.
+    /// Rotates and rehashes on the way, and takes back what failed: `stored` is the record as the
+    /// store has it. None of these may fail the request: the presented secret is good.
     async fn renew_if_due(
         &self,
         record: Arc<SessionRecord>,
+        stored: Arc<SessionRecord>,
         token: &SessionToken,
         presented: PresentedSecret,
         now: Timestamp,
@@ -176,11 +171,16 @@ impl SessionManager {
                 (record, None)
             }
             PresentedSecret::Replaced(successor) => (record, Some(successor)),
+            PresentedSecret::Restored => {
+                // If it cannot be written now, the next request does it.
+                let taken_back = self.shared().take_back(operation, stored).await;
+                (taken_back.unwrap_or(record), None)
+            }
             PresentedSecret::Current if is_unsettled(&record) => {
                 self.shared().note_presented(&record, now);
                 (record, None)
             }
-            PresentedSecret::Current | PresentedSecret::Restored | PresentedSecret::Wrong => (record, None),
+            PresentedSecret::Current | PresentedSecret::Wrong => (record, None),
         }
     }
 
@@ -241,9 +241,7 @@ impl SessionManager {
 /// Judges what does not depend on anything but the record.
 #[inline]
 fn check(record: &SessionRecord, presented: &PresentedSecret, now: Timestamp) -> Result<(), Rejection> {
-    if let Expiry::Expired(deadline) = record.expiry(now) {
-        return Err(Rejection::Expired(deadline));
-    }
+    check_deadlines(record, now)?;
     if matches!(presented, PresentedSecret::Wrong) {
         return Err(Rejection::WrongSecret);
     }

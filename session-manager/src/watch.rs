@@ -10,10 +10,10 @@
 
 use std::time::Duration;
 
-use session_core::{Expiry, Touch};
+use session_core::Touch;
 
 use crate::manager::SessionManager;
-use crate::rejection::{Rejection, ValidateError};
+use crate::rejection::{Rejection, ValidateError, check_deadlines};
 use crate::session::Session;
 use crate::tiers::Found;
 
@@ -52,9 +52,7 @@ impl Session {
             Found::Ended(ended) => Err(Rejection::Ended(ended).into()),
             Found::Active(record, provenance) => {
                 let record = shared.count_known_use(record, &mut operation).await?;
-                if let Expiry::Expired(deadline) = record.expiry(manager.now()) {
-                    return Err(Rejection::Expired(deadline).into());
-                }
+                check_deadlines(&record, manager.now())?;
                 manager.check_user(&record, provenance, &mut operation).await
             }
         }
@@ -110,10 +108,7 @@ impl Session {
         let (shared, mut operation) = (manager.shared(), manager.backend().operation());
         match shared.find_in_store(&mut operation, self.id()).await?.ok_or(Rejection::Unknown)? {
             Found::Ended(ended) => Err(Rejection::Ended(ended).into()),
-            Found::Active(record, _) => match record.expiry(manager.now()) {
-                Expiry::Expired(deadline) => Err(Rejection::Expired(deadline).into()),
-                _ => Ok(()),
-            },
+            Found::Active(record, _) => Ok(check_deadlines(&record, manager.now())?),
         }
     }
 

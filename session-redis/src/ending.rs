@@ -154,7 +154,7 @@ impl RedisStore {
         let (mut done, mut total) = (Vec::new(), 0);
         while total < limit {
             let (mut due, failure) =
-                self.due(index, up_to).await.unwrap_or_else(|trouble| (Vec::new(), Some(trouble)));
+                self.filled(index, "-inf", up_to).await.unwrap_or_else(|trouble| (Vec::new(), Some(trouble)));
             match failure {
                 Some(trouble) if due.is_empty() && total == 0 => return Err(trouble),
                 _ if due.is_empty() => break,

@@ -74,8 +74,7 @@ impl RedisStore {
             let newest =
                 query.after.map_or("+inf".to_owned(), |after| after.created_at.as_millis().to_string());
             let shards = self.all_filled(&filter.since, &newest).await?;
-            let few = 2 * query.limit / shards.len().max(1) + 2;
-            let few = few.min(MAX_SCAN);
+            let few = (2 * query.limit / shards.len().max(1) + 2).min(MAX_SCAN);
             return Ok(shards
                 .into_iter()
                 .map(|shard| scan(shard, vec![self.prefix.created(shard)], few))

@@ -32,16 +32,6 @@ impl RedisStore {
         groups.into_values().collect()
     }
 
-    /// Returns the shards that have members of an index up to a score, each with the number of
-    /// members, and the failure if some shards could not be queried.
-    pub(crate) async fn due(
-        &self,
-        index: Index,
-        up_to: &str,
-    ) -> Result<(Vec<(Shard, usize)>, Option<Trouble>), Trouble> {
-        self.filled(index, "-inf", up_to).await
-    }
-
     /// Returns the shards that have members of an index between two scores, each with the number of
     /// members, and the failure if some shards could not be queried.
     ///

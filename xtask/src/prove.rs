@@ -60,13 +60,15 @@ fn steps() -> Vec<Step> {
         Step::task(
             "simulation, many seeds",
             1800,
-            "SESSION_SIM_SEEDS=100000 cargo nextest run -p session-manager -E 'binary(sim)'",
+            &format!("SESSION_SIM_SEEDS={SEEDS} cargo nextest run -p session-manager -E 'binary(sim)'"),
             night("SESSION_SIM_SEEDS", SEEDS, "binary(sim)"),
         ),
         Step::task(
             "three processes, five minutes",
             320,
-            "SESSION_PROCESS_SECONDS=300 cargo nextest run --profile night -E 'binary(processes)'",
+            &format!(
+                "SESSION_PROCESS_SECONDS={PROCESS_SECONDS} cargo nextest run --profile night -E 'binary(processes)'"
+            ),
             night("SESSION_PROCESS_SECONDS", PROCESS_SECONDS, "binary(processes)"),
         ),
         Step::task("mutants", 1200, "cargo xtask mutants", || mutants::run(&Choice::All)),

@@ -16,8 +16,8 @@ use session_core::{
 };
 use session_manager::{Ensured, ExternalSession, NewSession, Paging, Session, UserLimit, ValidateError};
 
-use self::crossings::{Failure, NotFromOutside};
-use crate::world::{World, user};
+use self::crossings::Failure;
+use crate::world::{NotFromOutside, World, user};
 
 /// The table of users. Everybody is active, under version 1 if no other one is named.
 #[derive(Debug, Clone, Default)]

@@ -14,8 +14,8 @@ use session_core::rules::RuleSet;
 use session_core::{Actor, ErrorKind, ExpiryPolicy, Lifetime, OnExceed, SessionId};
 use session_manager::{Created, NewSession, Paging, Rejection, Session, UserLimit, ValidateError};
 
-use self::crossings::{NotFromOutside, Person, Refusal, Users};
-use crate::world::{World, kind, user};
+use self::crossings::{Person, Refusal, Users};
+use crate::world::{NotFromOutside, World, kind, user};
 
 const IDLE: u64 = 100;
 const ABSOLUTE: u64 = 400;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use session_conformance::faults::{Faults, FaultyStore};
-use session_core::rules::RequestClient;
+use session_core::rules::{Facts, Reason, RequestClient, ValidationRule, Verdict};
 use session_core::{
     DataLimits, ErrorKind, ManualClock, Result, SessionData, SessionId, SessionRecord, SessionStore,
     Timestamp, UserId,
@@ -122,4 +122,21 @@ pub(crate) async fn abandon<T>(future: impl Future<Output = T>) {
         futures_util::poll!(&mut future).is_pending(),
         "the operation ended before it could be abandoned"
     );
+}
+
+/// The address that [`NotFromOutside`] denies.
+pub(crate) const OUTSIDE: &str = "198.51.100.1";
+
+/// Denies requests from one address.
+#[derive(Debug)]
+pub(crate) struct NotFromOutside;
+
+impl ValidationRule for NotFromOutside {
+    fn name(&self) -> &'static str {
+        "not from outside"
+    }
+
+    fn check(&self, facts: &Facts<'_>) -> Verdict {
+        if facts.client.ip == OUTSIDE.parse().ok() { Verdict::Deny(Reason::Custom) } else { Verdict::Allow }
+    }
 }

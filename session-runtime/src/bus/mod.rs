@@ -258,7 +258,7 @@ impl<T: Transport> InvalidationBus for Bus<T> {
         // Before the receiver starts: it may publish events before the bus is healthy.
         let events = self.shared.events.subscribe();
         self.start();
-        let guard = SubscriberGuard::new(Arc::clone(&self.shared));
+        let guard = SubscriberGuard::new(self.shared.subscriptions.clone());
         let mut state = self.shared.state.subscribe();
         let settled = state.wait_for(|state| matches!(state, State::Down(_) | State::Healthy));
         match timeout(2 * SILENCE, settled).await {

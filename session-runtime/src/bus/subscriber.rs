@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
-use super::{Life, Shared, Transport};
+use super::Life;
 
 /// Counts as a subscription until it is dropped.
 pub(super) struct SubscriberGuard {
@@ -18,9 +18,7 @@ pub(super) struct SubscriberGuard {
 }
 
 impl SubscriberGuard {
-    #[allow(clippy::needless_pass_by_value, reason = "the guard keeps the count of the bus alive")]
-    pub(super) fn new<T: Transport>(shared: Arc<Shared<T>>) -> Self {
-        let subscriptions = shared.subscriptions.clone();
+    pub(super) fn new(subscriptions: watch::Sender<usize>) -> Self {
         subscriptions.send_modify(|count| *count += 1);
         Self { subscriptions }
     }

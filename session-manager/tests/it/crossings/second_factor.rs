@@ -1,9 +1,10 @@
 //! Second factors that fail or come too late, and pending sign-ins that are over.
 
+use std::time::Duration;
+
 use session_conformance::faults::Fault;
 use session_core::{Actor, AssuranceLevel, AuthMethod, EndReason, ErrorKind};
-use session_manager::{NewSession, Session};
-use std::time::Duration;
+use session_manager::{Created, NewSession, Session};
 
 use crate::world::{World, kind, user};
 
@@ -16,12 +17,26 @@ fn second() -> NewSession {
     NewSession::for_user(user("ann")).with_auth(AuthMethod::Totp)
 }
 
+/// Signs in with one factor.
+async fn with_password(world: &World) -> (Created, String) {
+    let new = NewSession::for_user(user("ann")).with_auth(AuthMethod::Password);
+    let created = world.manager.create(new).await.unwrap();
+    let token = created.token.expose().to_string();
+    (created, token)
+}
+
+/// Steps up, but the store's reply is lost.
+async fn step_up_in_vain(world: &World, session: &Session) {
+    world.pass(5);
+    world.faults.arm(Fault::lost_reply(ErrorKind::Timeout).on("update").at_call(1));
+    assert!(world.manager.record_authentication(session, AuthMethod::Totp).await.is_err());
+    world.pass(60);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_failed_step_up_counts_for_nothing_although_time_passed() {
     let world = World::new();
-    let new = NewSession::for_user(user("ann")).with_auth(AuthMethod::Password);
-    let created = world.manager.create(new).await.unwrap();
-    let token = created.token.expose();
+    let (created, token) = with_password(&world).await;
     world.pass(5);
     world.faults.arm(Fault::lost_reply(ErrorKind::Timeout).on("update").at_call(1));
     let (done, ()) =
@@ -37,14 +52,9 @@ async fn a_failed_step_up_counts_for_nothing_although_time_passed() {
 #[tokio::test(start_paused = true)]
 async fn a_replacement_that_is_taken_back_is_written() {
     let world = World::new();
-    let new = NewSession::for_user(user("ann")).with_auth(AuthMethod::Password);
-    let created = world.manager.create(new).await.unwrap();
-    let token = created.token.expose();
+    let (created, token) = with_password(&world).await;
     let before = world.stored(created.session.id()).await.secret.clone();
-    world.pass(5);
-    world.faults.arm(Fault::lost_reply(ErrorKind::Timeout).on("update").at_call(1));
-    assert!(world.manager.record_authentication(&created.session, AuthMethod::Totp).await.is_err());
-    world.pass(60);
+    step_up_in_vain(&world, &created.session).await;
     world.validate(&token).await.unwrap();
     world.settle().await;
     let after = world.stored(created.session.id()).await;
@@ -55,13 +65,8 @@ async fn a_replacement_that_is_taken_back_is_written() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_step_up_is_not_transferred() {
     let world = World::new();
-    let new = NewSession::for_user(user("ann")).with_auth(AuthMethod::Password);
-    let created = world.manager.create(new).await.unwrap();
-    let token = created.token.expose();
-    world.pass(5);
-    world.faults.arm(Fault::lost_reply(ErrorKind::Timeout).on("update").at_call(1));
-    assert!(world.manager.record_authentication(&created.session, AuthMethod::Totp).await.is_err());
-    world.pass(60);
+    let (created, token) = with_password(&world).await;
+    step_up_in_vain(&world, &created.session).await;
     let session = world.validate(&token).await.unwrap();
     assert_eq!(session.assurance(), AssuranceLevel::Aal1);
     let code = world.manager.begin_transfer(&session, true).await.unwrap().expose().to_string();

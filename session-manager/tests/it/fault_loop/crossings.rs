@@ -3,28 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use session_core::rules::{Facts, Reason, RequestClient, ValidationRule, Verdict};
+use session_core::rules::RequestClient;
 use session_core::{Error, ErrorKind, Result, SessionId, UserDirectory, UserId, UserStatus, async_trait};
 use session_manager::{ExternalSession, NewSession, Rejection, ValidateError};
 
 use super::{LIMIT, Run, Users, outage_only};
-use crate::world::user;
-
-const OUTSIDE: &str = "198.51.100.1";
-
-/// Denies requests from one address.
-#[derive(Debug)]
-pub(super) struct NotFromOutside;
-
-impl ValidationRule for NotFromOutside {
-    fn name(&self) -> &'static str {
-        "not from outside"
-    }
-
-    fn check(&self, facts: &Facts<'_>) -> Verdict {
-        if facts.client.ip == OUTSIDE.parse().ok() { Verdict::Deny(Reason::Custom) } else { Verdict::Allow }
-    }
-}
+use crate::world::{OUTSIDE, user};
 
 /// How a question to the directory fails.
 #[derive(Debug, Clone, Copy)]

@@ -6,28 +6,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use session_conformance::faults::Fault;
-use session_core::rules::{Facts, Reason, RequestClient, ValidationRule, Verdict};
+use session_core::rules::RequestClient;
 use session_core::{Actor, EndReason, ErrorKind, Result, UserDirectory, UserId, UserStatus, async_trait};
 use session_manager::{NewSession, Rejection, ValidateError};
 
 use super::{LAG, Story, TOUCH, name};
-use crate::world::{kind, user};
-
-const OUTSIDE: &str = "198.51.100.1";
-
-/// Denies requests from one address.
-#[derive(Debug)]
-pub(super) struct NotFromOutside;
-
-impl ValidationRule for NotFromOutside {
-    fn name(&self) -> &'static str {
-        "not from outside"
-    }
-
-    fn check(&self, facts: &Facts<'_>) -> Verdict {
-        if facts.client.ip == OUTSIDE.parse().ok() { Verdict::Deny(Reason::Custom) } else { Verdict::Allow }
-    }
-}
+use crate::world::{OUTSIDE, kind, user};
 
 /// The table of users, as the application keeps it.
 #[derive(Debug, Clone, Default)]
