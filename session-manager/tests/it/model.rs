@@ -43,7 +43,7 @@ enum Step {
     },
     ChangePassword {
         user: u8,
-        /// Whether this node is told of it.
+        /// Whether this node is notified (`forget_user`).
         here: bool,
     },
     SetActive {

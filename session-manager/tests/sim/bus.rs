@@ -84,10 +84,10 @@ impl Bus {
                 if state.cut.contains(&node) {
                     state.lose(&world, node);
                 } else if let Some(listener) = state.listeners.get(&node) {
-                    let heard = listener.sender.send(message.clone()).is_ok();
+                    let is_received = listener.sender.send(message.clone()).is_ok();
                     // What belongs to another tenant is nothing to a node.
                     let is_theirs = world.plan.tenant(node) != world.plan.tenant(from);
-                    if let (true, false, BusEvent::Changed(_, changes)) = (heard, is_theirs, &message) {
+                    if let (true, false, BusEvent::Changed(_, changes)) = (is_received, is_theirs, &message) {
                         world.note_heard(node, listener.life, changes);
                     } else if is_theirs {
                         world.count("message of another tenant");

@@ -1,4 +1,4 @@
-//! The steps of a story in which two features meet, and what the model says about them.
+//! The steps of a story in which two features meet, and the answers that the model expects.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -51,7 +51,7 @@ impl Users {
         self.statuses.lock().entry(user).or_default().push((now, status));
     }
 
-    /// What the directory said at some moment of a time.
+    /// Returns an answer that the directory gave at some moment of a time.
     fn between(&self, user: &UserId, from: Time, until: Time) -> Vec<Option<UserStatus>> {
         let statuses = self.statuses.lock();
         let Some(statuses) = statuses.get(user) else { return vec![None] };
@@ -146,7 +146,7 @@ async fn change_password(client: &Client, number: usize) {
     }
 }
 
-/// An administrator disables, enables, deletes or registers a user, and tells no node.
+/// An administrator disables, enables, deletes or registers a user, and notifies no node.
 fn move_user(client: &Client, number: usize) {
     let sim = &client.sim;
     let next = match sim.users.status(&user(number)) {
@@ -240,7 +240,7 @@ impl Checker<'_> {
         }
     }
 
-    /// `sign-in-asks-afresh`: a sign-in succeeds, or is refused, for what the directory said while
+    /// `sign-in-asks-afresh`: a sign-in succeeds, or is refused, for what the directory answered while
     /// it was under way.
     fn sign_in_asks_afresh(&mut self, event: &Event) {
         let Detail::Version(number, version) = event.detail else { return };
@@ -264,7 +264,7 @@ impl Checker<'_> {
         }
     }
 
-    /// `refusals-are-fresh`, in the store: a session ended for what the directory said after its
+    /// `refusals-are-fresh`, in the store: a session ended for what the directory answered after its
     /// sign-in.
     fn ends_have_a_cause(&mut self) {
         // An end of all sessions of a user reaches what a node created whose clock may be that much
@@ -285,15 +285,16 @@ impl Checker<'_> {
                 _ => continue,
             };
             if !legal {
-                let what = format!("{} under {version:?}, and the directory said otherwise", ended.reason);
+                let what =
+                    format!("{} under {version:?}, and the directory answered otherwise", ended.reason);
                 let (invariant, session) = ("refusals-are-fresh", Some(*id));
                 self.found.push(Violation { invariant, session, at: *at, what });
             }
         }
     }
 
-    /// Whether a sign-in may be refused as invalid. What the directory said is judged by the rule
-    /// about sign-ins.
+    /// Whether a sign-in may be refused as invalid. The rule about sign-ins judges the answers
+    /// of the directory.
     pub(crate) fn may_be_refused(&self, event: &Event) -> bool {
         matches!(event.detail, Detail::Version(..))
     }
