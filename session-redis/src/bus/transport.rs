@@ -47,8 +47,8 @@ impl RedisTransport {
         let sent = async {
             self.connection.ready().await?;
             if self.connection.is_cluster() {
-                // The driver sends commands of one slot in any order, so each waits for the reply
-                // to the one before.
+                // The driver (redis 1.8.1) may reorder concurrent commands of one slot, so each
+                // message waits for the reply to the one before.
                 let _order = self.cluster_order.lock().await;
                 return self.publish(message.bytes()).await;
             }
