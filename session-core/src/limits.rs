@@ -26,9 +26,16 @@ pub const MAX_USER_AGENT: usize = 512;
 /// The maximum length of the other descriptive texts (brand, model, city, ...), in bytes: 300.
 pub const MAX_TEXT: usize = 300;
 
-/// The default maximum size of encoded session data: 64 KiB. A store may allow less or more, see
-/// [`Capabilities::max_payload`](crate::Capabilities::max_payload).
+/// The default maximum size of the application's encoded session data: 64 KiB.
 pub const MAX_DATA: usize = 64 * 1024;
+
+/// The room for the library's own keys beside the application's data: 4 KiB. They never count
+/// against the application's limit.
+pub const LIBRARY_DATA: usize = 4 * 1024;
+
+/// The default of [`Capabilities::max_payload`](crate::Capabilities::max_payload): the
+/// application's data and the library's, 68 KiB. A store may allow less or more.
+pub const MAX_PAYLOAD: usize = MAX_DATA + LIBRARY_DATA;
 
 /// The maximum nesting of session data: 32 levels.
 pub const MAX_DATA_DEPTH: usize = 32;

@@ -11,12 +11,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use session_core::{
     Actor, AssuranceLevel, AuthMethod, EndReason, Ended, Error, ErrorKind, Expiry, Lifetime, Result,
-    SessionData, SessionRecord, Timestamp, UserId,
+    SessionRecord, Timestamp, UserId,
 };
 
 use crate::create::Created;
 use crate::manager::SessionManager;
 use crate::new_session::NewSession;
+use crate::replace::Superseding;
 use crate::session::Session;
 
 /// Where a pending sign-in keeps what it knows. Keys with this prefix belong to the library.
@@ -131,7 +132,8 @@ impl SessionManager {
     /// # Cancellation
     /// The attempt is counted or not.
     pub async fn count_attempt(&self, pending: &Session) -> Result<u32> {
-        let (shared, limits, now) = (self.shared(), self.settings().data_limits, self.now());
+        let (shared, now) = (self.shared(), self.now());
+        let (codec, lasts) = (self.settings().codec(), Superseding::lasts(self.settings()));
         let most = self.settings().sign_in_attempts.get();
         let mut operation = self.backend().operation();
         let used_up =
@@ -140,7 +142,8 @@ impl SessionManager {
         let counted = Arc::clone(&left);
         let counting = shared.modify(&mut operation, pending.record(), move |current| {
             check_pending(Some(current), now)?;
-            let mut data = SessionData::decode(&current.data, &limits)?;
+            let mut data = codec.decode(&current.data)?;
+            Superseding::check(&data, now, lasts, "sign in")?;
             let mut state: Pending = data.get(PENDING_KEY)?.ok_or_else(not_pending)?;
             if state.attempts >= most {
                 return Err(used_up());
@@ -149,7 +152,7 @@ impl SessionManager {
             counted.store(most - state.attempts, Ordering::Relaxed);
             data.insert(PENDING_KEY, &state)?;
             let mut next = current.clone();
-            next.data = data.encode(&limits)?.into();
+            next.data = codec.encode_with_room(&data)?;
             Ok(Some(next))
         });
         match counting.await {

@@ -5,6 +5,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
+use session_core::limits::LIBRARY_DATA;
 use session_core::rules::RuleSet;
 use session_core::{
     Clock, DataLimits, Error, EventSink, ExpiryPolicy, Result, SecretFormat, SecretHasher, SecureRandom,
@@ -266,8 +267,11 @@ impl SessionManagerBuilder {
     pub fn build(self) -> Result<SessionManager> {
         self.settings.check()?;
         self.settings.check_together(self.tiers.as_ref())?;
-        if self.settings.data_limits.max_bytes > self.store.capabilities().max_payload {
-            return Err(Error::invalid("build", "the data limit is above what the store takes"));
+        let largest = self.settings.data_limits.max_bytes.saturating_add(LIBRARY_DATA);
+        if largest > self.store.capabilities().max_payload {
+            let detail = "the data limit and 4 KiB for the library are above what the store takes: \
+                          lower the limit, or raise the store's `max_payload`";
+            return Err(Error::invalid("build", detail));
         }
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(Error::invalid("build", "a manager is built inside of a tokio runtime"));

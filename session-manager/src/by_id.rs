@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the session's own requests | the compare-and-set is repeated on the newer record; a save that changed the same key meanwhile is a conflict for that save |
 //! | an end | nothing is changed: `Ended` |
+//! | a sign-in that takes the session's place | the same, once the sign-in has read the data; before that the change is carried over |
 //! | tenants | an id of another tenant is unknown |
 //! | history | an ended session is found until its retention is over |
 
@@ -14,10 +15,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use session_core::{Actor, Error, Result, SessionData, SessionId, SessionRecord};
 
+use crate::data::{check_key, is_reserved};
 use crate::info::SessionInfo;
 use crate::manager::SessionManager;
-use crate::save::reserved;
-use crate::session::RESERVED;
+use crate::replace::Superseding;
 use crate::writers::fresh_mark;
 
 impl SessionManager {
@@ -67,9 +68,12 @@ impl SessionManager {
         by: &Actor,
         mut change: impl FnMut(&mut SessionEdit) -> Result<()> + Send + 'static,
     ) -> Result<SessionInfo> {
-        let limits = self.settings().data_limits;
+        let (codec, lasts) = (self.settings().codec(), Superseding::lasts(self.settings()));
+        let clock = Arc::clone(&self.shared().clock);
         let edited = self.change_by_id(id, by, move |next| {
-            let data = SessionData::decode(&next.data, &limits)?;
+            let mut data = codec.decode(&next.data)?;
+            Superseding::check(&data, clock.now(), lasts, "edit")?;
+            Superseding::remove(&mut data);
             let mut edit = SessionEdit { username: next.username.take(), before: data.clone(), data };
             let name = edit.username.clone();
             change(&mut edit)?;
@@ -78,7 +82,7 @@ impl SessionManager {
             if edit.data != edit.before {
                 // Not a save of a handle, so no handle takes it for its own.
                 edit.data.note_save(fresh_mark());
-                next.data = edit.data.encode(&limits)?.into();
+                next.data = codec.encode(&edit.data)?;
             }
             Ok(moves)
         });
@@ -148,15 +152,13 @@ impl SessionEdit {
     /// to the library.
     pub fn insert<T: Serialize + ?Sized>(&mut self, key: impl Into<String>, value: &T) -> Result<()> {
         let key = key.into();
-        if key.starts_with(RESERVED) {
-            return Err(reserved("edit"));
-        }
+        check_key("edit", &key)?;
         self.data.insert(key, value)
     }
 
     /// Removes a key and tells whether it was there. Keys of the library stay.
     pub fn remove(&mut self, key: &str) -> bool {
-        !key.starts_with(RESERVED) && self.data.remove(key)
+        !is_reserved(key) && self.data.remove(key)
     }
 }
 

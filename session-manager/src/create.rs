@@ -66,9 +66,7 @@ impl SessionManager {
 
     pub(crate) async fn create_now(&self, new: NewSession, operation: &mut Operation<'_>) -> Result<Created> {
         let shared = self.shared();
-        // What is wrong about the session itself must be known before anything is written.
-        let id = SessionId::derive("session-kit", b"check", new.user_id.as_ref());
-        new.record(id, self.now(), self.lifetime_of(&new), self.settings().recording).check()?;
+        self.check_new(&new, self.now())?;
         let replaced = shared.take_over(&new, operation).await?;
         match self.create_replacing(&new, replaced.as_ref(), operation).await {
             Ok(created) => {
@@ -84,6 +82,13 @@ impl SessionManager {
         }
     }
 
+    /// What is wrong about the session itself must be known before anything is written.
+    pub(crate) fn check_new(&self, new: &NewSession, now: Timestamp) -> Result<()> {
+        let id = SessionId::derive("session-kit", b"check", new.user_id.as_ref());
+        new.record(id, now, self.lifetime_of(new), self.settings().recording).check()?;
+        self.settings().codec().encode(&new.initial_data(None)?).map(drop)
+    }
+
     async fn create_replacing(
         &self,
         new: &NewSession,
@@ -92,7 +97,7 @@ impl SessionManager {
     ) -> Result<Created> {
         let now = self.now();
         let data = new.initial_data(replaced.map(|replaced| &replaced.data))?;
-        let data: Arc<[u8]> = data.encode(&self.settings().data_limits)?.into();
+        let data = self.settings().codec().encode(&data)?;
         for _ in 0..ID_ATTEMPTS {
             let Minted { mut record, token, refresh } = self.mint(new, &data, now)?;
             record.credential_version = self.check_sign_in(&record, operation).await?;

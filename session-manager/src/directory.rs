@@ -7,7 +7,7 @@
 //! | the directory says, asked afresh | answer | write |
 //! |---|---|---|
 //! | active, same credential version | live | none |
-//! | active, another version | ended, `CredentialChanged` | the session is ended, if the record is the store's |
+//! | active, another version | ended, `CredentialChanged` | the session is ended, if the store's record, read once more, has another version still |
 //! | not active | refused, `UserInactive` | none: the session goes on when the user is enabled again |
 //! | unknown | ended, `UserInactive` | all sessions of the user that exist by now are ended: a user of the same name who registers later is another one |
 //! | nothing (a failure) | unavailable | none |
@@ -25,8 +25,7 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use session_core::{
-    Actor, EndReason, EndScope, Ended, Error, Result, SessionRecord, Timestamp, UserDirectory, UserId,
-    UserStatus,
+    Actor, EndReason, EndScope, Ended, Error, Result, SessionRecord, UserDirectory, UserId, UserStatus,
 };
 
 use crate::backend::Operation;
@@ -41,7 +40,9 @@ const MAX_USERS: usize = 100_000;
 pub(crate) struct Directory {
     inner: Arc<dyn UserDirectory>,
     lag: Duration,
-    known: Cache<UserId, (Timestamp, Option<UserStatus>)>,
+    /// What was answered, and when it was asked for, by the monotonic clock: a wall clock that is set
+    /// neither prolongs an answer nor discards it.
+    known: Cache<UserId, (Duration, Option<UserStatus>)>,
     /// Counts calls of `forget`.
     forgotten: AtomicU64,
 }
@@ -51,22 +52,22 @@ impl Directory {
         Self { inner, lag, known: Cache::new(MAX_USERS), forgotten: AtomicU64::new(0) }
     }
 
-    fn remembered(&self, user: &UserId, now: Timestamp) -> Option<Option<UserStatus>> {
+    fn remembered(&self, user: &UserId, now: Duration) -> Option<Option<UserStatus>> {
         let (asked, status) = self.known.get(user)?;
-        (asked <= now && now.since(asked) < self.lag).then_some(status)
+        (now.saturating_sub(asked) < self.lag).then_some(status)
     }
 
     async fn fresh(
         &self,
         user: &UserId,
-        now: Timestamp,
+        now: Duration,
         operation: &mut Operation<'_>,
     ) -> Result<Option<UserStatus>> {
         // Counted from the start of the question, so that a slow directory does not lengthen the
         // lag.
         let forgotten = self.forgotten.load(Ordering::SeqCst);
         let status = operation.ask(("directory", "lookup"), self.inner.lookup(user)).await?;
-        let is_newer = |(asked, _): &(Timestamp, Option<UserStatus>)| *asked <= now;
+        let is_newer = |(asked, _): &(Duration, Option<UserStatus>)| *asked <= now;
         if self.known.get(user).as_ref().is_none_or(is_newer) {
             self.known.insert(user.clone(), (now, status));
         }
@@ -118,9 +119,9 @@ impl Standing {
 impl SessionManager {
     /// Whether the user is known to be good without asking.
     #[inline]
-    pub(crate) fn is_known_good(&self, record: &SessionRecord, now: Timestamp) -> bool {
+    pub(crate) fn is_known_good(&self, record: &SessionRecord) -> bool {
         let (Some(directory), Some(user)) = (&self.shared().directory, &record.user_id) else { return true };
-        let status = directory.remembered(user, now);
+        let status = directory.remembered(user, self.shared().clock.monotonic());
         status.is_some_and(|status| matches!(Standing::of(record, status), Standing::Good))
     }
 
@@ -135,29 +136,45 @@ impl SessionManager {
         let (Some(directory), Some(user)) = (&self.shared().directory, &record.user_id) else {
             return Ok(());
         };
-        let now = self.now();
-        if self.is_known_good(record, now) {
+        if self.is_known_good(record) {
             return Ok(());
         }
-        let ended = |reason| Ended::new(reason, now, Actor::System);
-        match Standing::of(record, directory.fresh(user, now, operation).await?) {
+        let asked = self.shared().clock.monotonic();
+        let status = directory.fresh(user, asked, operation).await?;
+        match Standing::of(record, status) {
             Standing::Good => Ok(()),
             Standing::Inactive => Err(Rejection::UserInactive.into()),
             // A copy may be older than the credentials, so it ends nothing: the record of the store
             // is judged again.
             _ if provenance.is_cached() => Err(Rejection::UserInactive.into()),
-            Standing::OtherCredentials => {
-                let ended = ended(EndReason::CredentialChanged);
-                // The refusal does not depend on it.
-                self.end_in_background(record.id, ended.clone());
-                Err(Rejection::Ended(ended).into())
-            }
+            Standing::OtherCredentials => self.check_again(record, status, operation).await,
             Standing::Unknown => {
-                let ended = ended(EndReason::UserInactive);
+                let ended = Ended::new(EndReason::UserInactive, self.now(), Actor::System);
                 self.end_user_in_background(user.clone(), ended.clone());
                 Err(Rejection::Ended(ended).into())
             }
         }
+    }
+
+    /// Ends a session that stands for other credentials. It is read once more before: it may have
+    /// been [kept](Self::keep_credentials) while the directory was asked.
+    async fn check_again(
+        &self,
+        record: &SessionRecord,
+        status: Option<UserStatus>,
+        operation: &mut Operation<'_>,
+    ) -> Result<(), ValidateError> {
+        let stored = operation.load(record.id).await?.ok_or(Rejection::Unknown)?;
+        if let Some(ended) = stored.ended() {
+            return Err(Rejection::Ended(ended.clone()).into());
+        }
+        if let Standing::Good = Standing::of(&stored, status) {
+            return Ok(());
+        }
+        let ended = Ended::new(EndReason::CredentialChanged, self.now(), Actor::System);
+        // The refusal does not depend on it.
+        self.end_in_background(record.id, ended.clone());
+        Err(Rejection::Ended(ended).into())
     }
 
     /// Ends all sessions of a user whom the directory does not know.
@@ -181,7 +198,7 @@ impl SessionManager {
         let (Some(directory), Some(user)) = (&self.shared().directory, &record.user_id) else {
             return Ok(record.credential_version);
         };
-        let status = directory.fresh(user, self.now(), operation).await?;
+        let status = directory.fresh(user, self.shared().clock.monotonic(), operation).await?;
         match Standing::of(record, status) {
             Standing::Good => {
                 Ok(record.credential_version.or(status.map(|status| status.credential_version)))

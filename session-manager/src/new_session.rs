@@ -3,15 +3,16 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use session_core::{
-    AuthEvent, AuthMethod, ClientInfo, DataLimits, DeviceId, LastClient, Lifetime, Result, SessionData,
-    SessionId, SessionKind, SessionRecord, Timestamp, UserId,
+    AuthEvent, AuthMethod, ClientInfo, DeviceId, LastClient, Lifetime, Result, SessionData, SessionId,
+    SessionKind, SessionRecord, Timestamp, UserId,
 };
 
+use crate::data::{DataCodec, is_reserved, remove_reserved, reserved};
 use crate::recording::Recording;
-use crate::save::reserved;
-use crate::session::{RESERVED, Session, remove_reserved};
+use crate::session::Session;
 
 /// A session to be created.
 ///
@@ -59,6 +60,7 @@ pub struct NewSession {
 #[derive(Debug, Clone, Copy)]
 struct Continued {
     expires_at: Timestamp,
+    idle_timeout: Option<Duration>,
     authenticated_at: Timestamp,
 }
 
@@ -210,6 +212,7 @@ impl NewSession {
         record.credential_version = self.credential_version;
         if let Some(source) = self.continues {
             record.authenticated_at = source.authenticated_at;
+            record.idle_timeout = lifetime.idle().into_iter().chain(source.idle_timeout).min();
         }
         let now_shown = self.auth.iter().map(|method| AuthEvent::new(method.clone(), now));
         self.earlier.iter().cloned().chain(now_shown).for_each(|event| record.push_auth(event));
@@ -256,15 +259,18 @@ impl NewSession {
     }
 
     /// Takes the user, their authentications and the data from a session that goes on elsewhere.
-    pub(crate) fn continuing(mut self, source: &SessionRecord, limits: &DataLimits) -> Result<Self> {
+    pub(crate) fn continuing(mut self, source: &SessionRecord, codec: DataCodec) -> Result<Self> {
         self.user_id.clone_from(&source.user_id);
         self.username.clone_from(&source.username);
         self.credential_version = source.credential_version;
         self.remember = source.remembered;
         self.earlier.clone_from(&source.auth);
-        self.continues =
-            Some(Continued { expires_at: source.expires_at, authenticated_at: source.authenticated_at });
-        self.data = SessionData::decode(&source.data, limits)?;
+        self.continues = Some(Continued {
+            expires_at: source.expires_at,
+            idle_timeout: source.idle_timeout,
+            authenticated_at: source.authenticated_at,
+        });
+        self.data = codec.decode(&source.data)?;
         // A mark that a sign-in left behind is the source's own.
         remove_reserved(&mut self.data);
         Ok(self)
@@ -272,7 +278,7 @@ impl NewSession {
 
     /// The data that the session begins with: what was set for it, on top of what it carries over.
     pub(crate) fn initial_data(&self, carried_over: Option<&SessionData>) -> Result<SessionData> {
-        if !self.internal && self.data.keys().any(|key| key.starts_with(RESERVED)) {
+        if !self.internal && self.data.keys().any(is_reserved) {
             return Err(reserved("create"));
         }
         let mut data = carried_over.cloned().unwrap_or_default();

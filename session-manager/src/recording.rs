@@ -1,9 +1,12 @@
 //! How much of a client is kept.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
-use session_core::{ClientInfo, LastClient};
+use session_core::rules::{Facts, RequestClient, RuleSet, ValidationRule};
+use session_core::{ClientInfo, LastClient, SessionId, SessionRecord, Timestamp};
 
 /// How much of a client's address is kept with its sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,7 +38,8 @@ pub enum RecordUserAgent {
 ///
 /// Rules see the whole request either way. But a rule that compares with the sign-in
 /// ([`IpBinding`](session_core::rules::IpBinding),
-/// [`UserAgentBinding`](session_core::rules::UserAgentBinding)) can only compare what was kept.
+/// [`UserAgentBinding`](session_core::rules::UserAgentBinding)) can only compare what was kept: a
+/// manager whose rules need more than is kept is not built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Recording {
@@ -50,6 +54,36 @@ impl Recording {
     #[must_use]
     pub const fn new(ip: RecordIp, user_agent: RecordUserAgent) -> Self {
         Self { ip, user_agent }
+    }
+
+    /// Whether rules answer as if everything was kept, for a client that stays the same and for one
+    /// that does not. Asks each rule about made-up clients.
+    pub(crate) fn suits(self, rules: &RuleSet, now: Timestamp) -> bool {
+        let clients = [
+            (
+                IpAddr::from([192, 0, 2, 77]),
+                "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0",
+            ),
+            (IpAddr::from([0x2001, 0xdb8, 1, 2, 3, 4, 5, 6]), "curl/8.16.0"),
+            (IpAddr::from([198, 51, 100, 9]), "Mozilla/5.0 (iPhone) Version/26.0 Mobile/15E148 Safari/604.1"),
+        ];
+        let judge = |rule: &dyn ValidationRule, signed_in: &ClientInfo, (ip, user_agent): (IpAddr, &str)| {
+            let mut record = SessionRecord::new(
+                SessionId::derive("session-kit", b"check", None),
+                now,
+                now.saturating_add(Duration::from_secs(60)),
+            );
+            record.client = Arc::new(signed_in.clone());
+            let client = RequestClient::new(Some(ip), Some(user_agent));
+            rule.check(&Facts::new(&record, client, now))
+        };
+        rules.iter().all(|rule| {
+            clients.iter().all(|(ip, user_agent)| {
+                let full = ClientInfo::new(Some(*ip), Some(user_agent)).cleaned();
+                let kept = self.client(full.clone());
+                clients.iter().all(|seen| judge(rule, &full, *seen) == judge(rule, &kept, *seen))
+            })
+        })
     }
 
     /// What is kept of a client at sign-in.

@@ -33,9 +33,10 @@ use session_core::{
 use crate::backend::Operation;
 use crate::manager::{SessionManager, Shared, interrupted};
 use crate::rejection::{Rejection, ValidateError, check_deadlines};
-use crate::rotate::{Fate, is_match, missing_key, restored};
+use crate::rotate::{Fate, is_match, missing_key};
 use crate::session::Session;
 use crate::settings::ReuseEnds;
+use crate::settle::restored;
 use crate::tiers::Provenance;
 
 /// A refreshed session with its new pair of tokens.
@@ -138,7 +139,7 @@ impl SessionManager {
             self.check_refreshable(&record, now, &mut operation).await?;
             if let PresentedRefresh::Restored = presented {
                 // Judged as if the replacement had not happened; one write takes it back and renews the pair.
-                record = Arc::new(restored(&record));
+                record = Arc::new(restored(&record, self.settings().codec()));
             }
             let challenge = self.apply_rules(&record, client, now, Provenance::store(now))?;
             let state = record.refresh.as_ref().ok_or(Rejection::Unknown)?;

@@ -12,21 +12,23 @@
 //! | a second sign-in from the same session | one marks it; the other fails as `Ended` |
 //! | a sign-in that fails afterwards | the mark is taken back; if that fails too, it counts for twice the store's deadline only |
 //! | a session of another user | ends, and nothing of it is carried over |
-//! | changes of the handle that are not saved | carried over |
+//! | changes of the handle that are not saved | carried over; if it took a key that another request has changed since, the sign-in fails as a conflict |
+//! | data that fills its limits | the mark has room of its own |
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use session_core::{
-    Actor, DataLimits, EndReason, EndScope, Ended, Error, Result, SessionData, SessionRecord, Timestamp,
+    Actor, EndReason, EndScope, Ended, Error, ErrorKind, Result, SessionData, SessionRecord, Timestamp,
 };
 
 use crate::assurance::check_pending;
 use crate::backend::Operation;
+use crate::data::remove_reserved;
 use crate::manager::Shared;
 use crate::new_session::NewSession;
-use crate::session::{Session, remove_reserved};
+use crate::session::Session;
 use crate::settings::Settings;
 
 /// Marks a session that a sign-in is about to replace.
@@ -52,7 +54,21 @@ impl Superseding {
         data.set_value(KEY, None);
     }
 
-    pub(crate) fn is_fresh(self, now: Timestamp, lasts: Duration) -> bool {
+    /// Refuses a change of data that a sign-in has just read: it would be lost.
+    pub(crate) fn check(
+        data: &SessionData,
+        now: Timestamp,
+        lasts: Duration,
+        operation: &'static str,
+    ) -> Result<()> {
+        if !Self::of(data).is_some_and(|mark| mark.is_fresh(now, lasts)) {
+            return Ok(());
+        }
+        let ended = Ended::new(EndReason::Superseded, now, Actor::System);
+        Err(Error::ended("manager", operation, ended).with_detail("a sign-in takes the session's place"))
+    }
+
+    fn is_fresh(self, now: Timestamp, lasts: Duration) -> bool {
         now.since(self.since) < lasts && self.since.since(now) < lasts
     }
 }
@@ -75,7 +91,6 @@ impl Shared {
         operation: &mut Operation<'_>,
     ) -> Result<Option<Replaced>> {
         let Some(session) = new.replaces.clone() else { return Ok(None) };
-        let limits = self.settings.data_limits;
         let mut replaced = Replaced { session, marked: None, data: SessionData::default() };
         let stored = operation.load(replaced.session.id()).await?;
         let now = self.clock.now();
@@ -86,29 +101,27 @@ impl Shared {
             return Ok(Some(replaced));
         };
         let is_other_user = stored.user_id.is_some() && stored.user_id != new.user_id;
-        let lasts = Superseding::lasts(&self.settings);
+        let (codec, lasts) = (self.settings.codec(), Superseding::lasts(&self.settings));
+        let handle = replaced.session.clone();
         let marked = self.modify(operation, stored, move |current| {
-            let mut data = SessionData::decode(&current.data, &limits)?;
-            if Superseding::of(&data).is_some_and(|mark| mark.is_fresh(now, lasts)) {
-                let ended = Ended::new(EndReason::Superseded, now, Actor::System);
-                return Err(Error::ended("manager", "create", ended));
+            let mut data = codec.decode(&current.data)?;
+            Superseding::check(&data, now, lasts, "create")?;
+            if !is_other_user {
+                handle.check_taken(&data, current)?;
             }
             data.insert(KEY, &Superseding { since: now })?;
             let mut next = current.clone();
-            // Beyond the application's own bounds: the mark must fit onto data that fills them.
-            next.data = data.encode(&with_room(limits))?.into();
+            next.data = codec.encode_with_room(&data)?;
             Ok(Some(next))
         });
         let marked = match marked.await {
             Ok(marked) => marked,
             // It ended in between.
-            Err(error) if !new.completes && error.ended_session().is_some_and(|ended| ended.at != now) => {
-                return Ok(Some(replaced));
-            }
+            Err(error) if !new.completes && has_ended(&error) => return Ok(Some(replaced)),
             Err(error) => return Err(error),
         };
         if !is_other_user {
-            replaced.data = replaced.session.onto(SessionData::decode(&marked.data, &with_room(limits))?);
+            replaced.data = replaced.session.onto(codec.decode(&marked.data)?);
             remove_reserved(&mut replaced.data);
         }
         replaced.marked = Some(marked);
@@ -118,13 +131,13 @@ impl Shared {
     /// Takes the mark back after a sign-in failed, in the background.
     pub(crate) fn release(self: &Arc<Self>, replaced: Replaced) {
         let Some(marked) = replaced.marked else { return };
-        let (shared, limits) = (Arc::clone(self), self.settings.data_limits);
+        let (shared, codec) = (Arc::clone(self), self.settings.codec());
         self.tasks.spawn(async move {
             let unmark = move |current: &SessionRecord| {
-                let mut data = SessionData::decode(&current.data, &with_room(limits))?;
+                let mut data = codec.decode(&current.data)?;
                 Superseding::remove(&mut data);
                 let mut next = current.clone();
-                next.data = data.encode(&limits)?.into();
+                next.data = codec.encode_with_room(&data)?;
                 Ok(Some(next))
             };
             if let Err(error) = shared.modify(&mut shared.backend.operation(), marked, unmark).await {
@@ -152,11 +165,7 @@ impl Shared {
     }
 }
 
-/// Limits with room for the mark.
-fn with_room(limits: DataLimits) -> DataLimits {
-    let DataLimits { max_bytes, max_depth, max_elements, .. } = limits;
-    limits
-        .with_max_bytes(max_bytes.saturating_add(128))
-        .with_max_depth(max_depth.max(3))
-        .with_max_elements(max_elements.saturating_add(4))
+/// Whether the store says that the session has ended, as against [`Superseding::check`].
+fn has_ended(error: &Error) -> bool {
+    error.kind() == ErrorKind::Ended && error.backend() != "manager"
 }

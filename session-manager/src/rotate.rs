@@ -18,8 +18,8 @@
 //! **At once** the new secret is random, and the old one counts no more when the operation has
 //! answered. That takes two writes: one that replaces, one that confirms. If the reply to the first
 //! is lost, the caller gets an error and hands nothing out. The record then says that the
-//! replacement is unconfirmed, and the old secret takes it back. What the same write had recorded
-//! (an authentication) is taken back with it: an operation that failed did not happen.
+//! replacement is unconfirmed, and the old secret takes it back. What the same write had changed
+//! (an authentication, a lifetime) is taken back with it: an operation that failed did not happen.
 //!
 //! # Security
 //! Who copied a secret before a timed rotation, and presents it before its owner presents the
@@ -46,6 +46,7 @@ use session_core::{
 use crate::backend::Operation;
 use crate::manager::{SessionManager, Shared};
 use crate::session::Session;
+use crate::settle::{is_unsettled, remember_undo, restored, settled};
 
 /// What a presented session secret is.
 #[derive(Debug)]
@@ -146,48 +147,6 @@ pub(crate) enum Fate {
     Spent,
 }
 
-/// The secrets of both halves of a pair, or the session's only one.
-#[inline]
-fn secrets(record: &SessionRecord) -> impl Iterator<Item = &session_core::SecretState> {
-    record.secret.iter().chain(record.refresh.as_ref().map(|refresh| &refresh.secret))
-}
-
-/// Whether nobody has presented the current secret since it replaced another one, or that of the
-/// pair's other half.
-#[inline]
-pub(crate) fn is_unsettled(record: &SessionRecord) -> bool {
-    secrets(record)
-        .filter_map(session_core::SecretState::successor)
-        .any(|successor| matches!(successor, Successor::Unpresented | Successor::Unconfirmed))
-}
-
-/// The record after its current secrets were presented, or confirmed by their writer.
-fn settled(record: &SessionRecord, now: Timestamp) -> SessionRecord {
-    let mut next = record.clone();
-    next.secret = record.secret.as_ref().map(|secret| secret.confirmed(now));
-    next.refresh = record.refresh.as_ref().map(|refresh| refresh.confirmed(now));
-    next
-}
-
-/// The record as it was before a replacement that nobody knows of.
-pub(crate) fn restored(record: &SessionRecord) -> SessionRecord {
-    let mut next = record.clone();
-    let replaced_at = secrets(record)
-        .filter_map(|secret| secret.previous.as_ref())
-        .filter(|previous| previous.successor == Successor::Unconfirmed)
-        .map(|previous| previous.rotated_at)
-        .min();
-    next.secret = record.secret.as_ref().map(session_core::SecretState::restored);
-    next.refresh = record.refresh.as_ref().map(session_core::RefreshState::restored);
-    if let Some(replaced_at) = replaced_at {
-        next.auth.retain(|event| event.at < replaced_at || event.at == record.created_at);
-        let last = next.auth.iter().map(|event| event.at).max();
-        next.authenticated_at =
-            record.authenticated_at.min(last.unwrap_or(record.created_at).max(record.created_at));
-    }
-    next
-}
-
 pub(crate) fn is_match(found: SecretMatch) -> bool {
     matches!(found, SecretMatch::Match | SecretMatch::MatchOutdated)
 }
@@ -249,6 +208,9 @@ impl SessionManager {
     /// # Cancellation
     /// Runs to its end even if the future is dropped.
     pub async fn rotate(&self, session: &Session) -> Result<()> {
+        if session.record().secret.is_none() {
+            return Err(Error::invalid("rotate", "the session has no secret of ours"));
+        }
         self.renew_with(session, |_, _| Ok(())).await
     }
 
@@ -291,8 +253,9 @@ impl Shared {
         change: impl Fn(&mut SessionRecord, Timestamp) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         let record = session.record();
-        let old = record.secret.as_ref().map(|secret| secret.current.clone());
-        let old = old.ok_or_else(|| Error::invalid("rotate", "the session has no secret of ours"))?;
+        let Some(old) = record.secret.as_ref().map(|secret| secret.current.clone()) else {
+            return self.change_only(session, operation, change).await;
+        };
         let token = SessionToken::mint(record.id, self.settings.secret_format, &*self.random)?;
         let hash = self.hasher.hash(SecretPurpose::Session, record.id, token.secret());
         let refresh = record.refresh.is_some();
@@ -303,6 +266,7 @@ impl Shared {
             .as_ref()
             .map(|refresh| self.hasher.hash(SecretPurpose::Refresh, record.id, refresh.secret()));
         let (now, access) = (self.clock.now(), self.settings.refresh.access);
+        let codec = self.settings.codec();
         let is_replaced = hash.clone();
         let replaced = self.modify(operation, record, move |current| {
             let secret = current.secret.as_ref().filter(|secret| secret.current == old);
@@ -318,6 +282,7 @@ impl Shared {
             }
             next.secret = Some(secret);
             change(&mut next, now)?;
+            remember_undo(&mut next, current, codec)?;
             next.check()?;
             Ok(Some(next))
         });
@@ -330,6 +295,24 @@ impl Shared {
         Ok(())
     }
 
+    /// Changes a session whose token is not ours: there is no secret to replace.
+    async fn change_only(
+        self: &Arc<Self>,
+        session: &Session,
+        operation: &mut Operation<'_>,
+        change: impl Fn(&mut SessionRecord, Timestamp) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let now = self.clock.now();
+        let changed = self.modify(operation, session.record(), move |current| {
+            let mut next = current.clone();
+            change(&mut next, now)?;
+            next.check()?;
+            Ok(Some(next))
+        });
+        session.changed(changed.await?);
+        Ok(())
+    }
+
     /// Says that the replacement is known. If that cannot be written, it is tried again in the
     /// background; and whoever presents the new secret says so, too.
     async fn confirm(
@@ -339,9 +322,10 @@ impl Shared {
         hash: session_core::SecretHash,
         now: Timestamp,
     ) -> Arc<SessionRecord> {
+        let codec = self.settings.codec();
         let settle = move |current: &SessionRecord| {
             let is_ours = current.secret.as_ref().is_some_and(|secret| secret.current == hash);
-            Ok((is_ours && is_unsettled(current)).then(|| settled(current, now)))
+            Ok((is_ours && is_unsettled(current)).then(|| settled(current, now, codec)))
         };
         match self.modify(operation, Arc::clone(&replaced), settle.clone()).await {
             Ok(confirmed) => confirmed,
@@ -362,12 +346,12 @@ impl Shared {
         if !self.presented.begin(record.id) {
             return;
         }
-        let (shared, record) = (Arc::clone(self), Arc::clone(record));
+        let (shared, record, codec) = (Arc::clone(self), Arc::clone(record), self.settings.codec());
         self.tasks.spawn(async move {
             let hash = record.secret.as_ref().map(|secret| secret.current.clone());
             let note = move |current: &SessionRecord| {
                 let is_same = current.secret.as_ref().map(|secret| &secret.current) == hash.as_ref();
-                Ok((is_same && is_unsettled(current)).then(|| settled(current, now)))
+                Ok((is_same && is_unsettled(current)).then(|| settled(current, now, codec)))
             };
             let id = record.id;
             if let Err(error) = shared.modify(&mut shared.backend.operation(), record, note).await {
@@ -387,12 +371,13 @@ impl Shared {
         record: Arc<SessionRecord>,
     ) -> Result<Arc<SessionRecord>> {
         let hash = record.secret.as_ref().map(|secret| secret.current.clone());
+        let codec = self.settings.codec();
         self.modify(operation, record, move |current| {
             let is_same = current.secret.as_ref().map(|secret| &secret.current) == hash.as_ref();
             let is_unconfirmed = is_same
                 && current.secret.as_ref().and_then(session_core::SecretState::successor)
                     == Some(Successor::Unconfirmed);
-            Ok(is_unconfirmed.then(|| restored(current)))
+            Ok(is_unconfirmed.then(|| restored(current, codec)))
         })
         .await
     }

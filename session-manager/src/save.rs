@@ -9,17 +9,18 @@
 //! | a sign-in that takes the session's place | fails as `Ended` once the sign-in has read the data; before that it is carried over |
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use session_core::{
-    Actor, DataLimits, EndReason, Ended, Error, Result, SaveMark, SessionData, SessionRecord, Timestamp,
-};
+use session_core::{Error, Result, SaveMark, SessionData, SessionRecord, Timestamp};
 
+use crate::changes::{Change, Changes, State};
+use crate::data::{DataCodec, check_key};
 use crate::replace::Superseding;
-use crate::session::{Changes, RESERVED, Session, State, typed};
+use crate::session::{Session, typed};
 use crate::settings::ConflictPolicy;
 
 impl Session {
@@ -88,9 +89,7 @@ impl Session {
         T: Serialize + DeserializeOwned + Send + 'static,
     {
         let key = key.into();
-        if key.starts_with(RESERVED) {
-            return Err(reserved("update"));
-        }
+        check_key("update", &key)?;
         let compute = move |value: Option<Value>| {
             let value = value.map(typed).transpose()?;
             serde_json::to_value(change(value))
@@ -105,45 +104,31 @@ impl Session {
     async fn write(&self, computed: Option<Computed>) -> Result<()> {
         let shared = self.shared();
         let state = Arc::clone(self.state());
-        let (start, changes, attempts) = {
+        let (start, changes) = {
             let state = state.lock();
-            (Arc::clone(&state.record), state.changes.clone(), state.attempts.clone())
+            (Arc::clone(&state.record), state.changes.clone())
         };
-        let settings = &shared.settings;
+        check_size(&changes, shared.settings.codec())?;
         let mut merge = Merge {
-            base: SessionData::decode(&start.data, &settings.data_limits)?,
             changes: changes.clone(),
-            attempts,
             computed,
-            limits: settings.data_limits,
-            policy: settings.conflict,
+            codec: shared.settings.codec(),
+            policy: shared.settings.conflict,
             state,
         };
-        let clock = Arc::clone(&shared.clock);
-        let fresh_for = Superseding::lasts(settings);
-        let change = move |current: &SessionRecord, mark| {
-            let now = clock.now();
-            merge.onto(current, mark, |superseding| superseding.is_fresh(now, fresh_for).then_some(now))
-        };
+        let (clock, lasts) = (Arc::clone(&shared.clock), Superseding::lasts(&shared.settings));
+        let change = move |current: &SessionRecord, mark| merge.onto(current, mark, clock.now(), lasts);
         let mut operation = shared.backend.operation();
         let saved = shared.modify_marked(&mut operation, start, Box::new(change)).await?;
-        self.saved(saved, &changes);
+        self.state().lock().saved(saved, &changes, shared.settings.codec());
         Ok(())
-    }
-
-    /// Takes over what was written. A change made while it was being written stays.
-    fn saved(&self, record: Arc<SessionRecord>, written: &Changes) {
-        let mut state = self.state().lock();
-        state.changes.retain(|key, value| written.get(key) != Some(value));
-        state.attempts.clear();
-        if record.revision >= state.record.revision {
-            state.replace(record);
-        }
     }
 }
 
-pub(crate) fn reserved(operation: &'static str) -> Error {
-    Error::invalid(operation, "keys that begin with `session-kit.` belong to the library")
+/// Refuses values that can never be saved, before anybody is asked.
+fn check_size(changes: &Changes, codec: DataCodec) -> Result<()> {
+    let set = changes.iter().filter_map(|(key, change)| Some((key.clone(), change.value()?.clone())));
+    codec.encode(&set.collect()).map(drop)
 }
 
 /// A key whose value is computed from the stored one.
@@ -154,27 +139,13 @@ struct Computed {
     result: Arc<Mutex<Option<Value>>>,
 }
 
-/// An attempt to save that may have been written.
-#[derive(Debug, Clone)]
-pub(crate) struct Attempt {
-    mark: SaveMark,
-    changes: Changes,
-}
-
-/// Most attempts that a handle remembers. The data names the latest four saves that it holds.
-const MAX_ATTEMPTS: usize = 4;
-
-/// A three-way merge: the data that the changes were made on, the changes, and the data as it is
-/// stored now.
+/// A three-way merge: what the changes were made on, the changes, and the data as it is stored now.
 struct Merge {
-    base: SessionData,
     changes: Changes,
-    /// Earlier attempts of the same handle whose outcome is unknown.
-    attempts: Vec<Attempt>,
     computed: Option<Computed>,
-    limits: DataLimits,
+    codec: DataCodec,
     policy: ConflictPolicy,
-    /// Where the attempt is noted.
+    /// What the handle knows. A clone of it may save at the same time.
     state: Arc<Mutex<State>>,
 }
 
@@ -184,13 +155,11 @@ impl Merge {
         &mut self,
         current: &SessionRecord,
         mark: SaveMark,
-        superseded: impl Fn(Superseding) -> Option<Timestamp>,
+        now: Timestamp,
+        lasts: Duration,
     ) -> Result<Option<SessionRecord>> {
-        let stored = SessionData::decode(&current.data, &self.limits)?;
-        if let Some(at) = Superseding::of(&stored).and_then(superseded) {
-            let ended = Ended::new(EndReason::Superseded, at, Actor::System);
-            return Err(Error::ended("manager", "save", ended));
-        }
+        let stored = self.codec.decode(&current.data)?;
+        Superseding::check(&stored, now, lasts, "save")?;
         let changes = self.resolve(&stored, current)?;
         let mut merged = stored.clone();
         Superseding::remove(&mut merged);
@@ -201,12 +170,13 @@ impl Merge {
         if merged == stored {
             return Ok(None);
         }
-        self.note_attempt(mark, &changes);
         if !merged.holds_save(mark) {
             merged.note_save(mark);
         }
         let mut next = current.clone();
-        next.data = merged.encode(&self.limits)?.into();
+        next.data = self.codec.encode(&merged)?;
+        // Not before the change is known to be in the write: one that is refused was not written.
+        self.state.lock().note_attempt(mark, changes);
         Ok(Some(next))
     }
 
@@ -218,33 +188,23 @@ impl Merge {
         Ok(())
     }
 
-    /// The handle must know of the attempt before it can have been written.
-    fn note_attempt(&self, mark: SaveMark, changes: &Changes) {
-        let mut state = self.state.lock();
-        if state.attempts.len() >= MAX_ATTEMPTS {
-            state.attempts.remove(0);
-        }
-        state.attempts.push(Attempt { mark, changes: changes.clone() });
-    }
-
     /// What of the changes is to be written. A key that moved since this handle read it, or wrote
     /// it, is contested.
-    fn resolve(&self, stored: &SessionData, current: &SessionRecord) -> Result<Changes> {
-        let mut seen = self.base.clone();
-        let own = self.attempts.iter().filter(|attempt| stored.holds_save(attempt.mark));
-        for (key, change) in own.flat_map(|attempt| &attempt.changes) {
-            seen.set_value(key, change.value().cloned());
-        }
-        let moved = |key: &str| seen.value(key) != stored.value(key);
-        let is_lost =
-            |key: &str, exclusive: bool| moved(key) && (exclusive || self.policy == ConflictPolicy::Fail);
-        if self.changes.iter().any(|(key, mine)| is_lost(key, mine.is_exclusive())) {
+    fn resolve(&mut self, stored: &SessionData, current: &SessionRecord) -> Result<Changes> {
+        let state = self.state.lock();
+        // What a clone of the handle saved meanwhile is written.
+        self.changes.retain(|key, _| state.changes.contains_key(key));
+        let is_lost = |(key, change): (&String, &Change)| {
+            let matters = change.is_exclusive() || self.policy == ConflictPolicy::Fail;
+            matters && state.is_moved(key, change, stored)
+        };
+        if self.changes.iter().any(is_lost) {
             let error = Error::conflict("manager", "save", current.revision);
             return Err(error.with_detail("another request changed the same key"));
         }
         let mut changes = self.changes.clone();
         if self.policy == ConflictPolicy::Theirs {
-            changes.retain(|key, _| !moved(key));
+            changes.retain(|key, change| !state.is_moved(key, change, stored));
         }
         Ok(changes)
     }

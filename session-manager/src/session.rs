@@ -1,6 +1,5 @@
 //! The handle that an application holds.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,13 +10,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use session_core::rules::Reason;
 use session_core::{
-    DataLimits, Deadline, Error, RefreshToken, Result, SessionData, SessionId, SessionRecord, SessionToken,
-    Timestamp, UserId,
+    Deadline, Error, RefreshToken, Result, SessionData, SessionId, SessionRecord, SessionToken, Timestamp,
+    UserId,
 };
 
+use crate::changes::{Change, State};
+use crate::data::{DataCodec, check_key, is_reserved};
 use crate::info::SessionInfo;
 use crate::manager::{Lane, SessionManager, Shared};
-use crate::save::{Attempt, reserved};
 use crate::tiers::Provenance;
 
 /// A live session: who it belongs to, its data, and the changes of this request.
@@ -49,78 +49,6 @@ pub struct Session {
     state: OnceLock<Arc<Mutex<State>>>,
 }
 
-/// What the library's own keys begin with.
-pub(crate) const RESERVED: &str = "session-kit.";
-
-/// Keys that were changed and not saved yet.
-pub(crate) type Changes = BTreeMap<String, Change>;
-
-/// What a request did to a key.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Change {
-    /// The key's value after the change.
-    value: Option<Value>,
-    /// Whether the request relies on being the one that removed the value that was there, because it [took](Session::take) it. What is
-    /// put in its place changes nothing about that.
-    exclusive: bool,
-}
-
-impl Change {
-    /// The key's value after the change.
-    pub(crate) fn value(&self) -> Option<&Value> {
-        self.value.as_ref()
-    }
-
-    pub(crate) fn is_exclusive(&self) -> bool {
-        self.exclusive
-    }
-}
-
-pub(crate) struct State {
-    /// The record as this handle knows it.
-    pub(crate) record: Arc<SessionRecord>,
-    /// Its data, decoded when first asked for.
-    base: Option<SessionData>,
-    pub(crate) changes: Changes,
-    /// Saves of this handle whose outcome is unknown.
-    pub(crate) attempts: Vec<Attempt>,
-    /// A token that its owner does not have yet.
-    token: Option<SessionToken>,
-    /// The refresh token that goes with it.
-    refresh: Option<RefreshToken>,
-}
-
-impl State {
-    /// Returns the data of the record, without changes.
-    fn base(&mut self, limits: &DataLimits) -> Result<&SessionData> {
-        let base = match self.base.take() {
-            Some(base) => base,
-            None => SessionData::decode(&self.record.data, limits)?,
-        };
-        Ok(self.base.insert(base))
-    }
-
-    /// Returns a key as this handle sees it.
-    fn value(&mut self, key: &str, limits: &DataLimits) -> Result<Option<Value>> {
-        match self.changes.get(key) {
-            Some(change) => Ok(change.value().cloned()),
-            None => Ok(self.base(limits)?.value(key).cloned()),
-        }
-    }
-
-    /// Notes a change of a key.
-    fn change(&mut self, key: String, value: Option<Value>, takes: bool) {
-        let exclusive = takes || self.changes.get(&key).is_some_and(Change::is_exclusive);
-        self.changes.insert(key, Change { value, exclusive });
-    }
-
-    /// Takes over a record that was written or read.
-    pub(crate) fn replace(&mut self, record: Arc<SessionRecord>) {
-        self.record = record;
-        self.base = None;
-    }
-}
-
 impl Session {
     #[inline]
     pub(crate) fn new(
@@ -149,22 +77,12 @@ impl Session {
         self.shared().clock.now()
     }
 
-    fn limits(&self) -> &DataLimits {
-        &self.shared().settings.data_limits
+    fn codec(&self) -> DataCodec {
+        self.shared().settings.codec()
     }
 
     pub(crate) fn state(&self) -> &Arc<Mutex<State>> {
-        self.state.get_or_init(|| {
-            let record = Arc::clone(&self.record);
-            Arc::new(Mutex::new(State {
-                record,
-                base: None,
-                changes: Changes::new(),
-                attempts: Vec::new(),
-                token: None,
-                refresh: None,
-            }))
-        })
+        self.state.get_or_init(|| Arc::new(Mutex::new(State::new(Arc::clone(&self.record)))))
     }
 
     /// Returns the public id.
@@ -241,9 +159,17 @@ impl Session {
         token: SessionToken,
         refresh: Option<RefreshToken>,
     ) {
+        {
+            let mut state = self.state().lock();
+            state.token = Some(token);
+            state.refresh = refresh;
+        }
+        self.changed(record);
+    }
+
+    /// Takes over a changed record.
+    pub(crate) fn changed(&self, record: Arc<SessionRecord>) {
         let mut state = self.state().lock();
-        state.token = Some(token);
-        state.refresh = refresh;
         if record.revision > state.record.revision {
             state.replace(record);
         }
@@ -260,7 +186,7 @@ impl Session {
     /// # Errors
     /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored data or the value is not what is expected.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        let value = self.state().lock().value(key, self.limits())?;
+        let value = self.state().lock().value(key, self.codec())?;
         value.map(typed).transpose()
     }
 
@@ -271,12 +197,10 @@ impl Session {
     /// library keeps what must not be forged, like the candidate of a pending sign-in.
     pub fn insert<T: Serialize + ?Sized>(&self, key: impl Into<String>, value: &T) -> Result<()> {
         let key = key.into();
-        if key.starts_with(RESERVED) {
-            return Err(reserved("insert"));
-        }
+        check_key("insert", &key)?;
         let value = serde_json::to_value(value)
             .map_err(|source| Error::invalid("insert", "the value is not JSON").with_source(source))?;
-        self.state().lock().change(key, Some(value), false);
+        self.state().lock().change(key, Some(value), false, self.codec());
         Ok(())
     }
 
@@ -304,9 +228,9 @@ impl Session {
 
     fn drop_key(&self, key: &str, takes: bool) -> Result<bool> {
         let mut state = self.state().lock();
-        let present = state.value(key, self.limits())?.is_some();
+        let present = state.value(key, self.codec())?.is_some();
         if present {
-            state.change(key.to_owned(), None, takes);
+            state.change(key.to_owned(), None, takes, self.codec());
         }
         Ok(present)
     }
@@ -317,7 +241,7 @@ impl Session {
     /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored data cannot be read.
     pub fn data(&self) -> Result<SessionData> {
         let mut state = self.state().lock();
-        let mut data = state.base(self.limits())?.clone();
+        let mut data = state.base(self.codec())?.clone();
         for (key, change) in &state.changes {
             data.set_value(key, change.value().cloned());
         }
@@ -331,12 +255,24 @@ impl Session {
     /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored data cannot be read.
     pub fn clear(&self) -> Result<()> {
         let mut state = self.state().lock();
-        let stored: Vec<_> = state.base(self.limits())?.keys().map(str::to_owned).collect();
+        let stored: Vec<_> = state.base(self.codec())?.keys().map(str::to_owned).collect();
         let keys: Vec<_> = stored.into_iter().chain(state.changes.keys().cloned()).collect();
-        for key in keys.into_iter().filter(|key| !key.starts_with(RESERVED)) {
-            state.change(key, None, false);
+        for key in keys.into_iter().filter(|key| !is_reserved(key)) {
+            state.change(key, None, false, self.codec());
         }
         Ok(())
+    }
+
+    /// Refuses to go on if this handle took a key that another request has changed since.
+    pub(crate) fn check_taken(&self, stored: &SessionData, current: &SessionRecord) -> Result<()> {
+        let Some(state) = self.state.get().map(|state| state.lock()) else { return Ok(()) };
+        let is_lost =
+            |(key, change): (&String, &Change)| change.is_exclusive() && state.is_moved(key, change, stored);
+        if !state.changes.iter().any(is_lost) {
+            return Ok(());
+        }
+        let error = Error::conflict("manager", "create", current.revision);
+        Err(error.with_detail("another request took the same key"))
     }
 
     /// Puts the changes of this handle onto other data.
@@ -354,12 +290,6 @@ impl Session {
     pub fn is_modified(&self) -> bool {
         self.state.get().is_some_and(|state| !state.lock().changes.is_empty())
     }
-}
-
-/// Removes the library's own keys from data that goes on in another session.
-pub(crate) fn remove_reserved(data: &mut SessionData) {
-    let own: Vec<_> = data.keys().filter(|key| key.starts_with(RESERVED)).map(str::to_owned).collect();
-    own.iter().for_each(|key| data.set_value(key, None));
 }
 
 pub(crate) fn typed<T: DeserializeOwned>(value: Value) -> Result<T> {

@@ -12,6 +12,7 @@ use session_core::{
     Timestamp,
 };
 
+use crate::data::DataCodec;
 use crate::recording::Recording;
 use crate::tiers::Tiers;
 
@@ -228,6 +229,10 @@ impl Default for Settings {
 }
 
 impl Settings {
+    pub(crate) fn codec(&self) -> DataCodec {
+        DataCodec::new(self.data_limits)
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         let minute = Duration::from_secs(60);
         let within = |value: Duration, min: Duration, max: Duration| (min..=max).contains(&value);
@@ -296,6 +301,10 @@ impl Settings {
             (
                 tiers.is_none_or(|tiers| tiers.cache_timeout() <= self.store_deadline / 2),
                 "a shared cache may take as long as the store: lower the cache timeout to half of the store deadline or less",
+            ),
+            (
+                self.recording.suits(&self.rules, Timestamp::EPOCH),
+                "a rule compares requests with the sign-in, and less is kept of a client than it needs: keep more, or compare networks",
             ),
             (
                 self.data_limits.max_depth <= MAX_DEPTH,

@@ -27,6 +27,7 @@ use session_core::{
 };
 use zeroize::Zeroizing;
 
+use crate::backend::Operation;
 use crate::create::Created;
 use crate::manager::SessionManager;
 use crate::new_session::NewSession;
@@ -158,7 +159,7 @@ impl SessionManager {
         data.insert(OFFER_KEY, offer)?;
         let mut record = SessionRecord::new(code.id(), now, now.saturating_add(LIFETIME));
         record.kind = SessionKind::External;
-        record.data = data.encode(&self.settings().data_limits)?.into();
+        record.data = self.settings().codec().encode(&data)?;
         Ok(Arc::new(record))
     }
 
@@ -170,7 +171,8 @@ impl SessionManager {
     /// # Errors
     /// [`NotFound`](session_core::ErrorKind::NotFound) for a code that is wrong, used or older than 2 minutes, or whose source ended
     /// meanwhile; [`LimitExceeded`](session_core::ErrorKind::LimitExceeded) beyond 10 attempts a second of one client; else as
-    /// [`create`](Self::create). A code is used up by an attempt that failed later.
+    /// [`create`](Self::create). A code is used up
+    /// by an attempt that the store failed later, and not by one that was invalid.
     ///
     /// # Cancellation
     /// Runs to its end even if the future is dropped.
@@ -190,20 +192,19 @@ impl SessionManager {
         let mut operation = self.backend().operation();
         let waiting =
             operation.load(code.id()).await?.filter(|record| record.is_live(now)).ok_or_else(unknown_code)?;
-        let data = SessionData::decode(&waiting.data, &self.settings().data_limits)?;
+        let data = self.settings().codec().decode(&waiting.data)?;
         let offer: Offer = data.get(OFFER_KEY)?.ok_or_else(unknown_code)?;
+        // Before the code is used up: what is wrong about the new session must not cost it.
+        let source = self.live_source(&offer, &mut operation).await?;
+        self.check_new(&new.clone().continuing(&source, self.settings().codec())?, now)?;
         let shared = self.shared();
         // Ending tells who ended it: of all attempts, one.
         let used = Ended::new(EndReason::Transferred, now, Actor::System);
         if shared.end_sessions(&mut operation, EndScope::id(waiting.id), used).await?.is_empty() {
             return Err(unknown_code());
         }
-        let source = operation
-            .load(offer.source)
-            .await?
-            .filter(|record| record.is_live(now))
-            .ok_or_else(unknown_code)?;
-        let new = new.continuing(&source, &self.settings().data_limits)?;
+        let source = self.live_source(&offer, &mut operation).await?;
+        let new = new.continuing(&source, self.settings().codec())?;
         let created = self.create_now(new, &mut operation).await?;
         if offer.end_source {
             let by = source.user_id.clone().map_or(Actor::System, Actor::User);
@@ -211,6 +212,12 @@ impl SessionManager {
             shared.end_sessions(&mut operation, EndScope::id(source.id), ended).await?;
         }
         Ok(created)
+    }
+
+    /// Reads the session that a code moves.
+    async fn live_source(&self, offer: &Offer, operation: &mut Operation<'_>) -> Result<Arc<SessionRecord>> {
+        let found = operation.load(offer.source).await?;
+        found.filter(|record| record.is_live(self.now())).ok_or_else(unknown_code)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Both work in batches: an export is read page by page, an erasure goes on for at most a minute. So a user with a hundred thousand
 //! sessions needs no more memory than one with five hundred.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +12,12 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use session_core::limits::MAX_BATCH;
 use session_core::{
-    Actor, Cursor, EndReason, EndScope, Ended, Error, ListQuery, Result, SessionData, SessionRecord,
-    Timestamp, UserId,
+    Actor, Cursor, EndReason, EndScope, Ended, Error, ErrorKind, ListQuery, Result, SessionData, SessionId,
+    SessionRecord, Timestamp, UserId,
 };
 use tokio::time::Instant;
 
+use crate::backend::Operation;
 use crate::info::SessionInfo;
 use crate::listing::Paging;
 use crate::manager::{SessionManager, Shared};
@@ -135,10 +137,18 @@ impl SessionManager {
         let listed = operation.list(&query).await?;
         let mut ids: Vec<_> = listed.records.iter().map(|record| record.id).collect();
         ids.sort_unstable();
-        let full = operation.load_many(&ids).await?;
+        let full = match operation.load_many(&ids).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => load_readable(&mut operation, &ids).await?,
+            loaded => loaded?.into_iter().map(|(id, record)| (id, Some(record))).collect(),
+        };
         // A session that was purged since it was listed is not kept any more, and so not exported.
-        let kept = listed.records.iter().filter_map(|record| full.get(&record.id));
-        let sessions = kept.map(|record| shared.exported(record, now)).collect();
+        let kept = listed.records.iter().filter_map(|listed| Some((listed, full.get(&listed.id)?)));
+        let sessions = kept.map(|(listed, full)| match full {
+            Some(record) => shared.exported(record, now),
+            // What the list shows, without the data: it cannot be read.
+            None => ExportedSession { data: None, ..shared.exported(listed, now) },
+        });
+        let sessions = sessions.collect();
         Ok(UserExport {
             format: "session-kit.user-export.1",
             user_id: user.clone(),
@@ -174,6 +184,23 @@ impl SessionManager {
     }
 }
 
+/// Loads sessions one by one: one that cannot be read is `None`, and does not cost the others.
+async fn load_readable(
+    operation: &mut Operation<'_>,
+    ids: &[SessionId],
+) -> Result<HashMap<SessionId, Option<Arc<SessionRecord>>>> {
+    let mut readable = HashMap::with_capacity(ids.len());
+    for id in ids {
+        match operation.load(*id).await {
+            Ok(None) => {}
+            Ok(found) => drop(readable.insert(*id, found)),
+            Err(error) if error.kind() == ErrorKind::Corrupt => drop(readable.insert(*id, None)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(readable)
+}
+
 /// Most time of one erasure.
 const ERASE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -185,7 +212,7 @@ impl Shared {
             last_country: record.last_client.country_code.as_deref().map(str::to_owned),
             credential_version: record.credential_version,
             authentications: record.auth.iter().map(Authentication::of).collect(),
-            data: SessionData::decode(&record.data, &self.settings.data_limits).ok().as_ref().map(json),
+            data: self.settings.codec().decode(&record.data).ok().as_ref().map(json),
         }
     }
 

@@ -21,8 +21,9 @@ use session_core::{
 use crate::backend::Operation;
 use crate::manager::{SessionManager, Shared};
 use crate::rejection::{Rejection, ValidateError, check_deadlines};
-use crate::rotate::{PresentedSecret, is_unsettled, restored};
+use crate::rotate::PresentedSecret;
 use crate::session::Session;
+use crate::settle::{is_unsettled, restored};
 use crate::tiers::{Found, Provenance, TieredStore};
 
 impl SessionManager {
@@ -77,7 +78,7 @@ impl SessionManager {
         let is_settled = matches!(presented, PresentedSecret::Current)
             && !is_unsettled(&record)
             && !shared.rotation_is_due(&record, now);
-        if !is_settled || !self.is_known_good(&record, now) {
+        if !is_settled || !self.is_known_good(&record) {
             return None;
         }
         let challenge = self.apply_rules(&record, client, now, provenance).ok()?;
@@ -133,7 +134,7 @@ impl SessionManager {
         let stored = record;
         let record = match presented {
             // An operation that failed did not happen: what it recorded does not count.
-            PresentedSecret::Restored => Arc::new(restored(&stored)),
+            PresentedSecret::Restored => Arc::new(restored(&stored, self.settings().codec())),
             _ => Arc::clone(&stored),
         };
         check(&record, &presented, now)?;

@@ -36,7 +36,7 @@ impl Session {
         if let Some(Found::Active(record, provenance)) = &found
             && provenance.is_cached()
             && record.is_live(manager.now())
-            && manager.is_known_good(record, manager.now())
+            && manager.is_known_good(record)
         {
             return Ok(());
         }

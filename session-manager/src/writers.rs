@@ -12,9 +12,12 @@
 //! | an end | wins: all changes fail as `Ended`, and nothing is written |
 //! | a lost reply | all changes fail with it; each knows under which mark it may have been written, see `save.rs` |
 //! | a caller that is dropped | its change is left out of the next write, or is in it whole |
+//! | a stale handle | a change that would change nothing, or that is refused, is judged again by what the store holds |
+//! | a change that panics, or that the store refuses | costs itself only |
 //! | tiers | a write goes through them like any other |
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,9 +49,33 @@ struct Job {
     change: Change,
     until: Instant,
     answer: oneshot::Sender<Answer>,
+    verdict: Verdict,
+}
+
+/// What became of a change when it was applied last.
+///
+/// A copy may only confirm: unless the change is written, its caller is answered by a record that
+/// was read from the store, or that a write beside it has shown to be the stored one.
+enum Verdict {
+    /// The record holds it already.
+    Holds,
+    Refused(Error),
+    Writes,
+}
+
+/// What became of a write.
+enum Tried {
+    /// All callers have their answer; what is stored, if that is known.
+    Answered(Option<Arc<SessionRecord>>),
+    /// Another writer came first. These still wait.
+    Conflict(Vec<Job>),
 }
 
 impl Job {
+    fn writes(&self) -> bool {
+        matches!(self.verdict, Verdict::Writes)
+    }
+
     /// Whether anybody waits for the answer, and may still wait.
     fn counts(&self) -> bool {
         !self.answer.is_closed() && Instant::now() < self.until
@@ -141,7 +168,7 @@ impl Shared {
     ) -> Answer {
         let (answer, answered) = oneshot::channel();
         let id = start.id;
-        let job = Job { start, change, until: operation.deadline(), answer };
+        let job = Job { start, change, until: operation.deadline(), answer, verdict: Verdict::Writes };
         if self.writers.add(id, job)? {
             let writing = Writing { shared: Arc::clone(self), id, is_done: false };
             self.tasks.spawn(writing.run());
@@ -158,46 +185,79 @@ impl Shared {
         let starts = jobs.iter().map(|job| &job.start).chain(&known);
         let mut current = Arc::clone(starts.max_by_key(|record| record.revision)?);
         let mut trips = 0;
+        // Whether the record was read from the store of record after the changes came.
+        let mut is_read = false;
         loop {
             jobs.retain(Job::counts);
-            let mark = fresh_mark();
-            let (next, merged) = merge(jobs, &current, mark);
-            jobs = merged;
+            let next = merge(&mut jobs, &current, fresh_mark());
             if jobs.is_empty() {
                 return Some(current);
             }
-            let began = Instant::now();
-            let mut operation = self.backend.operation();
-            match operation.store(next, current.revision).await {
-                Ok(written) => {
-                    answer_all(jobs, || Ok(Arc::clone(&written)));
-                    return Some(written);
+            if jobs.iter().any(Job::writes) {
+                match self.try_write(jobs, next, &current, trips).await {
+                    Tried::Answered(stored) => return stored,
+                    Tried::Conflict(left) => jobs = left,
                 }
-                Err(error) if error.kind() == ErrorKind::Conflict => {
-                    let again = after_pause(trips, began);
-                    // The next try needs time too. At the deadline itself the answer would be a
-                    // timeout, which says less.
-                    jobs = late(jobs, &current, again + SHORTEST_PAUSE);
-                    if jobs.is_empty() {
-                        return None;
-                    }
-                    sleep_until(again).await;
-                    trips += 1;
-                    jobs.extend(self.writers.take_more(current.id));
-                    match self.backend.operation().load_active(current.id).await {
-                        Ok(record) => current = record,
-                        Err(error) => {
-                            answer_all(jobs, || Err(error.clone()));
-                            return None;
-                        }
-                    }
-                }
+                trips += 1;
+            } else if is_read {
+                answer(jobs, &current);
+                return Some(current);
+            }
+            jobs.extend(self.writers.take_more(current.id));
+            match self.backend.operation().load_active(current.id).await {
+                Ok(record) => (current, is_read) = (record, true),
                 Err(error) => {
-                    answer_all(jobs, || Err(error.clone()));
+                    fail(jobs, &error);
                     return None;
                 }
             }
             jobs = late(jobs, &current, Instant::now());
+        }
+    }
+
+    /// Makes one write, and answers all unless another writer came first.
+    async fn try_write(
+        &self,
+        jobs: Vec<Job>,
+        next: SessionRecord,
+        current: &Arc<SessionRecord>,
+        trips: u32,
+    ) -> Tried {
+        let began = Instant::now();
+        match self.backend.operation().store(next, current.revision).await {
+            // The write shows that the record was the stored one.
+            Ok(written) => {
+                answer(jobs, &written);
+                Tried::Answered(Some(written))
+            }
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                let again = after_pause(trips, began);
+                // The next try needs time too. At the deadline itself the answer would be a timeout,
+                // which says less.
+                let jobs = late(jobs, current, again + SHORTEST_PAUSE);
+                if jobs.is_empty() {
+                    return Tried::Answered(None);
+                }
+                sleep_until(again).await;
+                Tried::Conflict(jobs)
+            }
+            Err(error) if is_refusal(&error) && jobs.len() > 1 => {
+                self.write_singly(jobs, Arc::clone(current)).await;
+                Tried::Answered(None)
+            }
+            Err(error) => {
+                fail(jobs, &error);
+                Tried::Answered(None)
+            }
+        }
+    }
+
+    /// Writes changes one by one: the store refused them together, and one of them must not cost
+    /// the others.
+    async fn write_singly(&self, jobs: Vec<Job>, mut known: Arc<SessionRecord>) {
+        for job in jobs {
+            let written = Box::pin(self.write_all(vec![job], Some(Arc::clone(&known)))).await;
+            known = written.unwrap_or(known);
         }
     }
 }
@@ -209,40 +269,58 @@ impl Writers {
     }
 }
 
-/// Applies all changes one after the other. Answers those that need no write or are refused, and
-/// returns the others.
-fn merge(jobs: Vec<Job>, current: &Arc<SessionRecord>, mark: SaveMark) -> (SessionRecord, Vec<Job>) {
+/// Whether the store refuses what is to be written, as against a failure or a session that does not
+/// live.
+fn is_refusal(error: &Error) -> bool {
+    !error.is_transient() && !matches!(error.kind(), ErrorKind::Ended | ErrorKind::NotFound)
+}
+
+/// Applies all changes one after the other, and notes of each what became of it. One that panics is
+/// answered at once.
+fn merge(jobs: &mut Vec<Job>, current: &Arc<SessionRecord>, mark: SaveMark) -> SessionRecord {
     let mut next = SessionRecord::clone(current);
-    let mut merged = Vec::with_capacity(jobs.len());
-    for mut job in jobs {
-        match (job.change)(&next, mark) {
-            Ok(Some(changed)) => {
+    for mut job in std::mem::take(jobs) {
+        let change = AssertUnwindSafe(|| (job.change)(&next, mark));
+        job.verdict = match catch_unwind(change) {
+            Ok(Ok(Some(changed))) => {
                 next = changed;
-                merged.push(job);
+                Verdict::Writes
             }
             // What it wants is stored, or will be with the others' write.
-            Ok(None) if merged.is_empty() => answer_all(vec![job], || Ok(Arc::clone(current))),
-            Ok(None) => merged.push(job),
-            Err(error) => answer_all(vec![job], || Err(error.clone())),
-        }
+            Ok(Ok(None)) => Verdict::Holds,
+            Ok(Err(error)) => Verdict::Refused(error),
+            Err(_) => {
+                let error = Error::new(ErrorKind::Other, "manager", "update");
+                fail(vec![job], &error.with_detail("the function that computes the change panicked"));
+                continue;
+            }
+        };
+        jobs.push(job);
     }
-    (next, merged)
+    next
 }
 
 /// Answers those whose time is over at `now` after conflicts, and returns the others.
 fn late(jobs: Vec<Job>, current: &SessionRecord, now: Instant) -> Vec<Job> {
     let (jobs, late): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| now < job.until);
-    let revision = current.revision;
-    answer_all(late, || {
-        let error = Error::conflict("manager", "update", revision);
-        Err(error.with_detail("other writers kept coming first"))
-    });
+    let error = Error::conflict("manager", "update", current.revision);
+    fail(late, &error.with_detail("other writers kept coming first"));
     jobs
 }
 
-fn answer_all(jobs: Vec<Job>, answer: impl Fn() -> Answer) {
-    // Whoever is gone does not need one.
-    jobs.into_iter().for_each(|job| drop(job.answer.send(answer())));
+/// Answers with what is stored, or with why a change is refused. A caller that is gone needs none.
+fn answer(jobs: Vec<Job>, stored: &Arc<SessionRecord>) {
+    for job in jobs {
+        let answer = match job.verdict {
+            Verdict::Refused(error) => Err(error),
+            Verdict::Holds | Verdict::Writes => Ok(Arc::clone(stored)),
+        };
+        drop(job.answer.send(answer));
+    }
+}
+
+fn fail(jobs: Vec<Job>, error: &Error) {
+    jobs.into_iter().for_each(|job| drop(job.answer.send(Err(error.clone()))));
 }
 
 /// A mark that no other write has.

@@ -186,7 +186,7 @@ impl SessionCache for MokaCache {
         // The result is the decision under the key's lock. moka's own report is guessed from the
         // previous entry (https://github.com/moka-rs/moka/pull/593).
         if stores {
-            // Without this, hundreds of entries wait for their eviction, and each may take 64 KiB.
+            // Without this, hundreds of entries wait for their eviction, and each may take 68 KiB.
             self.slots.run_pending_tasks();
         }
         Ok(stores)

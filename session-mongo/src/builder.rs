@@ -9,7 +9,7 @@ use mongodb::options::{
     Acknowledgment, CollectionOptions, ReadConcern, ReadConcernLevel, ReadPreference, SelectionCriteria,
     WriteConcern,
 };
-use session_core::limits::{MAX_DATA, MAX_LIFETIME};
+use session_core::limits::{MAX_LIFETIME, MAX_PAYLOAD};
 use session_core::{Capabilities, Durability, Error, Result};
 
 use crate::error::NAME;
@@ -21,7 +21,7 @@ const MAX_RETENTION: Duration = Duration::from_secs(10 * MAX_LIFETIME.as_secs())
 
 /// Largest payload. A document is limited to 16 MiB, and a session has other fields beside its
 /// data.
-const MAX_PAYLOAD: usize = 15 * 1024 * 1024;
+const LARGEST_PAYLOAD: usize = 15 * 1024 * 1024;
 
 /// Longest name of a collection: the database's name, this name and the longest suffix must fit
 /// into 255 bytes.
@@ -37,7 +37,7 @@ const MAX_NAME: usize = 120;
 /// | [`read_concern`](Self::read_concern) | majority | majority, linearizable, local |
 /// | [`list_from`](Self::list_from) | the primary | |
 /// | [`limit_method`](Self::limit_method) | detected | |
-/// | [`max_payload`](Self::max_payload) | 64 KiB | 1 byte to 15 MiB |
+/// | [`max_payload`](Self::max_payload) | 68 KiB | 1 byte to 15 MiB |
 /// | [`concurrent_loads`](Self::concurrent_loads) | 2 | 1 to 64 |
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
@@ -68,7 +68,7 @@ impl MongoStoreBuilder {
             read_concern: ReadConcern::majority(),
             list_from: ReadPreference::Primary,
             limit_method: None,
-            max_payload: MAX_DATA,
+            max_payload: MAX_PAYLOAD,
             concurrent_loads: NonZeroUsize::MIN.saturating_add(1),
         }
     }
@@ -172,7 +172,7 @@ impl MongoStoreBuilder {
                 "the read concern must be majority, linearizable or local",
             ),
             (
-                !(1..=MAX_PAYLOAD).contains(&self.max_payload),
+                !(1..=LARGEST_PAYLOAD).contains(&self.max_payload),
                 "the largest payload must be between 1 byte and 15 MiB",
             ),
             (self.concurrent_loads.get() > 64, "the concurrent loads must be between 1 and 64"),

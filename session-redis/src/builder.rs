@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use session_core::limits::{MAX_DATA, MAX_LIFETIME};
+use session_core::limits::{MAX_LIFETIME, MAX_PAYLOAD};
 use session_core::{Capabilities, Durability, Error, Result};
 
 use crate::connection::Connection;
@@ -23,7 +23,7 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 /// |---|---|---|
 /// | [`prefix`](Self::prefix) | `session-kit` | see [`KeyPrefix`] |
 /// | [`retention`](Self::retention) | 400 days | 1 hour to 4,000 days |
-/// | [`max_payload`](Self::max_payload) | 64 KiB | 1 byte to 16 MiB |
+/// | [`max_payload`](Self::max_payload) | 68 KiB | 1 byte to 16 MiB |
 /// | [`concurrent_loads`](Self::concurrent_loads) | 2 | 1 to 64 |
 /// | [`wait_for_replicas`](Self::wait_for_replicas) | none | up to 10 s |
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl RedisStoreBuilder {
             connection,
             prefix: KeyPrefix::default(),
             retention: MAX_LIFETIME,
-            max_payload: MAX_DATA,
+            max_payload: MAX_PAYLOAD,
             concurrent_loads: NonZeroUsize::MIN.saturating_add(1),
             replicas: None,
         }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use session_core::limits::MAX_DATA;
+use session_core::limits::MAX_PAYLOAD;
 use session_core::{Capabilities, Error, Result};
 use sqlx::Pool;
 use tokio::sync::Semaphore;
@@ -22,7 +22,7 @@ const MAX_HELD: usize = 32;
 /// |---|---|---|
 /// | [`table`](Self::table) | `sessions` | letters, digits, `_`; at most 48 bytes |
 /// | [`held_for_loads`](Self::held_for_loads) | 2 | 1 to 32 |
-/// | [`max_payload`](Self::max_payload) | 64 KiB | 1 byte to 16 MiB |
+/// | [`max_payload`](Self::max_payload) | 68 KiB | 1 byte to 16 MiB |
 /// | [`list_from`](Self::list_from) | the store's own pool | |
 #[derive(Debug)]
 pub struct SqlStoreBuilder<D: Dialect> {
@@ -35,7 +35,7 @@ pub struct SqlStoreBuilder<D: Dialect> {
 
 impl<D: Dialect> SqlStoreBuilder<D> {
     pub(crate) fn new(pool: Pool<D>) -> Self {
-        Self { pool, replica: None, table: TableName::default(), held: 2, max_payload: MAX_DATA }
+        Self { pool, replica: None, table: TableName::default(), held: 2, max_payload: MAX_PAYLOAD }
     }
 
     /// Sets the table.

@@ -258,6 +258,11 @@ impl RuleSet {
         self
     }
 
+    /// Returns the rules in order.
+    pub fn iter(&self) -> impl Iterator<Item = &dyn ValidationRule> {
+        self.0.iter().map(|rule| &**rule)
+    }
+
     /// Returns the first denial, otherwise the first challenge, otherwise [`Verdict::Allow`].
     #[must_use]
     #[inline]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{SessionLimit, Touch};
 use crate::error::{Error, Result};
-use crate::limits::{MAX_BATCH, MAX_DATA};
+use crate::limits::{MAX_BATCH, MAX_PAYLOAD};
 use crate::record::{Revision, SessionRecord};
 
 /// The properties and bounds of a backend.
@@ -16,7 +16,8 @@ pub struct Capabilities {
     pub name: &'static str,
     /// The number of `load` calls that run at once without queueing, 2 by default.
     pub concurrent_loads: NonZeroUsize,
-    /// The largest `data` of a record, in bytes, 64 KiB by default.
+    /// The largest `data` of a record, in bytes: the application's data and up to
+    /// [`LIBRARY_DATA`](crate::limits::LIBRARY_DATA) of the library. 68 KiB by default.
     pub max_payload: usize,
     /// The failures that an acknowledged write survives.
     pub durability: Durability,
@@ -34,7 +35,7 @@ impl Capabilities {
     #[must_use]
     pub const fn new(name: &'static str, durability: Durability) -> Self {
         let two = NonZeroUsize::MIN.saturating_add(1);
-        Self { name, concurrent_loads: two, max_payload: MAX_DATA, durability, place: None }
+        Self { name, concurrent_loads: two, max_payload: MAX_PAYLOAD, durability, place: None }
     }
 
     /// Sets the number of loads that run at once.

@@ -23,6 +23,9 @@ pub struct SessionLimit {
     /// [`LimitScope::UserAndDeviceKind`], both limits count the same sessions, and the smaller one
     /// applies.
     pub max_per_device_kind: Option<NonZeroU32>,
+    /// A session that the caller ends as soon as the new one is stored. It does not count, and it is
+    /// not evicted.
+    pub replaces: Option<SessionId>,
     /// The time for deciding which sessions are live.
     pub now: Timestamp,
 }
@@ -31,7 +34,7 @@ impl SessionLimit {
     /// Limits all sessions of the user.
     #[must_use]
     pub const fn new(max: NonZeroU32, on_exceed: OnExceed, now: Timestamp) -> Self {
-        Self { max, on_exceed, scope: LimitScope::User, max_per_device_kind: None, now }
+        Self { max, on_exceed, scope: LimitScope::User, max_per_device_kind: None, replaces: None, now }
     }
 
     /// Sets which sessions count.
@@ -49,6 +52,13 @@ impl SessionLimit {
         self
     }
 
+    /// Leaves out the session that the new one replaces.
+    #[must_use]
+    pub const fn with_replaces(mut self, replaced: SessionId) -> Self {
+        self.replaces = Some(replaced);
+        self
+    }
+
     /// Returns true if a stored record counts against this limit when `new` is created.
     #[must_use]
     pub fn counts(&self, stored: &SessionRecord, new: &SessionRecord) -> bool {
@@ -56,7 +66,8 @@ impl SessionLimit {
             LimitScope::User => true,
             LimitScope::UserAndDeviceKind => is_of_same_kind(stored, new),
         };
-        in_scope && stored.user_id == new.user_id && stored.is_live(self.now)
+        let gives_way = self.replaces == Some(stored.id);
+        in_scope && !gives_way && stored.user_id == new.user_id && stored.is_live(self.now)
     }
 
     /// Selects the records to end so that `new` fits, from all records that count.

@@ -83,7 +83,8 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     ///   inserting are one atomic step: at no moment are more than `max` of them live, nor more
     ///   than [`max_per_device_kind`](SessionLimit::max_per_device_kind) on devices of the new
     ///   session's kind, regardless of how many callers create at once.
-    /// - Sessions past a deadline at [`SessionLimit::now`] do not count and are not ended here.
+    /// - Sessions past a deadline at [`SessionLimit::now`] do not count and are not ended here, and
+    ///   neither does the session that [`SessionLimit::replaces`] names, whoever it belongs to.
     /// - [`AlreadyExists`](crate::ErrorKind::AlreadyExists) takes precedence over
     ///   [`LimitExceeded`](crate::ErrorKind::LimitExceeded), and no session is evicted for an id
     ///   that is already stored. Of sessions that are equally old (or equally long unused), the one

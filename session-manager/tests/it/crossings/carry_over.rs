@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use session_conformance::faults::Fault;
-use session_core::{EndReason, ErrorKind};
+use session_core::limits::MAX_DATA;
+use session_core::{Actor, EndReason, EndScope, Ended, ErrorKind, SessionStore, Timestamp};
 use session_manager::{NewSession, Session};
 
 use crate::world::{World, kind, user};
@@ -174,4 +175,78 @@ async fn a_session_with_a_mark_left_over_can_be_transferred() {
     world.pass(600);
     let code = world.manager.begin_transfer(&here, false).await.unwrap().expose().to_string();
     world.manager.redeem_transfer(&code, NewSession::anonymous()).await.expect("the session is live");
+}
+
+/// Data that fills its limits, to the byte.
+fn full(session: &Session, max_bytes: usize) {
+    let around = r#"_{"fill":""}"#.len();
+    session.insert("fill", &"x".repeat(max_bytes - around - 16)).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_that_fills_its_limits_can_be_marked_and_is_read_meanwhile() {
+    let world = World::new();
+    let created = world.manager.create(NewSession::anonymous()).await.unwrap();
+    let (here, token) = (created.session, created.token.expose());
+    full(&here, MAX_DATA);
+    here.save().await.unwrap();
+    assert_eq!(world.stored(here.id()).await.data.len(), MAX_DATA);
+    world.faults.arm(Fault::error(ErrorKind::Unavailable).on("create"));
+    world.faults.arm(Fault::error(ErrorKind::Unavailable).on("update").at_call(2));
+    assert_eq!(kind(world.manager.create(ann(&here)).await), ErrorKind::Unavailable);
+    world.faults.disarm();
+    assert!(world.stored(here.id()).await.data.len() > MAX_DATA, "it is marked still");
+    let marked = world.validate(&token).await.unwrap();
+    assert_eq!(marked.get::<String>("fill").unwrap().unwrap().len(), MAX_DATA - 28);
+    marked.insert("fill", "less").unwrap();
+    assert_eq!(kind(marked.save().await), ErrorKind::Ended, "a sign-in may still be under way");
+    world.pass(60);
+    let signed_in = world.manager.create(ann(&here)).await.expect("it can sign in").session;
+    assert_eq!(world.data(signed_in.id()).await.as_object().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_beside_a_sign_in_is_carried_over_or_refused() {
+    for delay in 0..12 {
+        let world = Arc::new(World::new());
+        let (here, _) = visitor(&world).await;
+        for operation in ["update", "create", "end", "load"] {
+            world.faults.arm(Fault::delay(Duration::from_millis(2)).on(operation));
+        }
+        let (manager, id) = (world.manager.clone(), here.id());
+        let signing_in = tokio::spawn(async move { manager.create(ann(&here)).await });
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        let edited = world.manager.edit(id, &Actor::System, |edit| edit.insert("plan", "pro")).await;
+        let signed_in = signing_in.await.unwrap().unwrap().session;
+        let carried = world.data(signed_in.id()).await.get("plan").is_some();
+        match edited {
+            Ok(_) => assert!(carried, "edited after {delay} ms, and lost"),
+            Err(error) => assert_eq!((error.kind(), carried), (ErrorKind::Ended, false), "after {delay} ms"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_the_handle_took_is_not_in_the_new_session() {
+    let world = World::new();
+    let (here, _) = visitor(&world).await;
+    here.insert("voucher", "spring").unwrap();
+    here.save().await.unwrap();
+    assert_eq!(here.take::<String>("voucher").unwrap().as_deref(), Some("spring"));
+    let signed_in = world.manager.create(ann(&here)).await.unwrap().session;
+    assert_eq!(world.data(signed_in.id()).await, serde_json::json!({}));
+}
+
+#[tokio::test]
+async fn a_session_that_ends_in_the_same_millisecond_is_no_second_sign_in() {
+    let world = World::new();
+    let (here, _) = visitor(&world).await;
+    // It ends between the sign-in's load and its mark, at the very time of the sign-in.
+    world.faults.arm(Fault::delay(Duration::from_millis(20)).on("update").at_call(1));
+    let (manager, id) = (world.manager.clone(), here.id());
+    let signing_in = tokio::spawn(async move { manager.create(ann(&here)).await });
+    world.faults.called("update", 1).await;
+    let ended = Ended::new(EndReason::Superseded, world.now(), Actor::System);
+    world.store.end(&EndScope::id(id), &ended, Timestamp::MAX).await.unwrap();
+    signing_in.await.unwrap().expect("a session that has ended is no obstacle");
 }

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use session_conformance::faults::Fault;
 use session_core::rules::RequestClient;
 use session_core::{Result, UserDirectory, UserId, UserStatus, async_trait};
 use session_manager::{ExternalSession, NewSession, Rejection};
@@ -16,6 +18,7 @@ struct Users {
     statuses: Arc<Mutex<HashMap<UserId, UserStatus>>>,
     /// How long an answer is under way.
     delay: Arc<Mutex<Duration>>,
+    asked: Arc<AtomicU32>,
 }
 
 impl Users {
@@ -27,6 +30,7 @@ impl Users {
 #[async_trait]
 impl UserDirectory for Users {
     async fn lookup(&self, user: &UserId) -> Result<Option<UserStatus>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let (status, delay) = (self.statuses.lock().get(user).copied(), *self.delay.lock());
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
@@ -116,4 +120,59 @@ async fn a_question_under_way_does_not_bring_back_what_was_forgotten() {
     opened.expect("the directory had answered before the change");
     let after = one.validate(&token).await;
     assert!(matches!(rejection(after), Rejection::Ended(_)), "the next request asks again");
+}
+
+/// A request of another node asks the directory while the session is kept.
+#[tokio::test(start_paused = true)]
+async fn a_request_beside_a_password_change_does_not_end_the_session_that_is_kept() {
+    let (one, two, users) = nodes();
+    let created = one.manager.create(ann(1)).await.unwrap();
+    let old = created.token.expose();
+    users.set(true, 2);
+    *users.delay.lock() = Duration::from_millis(10);
+    let kept = async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        one.manager.keep_credentials(&created.session, 2).await.unwrap();
+    };
+    let (_, ()) = tokio::join!(two.validate(&old), kept);
+    two.settle().await;
+    let token = created.session.take_token().unwrap().expose();
+    assert!(two.validate(&token).await.is_ok() && one.validate(&token).await.is_ok());
+}
+
+/// The same at one node: what it remembers lets the request in until the session is kept.
+#[tokio::test(start_paused = true)]
+async fn a_request_at_the_same_node_does_not_end_the_session_that_is_kept() {
+    let (one, _, users) = nodes();
+    let created = one.manager.create(ann(1)).await.unwrap();
+    let old = created.token.expose();
+    one.validate(&old).await.expect("the node remembers version 1 now");
+    users.set(true, 2);
+    one.faults.arm(Fault::delay(Duration::from_millis(10)).on("update").at_call(1));
+    let beside = async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        one.validate(&old).await
+    };
+    let (kept, beside) = tokio::join!(one.manager.keep_credentials(&created.session, 2), beside);
+    kept.unwrap();
+    beside.expect("it came before the session was kept");
+    let token = created.session.take_token().unwrap().expose();
+    assert!(one.validate(&token).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_does_not_make_each_request_ask() {
+    let (one, _, users) = nodes();
+    let token = one.manager.create(ann(1)).await.unwrap().token.expose();
+    one.pass(3_600);
+    one.validate(&token).await.unwrap();
+    let asked = users.asked.load(Ordering::Relaxed);
+    one.clock.set(one.now().saturating_sub(Duration::from_secs(1_800)));
+    for _ in 0..10 {
+        one.validate(&token).await.unwrap();
+    }
+    assert_eq!(users.asked.load(Ordering::Relaxed), asked, "what was answered a moment ago still counts");
+    one.pass(30);
+    one.validate(&token).await.unwrap();
+    assert_eq!(users.asked.load(Ordering::Relaxed), asked + 1, "and no longer than the lag");
 }

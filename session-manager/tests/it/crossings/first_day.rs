@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use session_conformance::faults::Fault;
 use session_core::rules::{Outcome, RequestClient, RequiredAssurance, RuleSet};
 use session_core::{
     Actor, AssuranceLevel, AuthMethod, ClientInfo, DeviceKind, EndReason, ErrorKind, Lifetime, OnExceed,
@@ -178,7 +179,7 @@ async fn a_long_connection_learns_that_its_session_ended() {
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert!(!watching.is_finished());
     assert_eq!(world.faults.calls("touch"), 0, "watching is no use");
-    world.faults.arm(session_conformance::faults::Fault::error(ErrorKind::Unavailable).on("load"));
+    world.faults.arm(Fault::error(ErrorKind::Unavailable).on("load"));
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert!(!watching.is_finished(), "an outage is not an end");
     world.faults.disarm();
@@ -267,6 +268,22 @@ async fn an_export_is_read_in_pages() {
     assert_eq!(seen.len(), 7);
 }
 
+#[tokio::test]
+async fn a_damaged_session_does_not_cost_the_others_their_export() {
+    let world = World::new();
+    let (good, bad) = (world.sign_in("ann").await.session, world.sign_in("ann").await.session);
+    good.insert("cart", &["apple"]).unwrap();
+    good.save().await.unwrap();
+    // The page together, then the sessions one by one, in the order of their ids.
+    let second = if good.id() < bad.id() { 3 } else { 2 };
+    world.faults.arm(Fault::error(ErrorKind::Corrupt).on("load").at_call(1));
+    world.faults.arm(Fault::error(ErrorKind::Corrupt).on("load").at_call(second));
+    let export = world.manager.export_user(&user("ann"), Paging::default()).await.unwrap();
+    let data = |id| export.sessions.iter().find(|session| session.info.id == id).unwrap().data.clone();
+    assert_eq!(data(good.id()).unwrap().len(), 1);
+    assert_eq!(data(bad.id()), None, "what cannot be read is null");
+}
+
 #[test]
 fn debug_shows_no_data_and_no_external_name() {
     use session_core::SessionData;
@@ -308,7 +325,7 @@ async fn a_long_connection_can_keep_its_session_alive() {
 
     // What the store cannot take now is written later.
     world.pass(60);
-    world.faults.arm(session_conformance::faults::Fault::error(ErrorKind::Unavailable).on("touch"));
+    world.faults.arm(Fault::error(ErrorKind::Unavailable).on("touch"));
     assert!(matches!(session.refresh_activity().await, Err(ValidateError::Unavailable(_))));
     world.faults.disarm();
     let used = world.manager.now();

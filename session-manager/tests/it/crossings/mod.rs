@@ -11,4 +11,6 @@ mod savers;
 mod second_factor;
 mod secrets;
 mod settings;
+mod stale_handles;
 mod tenants;
+mod undone;

@@ -202,3 +202,73 @@ async fn a_saver_that_leaves_does_not_stop_the_others() {
     handles[1].insert("late", &1).unwrap();
     assert_eq!(kind(handles[1].save().await), ErrorKind::Ended);
 }
+
+#[tokio::test]
+async fn a_change_that_was_refused_beside_others_can_be_made_smaller() {
+    let world = World::new();
+    let handles = handles(&world, 2).await;
+    handles[0].insert("a", &"x".repeat(40_000)).unwrap();
+    handles[1].insert("b", &"x".repeat(40_000)).unwrap();
+    let (second, first) = tokio::join!(handles[1].save(), handles[0].save());
+    second.unwrap();
+    assert_eq!(kind(first), ErrorKind::Invalid, "together they are too large");
+    handles[0].insert("a", "small").unwrap();
+    handles[0].save().await.expect("its first attempt was never written");
+}
+
+#[tokio::test]
+async fn clones_of_a_handle_that_save_at_once_do_not_conflict() {
+    let world = World::new();
+    let handle = handles(&world, 1).await.remove(0);
+    handle.insert("k", &1).unwrap();
+    let clone = handle.clone();
+    let saved = tokio::join!(handle.save(), clone.save());
+    assert!(matches!(saved, (Ok(()), Ok(()))), "{saved:?}");
+    assert_eq!(world.data(handle.id()).await, serde_json::json!({"k": 1}));
+    assert!(!handle.is_modified());
+}
+
+#[tokio::test]
+async fn clones_that_save_one_after_the_other_within_one_write_do_not_conflict() {
+    let world = World::new();
+    let handle = handles(&world, 1).await.remove(0);
+    world.faults.arm(Fault::delay(Duration::from_millis(5)).on("update"));
+    handle.insert("k", &1).unwrap();
+    let clone = handle.clone();
+    let later = async {
+        world.faults.called("update", 1).await;
+        clone.save().await
+    };
+    let saved = tokio::join!(handle.save(), later);
+    assert!(matches!(saved, (Ok(()), Ok(()))), "{saved:?}");
+}
+
+#[tokio::test]
+async fn a_change_that_panics_costs_the_others_nothing() {
+    let world = World::new();
+    let handles = handles(&world, 3).await;
+    handles[0].insert("a", &1).unwrap();
+    handles[2].insert("c", &3).unwrap();
+    let panicking = handles[1].update("b", |_: Option<u8>| -> u8 { panic!("as this test wants") });
+    let (one, two, three) = tokio::join!(handles[0].save(), panicking, handles[2].save());
+    one.unwrap();
+    three.unwrap();
+    assert_eq!(kind(two), ErrorKind::Other);
+    assert_eq!(world.data(handles[0].id()).await, serde_json::json!({"a": 1, "c": 3}));
+    handles[1].update("b", |_: Option<u8>| 2).await.expect("the session can be written as before");
+}
+
+#[tokio::test]
+async fn a_write_that_the_store_refuses_is_repeated_one_by_one() {
+    let world = World::new();
+    let handles = handles(&world, 3).await;
+    world.faults.arm(Fault::error(ErrorKind::Invalid).on("update").at_call(1));
+    world.faults.arm(Fault::error(ErrorKind::Invalid).on("update").at_call(3));
+    for (number, handle) in handles.iter().enumerate() {
+        handle.insert(format!("key {number}"), &number).unwrap();
+    }
+    let saved = join_all(handles.iter().map(Session::save)).await;
+    let refused = saved.into_iter().filter_map(Result::err).map(|error| error.kind()).collect::<Vec<_>>();
+    assert_eq!(refused, [ErrorKind::Invalid], "only the one that the store refuses");
+    assert_eq!(world.data(handles[0].id()).await.as_object().unwrap().len(), 2);
+}
