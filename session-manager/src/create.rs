@@ -4,20 +4,20 @@
 //! |---|---|
 //! | a session that it replaces | its data is carried over, see `replace.rs` |
 //! | the directory | asked afresh; the session gets the credential version that the answer names, if the application did not say |
-//! | a limit, and a lost reply | what was evicted is found and reported, and the session that nobody has a token of is ended |
+//! | a limit, and a lost reply | what was evicted is found and reported, and the session that nobody has a token of is ended, see `follow_up.rs` |
 //! | events | one for the session, one for each that it evicted; a new device is judged by older sessions only, see `devices.rs` |
 
 use std::sync::Arc;
 
 use session_core::{
-    Actor, EndReason, Ended, Error, ErrorKind, EventKind, Lifetime, ListQuery, RefreshState, RefreshToken,
-    Result, SecretPurpose, SecretState, SessionId, SessionLimit, SessionRecord, SessionToken, StateFilter,
-    Timestamp,
+    Error, ErrorKind, EventKind, Lifetime, RefreshState, RefreshToken, Result, SecretPurpose, SecretState,
+    SessionId, SessionLimit, SessionRecord, SessionToken, Timestamp,
 };
 
 use crate::backend::Operation;
+use crate::follow_up::Lost;
 use crate::info::SessionInfo;
-use crate::manager::{SessionManager, Shared};
+use crate::manager::SessionManager;
 use crate::new_session::NewSession;
 use crate::replace::Replaced;
 use crate::session::Session;
@@ -106,7 +106,7 @@ impl SessionManager {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => {
                     if error.is_transient() {
-                        self.give_up(record, now);
+                        self.follow_up(record, now, Lost::SignIn);
                     }
                     return Err(error);
                 }
@@ -119,23 +119,6 @@ impl SessionManager {
             }
         }
         Err(Error::unavailable("manager", "create").with_detail("the generator repeats itself"))
-    }
-
-    /// Ends a session that the store may have kept although its reply was lost: nobody holds its
-    /// token. What it evicted is reported.
-    fn give_up(&self, record: Arc<SessionRecord>, now: Timestamp) {
-        let ended = Ended::new(EndReason::Superseded, now, Actor::System);
-        self.end_in_background(record.id, ended);
-        self.find_lost_evictions(record, now);
-    }
-
-    /// Reports in the background what a session evicted that the store may have kept although its
-    /// reply was lost.
-    pub(crate) fn find_lost_evictions(&self, record: Arc<SessionRecord>, now: Timestamp) {
-        let (shared, limit) = (Arc::clone(self.shared()), self.limit_for(&record, now));
-        if limit.is_some() {
-            self.workers().spawn(async move { shared.report_lost_evictions(&record, now).await });
-        }
     }
 
     /// Counts and reports a session that is stored now.
@@ -183,7 +166,7 @@ impl SessionManager {
         operation.create(record, limit.as_ref()).await
     }
 
-    fn limit_for(&self, record: &SessionRecord, now: Timestamp) -> Option<SessionLimit> {
+    pub(crate) fn limit_for(&self, record: &SessionRecord, now: Timestamp) -> Option<SessionLimit> {
         record.user_id.as_ref()?;
         self.settings().limit.for_session(record).map(|limit| limit.at(now))
     }
@@ -194,29 +177,4 @@ struct Minted {
     record: SessionRecord,
     token: SessionToken,
     refresh: Option<RefreshToken>,
-}
-
-/// How long to wait before looking for what a lost sign-in evicted, for as many times.
-const LOST_EVICTIONS: [u64; 5] = [200, 800, 2_000, 6_000, 15_000];
-
-/// Most ended sessions of a user among which evicted ones are looked for.
-const MAX_EVICTED: usize = 500;
-
-impl Shared {
-    /// Reports what a sign-in evicted whose reply was lost, once the store answers again. The
-    /// sessions, and their reports, are told apart by what they are, so that none is reported
-    /// twice.
-    async fn report_lost_evictions(&self, record: &SessionRecord, now: Timestamp) {
-        let Some(user) = record.user_id.clone() else { return };
-        let evicted = Ended::new(EndReason::LimitEvicted, now, Actor::System);
-        let query =
-            ListQuery::default().with_user(user).with_state(StateFilter::Ended).with_limit(MAX_EVICTED);
-        for pause in LOST_EVICTIONS {
-            tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
-            let Ok(page) = self.backend.operation().list(&query).await else { continue };
-            let ours = |record: &Arc<SessionRecord>| record.ended() == Some(&evicted);
-            let ended: Vec<_> = page.records.into_iter().filter(ours).collect();
-            return self.found_ended(&ended).await;
-        }
-    }
 }

@@ -2,8 +2,9 @@
 //!
 //! | meets | how |
 //! |---|---|
-//! | a sign-in after the end was asked for | an end of a user's sessions that is carried through later names the time at which it was asked for as a bound; an id names one session for ever and needs none |
-//! | a node whose clock is ahead | the first attempt, which the caller waits for, allows for the [assumed skew](crate::SessionManagerBuilder::with_clock_skew) |
+//! | a sign-in after the end was asked for | an end of a user's sessions names the time at which it was asked for as a bound, however late it is carried out; an id names one session for ever and needs none |
+//! | a node whose clock is ahead | while the caller waits, sessions that such a node created within the [assumed skew](crate::SessionManagerBuilder::with_clock_skew) are listed, and ended by their ids |
+//! | a node whose clock is behind | a sign-in there, within the skew after the end was asked for, looks like an earlier one: an attempt that is carried out later may end it. In doubt a session ends |
 //! | a lost reply | what the lost attempt ended is found, reported and told to the copies |
 //! | another node's end of the same session | the session keeps the first end; the copies of this node are told of it all the same |
 //! | events | one per session and process, however many attempts find it |
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use session_core::limits::MAX_BATCH;
 use session_core::{
     EndScope, Ended, ErrorKind, ListQuery, Result, SessionId, SessionRecord, StateFilter, Timestamp, UserId,
 };
@@ -28,6 +30,10 @@ const RETRIES: usize = 8;
 /// Most ends that are carried through at once. In an outage that lasts, an end beyond that has its
 /// answer, "not confirmed", and is to be asked for again.
 pub(crate) const CARRIED_AT_ONCE: usize = 1_000;
+
+/// Most batches of sessions that were created ahead of time. A user does not sign in more often
+/// within the skew.
+const MAX_AHEAD: usize = 20;
 
 /// Most ended sessions of a user that are looked at to find what a lost attempt had ended.
 const MAX_FOUND: usize = 5_000;
@@ -54,11 +60,9 @@ impl Shared {
         scope: EndScope,
         ended: Ended,
     ) -> Result<Vec<Arc<SessionRecord>>> {
-        // Whatever exists now was created by now, on the clock of whichever node.
-        let created_until = created_until(&scope, ended.at.saturating_add(self.settings.clock_skew));
-        let result = operation.end(&scope, &ended, created_until).await;
+        let result = self.end_first(operation, &scope, &ended).await;
         match &result {
-            Ok(records) => self.report_ended(records),
+            Ok(_) => {}
             Err(error) if error.is_transient() => {
                 if let Ok(place) = Arc::clone(&self.carried).try_acquire_owned() {
                     self.tasks.spawn(Arc::clone(self).end_later(scope, ended, place));
@@ -67,6 +71,57 @@ impl Shared {
             Err(_) => {}
         }
         result
+    }
+
+    /// Ends what exists while the caller waits, whichever node created it.
+    async fn end_first(
+        &self,
+        operation: &mut Operation<'_>,
+        scope: &EndScope,
+        ended: &Ended,
+    ) -> Result<Vec<Arc<SessionRecord>>> {
+        let mut records = operation.end(scope, ended, created_until(scope, ended.at)).await?;
+        self.report_ended(&records);
+        // By their ids: an attempt that is carried out late must not end what is created after it
+        // was asked for.
+        for _ in 0..MAX_AHEAD {
+            let ahead = self.created_ahead(operation, scope, ended.at).await?;
+            if ahead.is_empty() {
+                break;
+            }
+            let more = operation.end(&EndScope::Ids(ahead), ended, Timestamp::MAX).await?;
+            self.report_ended(&more);
+            records.extend(more);
+        }
+        Ok(records)
+    }
+
+    /// The active sessions of a scope that nodes created whose clocks are ahead.
+    async fn created_ahead(
+        &self,
+        operation: &mut Operation<'_>,
+        scope: &EndScope,
+        at: Timestamp,
+    ) -> Result<Vec<SessionId>> {
+        let (EndScope::Device { user, .. } | EndScope::User(user) | EndScope::UserExcept { user, .. }) =
+            scope
+        else {
+            return Ok(Vec::new());
+        };
+        if self.settings.clock_skew.is_zero() {
+            return Ok(Vec::new());
+        }
+        let after = at.saturating_add(Duration::from_millis(1));
+        let query = ListQuery::default()
+            .with_user(user.clone())
+            .with_state(StateFilter::Live(at))
+            .with_created_since(after)
+            .with_limit(MAX_BATCH);
+        let page = operation.list(&query).await?;
+        let within = at.saturating_add(self.settings.clock_skew);
+        let ahead =
+            page.records.iter().filter(|record| record.created_at <= within && scope.contains(record));
+        Ok(ahead.map(|record| record.id).collect())
     }
 
     async fn end_later(self: Arc<Self>, scope: EndScope, ended: Ended, _place: OwnedSemaphorePermit) {

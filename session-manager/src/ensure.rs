@@ -20,6 +20,7 @@ use session_core::{
 };
 
 use crate::backend::Operation;
+use crate::follow_up::Lost;
 use crate::manager::{SessionManager, interrupted};
 use crate::new_session::NewSession;
 use crate::rejection::{Rejection, ValidateError, check_deadlines};
@@ -176,7 +177,9 @@ impl SessionManager {
             let inserted = manager.insert(Arc::clone(&record), now, &mut operation).await;
             match &inserted {
                 Ok(evicted) => manager.created(&record, evicted),
-                Err(error) if error.is_transient() => manager.find_lost_evictions(Arc::clone(&record), now),
+                Err(error) if error.is_transient() => {
+                    manager.follow_up(Arc::clone(&record), now, Lost::Ensure)
+                }
                 Err(_) => {}
             }
             inserted.map(|_| record)

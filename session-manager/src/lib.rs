@@ -124,6 +124,7 @@ mod directory;
 mod ending;
 mod ensure;
 mod events;
+mod follow_up;
 mod in_flight;
 mod info;
 mod lifetime;

@@ -9,6 +9,7 @@
 //! | [`Fault::error`] | that error | none |
 //! | [`Fault::delay`] | the answer, late | complete, late |
 //! | [`Fault::hang`] | none, ever | none |
+//! | [`Fault::late`] | that error, at once | complete, late |
 //! | [`Fault::lost_reply`] | that error | complete |
 //!
 //! A fault applies to every call unless it is limited to [one operation](Fault::on), to [the n-th

@@ -33,6 +33,7 @@ pub(super) enum Effect {
     Delay(Duration),
     Error(ErrorKind),
     Hang,
+    Late(Duration, ErrorKind),
     LostReply(ErrorKind),
 }
 
@@ -75,6 +76,13 @@ impl Fault {
     #[must_use]
     pub const fn lost_reply(kind: ErrorKind) -> Self {
         Self::new(Effect::LostReply(kind))
+    }
+
+    /// The call fails with this error at once, and reaches the store after a delay, by tokio's
+    /// clock: a request that was under way when its caller gave up.
+    #[must_use]
+    pub const fn late(by: Duration, kind: ErrorKind) -> Self {
+        Self::new(Effect::Late(by, kind))
     }
 
     /// Limits the fault to one of the [`OPERATIONS`].

@@ -190,3 +190,16 @@ async fn clones_share_faults_across_threads() {
 fn a_misspelt_operation_panics() {
     let _ = Faults::default().calls("laod");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_late_call_reaches_the_store_after_its_caller_has_left() {
+    let (store, faults) = faulty();
+    faults.arm(Fault::late(Duration::from_secs(3), ErrorKind::Timeout).on("create").at_call(1));
+    let record = Arc::new(record("ann"));
+    let began = Instant::now();
+    let lost = store.create(Arc::clone(&record), None).await;
+    assert_eq!((lost.unwrap_err().kind(), began.elapsed()), (ErrorKind::Timeout, Duration::ZERO));
+    assert!(store.inner().load(&[record.id]).await.unwrap().is_empty());
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(store.inner().load(&[record.id]).await.unwrap().len(), 1);
+}

@@ -50,6 +50,43 @@ async fn logging_out_everywhere_in_a_hiccup_spares_who_signs_in_again() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn logging_out_everywhere_that_is_carried_out_late_spares_who_signs_in_again() {
+    let device = DeviceId::mint(&SystemRandom).unwrap();
+    for how in 0..3 {
+        let world = World::new();
+        let new = || NewSession::for_user(user("ann")).with_device(device);
+        let old = world.manager.create(new()).await.unwrap();
+        let here = world.manager.create(NewSession::for_user(user("ann"))).await.unwrap().session;
+        world.faults.arm(Fault::late(3 * SECOND, ErrorKind::Timeout).on("end").at_call(1));
+        let manager = &world.manager;
+        let asked = match how {
+            0 => manager.revoke_all(&user("ann"), &Actor::System).await.map(drop),
+            1 => manager.revoke_device(&user("ann"), device, &Actor::System).await.map(drop),
+            _ => manager.revoke_others(&here).await.map(drop),
+        };
+        assert_eq!(kind(asked), ErrorKind::Timeout);
+        world.pass(1);
+        let new = world.manager.create(new()).await.unwrap().token.expose();
+        tokio::time::sleep(60 * SECOND).await;
+        assert!(world.validate(&old.token.expose()).await.is_err(), "{how}");
+        assert!(world.validate(&new).await.is_ok(), "it began after the end was asked for: {how}");
+    }
+}
+
+#[tokio::test]
+async fn many_sessions_of_a_node_whose_clock_is_ahead_are_ended() {
+    let world = World::with(|builder| builder.with_limit(None));
+    let ahead = World::on(Arc::clone(&world.store), |builder| builder.with_limit(None));
+    ahead.pass(29);
+    let keep = world.sign_in("ann").await.session;
+    for _ in 0..1_100 {
+        ahead.sign_in("ann").await;
+    }
+    assert_eq!(world.manager.revoke_others(&keep).await.unwrap().len(), 1_100);
+    assert_eq!(world.live().await, 1);
+}
+
 #[tokio::test]
 async fn logging_out_everywhere_reaches_a_node_whose_clock_is_ahead() {
     let world = World::new();
@@ -138,6 +175,29 @@ async fn evictions_of_a_lost_sign_in_are_reported_once_each() {
     assert_eq!(reported.iter().filter(|(id, _)| *id == first).count(), 1, "{reported:?}");
     assert!(reported.contains(&(first, EndReason::LimitEvicted)));
     assert_eq!(reported.len(), 2, "the evicted one, and the one that nobody has a token of");
+}
+
+/// The store carries the sign-in out long after its caller got an error.
+#[tokio::test(start_paused = true)]
+async fn a_sign_in_that_is_carried_out_late_leaves_no_session_and_no_gap_in_the_reports() {
+    for late in [1, 5, 20] {
+        let ends = Ends::default();
+        let sink = ends.clone();
+        let limit = UserLimit::new(NonZeroU32::MIN, OnExceed::EndOldest);
+        let world = World::with(|builder| builder.with_event_sink(sink).with_limit(limit));
+        let first = world.sign_in("ann").await.session.id();
+        world.clock.advance(Duration::from_millis(1));
+        world.faults.arm(Fault::late(late * SECOND, ErrorKind::Timeout).on("create").at_call(1));
+        let new = NewSession::for_user(user("ann"));
+        assert_eq!(kind(world.manager.create(new).await), ErrorKind::Timeout);
+        tokio::time::sleep(60 * SECOND).await;
+        assert_eq!(world.live().await, 0, "nobody has a token of it: {late} s");
+        tokio::time::resume();
+        let reported = ends.of(&world).await;
+        tokio::time::pause();
+        assert_eq!(reported.len(), 2, "{late} s: {reported:?}");
+        assert!(reported.contains(&(first, EndReason::LimitEvicted)));
+    }
 }
 
 #[tokio::test(start_paused = true)]
