@@ -2,7 +2,7 @@
 //!
 //! | meets | how |
 //! |---|---|
-//! | a session that it replaces | its data is carried over, see `replace.rs` |
+//! | a session that it replaces | its data is carried over, see `replace.rs`; it does not count for the limit, and no other session gives way for it |
 //! | the directory | asked afresh; the session gets the credential version that the answer names, if the application did not say |
 //! | a limit, and a lost reply | what was evicted is found and reported, and the session that nobody has a token of is ended, see `follow_up.rs` |
 //! | events | one for the session, one for each that it evicted; a new device is judged by older sessions only, see `devices.rs` |
@@ -102,7 +102,8 @@ impl SessionManager {
             let Minted { mut record, token, refresh } = self.mint(new, &data, now)?;
             record.credential_version = self.check_sign_in(&record, operation).await?;
             let record = Arc::new(record);
-            match self.insert(Arc::clone(&record), now, operation).await {
+            let gives_way = replaced.map(|replaced| replaced.session.id()).or(new.gives_way);
+            match self.insert(Arc::clone(&record), gives_way, now, operation).await {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => {
                     if error.is_transient() {
@@ -156,13 +157,16 @@ impl SessionManager {
         Ok(Minted { record, token, refresh })
     }
 
+    /// Stores a new session under its limit. The session that gives way for it does not count.
     pub(crate) async fn insert(
         &self,
         record: Arc<SessionRecord>,
+        gives_way: Option<SessionId>,
         now: Timestamp,
         operation: &mut Operation<'_>,
     ) -> Result<Vec<Arc<SessionRecord>>> {
         let limit = self.limit_for(&record, now);
+        let limit = limit.map(|limit| gives_way.map_or(limit, |id| limit.with_replaces(id)));
         operation.create(record, limit.as_ref()).await
     }
 

@@ -174,11 +174,11 @@ impl SessionManager {
         let (manager, until) = (self.clone(), operation.deadline());
         let insert = self.workers().spawn(async move {
             let mut operation = manager.backend().operation_until(until);
-            let inserted = manager.insert(Arc::clone(&record), now, &mut operation).await;
+            let inserted = manager.insert(Arc::clone(&record), None, now, &mut operation).await;
             match &inserted {
                 Ok(evicted) => manager.created(&record, evicted),
                 Err(error) if error.is_transient() => {
-                    manager.follow_up(Arc::clone(&record), now, Lost::Ensure)
+                    manager.follow_up(Arc::clone(&record), now, Lost::Ensure);
                 }
                 Err(_) => {}
             }

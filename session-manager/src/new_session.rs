@@ -54,6 +54,8 @@ pub struct NewSession {
     /// Whether it completes the pending sign-in that it replaces.
     pub(crate) completes: bool,
     pub(crate) replaces: Option<Session>,
+    /// A session that ends as soon as this one is stored, without being replaced by it.
+    pub(crate) gives_way: Option<SessionId>,
 }
 
 /// What a session that goes on elsewhere keeps of the one that it stems from.
@@ -86,6 +88,7 @@ impl NewSession {
             internal: false,
             completes: false,
             replaces: None,
+            gives_way: None,
         }
     }
 

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | several attempts with one code | ending the offer says which one may go on |
 //! | a source that ended meanwhile | nothing is created |
-//! | limits, directory | as for every sign-in |
+//! | limits, directory | as for every sign-in; a source that ends then does not count |
 //! | tenants | a code is an id in its own store; another tenant's store does not know it |
 
 use std::convert::Infallible;
@@ -148,7 +148,7 @@ impl SessionManager {
         text.truncate(CODE_LEN);
         let code = TransferCode(text);
         let record = self.offer(&code, &Offer { source: session.id(), end_source })?;
-        self.insert(record, self.now(), &mut self.backend().operation()).await?;
+        self.insert(record, None, self.now(), &mut self.backend().operation()).await?;
         Ok(code)
     }
 
@@ -204,7 +204,8 @@ impl SessionManager {
             return Err(unknown_code());
         }
         let source = self.live_source(&offer, &mut operation).await?;
-        let new = new.continuing(&source, self.settings().codec())?;
+        let mut new = new.continuing(&source, self.settings().codec())?;
+        new.gives_way = offer.end_source.then_some(source.id);
         let created = self.create_now(new, &mut operation).await?;
         if offer.end_source {
             let by = source.user_id.clone().map_or(Actor::System, Actor::User);

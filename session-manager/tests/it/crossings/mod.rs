@@ -6,6 +6,7 @@ mod deadlines;
 mod directory;
 mod ends;
 mod first_day;
+mod limits;
 mod outages;
 mod savers;
 mod second_factor;
