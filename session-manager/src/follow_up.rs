@@ -66,14 +66,14 @@ impl Shared {
                 Err(_) => return false,
             }
         }
-        match operation.load(record.id).await {
-            Ok(Some(stored)) => {
-                // Another attempt ended it, and its reply was lost.
-                self.found_ended(&[stored]).await;
-                true
-            }
-            _ => false,
+        let Ok(Some(stored)) = operation.load(record.id).await else { return false };
+        if stored.ended().is_none() {
+            // A sign-in was stored after it was to be ended: the next look ends it.
+            return lost == Lost::Ensure;
         }
+        // If another attempt ended it, that attempt's reply was lost.
+        self.found_ended(&[stored]).await;
+        true
     }
 
     /// Reports what a session evicted whose creation was not answered. The sessions, and their

@@ -10,6 +10,8 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Outbox {
     waiting: BTreeMap<SessionId, Waiting>,
+    /// Counts what was added.
+    added: u64,
     capacity: usize,
     /// After this time nobody believes what the tier said before.
     max_stale: Duration,
@@ -18,7 +20,17 @@ pub(super) struct Outbox {
 #[derive(Debug)]
 struct Waiting {
     since: Instant,
+    /// Which addition this is. Two may have the same time.
+    number: u64,
     what: Owed,
+}
+
+/// What a tier is told now.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Debt {
+    pub(super) id: SessionId,
+    pub(super) what: Owed,
+    number: u64,
 }
 
 /// What a tier has to be told.
@@ -32,7 +44,7 @@ pub(super) enum Owed {
 
 impl Outbox {
     pub(super) fn new(capacity: usize, max_stale: Duration) -> Self {
-        Self { waiting: BTreeMap::new(), capacity, max_stale }
+        Self { waiting: BTreeMap::new(), added: 0, capacity, max_stale }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -44,8 +56,10 @@ impl Outbox {
     #[must_use]
     pub(super) fn push(&mut self, id: SessionId, owed: Owed) -> bool {
         let since = Instant::now();
+        self.added += 1;
+        let number = self.added;
         if let Some(waiting) = self.waiting.get_mut(&id) {
-            waiting.since = since;
+            (waiting.since, waiting.number) = (since, number);
             if let Owed::Tombstone(_) = owed {
                 waiting.what = owed;
             }
@@ -58,20 +72,25 @@ impl Outbox {
             self.waiting.clear();
             return false;
         }
-        self.waiting.insert(id, Waiting { since, what: owed });
+        self.waiting.insert(id, Waiting { since, number, what: owed });
         true
     }
 
     /// Returns some of what waits, without removing it.
-    pub(super) fn some(&mut self, most: usize) -> Vec<(SessionId, Owed)> {
+    pub(super) fn some(&mut self, most: usize) -> Vec<Debt> {
         self.drop_expired(Instant::now());
-        self.waiting.iter().take(most).map(|(id, waiting)| (*id, waiting.what.clone())).collect()
+        let debt = |(id, waiting): (&SessionId, &Waiting)| Debt {
+            id: *id,
+            what: waiting.what.clone(),
+            number: waiting.number,
+        };
+        self.waiting.iter().take(most).map(debt).collect()
     }
 
     /// Removes what the tier was told, unless there is more to say by now.
-    pub(super) fn told(&mut self, id: SessionId, owed: &Owed, asked: Instant) {
-        if self.waiting.get(&id).is_some_and(|waiting| waiting.what == *owed && waiting.since <= asked) {
-            self.waiting.remove(&id);
+    pub(super) fn told(&mut self, debt: &Debt) {
+        if self.waiting.get(&debt.id).is_some_and(|waiting| waiting.number == debt.number) {
+            self.waiting.remove(&debt.id);
         }
     }
 
@@ -104,7 +123,8 @@ mod tests {
         assert!(outbox.push(id, Owed::Refresh));
         assert!(outbox.push(id, end.clone()));
         assert!(outbox.push(id, Owed::Refresh));
-        assert_eq!(outbox.some(10), [(id, end)]);
+        let waiting: Vec<_> = outbox.some(10).into_iter().map(|debt| (debt.id, debt.what)).collect();
+        assert_eq!(waiting, [(id, end)]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -112,15 +132,17 @@ mod tests {
         let mut outbox = Outbox::new(10, MAX_STALE);
         let (id, end) = tombstone();
         assert!(outbox.push(id, Owed::Refresh));
-        let asked = Instant::now();
-        assert!(outbox.push(id, end.clone()));
-        outbox.told(id, &Owed::Refresh, asked);
-        assert_eq!(outbox.len(), 1);
-        tokio::time::advance(Duration::from_millis(1)).await;
+        let first = outbox.some(10);
+        // At the same time by the clock.
         assert!(outbox.push(id, Owed::Refresh));
-        outbox.told(id, &end, asked);
-        assert_eq!(outbox.len(), 1, "it changed once more after the tier was asked");
-        outbox.told(id, &end, Instant::now());
+        outbox.told(&first[0]);
+        assert_eq!(outbox.len(), 1, "the same was owed once more after the tier was asked");
+        let second = outbox.some(10);
+        assert!(outbox.push(id, end));
+        outbox.told(&second[0]);
+        assert_eq!(outbox.len(), 1, "it ended meanwhile");
+        let third = outbox.some(10);
+        outbox.told(&third[0]);
         assert_eq!(outbox.len(), 0);
     }
 

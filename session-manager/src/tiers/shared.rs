@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::breaker::{Breaker, trial_delay};
 use super::health::TierHealth;
 use super::metrics::TierMetrics;
-use super::outbox::{Outbox, Owed};
+use super::outbox::{Debt, Outbox, Owed};
 
 /// How many sessions are told to a tier at the same time.
 const AT_ONCE: usize = 32;
@@ -264,7 +264,7 @@ impl SharedTier {
             let told: Vec<_> = stream::iter(telling).buffer_unordered(AT_ONCE).collect().await;
             told.into_iter().collect::<Result<()>>()?;
             let mut state = self.state.lock();
-            owed.iter().for_each(|(id, what)| state.outbox.told(*id, what, asked));
+            owed.iter().for_each(|debt| state.outbox.told(debt));
             self.metrics.outbox.set(state.outbox.len() as f64);
         }
     }
@@ -272,16 +272,16 @@ impl SharedTier {
     /// What the tier has to be told, as entries: ends as they are known, everything else as the store of record has it now.
     async fn entries(
         &self,
-        owed: &[(SessionId, Owed)],
+        owed: &[Debt],
         asked: Instant,
     ) -> Result<Vec<(CacheEntry, Duration)>> {
         let now = self.clock.now();
         let mut entries = Vec::with_capacity(owed.len());
         let mut outdated = Vec::new();
-        for (id, what) in owed {
-            match what {
+        for debt in owed {
+            match &debt.what {
                 Owed::Tombstone(entry) => entries.push((entry.clone(), Duration::ZERO)),
-                Owed::Refresh => outdated.push(*id),
+                Owed::Refresh => outdated.push(debt.id),
             }
         }
         if !outdated.is_empty() {

@@ -78,7 +78,7 @@ pub(crate) async fn break_things(sim: &Arc<Sim>, until: Time) {
 }
 
 /// How long what was not confirmed is tried again, and more.
-const TRIED_AGAIN: Time = ms(20_000);
+const TRIED_AGAIN: Time = ms(60_000);
 
 /// Lets the nodes carry through what is still under way, and reads what they report.
 pub(crate) async fn settle(sim: &Arc<Sim>) {
