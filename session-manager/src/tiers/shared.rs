@@ -270,11 +270,7 @@ impl SharedTier {
     }
 
     /// What the tier has to be told, as entries: ends as they are known, everything else as the store of record has it now.
-    async fn entries(
-        &self,
-        owed: &[Debt],
-        asked: Instant,
-    ) -> Result<Vec<(CacheEntry, Duration)>> {
+    async fn entries(&self, owed: &[Debt], asked: Instant) -> Result<Vec<(CacheEntry, Duration)>> {
         let now = self.clock.now();
         let mut entries = Vec::with_capacity(owed.len());
         let mut outdated = Vec::new();

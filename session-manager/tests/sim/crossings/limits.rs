@@ -203,7 +203,9 @@ impl Checker<'_> {
                 self.found(
                     "failed-sign-ins-leave-nothing",
                     id,
-                    format!("{process:?} created it at {created:?}, {late:?} late, and no client has its token"),
+                    format!(
+                        "{process:?} created it at {created:?}, {late:?} late, and no client has its token"
+                    ),
                 );
             }
         }

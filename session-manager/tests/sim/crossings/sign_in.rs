@@ -1,6 +1,6 @@
 //! Sign-ins that replace a session while other clients save into it.
 
-use session_core::ErrorKind;
+use session_core::{ErrorKind, SessionRecord};
 use session_manager::NewSession;
 
 use crate::acts::user;
@@ -39,10 +39,14 @@ async fn sign_in(client: &Client, known: &Known) {
     client.begin(new, known.user, ask).await;
 }
 
+fn has_mark(record: &SessionRecord) -> bool {
+    const MARK: &[u8] = b"session-kit.superseding";
+    record.data.windows(MARK.len()).any(|part| part == MARK)
+}
+
 impl Checker<'_> {
-    /// Whether a call was refused because a sign-in takes the session's place. It may know of the
-    /// mark from a copy, or before the mark is written, and the mark may have been taken back
-    /// since: it counts for a while.
+    /// Whether a call was refused because a sign-in takes the session's place: the store held the
+    /// mark while the call was under way.
     pub(crate) fn is_superseded(&self, event: &Event) -> bool {
         let id = match (event.call, event.detail) {
             (Call::SignIn, Detail::Replaces(id)) => Some(id),
@@ -53,14 +57,11 @@ impl Checker<'_> {
         if self.ended_at(id).is_some_and(|at| at <= event.end) {
             return true;
         }
-        let replaces = |other: &&Event| other.call == Call::SignIn && other.detail == Detail::Replaces(id);
-        let mut sign_ins = self.events.iter().filter(replaces).filter(|other| !std::ptr::eq(*other, event));
-        let is_beside =
-            sign_ins.any(|other| other.start <= event.end && event.start <= other.end + self.mark_lasts());
-        if is_beside && event.call == Call::Save {
+        let is_marked = self.during(event, id).into_iter().any(has_mark);
+        if is_marked && event.call == Call::Save {
             self.sim.count("save refused beside a sign-in");
         }
-        is_beside
+        is_marked
     }
 
     /// For how long a session takes no save after a sign-in began to replace it.
