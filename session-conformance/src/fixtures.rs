@@ -101,6 +101,15 @@ pub fn full(name: &str) -> SessionRecord {
     record
 }
 
+/// Returns the session of [`full`] with fixed ids, for golden files.
+#[must_use]
+pub fn fixed(name: &str) -> SessionRecord {
+    let mut record = full(name);
+    record.id = SessionId::derive("golden", b"1", record.user_id.as_ref());
+    record.device_id = Some(DeviceId::from_bytes([5; 16]));
+    record
+}
+
 fn client() -> ClientInfo {
     let text = |text: &str| Some(text.to_owned());
     let mut client = ClientInfo::new("192.0.2.7".parse().ok(), Some("Mozilla/5.0 (Test; rv:1.0)"));

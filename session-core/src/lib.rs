@@ -42,6 +42,7 @@
 
 mod auth;
 pub mod bus;
+pub mod bytes;
 mod cache;
 mod client;
 mod credentials;
@@ -86,7 +87,7 @@ pub use record::{Revision, SessionKind, SessionRecord};
 pub use scope::Scope;
 pub use secret::{PepperId, PepperRing, RotationSalt, SecretHash, SecretHasher, SecretMatch, SecretPurpose};
 pub use store::{
-    Capabilities, Cursor, Durability, EndScope, LimitScope, ListQuery, OnExceed, Page, SessionLimit,
+    Capabilities, Cursor, Durability, EndScope, LimitScope, ListQuery, OnExceed, Page, Rows, SessionLimit,
     SessionStore, StateFilter, StoreStats, Touch, check_batch, check_touches,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
@@ -98,8 +99,8 @@ pub mod prelude {
 
     pub use crate::{
         Actor, Capabilities, Cursor, Durability, EndReason, EndScope, Ended, Error, ErrorKind, Expiry,
-        ListQuery, OnExceed, Page, Result, Revision, SessionId, SessionLimit, SessionRecord, SessionState,
-        SessionStore, StateFilter, StoreStats, Timestamp, Touch, UserId, async_trait, check_batch,
-        check_touches,
+        ListQuery, OnExceed, Page, Result, Revision, Rows, SessionId, SessionLimit, SessionRecord,
+        SessionState, SessionStore, StateFilter, StoreStats, Timestamp, Touch, UserId, async_trait,
+        check_batch, check_touches,
     };
 }

@@ -170,6 +170,17 @@ impl SessionRecord {
         ExpiryPolicy::evaluate(self, now)
     }
 
+    /// Returns how a sweep ends the session, if it is active and past a deadline.
+    #[must_use]
+    pub fn overdue(&self, now: Timestamp) -> Option<Ended> {
+        match self.expiry(now) {
+            Expiry::Expired(deadline) if self.is_active() => {
+                Some(Ended::new(deadline.reason, deadline.at, Actor::System))
+            }
+            _ => None,
+        }
+    }
+
     /// Returns true if the session is neither ended nor past a deadline.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {

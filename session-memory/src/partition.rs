@@ -90,14 +90,13 @@ impl Partition {
         ended: &Ended,
         created_until: Timestamp,
     ) -> Vec<Arc<SessionRecord>> {
-        let ids: Vec<_> = match scope {
-            EndScope::Device { user, .. } | EndScope::User(user) | EndScope::UserExcept { user, .. } => self
-                .records_of(user)
-                .filter(|record| scope.contains(record))
-                .map(|record| record.id)
-                .collect(),
-            EndScope::Ids(ids) => ids.clone(),
-            _ => Vec::new(),
+        let ids: Vec<_> = match (scope.user(), scope) {
+            (Some(user), _) => {
+                let contained = self.records_of(user).filter(|record| scope.contains(record));
+                contained.map(|record| record.id).collect()
+            }
+            (None, EndScope::Ids(ids)) => ids.clone(),
+            (None, _) => Vec::new(),
         };
         let bounded = |id: &SessionId| self.get(*id).is_some_and(|record| record.created_at <= created_until);
         let ids: Vec<_> = ids.into_iter().filter(bounded).collect();
@@ -126,10 +125,7 @@ impl Partition {
 
     /// Ends the sessions that are still past a deadline.
     pub(crate) fn expire(&mut self, ids: &[SessionId], now: Timestamp) -> Vec<Arc<SessionRecord>> {
-        let expired = |id: &SessionId| {
-            let deadline = self.get(*id).filter(|record| is_expired(record, now))?.expiry(now).deadline();
-            Some((*id, Ended::new(deadline.reason, deadline.at, Actor::System)))
-        };
+        let expired = |id: &SessionId| Some((*id, self.get(*id)?.overdue(now)?));
         let claimed: Vec<_> = ids.iter().filter_map(expired).collect();
         claimed.into_iter().filter_map(|(id, ended)| self.end_one(id, &ended)).collect()
     }
@@ -170,10 +166,6 @@ impl Partition {
         }
         self.records.remove(&id).is_some()
     }
-}
-
-pub(crate) fn is_expired(record: &SessionRecord, now: Timestamp) -> bool {
-    record.ended().is_none() && !record.expiry(now).is_live()
 }
 
 pub(crate) fn is_purgeable(record: &SessionRecord, before: Timestamp) -> bool {

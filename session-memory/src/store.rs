@@ -15,7 +15,7 @@ use session_core::{
     check_batch, check_touches,
 };
 
-use crate::partition::{Partition, is_expired, is_purgeable};
+use crate::partition::{Partition, is_purgeable};
 
 pub(crate) const NAME: &str = "memory";
 
@@ -134,18 +134,16 @@ impl SessionStore for MemoryStore {
         ended: &Ended,
         created_until: Timestamp,
     ) -> Result<Vec<Arc<SessionRecord>>> {
-        match scope {
-            EndScope::Device { user, .. } | EndScope::User(user) | EndScope::UserExcept { user, .. } => {
-                Ok(self.of_user(user).write().end(scope, ended, created_until))
-            }
-            EndScope::Ids(ids) => {
-                check_batch("end", ids.len())?;
+        scope.check()?;
+        match (scope.user(), scope) {
+            (Some(user), _) => Ok(self.of_user(user).write().end(scope, ended, created_until)),
+            (None, EndScope::Ids(ids)) => {
                 let end = |id: &SessionId| {
                     self.of_session(*id).write().end(&EndScope::id(*id), ended, created_until)
                 };
                 Ok(ids.iter().flat_map(end).collect())
             }
-            _ => Err(session_core::Error::unsupported(NAME, "end")),
+            (None, _) => Err(session_core::Error::unsupported(NAME, "end")),
         }
     }
 
@@ -165,7 +163,7 @@ impl SessionStore for MemoryStore {
             // exclusive lock. Repeats until nothing is left, because another sweeper may have ended
             // what was found.
             loop {
-                let ids = partition.read().find(limit - ended.len(), |record| is_expired(record, now));
+                let ids = partition.read().find(limit - ended.len(), |record| record.overdue(now).is_some());
                 if ids.is_empty() {
                     break;
                 }
@@ -196,20 +194,9 @@ impl SessionStore for MemoryStore {
     }
 
     async fn stats(&self, now: Timestamp) -> Result<StoreStats> {
-        let mut stats = StoreStats::default();
-        let mut users = HashSet::new();
-        for partition in &self.partitions {
-            for record in partition.read().records() {
-                count(&mut stats, record, now);
-                if record.is_live(now)
-                    && let Some(user) = &record.user_id
-                {
-                    users.insert(user.clone());
-                }
-            }
-        }
-        stats.users = users.len() as u64;
-        Ok(stats)
+        let records = |partition: &RwLock<Partition>| partition.read().records().cloned().collect::<Vec<_>>();
+        let records: Vec<_> = self.partitions.iter().flat_map(records).collect();
+        Ok(StoreStats::of(records.iter().map(|record| &**record), now))
     }
 }
 
@@ -218,14 +205,4 @@ fn new_place() -> Arc<str> {
     // The keys of a hasher are random, and differ between the hashers of a process.
     let random = || RandomState::new().hash_one(process::id());
     format!("{NAME}-{:016x}{:016x}", random(), random()).into()
-}
-
-fn count(stats: &mut StoreStats, record: &SessionRecord, now: Timestamp) {
-    match record.ended() {
-        Some(ended) => *stats.ended.entry(ended.reason).or_default() += 1,
-        None if record.expiry(now).is_live() => stats.live += 1,
-        None => stats.expired += 1,
-    }
-    stats.oldest = Some(stats.oldest.map_or(record.created_at, |oldest| oldest.min(record.created_at)));
-    stats.newest = Some(stats.newest.map_or(record.created_at, |newest| newest.max(record.created_at)));
 }

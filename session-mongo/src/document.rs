@@ -172,3 +172,6 @@ fn geo(geo: &GeoLocation) -> Document {
     }
     document
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,7 +133,7 @@ impl RedisStore {
 
     pub(crate) async fn anonymize(&self, user: &UserId, limit: usize) -> Result<u64, Trouble> {
         let mut call = script::ERASE.call(&[self.prefix.history(user)]);
-        call.arg(self.prefix.of_shard(user.shard())).arg(limit).arg(record::empty_profile("erase")?);
+        call.arg(self.prefix.of_shard(user.shard())).arg(limit).arg(record::empty_profile()?);
         self.count_of(&self.write(&script::ERASE, &call).await?, "erase")
     }
 

@@ -186,7 +186,7 @@ impl Filter {
             _ => return Err(Error::unsupported(NAME, "list")),
         };
         let since = query.created_since.map_or("-inf".to_owned(), |since| since.as_millis().to_string());
-        let kind = record::kind_filter(query.kind, "list")?;
+        let kind: Vec<u8> = query.kind.map(record::kind_code).into_iter().collect();
         Ok(Self {
             user: query.user.clone(),
             since,

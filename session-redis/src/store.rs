@@ -84,7 +84,7 @@ impl RedisStore {
         record: &SessionRecord,
         limit: Option<&SessionLimit>,
     ) -> Result<Vec<Arc<SessionRecord>>, Trouble> {
-        let value = record::write(record, record.revision, "create")?;
+        let value = record::write(record, record.revision)?;
         let (id, shard) = (record.id.to_string(), record.id.shard());
         let mut keys =
             vec![self.prefix.session(record.id), self.prefix.deadlines(shard), self.prefix.created(shard)];
@@ -121,6 +121,7 @@ impl RedisStore {
         call.arg(self.prefix.of_shard(record.id.shard())).arg(limit.now.as_millis()).arg(limit.max.get());
         call.arg(scope).arg(on_exceed).arg(record::write_end(&ended)).arg(self.ended_ttl());
         call.arg(limit.max_per_device_kind.map(|max| max.to_string()).unwrap_or_default());
+        call.arg(limit.replaces.map(|replaced| replaced.to_string()).unwrap_or_default());
         Ok(())
     }
 
@@ -184,7 +185,8 @@ impl RedisStore {
             Value::BulkString(bytes) => bytes,
             _ => return Err(self.mismatched("load")),
         };
-        let record = record::read(bytes, Part::Whole).map_err(|unreadable| unreadable.into_error("load"))?;
+        let record =
+            record::read(bytes, Part::Whole).map_err(|unreadable| unreadable.into_error(NAME, "load"))?;
         if record.id != id {
             return Err(self.mismatched("load"));
         }
@@ -193,7 +195,7 @@ impl RedisStore {
 
     async fn replace(&self, record: &SessionRecord, expected: Revision) -> Result<Revision, Trouble> {
         let next = expected.next();
-        let value = record::write(record, next, "update")?;
+        let value = record::write(record, next)?;
         let (key, front) = (self.prefix.session(record.id), record::beginning_at(&value, expected));
         let mut call = script::UPDATE.call(&[&key]);
         call.arg(&value).arg(&front).arg(front.len() - 1).arg(self.ttl(record));
@@ -275,7 +277,7 @@ impl RedisStore {
         let read = |value: Value| match value {
             Value::BulkString(bytes) => match record::read(&bytes, part) {
                 Ok(record) => Ok(Arc::new(record)),
-                Err(unreadable) => Err(unreadable.into_error(operation).into()),
+                Err(unreadable) => Err(unreadable.into_error(NAME, operation).into()),
             },
             _ => Err(self.mismatched(operation)),
         };

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use session_core::limits::MAX_DATA;
+use session_core::limits::MAX_PAYLOAD;
 use session_core::{PreviousSecret, SecretState, SessionKind, SessionRecord, Successor, Timestamp};
 
 use super::{BrokenStore, Bug};
@@ -22,7 +22,7 @@ impl BrokenStore {
                 let end = kept.data.iter().position(|byte| *byte == 0).unwrap_or(kept.data.len());
                 kept.data = kept.data[..end].into();
             }
-            Bug::DataCutAt32KiB if kept.data.len() <= MAX_DATA => {
+            Bug::DataCutAt32KiB if kept.data.len() <= MAX_PAYLOAD => {
                 kept.data = kept.data[..kept.data.len().min(32 * 1024)].into();
             }
             Bug::DataAsText => kept.data = String::from_utf8_lossy(&kept.data).as_bytes().into(),

@@ -104,6 +104,20 @@ impl BrokenStore {
                 wide.max = limit.max.saturating_add(1);
                 self.map.create(record, Some(&wide)).await
             }
+            Bug::LimitCountsReplaced => self.map.create(record, Some(&of_all(limit))).await,
+            Bug::LimitEvictsReplaced => {
+                let mut wide = of_all(limit);
+                let counted = self.rows_where(|row| wide.counts(row, &record));
+                if counted.iter().any(|row| limit.replaces == Some(row.id)) {
+                    wide.max = limit.max.saturating_add(1);
+                }
+                self.map.create(record, Some(&wide)).await
+            }
+            Bug::LimitTrustsReplaced if limit.replaces.is_some() => {
+                let mut wide = *limit;
+                wide.max = limit.max.saturating_add(1);
+                self.map.create(record, Some(&wide)).await
+            }
             Bug::LimitAlwaysEndsOldest if limit.on_exceed != OnExceed::Refuse => {
                 let mut oldest = *limit;
                 oldest.on_exceed = OnExceed::EndOldest;
@@ -175,4 +189,11 @@ impl BrokenStore {
         let ended = Ended::new(EndReason::LimitEvicted, limit.now, Actor::System);
         self.map.end(&EndScope::Ids(ids), &ended, Timestamp::MAX).await
     }
+}
+
+/// Returns a limit like `limit` that also counts the session that the new one replaces.
+pub(super) fn of_all(limit: &SessionLimit) -> SessionLimit {
+    let mut all = *limit;
+    all.replaces = None;
+    all
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use session_core::LimitScope;
 use session_core::prelude::*;
 
+use super::create::of_all;
 use super::store::{NAME, Records, let_others_run};
 use super::{BrokenStore, Bug};
 
@@ -24,6 +25,10 @@ impl BrokenStore {
             Bug::LimitTakesNarrower => other.max = NonZeroU32::MAX,
             Bug::LimitSparesUnknownKind if record.client.device.kind.is_none() => {
                 other.max_per_device_kind = None;
+            }
+            Bug::LimitOfKindCountsReplaced if limit.on_exceed == OnExceed::Refuse => {
+                let all = single(&of_all(limit), per_kind).with_scope(LimitScope::UserAndDeviceKind);
+                all.evict(NAME, &record, self.rows_where(|row| all.counts(row, &record)))?;
             }
             Bug::LimitsOfOneKindKeepTheLarger if limit.scope == LimitScope::UserAndDeviceKind => {
                 (other.max, other.max_per_device_kind) = (limit.max.max(per_kind), None);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use session_core::prelude::*;
-use session_core::{Actor, Cursor, EndReason, Expiry, SecureRandom, SystemRandom};
+use session_core::{Actor, Cursor, EndReason, SecureRandom, SystemRandom};
 
 const NAME: &str = "map";
 
@@ -107,9 +107,7 @@ impl SessionStore for MapStore {
         ended: &Ended,
         created_until: Timestamp,
     ) -> Result<Vec<Arc<SessionRecord>>> {
-        if let EndScope::Ids(ids) = scope {
-            check_batch("end", ids.len())?;
-        }
+        scope.check()?;
         let mut rows = self.rows.lock();
         let is_in_scope = |row: &SessionRecord| scope.contains(row) && row.created_at <= created_until;
         let claimed = rows.values_mut().filter(|row| row.ended().is_none() && is_in_scope(row));
@@ -129,8 +127,7 @@ impl SessionStore for MapStore {
     async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<SessionRecord>>> {
         check_batch("expire", limit)?;
         let mut rows = self.rows.lock();
-        let claimed = rows.values_mut().filter(|row| row.ended().is_none());
-        Ok(claimed.filter_map(|row| expire_row(row, now)).take(limit).collect())
+        Ok(rows.values_mut().filter_map(|row| expire_row(row, now)).take(limit).collect())
     }
 
     async fn purge(&self, before: Timestamp, limit: usize) -> Result<u64> {
@@ -153,23 +150,7 @@ impl SessionStore for MapStore {
     }
 
     async fn stats(&self, now: Timestamp) -> Result<StoreStats> {
-        let rows = self.rows.lock();
-        let mut stats = StoreStats::default();
-        let mut users = BTreeSet::new();
-        for row in rows.values() {
-            match row.ended() {
-                Some(ended) => *stats.ended.entry(ended.reason).or_default() += 1,
-                None if row.is_live(now) => {
-                    stats.live += 1;
-                    users.extend(&row.user_id);
-                }
-                None => stats.expired += 1,
-            }
-        }
-        stats.users = users.len() as u64;
-        stats.oldest = rows.values().map(|row| row.created_at).min();
-        stats.newest = rows.values().map(|row| row.created_at).max();
-        Ok(stats)
+        Ok(StoreStats::of(self.rows.lock().values().map(|row| &**row), now))
     }
 }
 
@@ -190,10 +171,5 @@ pub(crate) fn end_row(row: &mut Arc<SessionRecord>, ended: Ended) -> Arc<Session
 
 /// Ends one active row if it is past a deadline, with the reason and the time of that deadline.
 fn expire_row(row: &mut Arc<SessionRecord>, now: Timestamp) -> Option<Arc<SessionRecord>> {
-    match row.expiry(now) {
-        Expiry::Expired(deadline) => {
-            Some(end_row(row, Ended::new(deadline.reason, deadline.at, Actor::System)))
-        }
-        _ => None,
-    }
+    row.overdue(now).map(|ended| end_row(row, ended))
 }

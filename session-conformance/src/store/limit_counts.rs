@@ -1,5 +1,6 @@
 //! `create` under a limit: which sessions count.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use session_core::{
@@ -67,6 +68,79 @@ pub async fn limit_does_not_count_other_users(h: Harness) {
     assert!(fits(&h, &record("ann"), &limit(1, OnExceed::Refuse, 9)).await);
     assert!(!fits(&h, &record("ann"), &limit(1, OnExceed::Refuse, 9)).await);
     assert_eq!(live(&h, "bob", 9).await.len(), 5);
+}
+
+/// The session that the new one replaces does not count, neither for the user nor for the kind of
+/// device. It stays as it is: the caller ends it.
+pub async fn limit_does_not_count_the_replaced_session(h: Harness) {
+    let old = full("ann");
+    h.given(&old).await;
+    assert!(fits(&h, &record("ann"), &limit(1, OnExceed::Refuse, 9).with_replaces(old.id)).await);
+    assert_stored(&h, &old).await;
+
+    for (name, replaced) in [("bob", 0), ("cid", 1)] {
+        let stored = several(name, 2);
+        given_all(&h, &stored).await;
+        let limit = limit(2, OnExceed::EndOldest, 9).with_replaces(stored[replaced].id);
+        assert!(fits(&h, &record_at(name, 5), &limit).await);
+        assert_all_stored(&h, &stored).await;
+    }
+
+    let phone = on(Some(DeviceKind::Mobile), 1);
+    h.given(&phone).await;
+    let narrow = per_device_kind(1, OnExceed::Refuse).with_replaces(phone.id);
+    let second = limit(9, OnExceed::Refuse, 9).with_max_per_device_kind(NonZeroU32::MIN);
+    for limit in [narrow, second.with_replaces(phone.id)] {
+        let new = on(Some(DeviceKind::Mobile), 2);
+        assert!(fits(&h, &new, &limit).await);
+        assert_eq!(sign_out(&h, new.id, 3).await, [new.id]);
+    }
+    assert_stored(&h, &phone).await;
+}
+
+/// If other sessions must end, the replaced one is left out, although it comes first. A refusal
+/// does not show it either.
+pub async fn limit_evicts_others_than_the_replaced_session(h: Harness) {
+    for on_exceed in [OnExceed::EndOldest, OnExceed::EndLeastRecentlySeen] {
+        let name = format!("user of {on_exceed:?}");
+        let stored = several(&name, 2);
+        given_all(&h, &stored).await;
+        let limit = limit(1, on_exceed, 9).with_replaces(stored[0].id);
+        let gone = h.create(&record_at(&name, 5), &limit).await.expect("create");
+        assert_eq!(ids(&gone), [stored[1].id]);
+        assert_stored(&h, &stored[0]).await;
+    }
+
+    let phones = [0, 1, 2].map(|millis| on(Some(DeviceKind::Mobile), millis));
+    given_all(&h, &phones).await;
+    let second = limit(9, OnExceed::EndOldest, 9).with_max_per_device_kind(NonZeroU32::MIN.saturating_add(1));
+    let new = on(Some(DeviceKind::Mobile), 5);
+    let gone = h.create(&new, &second.with_replaces(phones[0].id)).await.expect("create");
+    assert_eq!(ids(&gone), [phones[1].id]);
+    let refuse = limit(2, OnExceed::Refuse, 9).with_replaces(phones[0].id);
+    let error = assert_kind(h.create(&record_at("ann", 6), &refuse).await, ErrorKind::LimitExceeded);
+    assert_eq!(ids(error.live_sessions()), ids_of([&phones[2], &new]));
+    assert_stored(&h, &phones[0]).await;
+}
+
+/// A replaced session that does not count anyway frees no place, and stays as it is: an unknown,
+/// ended or expired one, one of another user, and an anonymous one.
+pub async fn limit_frees_no_place_for_a_replaced_session_that_does_not_count(h: Harness) {
+    let (over, mut past, bob, visitor) = (record("ann"), record("ann"), record("bob"), anonymous());
+    past.expires_at = at(5);
+    given_all(&h, &[past.clone(), bob.clone(), visitor.clone()]).await;
+    given_ended(&h, &over, &logged_out(1)).await;
+    let mut stored = record("ann");
+    h.given(&stored).await;
+    let replaced = [record("ann").id, over.id, past.id, bob.id, visitor.id];
+    for (replaced, millis) in replaced.into_iter().zip(1..) {
+        let new = record_at("ann", millis);
+        assert!(!fits(&h, &new, &limit(1, OnExceed::Refuse, 9).with_replaces(replaced)).await);
+        let gone = h.create(&new, &limit(1, OnExceed::EndOldest, 9).with_replaces(replaced)).await;
+        assert_eq!(ids(&gone.expect("create")), [stored.id]);
+        stored = new;
+    }
+    assert_all_stored(&h, [&past, &bob, &visitor, &over.into_ended(logged_out(1))]).await;
 }
 
 /// Sessions that were created without a limit count as well. Catches a counter that only limited

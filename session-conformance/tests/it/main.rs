@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod broken;
+mod bytes;
 mod decorated;
 mod environment;
+mod golden;
 mod lists;
 mod support;
 

@@ -8,6 +8,7 @@
 mod capabilities;
 mod limit;
 mod query;
+mod rows;
 mod writes;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 pub use capabilities::{Capabilities, Durability, check_batch, check_touches};
 pub use limit::{LimitScope, OnExceed, SessionLimit};
 pub use query::{Cursor, ListQuery, Page, StateFilter, StoreStats};
+pub use rows::Rows;
 pub use writes::{EndScope, Touch};
 
 use crate::end::Ended;

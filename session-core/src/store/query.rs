@@ -1,5 +1,6 @@
 //! Listings and statistics.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -254,4 +255,27 @@ pub struct StoreStats {
     pub oldest: Option<Timestamp>,
     /// The latest creation time of a stored session.
     pub newest: Option<Timestamp>,
+}
+
+impl StoreStats {
+    /// Counts all records of a store, for backends that keep no counters.
+    #[must_use]
+    pub fn of<'a>(records: impl IntoIterator<Item = &'a SessionRecord>, now: Timestamp) -> Self {
+        let (mut stats, mut users) = (Self::default(), HashSet::new());
+        for record in records {
+            match record.ended() {
+                Some(ended) => *stats.ended.entry(ended.reason).or_default() += 1,
+                None if record.is_live(now) => {
+                    stats.live += 1;
+                    users.extend(&record.user_id);
+                }
+                None => stats.expired += 1,
+            }
+            let created = Some(record.created_at);
+            stats.oldest = stats.oldest.min(created).or(created);
+            stats.newest = stats.newest.max(created);
+        }
+        stats.users = users.len() as u64;
+        stats
+    }
 }

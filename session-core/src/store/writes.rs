@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::check_batch;
 use crate::client::LastClient;
+use crate::error::Result;
 use crate::id::{DeviceId, SessionId, UserId};
 use crate::record::SessionRecord;
 use crate::time::Timestamp;
@@ -70,6 +72,27 @@ impl EndScope {
     #[must_use]
     pub fn id(id: SessionId) -> Self {
         Self::Ids(vec![id])
+    }
+
+    /// Checks the number of ids before any I/O.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for more than
+    /// [`MAX_BATCH`](crate::limits::MAX_BATCH) ids.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::Ids(ids) => check_batch("end", ids.len()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the user whose sessions are in the scope, `None` for a scope of ids.
+    #[must_use]
+    pub const fn user(&self) -> Option<&UserId> {
+        match self {
+            Self::Device { user, .. } | Self::User(user) | Self::UserExcept { user, .. } => Some(user),
+            Self::Ids(_) => None,
+        }
     }
 
     /// Returns true if a record is in the scope.

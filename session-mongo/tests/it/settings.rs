@@ -86,7 +86,7 @@ async fn defaults_match_the_builder_and_survive_a_failover() {
     {
         let capabilities = store.capabilities();
         assert_eq!(capabilities.durability, Durability::Failover);
-        assert_eq!((capabilities.name, capabilities.max_payload), ("mongodb", limits::MAX_DATA));
+        assert_eq!((capabilities.name, capabilities.max_payload), ("mongodb", limits::MAX_PAYLOAD));
         assert_eq!(capabilities.concurrent_loads, built.concurrent_loads);
     }
 }

@@ -22,6 +22,7 @@ use session_core::{
 };
 
 use super::keys::{MAC, MacKeys};
+use crate::error::NAME;
 use crate::record::{self, Part, Unreadable};
 
 /// The format that is written. Entries in another format are misses.
@@ -55,7 +56,7 @@ impl Refusal {
             Self::Another => Unreadable("an entry of another session or scope"),
             Self::Unreadable(unreadable) => unreadable,
         }
-        .into_error(operation)
+        .into_error(NAME, operation)
     }
 }
 
@@ -83,13 +84,11 @@ pub(super) fn write(
                 return Err(Error::invalid(operation, "the entry contradicts its record"));
             }
             record.check()?;
-            (RECORD, record::write(record, record.revision, operation)?)
+            (RECORD, record::write(record, record.revision)?)
         }
         CacheBody::Tombstone(ended) => (TOMBSTONE, record::write_end(ended)),
         _ => {
-            return Err(
-                Error::unsupported(crate::error::NAME, operation).with_detail("an entry of a later version")
-            );
+            return Err(Error::unsupported(NAME, operation).with_detail("an entry of a later version"));
         }
     };
     let mut bytes = Vec::with_capacity(HEAD + body.len() + MAC);

@@ -1,7 +1,8 @@
 use std::num::NonZeroU32;
 
+use data_encoding::HEXLOWER;
 use proptest::prelude::*;
-use session_conformance::fixtures::{SCOPE, at, full, logged_out, record};
+use session_conformance::fixtures::{SCOPE, at, fixed, full, logged_out, record};
 use session_core::{CacheBody, Revision, SessionRecord, Timestamp};
 
 use super::entry::{Stored, read, write};
@@ -41,6 +42,23 @@ fn entries_come_back_whole_with_and_without_a_mac() {
             let stored = read(&written(&entry, keys.as_ref()), KEY, (SCOPE, entry.id), keys.as_ref());
             assert_eq!(stored, Ok(Stored { entry, ttl: 30_000 }));
         }
+    }
+}
+
+/// Golden files: a later version must read what this one wrote, or miss.
+#[test]
+fn entries_are_written_as_they_were() {
+    let active = CacheEntry::of(SCOPE, fixed("ann").into(), at(7));
+    let ended = CacheEntry::of(SCOPE, fixed("ann").into_ended(logged_out(9)).into(), at(7));
+    let keys = ring(&[1]);
+    for (name, entry, keys, golden) in [
+        ("record", &active, None, include_str!("../../golden/cache-record.hex")),
+        ("tombstone", &ended, None, include_str!("../../golden/cache-tombstone.hex")),
+        ("record-mac", &active, Some(&keys), include_str!("../../golden/cache-record-mac.hex")),
+    ] {
+        assert_eq!(HEXLOWER.encode(&written(entry, keys)), golden.trim(), "cache-{name}.hex");
+        let bytes = HEXLOWER.decode(golden.trim().as_bytes()).unwrap();
+        assert_eq!(read(&bytes, KEY, (SCOPE, entry.id), keys).unwrap().entry, *entry);
     }
 }
 

@@ -4,7 +4,8 @@
 -- ARGV: as create.lua, then 7 base, 8 now, 9 most sessions,
 --       10 'kind' if only sessions on the new one's kind of device count, else '',
 --       11 'created', 'seen' or 'refuse', 12 the end of evicted sessions, 13 their ttl,
---       14 most sessions on the new one's kind of device, '' for any number
+--       14 most sessions on the new one's kind of device, '' for any number,
+--       15 the session that the new one replaces, which does not count; '' for none
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
 end
@@ -21,7 +22,7 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[4], 0, -1)) do
   local value = redis.pcall('GETRANGE', ARGV[7] .. ':session:' .. id, 0, LONGEST - 1)
   if value == '' then
     redis.call('ZREM', KEYS[4], id)
-  elseif is_record(value) and is_active(value) and deadline(value) > now then
+  elseif id ~= ARGV[15] and is_record(value) and is_active(value) and deadline(value) > now then
     local is_alike = kind_of(value) == kind
     if is_alike or ARGV[10] == '' then
       live[#live + 1] = {id = id, at = number(value, ARGV[11] == 'seen' and 37 or 13), is_alike = is_alike}

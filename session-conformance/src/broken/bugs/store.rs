@@ -20,6 +20,14 @@ bugs! {
             limit_never_ends_the_new_session;
         LimitEndsFirst: "a limit ends sessions before the id is checked",
             limit_ends_nothing_for_an_id_that_is_taken;
+        LimitCountsReplaced: "a limit counts the session that the new one replaces",
+            limit_does_not_count_the_replaced_session;
+        LimitOfKindCountsReplaced: "a limit per kind of device counts the session that is replaced",
+            limit_does_not_count_the_replaced_session;
+        LimitEvictsReplaced: "a limit frees a place for the replaced session, and may evict it",
+            limit_evicts_others_than_the_replaced_session;
+        LimitTrustsReplaced: "a limit frees a place for any session that is named as replaced",
+            limit_frees_no_place_for_a_replaced_session_that_does_not_count;
         LimitIgnoresDeviceKind: "a limit per kind of device counts all devices",
             limit_by_device_kind_counts_that_kind_only;
         LimitAllowsOneMore: "a limit allows one session too many", limit_ends_the_oldest;

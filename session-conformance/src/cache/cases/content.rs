@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use session_core::limits::MAX_DATA;
+use session_core::limits::MAX_PAYLOAD;
 use session_core::{Actor, CacheBody, CacheEntry, EndReason, Ended, SessionKind, SessionRecord, Timestamp};
 
 use super::{entry, tombstone};
@@ -76,7 +76,7 @@ pub async fn every_byte_of_the_data_comes_back(h: CacheHarness) {
 /// The largest data that a store keeps by default fits into a cache.
 pub async fn largest_payload_comes_back(h: CacheHarness) {
     let mut record = full("ann");
-    record.data = (0..=250).cycle().take(MAX_DATA).collect();
+    record.data = (0..=250).cycle().take(MAX_PAYLOAD).collect();
     round_trip(&h, record).await;
 }
 

@@ -17,6 +17,7 @@ use super::{PATIENT, RECOVERY, cases};
 
 cases!(
     next_sign_in_carries_out_an_abandoned_announcement,
+    replaced_session_outlives_an_abandoned_announcement,
     sign_in_that_dies_before_announcing_has_no_effect,
     sign_in_that_resumes_late_changes_nothing,
     both_methods_side_by_side_never_exceed_the_limit,
@@ -32,8 +33,15 @@ const CARRIES_OUT: &[u8] = b"signIn\0";
 const METHODS: [LimitMethod; 2] = [LimitMethod::CompareAndSet, LimitMethod::Transaction];
 
 async fn sign_in(store: &MongoStore, session: &Arc<SessionRecord>) -> Result<Vec<SessionId>> {
-    let limit = limit(MAX, OnExceed::EndOldest, 500);
-    let evicted = store.create(Arc::clone(session), Some(&limit)).await?;
+    sign_in_under(store, session, &limit(MAX, OnExceed::EndOldest, 500)).await
+}
+
+async fn sign_in_under(
+    store: &MongoStore,
+    session: &Arc<SessionRecord>,
+    limit: &SessionLimit,
+) -> Result<Vec<SessionId>> {
+    let evicted = store.create(Arc::clone(session), Some(limit)).await?;
     Ok(evicted.iter().map(|record| record.id).collect())
 }
 
@@ -84,6 +92,28 @@ async fn next_sign_in_carries_out_an_abandoned_announcement() {
             wait_until("the proxy passes connections", is_open).await;
         }
     }
+}
+
+/// Another sign-in, whose own limit replaces nothing, carries out an announcement that leaves out
+/// the replaced session.
+async fn replaced_session_outlives_an_abandoned_announcement() {
+    let Some(paths) = Paths::open().await else { return };
+    for method in METHODS {
+        let name = format!("{method:?}");
+        let next = paths.direct.by(method);
+        let [oldest, old, new, last] = given_full(next, &name).await;
+        paths.proxy.arm_each(Fault::After, ANNOUNCES);
+        let replacing = limit(1, OnExceed::EndOldest, 500).with_replaces(oldest.id);
+        let died = sign_in_under(&paths.stores.cas_store, &new, &replacing);
+        assert_transient(&name, in_time(PATIENT, "create", died).await);
+        assert!(paths.proxy.met() > 0);
+        assert_eq!(live(next, &name).await, [oldest.id, old.id], "{name}");
+        let roomy = limit(3, OnExceed::EndOldest, 500);
+        assert_eq!(sign_in_under(next, &last, &roomy).await.unwrap(), [], "{name}");
+        assert_eq!(live(next, &name).await, [oldest.id, new.id, last.id], "{name}");
+        paths.proxy.disarm();
+    }
+    assert_works(&paths.stores).await;
 }
 
 async fn sign_in_that_dies_before_announcing_has_no_effect() {

@@ -1,12 +1,23 @@
+//! The bytes of a record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
 use proptest::prelude::*;
 use session_conformance::fixtures::{NOW, full, logged_out, record};
-use session_core::Revision;
+use session_core::bytes::{HEAD, Part, Unreadable, beginning_at, read, read_end, write};
+use session_core::{ErrorKind, Revision, SessionRecord};
 
-use super::*;
+/// Length of the fields that follow the user id.
+const MORE: usize = 31;
+
+fn array<const N: usize>(bytes: &[u8], from: usize) -> [u8; N] {
+    bytes[from..from + N].try_into().unwrap()
+}
 
 fn round_trip(record: &SessionRecord) {
-    let bytes = write(record, record.revision, "create").unwrap();
-    assert_eq!(read(&bytes, Part::Whole).unwrap(), *record);
+    let bytes = record.to_bytes().unwrap();
+    assert_eq!(SessionRecord::from_bytes(&bytes).unwrap(), *record);
     assert!(bytes.len() > HEAD);
 }
 
@@ -21,7 +32,7 @@ fn records_come_back_whole() {
 #[test]
 fn a_redacted_active_session_has_no_tail_and_a_whole_one_must_have() {
     let record = full("ann");
-    let bytes = write(&record, record.revision, "create").unwrap();
+    let bytes = write(&record, record.revision).unwrap();
     let more = HEAD + usize::from(bytes[3]);
     let profile = u32::from_be_bytes(array(&bytes, more + 27)) as usize;
     let end = more + MORE + usize::from(bytes[more + 26]) + profile;
@@ -32,7 +43,7 @@ fn a_redacted_active_session_has_no_tail_and_a_whole_one_must_have() {
 #[test]
 fn the_places_that_scripts_read_hold_what_they_expect() {
     let record = full("ann");
-    let bytes = write(&record, record.revision, "create").unwrap();
+    let bytes = write(&record, record.revision).unwrap();
     assert_eq!(bytes[..4], [1, b'A', b'w', 3]);
     assert_eq!(array(&bytes, 4), record.revision.get().to_be_bytes());
     assert_eq!(array(&bytes, 12), NOW.as_millis().to_be_bytes());
@@ -50,8 +61,8 @@ fn the_beginning_shows_whether_a_save_changed_its_fields() {
     saved.label = Some("desk".to_owned());
     saved.authenticated_at = stored.authenticated_at.saturating_add(Duration::from_secs(1));
     let begins = |saved: &SessionRecord| {
-        let value = write(saved, stored.revision.next(), "update").unwrap();
-        let stored_value = write(&stored, stored.revision, "update").unwrap();
+        let value = write(saved, stored.revision.next()).unwrap();
+        let stored_value = write(&stored, stored.revision).unwrap();
         stored_value.starts_with(&beginning_at(&value, stored.revision))
     };
     assert!(begins(&saved));
@@ -69,8 +80,17 @@ fn the_beginning_shows_whether_a_save_changed_its_fields() {
 }
 
 #[test]
+fn an_invalid_record_is_refused_and_not_cut() {
+    let mut record = full("ann");
+    record.username = Some("x".repeat(256));
+    assert_eq!(record.to_bytes().unwrap_err().kind(), ErrorKind::Invalid);
+    record.username = Some("x".repeat(255));
+    round_trip(&record);
+}
+
+#[test]
 fn another_format_is_refused() {
-    let mut bytes = write(&full("ann"), Revision::FIRST, "create").unwrap();
+    let mut bytes = write(&full("ann"), Revision::FIRST).unwrap();
     bytes[0] = 2;
     assert_eq!(read(&bytes, Part::Whole), Err(Unreadable("the stored value has another format")));
 }
@@ -84,7 +104,7 @@ proptest! {
 
     #[test]
     fn damaged_records_are_read_or_refused(at in 0_usize..600, byte in any::<u8>(), cut in 0_usize..900) {
-        let mut bytes = write(&full("ann"), Revision::FIRST, "create").unwrap();
+        let mut bytes = write(&full("ann"), Revision::FIRST).unwrap();
         let at = at % bytes.len();
         bytes[at] = byte;
         let _ = read(&bytes, Part::Whole);

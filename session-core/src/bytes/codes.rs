@@ -1,27 +1,26 @@
 //! The letters that stand for kinds of sessions and devices.
 
-use session_core::{DeviceKind, Error, Result, SessionKind};
-
 use super::Unreadable;
-use crate::error::NAME;
+use crate::client::DeviceKind;
+use crate::record::SessionKind;
 
-pub(super) const fn kind_code(kind: SessionKind) -> Option<u8> {
-    Some(match kind {
+/// Returns the letter that stands for a kind of session.
+#[must_use]
+pub const fn kind_code(kind: SessionKind) -> u8 {
+    match kind {
         SessionKind::Api => b'a',
         SessionKind::External => b'e',
         SessionKind::Web => b'w',
-        _ => return None,
-    })
+    }
 }
 
 pub(super) fn kind_of(code: u8) -> Result<SessionKind, Unreadable> {
-    let has = |kind: &&SessionKind| kind_code(**kind) == Some(code);
+    let has = |kind: &&SessionKind| kind_code(**kind) == code;
     SessionKind::ALL.iter().find(has).copied().ok_or(Unreadable("the stored kind is unknown"))
 }
 
-/// Returns the code by which scripts filter.
-pub(super) const fn device_code(kind: Option<DeviceKind>) -> Option<u8> {
-    Some(match kind {
+pub(super) const fn device_code(kind: Option<DeviceKind>) -> u8 {
+    match kind {
         None => b'-',
         Some(DeviceKind::Bot) => b'b',
         Some(DeviceKind::Desktop) => b'd',
@@ -29,19 +28,11 @@ pub(super) const fn device_code(kind: Option<DeviceKind>) -> Option<u8> {
         Some(DeviceKind::Other) => b'o',
         Some(DeviceKind::Tablet) => b't',
         Some(DeviceKind::Tv) => b'v',
-        Some(_) => return None,
-    })
+    }
 }
 
 pub(super) fn device_of(code: u8) -> Result<Option<DeviceKind>, Unreadable> {
     let mut kinds = std::iter::once(None).chain(DeviceKind::ALL.iter().copied().map(Some));
-    let found = kinds.find(|kind| device_code(*kind) == Some(code));
+    let found = kinds.find(|kind| device_code(*kind) == code);
     found.ok_or(Unreadable("the stored kind of device is unknown"))
-}
-
-/// Returns the code of a kind in a filter. `Unsupported` for a kind of a later version.
-pub(crate) fn kind_filter(kind: Option<SessionKind>, operation: &'static str) -> Result<Vec<u8>> {
-    kind.map_or(Ok(Vec::new()), |kind| {
-        kind_code(kind).map(|code| vec![code]).ok_or_else(|| Error::unsupported(NAME, operation))
-    })
 }
