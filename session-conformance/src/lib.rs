@@ -8,8 +8,10 @@
 //! can verify that yours does.
 //!
 //! # Testing a store
-//! Implement [`SessionStore`](session_core::SessionStore); read [`reference::MapStore`] as an
-//! example. Then write one file, `tests/it/main.rs`:
+//! Implement [`SessionStore`](session_core::SessionStore). An embedded database implements five
+//! methods of [`Rows`](session_core::Rows), and has the rest: `examples/custom-backend` is a
+//! complete store on redb in 150 lines. [`reference::MapStore`] is an example that does everything
+//! by itself. Then write one file, `tests/it/main.rs`:
 //!
 //! ```
 //! mod conformance {

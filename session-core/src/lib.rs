@@ -5,7 +5,8 @@
 //! - **Application developers** use its vocabulary: [`SessionId`], [`SessionToken`],
 //!   [`ExpiryPolicy`], [`rules`]. They call the manager (`session-manager`) and a web integration.
 //! - **Backend authors** implement [`SessionStore`], and [`SessionCache`] or [`InvalidationBus`] if
-//!   their database suits them, and run `session-conformance`.
+//!   their database suits them, and run `session-conformance`. An embedded database implements
+//!   [`Rows`] and has most of a store.
 //! - **Authors of other integrations** use the manager and this vocabulary.
 //!
 //! # The three ideas
@@ -23,6 +24,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`bus`] | messages between nodes, for authors of a bus |
+//! | [`bytes`] | a record as bytes, for stores that keep it as one value |
 //! | [`limits`] | every bound, with its reason |
 //! | [`rules`] | conditions on requests in addition to the token |
 //! | the root | everything else |

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use crate::install;
 use crate::mongodb::Mongodb;
 use crate::mysql::Mysql;
+use crate::nats::Nats;
 use crate::postgres::Postgres;
 use crate::recipe::Recipe;
 use crate::redis::Redis;
@@ -26,6 +27,8 @@ pub enum Kind {
     MongodbStandalone,
     /// MariaDB, which speaks the protocol of MySQL.
     Mysql,
+    /// NATS, for the example of a bus on another broker.
+    Nats,
     /// PostgreSQL.
     Postgres,
     /// Redis, or Valkey if only that is installed.
@@ -41,10 +44,11 @@ impl Kind {
         Self::Mongodb,
         Self::MongodbFailPoints,
         Self::MongodbStandalone,
+        Self::Nats,
     ];
 
     /// Returns the name of the suites that run on it: `postgres`, `mysql`, `redis`, `mongodb`,
-    /// `mongodb_fail_points`, `mongodb_standalone`.
+    /// `mongodb_fail_points`, `mongodb_standalone`, `nats`.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.recipe().name()
@@ -81,6 +85,7 @@ impl Kind {
             Self::MongodbFailPoints => &Mongodb::FailPoints,
             Self::MongodbStandalone => &Mongodb::Standalone,
             Self::Mysql => &Mysql,
+            Self::Nats => &Nats,
             Self::Postgres => &Postgres,
             Self::Redis => &Redis::Alone,
         }
@@ -120,7 +125,7 @@ mod tests {
     #[test]
     fn error_for_an_unknown_name_lists_the_known_ones() {
         let error = "oracle".parse::<Kind>().unwrap_err().to_string();
-        let kinds = "postgres, mysql, redis, mongodb, mongodb_fail_points, mongodb_standalone";
+        let kinds = "postgres, mysql, redis, mongodb, mongodb_fail_points, mongodb_standalone, nats";
         assert_eq!(error, format!(r#"there is no server "oracle"; the kinds are: {kinds}"#));
     }
 

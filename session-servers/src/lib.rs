@@ -63,6 +63,7 @@ mod install;
 mod kind;
 mod mongodb;
 mod mysql;
+mod nats;
 mod options;
 mod pgbouncer;
 mod place;

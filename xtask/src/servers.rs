@@ -42,6 +42,7 @@ impl Service {
         Self::One(Kind::Mongodb),
         Self::One(Kind::MongodbFailPoints),
         Self::One(Kind::MongodbStandalone),
+        Self::One(Kind::Nats),
     ];
 
     pub(crate) fn name(self) -> &'static str {
