@@ -43,6 +43,7 @@ const ANY: &[&str] = &[
     "session-memory",
     "session-mongo",
     "session-redis",
+    "session-runtime",
     "session-sqlx",
 ];
 
