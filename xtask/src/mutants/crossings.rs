@@ -151,7 +151,7 @@ pub(crate) const CROSSINGS: &[Mutant] = &[
         name: "a panic costs the others",
         file: "session-manager/src/writers.rs",
         find: "match catch_unwind(change) {",
-        replace: "match Ok::<_, ()>((change.0)()) {",
+        replace: "match Ok::<_, ()>({ let mut change = change; (change.0)() }) {",
         package: "session-manager",
         test: "crossings::savers::a_change_that_panics_costs_the_others_nothing",
     },
