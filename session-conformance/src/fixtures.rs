@@ -81,7 +81,6 @@ pub fn full(name: &str) -> SessionRecord {
     record.remembered = true;
     record.credential_version = Some(u64::from(u32::MAX) + 7);
     let mut secret = SecretState::new(hash(4));
-    secret.expires_at = Some(at(1_200_002));
     secret.expires_at = Some(at(900_000));
     secret.previous = Some(PreviousSecret::new(hash(5), RotationSalt::from_bytes([9; 32]), NOW));
     record.secret = Some(secret);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::error::Result;
 use crate::process::{Cmd, human};
-use crate::steps::{Outcome, Step};
+use crate::steps::{Outcome, Prebuilt, Step};
 use crate::{direction, mutants, prose, test};
 
 /// Crates with large optional parts, and the features that an application may select.
@@ -63,7 +63,7 @@ fn steps() -> Vec<Step> {
         Step::task("plain English", 1, "cargo xtask prose", || prose::run(&prose::Arguments::default())),
         Step::task("direction of dependencies", 1, "cargo xtask direction", direction::run),
         cargo_deny(),
-        Step::tool("spelling", Cmd::new("typos", &["--version"]), "typos-cli", Cmd::new("typos", &[])),
+        Step::prebuilt("spelling", 5, Prebuilt { program: "typos", version: "1.52.0" }),
     ]);
     steps
 }

@@ -1,6 +1,7 @@
 //! The steps of a CI lane: they have a title, run one after the other, and on failure print how to
 //! reproduce it.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
@@ -24,6 +25,44 @@ enum Action {
         package: &'static str,
         command: Cmd,
     },
+    /// Runs a tool that PyPI has as a program: the installed one, or one that the step installs
+    /// below `target`.
+    Prebuilt(Prebuilt),
+}
+
+/// A program that PyPI has, with the version that the step installs.
+#[derive(Clone, Copy)]
+pub(crate) struct Prebuilt {
+    pub(crate) program: &'static str,
+    pub(crate) version: &'static str,
+}
+
+impl Prebuilt {
+    /// Returns the path of the program, and installs it first if necessary.
+    fn installed(self) -> Result<String> {
+        let Self { program, version } = self;
+        if Cmd::new(program, &["--version"]).succeeds() {
+            return Ok(program.to_owned());
+        }
+        let folder = format!("target/tools/{program}-{version}");
+        let path = format!("{folder}/bin/{program}");
+        if !Path::new(&path).exists() {
+            Cmd::new("python3", &["-m", "venv", &folder]).run()?;
+            let package = format!("{program}=={version}");
+            Cmd::new(&format!("{folder}/bin/pip"), &["install", "--quiet", &package]).run()?;
+        }
+        Ok(path)
+    }
+
+    fn run(self) -> Result<Outcome> {
+        match self.installed() {
+            Ok(path) => Cmd::new(&path, &[]).run().map(|()| Outcome::Passed),
+            Err(error) => {
+                eprintln!("skipped: {} cannot be installed: {error}", self.program);
+                Ok(Outcome::Skipped)
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,6 +87,10 @@ impl Step {
 
     pub(crate) fn tool(title: &str, probe: Cmd, package: &'static str, command: Cmd) -> Self {
         Self::new(title, 10, Action::Tool { probe, package, command })
+    }
+
+    pub(crate) fn prebuilt(title: &str, seconds: u64, prebuilt: Prebuilt) -> Self {
+        Self::new(title, seconds, Action::Prebuilt(prebuilt))
     }
 
     fn new(title: &str, seconds: u64, action: Action) -> Self {
@@ -84,6 +127,7 @@ impl Action {
                 return Ok(Outcome::Skipped);
             }
             Self::Tool { command, .. } => command.run()?,
+            Self::Prebuilt(prebuilt) => return prebuilt.run(),
         }
         Ok(Outcome::Passed)
     }
@@ -92,6 +136,7 @@ impl Action {
         match self {
             Self::Command(command) | Self::Tool { command, .. } => command.to_string(),
             Self::Task(_, by_hand) => by_hand.clone(),
+            Self::Prebuilt(prebuilt) => prebuilt.program.to_owned(),
         }
     }
 }
@@ -114,7 +159,15 @@ mod tests {
     #[test]
     fn a_tool_that_is_not_installed_is_skipped() {
         let absent = Cmd::new("no-such-program-here", &[]);
-        let step = Step::tool("spelling", absent, "no-such-package", Cmd::new("false", &[]));
+        let step = Step::tool("licences", absent, "no-such-package", Cmd::new("false", &[]));
         assert_eq!(step.run(1, 1).unwrap().0, Outcome::Skipped);
+    }
+
+    #[test]
+    fn an_installed_tool_is_not_installed_again() {
+        let shell = Prebuilt { program: "true", version: "0" };
+        assert_eq!(shell.installed().unwrap(), "true");
+        let step = Step::prebuilt("nothing", 1, shell);
+        assert_eq!(step.run(1, 1).unwrap().0, Outcome::Passed);
     }
 }

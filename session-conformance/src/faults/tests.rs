@@ -186,9 +186,9 @@ async fn clones_share_faults_across_threads() {
 }
 
 #[test]
-#[should_panic(expected = "`laod` is no operation of a store")]
-fn a_misspelt_operation_panics() {
-    let _ = Faults::default().calls("laod");
+#[should_panic(expected = "`fetch` is no operation of a store")]
+fn an_unknown_operation_panics() {
+    let _ = Faults::default().calls("fetch");
 }
 
 #[tokio::test(start_paused = true)]
