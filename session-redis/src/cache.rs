@@ -111,12 +111,15 @@ impl RedisCache {
 
     /// Sets the longest time to live of an entry. Longer ones are cut to it.
     ///
-    /// A value outside of the range is clamped to it.
-    #[must_use]
-    pub fn with_max_ttl(mut self, ttl: Duration) -> Self {
+    /// # Errors
+    /// [`Invalid`](session_core::ErrorKind::Invalid) outside of 1 ms to 1 day.
+    pub fn with_max_ttl(mut self, ttl: Duration) -> Result<Self> {
         let (shortest, longest) = Self::MAX_TTL;
-        self.max_ttl = ttl.clamp(shortest, longest);
-        self
+        if !(shortest..=longest).contains(&ttl) {
+            return Err(Error::invalid("configure", "the longest time to live is 1 ms to 1 day"));
+        }
+        self.max_ttl = ttl;
+        Ok(self)
     }
 
     /// Sets the keys that authenticate entries. Entries that none of them authenticated are

@@ -105,7 +105,7 @@ async fn manager(settings: Settings) -> SessionManager {
     let tiers = Tiers::memory()
         .with_scope("processes")
         .with_cache(redis.with_prefix(prefix.clone()))
-        .with_cache(cache.with_timeout(CACHE_TIMEOUT))
+        .with_cache(cache.with_timeout(CACHE_TIMEOUT).expect("in its range"))
         .with_bus(bus.with_prefix(prefix))
         .with_max_stale(MAX_STALE)
         .with_l1_max_age(L1_MAX_AGE)

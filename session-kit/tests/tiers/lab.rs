@@ -55,7 +55,8 @@ impl Lab {
     /// Returns an empty cache in PostgreSQL.
     pub(crate) async fn postgres_cache(&self) -> Arc<PostgresCache> {
         let pool = storage::postgres(&storage::server_url("postgres").unwrap(), 1).await;
-        let cache = PostgresCache::new(pool).with_table(storage::fresh_table()).with_timeout(LONG_TIMEOUT);
+        let cache =
+            PostgresCache::new(pool).with_table(storage::fresh_table()).with_timeout(LONG_TIMEOUT).unwrap();
         cache.migrate().await.unwrap();
         Arc::new(cache)
     }

@@ -3,7 +3,7 @@ use std::num::NonZeroU32;
 use data_encoding::HEXLOWER;
 use proptest::prelude::*;
 use session_conformance::fixtures::{SCOPE, at, fixed, full, logged_out, record};
-use session_core::{CacheBody, Revision, SessionRecord, Timestamp};
+use session_core::{CacheBody, ErrorKind, Revision, SessionRecord, Timestamp};
 
 use super::entry::{Stored, read, write};
 use super::*;
@@ -165,12 +165,16 @@ fn no_key_is_printed() {
 }
 
 #[test]
-fn the_longest_time_to_live_stays_in_its_range() {
-    let max =
-        |ttl| RedisCache::new(Connection::open("redis://127.0.0.1/").unwrap()).with_max_ttl(ttl).max_ttl;
-    assert_eq!(max(Duration::ZERO), Duration::from_millis(1));
-    assert_eq!(max(Duration::from_secs(60)), Duration::from_secs(60));
-    assert_eq!(max(Duration::MAX), Duration::from_secs(86_400));
+fn a_longest_time_to_live_out_of_its_range_is_refused() {
+    let set = |ttl| {
+        let cache = RedisCache::new(Connection::open("redis://127.0.0.1/").unwrap()).with_max_ttl(ttl);
+        cache.map(|cache| cache.max_ttl).map_err(|error| error.kind())
+    };
+    let (shortest, longest) = (Duration::from_millis(1), Duration::from_secs(86_400));
+    assert_eq!((set(shortest), set(longest)), (Ok(shortest), Ok(longest)));
+    for ttl in [Duration::ZERO, longest + shortest, Duration::MAX] {
+        assert_eq!(set(ttl), Err(ErrorKind::Invalid));
+    }
 }
 
 proptest! {

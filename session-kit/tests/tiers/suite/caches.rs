@@ -32,7 +32,7 @@ impl Caches {
             let pool = storage::postgres(&storage::server_url("postgres")?, 1).await;
             let connections = usize::try_from(CONNECTIONS).unwrap().try_into().unwrap();
             let cache = PostgresCache::new(pool).with_table(storage::fresh_table());
-            let cache = cache.with_connections(connections).with_timeout(PATIENCE);
+            let cache = cache.with_connections(connections).unwrap().with_timeout(PATIENCE).unwrap();
             cache.migrate().await.unwrap();
             postgres = Some(Arc::new(cache));
         }

@@ -91,7 +91,7 @@ async fn every_key_is_named_as_documented_and_has_a_time_to_live() {
 async fn a_time_to_live_is_cut_and_rounded_down() {
     let Some(lab) = Lab::start() else { return };
     let record = full("ann");
-    let cache = lab.cache().with_max_ttl(Duration::from_secs(60));
+    let cache = lab.cache().with_max_ttl(Duration::from_secs(60)).unwrap();
     let put = entry(&record, 1, at(0));
     for (ttl, longest) in [(Duration::MAX, 60_000), (Duration::from_micros(30_000_999), 30_000)] {
         assert!(cache.put_if_newer(put.clone(), ttl).await.unwrap());

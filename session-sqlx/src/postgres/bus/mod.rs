@@ -11,7 +11,7 @@ use session_runtime::bus::Bus;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres};
 
-use super::NAME;
+use super::{NAME, check_range};
 use crate::error::StepError;
 use crate::migrate::MigrateError;
 use crate::table::TableName;
@@ -149,24 +149,24 @@ impl PostgresBus {
     /// Sets how long messages are kept at least. The shortest setting of all nodes applies. The
     /// result is a node other than this one.
     ///
-    /// A value outside the range is clamped to it.
-    #[must_use]
-    pub fn with_retention(self, retention: Duration) -> Self {
-        let (shortest, longest) = Self::RETENTION;
+    /// # Errors
+    /// [`Invalid`](session_core::ErrorKind::Invalid) outside of the range.
+    pub fn with_retention(self, retention: Duration) -> Result<Self> {
+        check_range(retention, Self::RETENTION, "messages are kept for 1 s to 1 h")?;
         let (pool, table) = (self.log().lines.pool().clone(), self.log().table.clone());
-        Self::on(pool, table, retention.clamp(shortest, longest), self.log().timeout)
+        Ok(Self::on(pool, table, retention, self.log().timeout))
     }
 
     /// Sets the limit for a publication, including the wait for those before it. A publication that
     /// exceeds it is a [`Timeout`](session_core::ErrorKind::Timeout). The result is a node other
     /// than this one.
     ///
-    /// A value outside the range is clamped to it.
-    #[must_use]
-    pub fn with_timeout(self, timeout: Duration) -> Self {
-        let (shortest, longest) = Self::TIMEOUTS;
+    /// # Errors
+    /// [`Invalid`](session_core::ErrorKind::Invalid) outside of the range.
+    pub fn with_timeout(self, timeout: Duration) -> Result<Self> {
+        check_range(timeout, Self::TIMEOUTS, "the limit of a publication is 1 ms to 60 s")?;
         let (pool, table) = (self.log().lines.pool().clone(), self.log().table.clone());
-        Self::on(pool, table, self.log().retention, timeout.clamp(shortest, longest))
+        Ok(Self::on(pool, table, self.log().retention, timeout))
     }
 
     fn on(pool: PgPool, table: TableName, retention: Duration, timeout: Duration) -> Self {

@@ -15,8 +15,8 @@ use sqlx::{Arguments, PgPool, Postgres};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use super::NAME;
 use super::lines::Lines;
+use super::{NAME, check_range};
 use crate::dialect::Dialect;
 use crate::error::StepError;
 use crate::migrate::MigrateError;
@@ -181,13 +181,16 @@ impl PostgresCache {
 
     /// Sets the number of connections, and so how many calls the server processes at once.
     ///
-    /// A number above 32 is clamped to 32.
-    #[must_use]
-    pub fn with_connections(self, connections: NonZeroUsize) -> Self {
-        let size = connections.get().min(Self::MAX_CONNECTIONS);
+    /// # Errors
+    /// [`Invalid`](session_core::ErrorKind::Invalid) for more than 32.
+    pub fn with_connections(self, connections: NonZeroUsize) -> Result<Self> {
+        let size = connections.get();
+        if size > Self::MAX_CONNECTIONS {
+            return Err(Error::invalid("configure", "a cache has 1 to 32 connections"));
+        }
         let lines =
             Lines::new(self.core.lines.pool().clone(), size, self.timeout.max(Self::STATEMENT_TIMEOUT));
-        self.on(lines)
+        Ok(self.on(lines))
     }
 
     fn on(mut self, lines: Lines) -> Self {
@@ -197,24 +200,24 @@ impl PostgresCache {
 
     /// Sets the longest time to live of an entry. A longer one is reduced to it.
     ///
-    /// A value outside the range is clamped to it.
-    #[must_use]
-    pub fn with_max_ttl(mut self, ttl: Duration) -> Self {
-        let (shortest, longest) = Self::MAX_TTL;
-        self.max_ttl = ttl.clamp(shortest, longest);
-        self
+    /// # Errors
+    /// [`Invalid`](session_core::ErrorKind::Invalid) outside of the range.
+    pub fn with_max_ttl(mut self, ttl: Duration) -> Result<Self> {
+        check_range(ttl, Self::MAX_TTL, "the longest time to live is 1 ms to 1 day")?;
+        self.max_ttl = ttl;
+        Ok(self)
     }
 
     /// Sets the limit for a call, including the wait for a connection. A call that exceeds it is a
     /// [`Timeout`](session_core::ErrorKind::Timeout).
     ///
-    /// A value outside the range is clamped to it.
-    #[must_use]
-    pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        let (shortest, longest) = Self::TIMEOUTS;
-        self.timeout = timeout.clamp(shortest, longest);
+    /// # Errors
+    /// [`Invalid`](session_core::ErrorKind::Invalid) outside of the range.
+    pub fn with_timeout(mut self, timeout: Duration) -> Result<Self> {
+        check_range(timeout, Self::TIMEOUTS, "the limit of a call is 1 ms to 60 s")?;
+        self.timeout = timeout;
         let lines = self.core.lines.with_statement_timeout(self.timeout.max(Self::STATEMENT_TIMEOUT));
-        self.on(lines)
+        Ok(self.on(lines))
     }
 
     /// Creates the table if it does not exist, and checks it. Any number of processes may call it

@@ -37,7 +37,7 @@ async fn assert_works(a: &PostgresBus, at_b: &mut Box<dyn Subscription>) {
 
 /// A node with the default timeout for publications.
 fn with_default_timeout(lab: &Lab) -> PostgresBus {
-    lab.bus().with_timeout(PostgresBus::TIMEOUT)
+    lab.bus().with_timeout(PostgresBus::TIMEOUT).unwrap()
 }
 
 fn start_again(server: &mut Server) {
@@ -90,7 +90,7 @@ async fn messages_during_an_outage_arrive_without_a_resync() {
 async fn an_outage_longer_than_the_retention_is_a_resync() {
     let Some(lab) = Lab::start().await else { return };
     let proxy = Proxy::to(lab.server.as_ref().unwrap().port()).await.unwrap();
-    let (a, _at_a) = listening(lab.bus().with_retention(Duration::from_secs(1))).await;
+    let (a, _at_a) = listening(lab.bus().with_retention(Duration::from_secs(1)).unwrap()).await;
     let (b, mut at_b) = listening(lab.bus_at(&proxy.url(&lab.url))).await;
     proxy.refuse();
     until_health(&b, BusHealth::Degraded, SILENCE + MARGIN).await;

@@ -53,7 +53,7 @@ impl Lab {
 
     pub(super) fn bus_at(&self, url: &str) -> PostgresBus {
         let bus = PostgresBus::new(PgPool::connect_lazy(url).unwrap());
-        bus.with_table(self.table.clone()).with_timeout(LONG_TIMEOUT)
+        bus.with_table(self.table.clone()).with_timeout(LONG_TIMEOUT).unwrap()
     }
 
     /// Starts a node that listens.

@@ -52,26 +52,26 @@ async fn fail_all(cache: &PostgresCache, kinds: &[ErrorKind]) -> Duration {
 async fn a_server_that_starts_later_is_found() {
     let Some(mut lab) = Lab::start().await else { return };
     lab.server(Server::stop);
-    let cache = lab.cache().with_timeout(TIMEOUT);
+    let cache = lab.cache().with_timeout(TIMEOUT).unwrap();
     assert_all_fail(&cache, &[ErrorKind::Unavailable, ErrorKind::Timeout]).await;
     lab.server(Server::start_again);
     let put = entry(&full("ann"), 1, at(0));
     eventually("the server is found", async || cache.put_if_newer(put.clone(), LONG).await.is_ok()).await;
-    let cache = cache.with_timeout(LONG_TIMEOUT);
+    let cache = cache.with_timeout(LONG_TIMEOUT).unwrap();
     assert_holds(&cache, &put).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stops_answering_is_a_timeout_until_it_resumes() {
     let Some(mut lab) = Lab::start().await else { return };
-    let cache = lab.cache().with_timeout(TIMEOUT);
+    let cache = lab.cache().with_timeout(TIMEOUT).unwrap();
     let held = entry(&full("ann"), 1, at(0));
     eventually("it is stored", async || put(&cache, &held).await.is_ok()).await;
     lab.server(Server::pause);
     assert_all_fail(&cache, &[ErrorKind::Timeout]).await;
     lab.server(Server::resume);
     eventually("it answers again", async || cache.get(SCOPE, held.id).await.is_ok()).await;
-    let cache = cache.with_timeout(LONG_TIMEOUT);
+    let cache = cache.with_timeout(LONG_TIMEOUT).unwrap();
     // No late reply goes to a later call.
     for _ in 0..20 {
         assert_holds(&cache, &held).await;
@@ -82,14 +82,14 @@ async fn a_server_that_stops_answering_is_a_timeout_until_it_resumes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_loses_the_entries_and_nothing_else() {
     let Some(mut lab) = Lab::start().await else { return };
-    let cache = lab.cache().with_timeout(TIMEOUT);
+    let cache = lab.cache().with_timeout(TIMEOUT).unwrap();
     let held = entry(&full("ann"), 1, at(0));
     eventually("it is stored", async || put(&cache, &held).await.is_ok()).await;
     lab.server(Server::kill);
     assert_all_fail(&cache, &[ErrorKind::Unavailable, ErrorKind::Timeout]).await;
     lab.server(Server::start_again);
     eventually("it works again", async || cache.get(SCOPE, held.id).await.is_ok()).await;
-    let cache = cache.with_timeout(LONG_TIMEOUT);
+    let cache = cache.with_timeout(LONG_TIMEOUT).unwrap();
     assert_eq!(cache.get(SCOPE, held.id).await.unwrap(), None);
     given(&cache, &held).await;
 }
@@ -115,7 +115,7 @@ async fn after_a_restart_the_first_call_works() {
 async fn a_lost_reply_leaves_one_entry() {
     let Some(lab) = Lab::start().await else { return };
     let proxy = lab.proxy().await;
-    let cache = lab.cache_at(&proxy.url(&lab.url)).with_connections(NonZeroUsize::MIN);
+    let cache = lab.cache_at(&proxy.url(&lab.url)).with_connections(NonZeroUsize::MIN).unwrap();
     let record = full("ann");
     for (revision, fault) in [(1, Fault::After), (3, Fault::Before), (5, Fault::Half), (7, Fault::Reset)] {
         // The outcome does not matter here; the call may retry on another connection.
@@ -135,7 +135,7 @@ async fn a_lost_reply_leaves_one_entry() {
 async fn a_valid_entry_that_was_put_meanwhile_is_not_removed() {
     let Some(lab) = Lab::start().await else { return };
     let proxy = lab.proxy().await;
-    let cache = lab.cache_at(&proxy.url(&lab.url)).with_connections(NonZeroUsize::MIN);
+    let cache = lab.cache_at(&proxy.url(&lab.url)).with_connections(NonZeroUsize::MIN).unwrap();
     let (record, garbage) = (full("ann"), "garbage that no reader can decode");
     given(&lab.cache(), &entry(&record, 9, at(0))).await;
     lab.forge(record.id, &format!("body = '{garbage}'")).await;
@@ -159,8 +159,12 @@ async fn calls_too_short_to_connect_succeed_eventually() {
     let proxy = lab.proxy().await;
     // The proxy delays each reply, and two replies precede the first statement.
     proxy.delay(SHORT * 2 / 3);
-    let cache =
-        lab.cache_at(&proxy.url(&lab.url)).with_connections(NonZeroUsize::MIN).with_timeout(SHORT * 2);
+    let cache = lab
+        .cache_at(&proxy.url(&lab.url))
+        .with_connections(NonZeroUsize::MIN)
+        .unwrap()
+        .with_timeout(SHORT * 2)
+        .unwrap();
     let id = full("ann").id;
     let first = cache.get(SCOPE, id).await;
     println!("{first:?}");
@@ -181,7 +185,7 @@ async fn an_exhausted_application_pool_does_not_delay_calls() {
 async fn a_cache_opens_at_most_its_limit_of_connections() {
     let Some(lab) = Lab::start().await else { return };
     let mut watcher = lab.alone().await;
-    let cache = Arc::new(lab.cache().with_connections(NonZeroUsize::new(3).unwrap()));
+    let cache = Arc::new(lab.cache().with_connections(NonZeroUsize::new(3).unwrap()).unwrap());
     let mut calls = JoinSet::new();
     for number in 0..300 {
         let (cache, put) = (Arc::clone(&cache), entry(&full("ann"), 1, at(number)));
@@ -202,7 +206,7 @@ async fn a_cache_opens_at_most_its_limit_of_connections() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_server_is_an_outage() {
     let Some(lab) = Lab::start_with(&["max_connections=8"]).await else { return };
-    let cache = lab.cache().with_timeout(TIMEOUT);
+    let cache = lab.cache().with_timeout(TIMEOUT).unwrap();
     let mut others = vec![lab.alone().await];
     while let Ok(other) = sqlx::PgConnection::connect(&lab.url).await {
         others.push(other);

@@ -25,8 +25,12 @@ const EVENTUALLY: Duration = Duration::from_secs(20);
 
 /// A cache in a table of its own.
 pub(super) async fn fresh_cache(url: &str) -> PostgresCache {
-    let cache =
-        PostgresCache::connect(url).await.unwrap().with_table(fresh_table()).with_timeout(LONG_TIMEOUT);
+    let cache = PostgresCache::connect(url)
+        .await
+        .unwrap()
+        .with_table(fresh_table())
+        .with_timeout(LONG_TIMEOUT)
+        .unwrap();
     cache.migrate().await.unwrap();
     cache
 }
@@ -81,7 +85,7 @@ impl Lab {
     }
 
     pub(super) fn cache_on(&self, pool: PgPool) -> PostgresCache {
-        PostgresCache::new(pool).with_table(self.table.clone()).with_timeout(LONG_TIMEOUT)
+        PostgresCache::new(pool).with_table(self.table.clone()).with_timeout(LONG_TIMEOUT).unwrap()
     }
 
     /// Runs statements, with `{t}` as the table.

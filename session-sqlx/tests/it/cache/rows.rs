@@ -234,7 +234,7 @@ async fn expired_rows_are_found_in_the_index() {
 async fn a_longer_ttl_is_reduced_to_the_maximum() {
     let Some(lab) = Lab::shared().await else { return };
     let longest = Duration::from_secs(60);
-    let (cache, put) = (lab.cache().with_max_ttl(longest), entry(&full("ann"), 1, at(0)));
+    let (cache, put) = (lab.cache().with_max_ttl(longest).unwrap(), entry(&full("ann"), 1, at(0)));
     assert!(cache.put_if_newer(put.clone(), Duration::MAX).await.unwrap());
     assert!(cache.get(SCOPE, put.id).await.unwrap().unwrap().remaining <= longest);
 }

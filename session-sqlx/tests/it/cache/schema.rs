@@ -10,7 +10,7 @@ use super::lab::LONG_TIMEOUT;
 use crate::support::{EmptyDatabase, Tested, connect, fresh_table};
 
 fn caches(database: &EmptyDatabase<Postgres>) -> PostgresCache {
-    PostgresCache::new(database.pool.clone()).with_timeout(LONG_TIMEOUT)
+    PostgresCache::new(database.pool.clone()).with_timeout(LONG_TIMEOUT).unwrap()
 }
 
 #[tokio::test]
@@ -121,7 +121,8 @@ async fn a_table_may_have_any_name_in_any_schema() {
     let long = "x".repeat(48);
     for name in [format!("{schema}.cache"), format!("{schema}.{long}"), "Order".to_owned()] {
         let table: TableName = name.parse().unwrap();
-        let cache = PostgresCache::new(pool.clone()).with_table(table.clone()).with_timeout(LONG_TIMEOUT);
+        let cache =
+            PostgresCache::new(pool.clone()).with_table(table.clone()).with_timeout(LONG_TIMEOUT).unwrap();
         cache.migrate().await.unwrap();
         let put = CacheEntry::of(SCOPE, full("ann").into(), at(0));
         assert!(cache.put_if_newer(put.clone(), LONG_TIMEOUT).await.unwrap());
