@@ -1,8 +1,10 @@
 //! How sure the application is who the user is: requiring more, and signing in in two steps.
 //!
-//! The level is judged in one place, [`SessionRecord::assurance_at`](session_core::SessionRecord::assurance_at), with the decay of
-//! [`with_step_up_lifetime`](crate::SessionManagerBuilder::with_step_up_lifetime): the handle, the rule
-//! [`RequiredAssurance`](session_core::rules::RequiredAssurance) and [`SessionInfo`](crate::SessionInfo) agree.
+//! The level is judged in one place,
+//! [`SessionRecord::assurance_at`](session_core::SessionRecord::assurance_at), with the decay of
+//! [`with_step_up_lifetime`](crate::SessionManagerBuilder::with_step_up_lifetime): the handle, the
+//! rule [`RequiredAssurance`](session_core::rules::RequiredAssurance) and
+//! [`SessionInfo`](crate::SessionInfo) agree.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -48,7 +50,8 @@ pub enum StepUp {
 
 impl Session {
     /// Returns the level that the session has now. A step-up beyond one factor decays with
-    /// [`with_step_up_lifetime`](crate::SessionManagerBuilder::with_step_up_lifetime): the session goes on at the level of its sign-in.
+    /// [`with_step_up_lifetime`](crate::SessionManagerBuilder::with_step_up_lifetime): the session
+    /// goes on at the level of its sign-in.
     #[must_use]
     pub fn assurance(&self) -> AssuranceLevel {
         self.record().assurance_at(self.now(), self.shared().settings.step_up_lifetime)
@@ -56,8 +59,8 @@ impl Session {
 
     /// Requires a level, and optionally that the last authentication is younger than `max_age`.
     ///
-    /// Freshness counts from authentication: not from creation, activity or refresh. Once the user did what is missing, call
-    /// [`SessionManager::record_authentication`].
+    /// Freshness counts from authentication: not from creation, activity or refresh. Once the user
+    /// did what is missing, call [`SessionManager::record_authentication`].
     ///
     /// # Errors
     /// [`StepUp`] says what is missing.
@@ -92,11 +95,13 @@ struct Pending {
 impl SessionManager {
     /// Begins a sign-in that needs another step: the user has shown a first factor.
     ///
-    /// The result is an anonymous session of at most 10 minutes that names its candidate. It is listed nowhere, counts for no limit and
+    /// The result is an anonymous session of at most 10 minutes that names its candidate. It is
+    /// listed nowhere, counts for no limit and
     /// [opens nothing](Session::user_id). Of `new`, the user, the methods and the credential version are kept.
     ///
     /// # Errors
-    /// [`Invalid`](session_core::ErrorKind::Invalid) without a user; else as [`create`](Self::create).
+    /// [`Invalid`](session_core::ErrorKind::Invalid) without a user; else as
+    /// [`create`](Self::create).
     pub async fn begin_sign_in(&self, new: NewSession) -> Result<Created> {
         let (user, methods, credential_version) = new.candidate();
         let user = user.ok_or_else(|| Error::invalid("sign in", "a pending sign-in has a candidate"))?;
@@ -115,19 +120,21 @@ impl SessionManager {
         Ok(session.get::<Pending>(PENDING_KEY)?.map(|pending| pending.user))
     }
 
-    /// Counts an attempt at the second step of a pending sign-in, and returns how many are left. Call it *before* you check the code: then
-    /// a thousand guesses at once are no more than the limit, 5 by default
+    /// Counts an attempt at the second step of a pending sign-in, and returns how many are left.
+    /// Call it *before* you check the code: then a thousand guesses at once are no more than the
+    /// limit, 5 by default
     /// ([`with_sign_in_attempts`](crate::SessionManagerBuilder::with_sign_in_attempts)).
     ///
     /// # Errors
-    /// [`LimitExceeded`](session_core::ErrorKind::LimitExceeded) beyond the limit: the pending sign-in ends as
-    /// [`PolicyDenied`](EndReason::PolicyDenied), and the user begins anew; [`Ended`](session_core::ErrorKind::Ended) if it has ended;
-    /// [`Invalid`](session_core::ErrorKind::Invalid) if the session is no pending sign-in; else as the store answers, and then the code
-    /// must not be checked.
+    /// [`LimitExceeded`](session_core::ErrorKind::LimitExceeded) beyond the limit: the pending
+    /// sign-in ends as [`PolicyDenied`](EndReason::PolicyDenied), and the user begins anew;
+    /// [`Ended`](session_core::ErrorKind::Ended) if it has ended;
+    /// [`Invalid`](session_core::ErrorKind::Invalid) if the session is no pending sign-in; else as
+    /// the store answers, and then the code must not be checked.
     ///
     /// # Security
-    /// Counted in the store of record, so it holds over all nodes. It bounds the guesses for one first factor; bounding how often the
-    /// first factor may be tried is the application's part.
+    /// Counted in the store of record, so it holds over all nodes. It bounds the guesses for one
+    /// first factor; bounding how often the first factor may be tried is the application's part.
     ///
     /// # Cancellation
     /// The attempt is counted or not.
@@ -167,14 +174,17 @@ impl SessionManager {
         }
     }
 
-    /// Completes a pending sign-in with its further factor: creates the real session, under the limits, and ends the pending one.
+    /// Completes a pending sign-in with its further factor: creates the real session, under the
+    /// limits, and ends the pending one.
     ///
-    /// What `new` says about the client, the device and the lifetime counts; its user and credential version are those of the first step,
-    /// so a password changed between the steps is noticed. A pending sign-in completes once.
+    /// What `new` says about the client, the device and the lifetime counts; its user and
+    /// credential version are those of the first step, so a password changed between the steps is
+    /// noticed. A pending sign-in completes once.
     ///
     /// # Errors
-    /// [`Invalid`](session_core::ErrorKind::Invalid) if the session is no pending sign-in, or names another candidate than `new`;
-    /// [`Ended`](session_core::ErrorKind::Ended) if it was completed, ended or has expired; else as [`create`](Self::create).
+    /// [`Invalid`](session_core::ErrorKind::Invalid) if the session is no pending sign-in, or names
+    /// another candidate than `new`; [`Ended`](session_core::ErrorKind::Ended) if it was completed,
+    /// ended or has expired; else as [`create`](Self::create).
     pub async fn complete_sign_in(&self, pending: &Session, new: NewSession) -> Result<Created> {
         let first = pending.get::<Pending>(PENDING_KEY)?.ok_or_else(not_pending)?;
         let (user, ..) = new.candidate();

@@ -16,8 +16,8 @@ pub(crate) type Changes = BTreeMap<String, Change>;
 pub(crate) struct Change {
     /// The key's value after the change.
     value: Option<Value>,
-    /// The key's value before it, as the request saw it. If another one is stored when the change is
-    /// written, another request changed the key.
+    /// The key's value before it, as the request saw it. If another one is stored when the change
+    /// is written, another request changed the key.
     seen: Option<Value>,
     /// Whether the request relies on being the one that removed the value that was there, because
     /// it [took](crate::Session::take) it. What is put in its place changes nothing about that.

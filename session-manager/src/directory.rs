@@ -40,8 +40,8 @@ const MAX_USERS: usize = 100_000;
 pub(crate) struct Directory {
     inner: Arc<dyn UserDirectory>,
     lag: Duration,
-    /// What was answered, and when it was asked for, by the monotonic clock: a wall clock that is set
-    /// neither prolongs an answer nor discards it.
+    /// What was answered, and when it was asked for, by the monotonic clock: a wall clock that is
+    /// set neither prolongs an answer nor discards it.
     known: Cache<UserId, (Duration, Option<UserStatus>)>,
     /// Counts calls of `forget`.
     forgotten: AtomicU64,

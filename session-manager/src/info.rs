@@ -9,7 +9,8 @@ use session_core::{
     UserId,
 };
 
-/// A session as its owner or an operator may see it: no secret, no data. Times are milliseconds since the Unix epoch.
+/// A session as its owner or an operator may see it: no secret, no data. Times are milliseconds
+/// since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

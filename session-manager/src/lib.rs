@@ -1,44 +1,57 @@
 //! Sessions for applications: create, validate, change, list and end them, on any store.
 //!
-//! A [`SessionManager`] stands between the application and a [`SessionStore`](session_core::SessionStore). It owns the clock, the
-//! generator and every decision; the store only keeps.
+//! A [`SessionManager`] stands between the application and a
+//! [`SessionStore`](session_core::SessionStore). It owns the clock, the generator and every
+//! decision; the store only keeps.
 //!
 //! # A session's life
-//! 1. [`create`](SessionManager::create) makes a session and returns its [token](session_core::SessionToken) once. The store has the
-//!    session before the caller has the token.
-//! 2. [`validate`](SessionManager::validate) opens it again, on every request: a [`Session`], a [`Rejection`], or "cannot tell".
-//! 3. The [`Session`] carries data. [`save`](Session::save) writes what changed and merges with what others wrote.
-//! 4. Its secret can be [rotated](SessionManager::rotate), its user can [authenticate again](SessionManager::record_authentication), a program can
+//! 1. [`create`](SessionManager::create) makes a session and returns its
+//!    [token](session_core::SessionToken) once. The store has the session before the caller has the
+//!    token.
+//! 2. [`validate`](SessionManager::validate) opens it again, on every request: a [`Session`], a
+//!    [`Rejection`], or "cannot tell".
+//! 3. The [`Session`] carries data. [`save`](Session::save) writes what changed and merges with
+//!    what others wrote.
+//! 4. Its secret can be [rotated](SessionManager::rotate), its user can [authenticate
+//!    again](SessionManager::record_authentication), a program can
 //!    [refresh](SessionManager::refresh) it, and its user can take it [to another device](SessionManager::begin_transfer). A new token waits in the
 //!    handle then: [`take_token`](Session::take_token).
-//! 5. It ends by [`logout`](SessionManager::logout), [`revoke`](SessionManager::revoke) and its relatives, by a limit, or by a deadline.
-//!    An ended session never comes back, and stays as history until the retention is over.
+//! 5. It ends by [`logout`](SessionManager::logout), [`revoke`](SessionManager::revoke) and its
+//!    relatives, by a limit, or by a deadline. An ended session never comes back, and stays as
+//!    history until the retention is over.
 //!
 //! # Users
-//! A [`UserDirectory`](session_core::UserDirectory) says whether a user is still active and under which version of their credentials; a changed
-//! password ends all sessions signed in under the old one, however many there are. [`export_user`](SessionManager::export_user) and
-//! [`erase_user`](SessionManager::erase_user) hand out and forget what is kept. Identities from elsewhere get sessions through
-//! [`ensure`](SessionManager::ensure).
+//! A [`UserDirectory`](session_core::UserDirectory) says whether a user is still active and under
+//! which version of their credentials; a changed password ends all sessions signed in under the old
+//! one, however many there are. [`export_user`](SessionManager::export_user) and
+//! [`erase_user`](SessionManager::erase_user) hand out and forget what is kept. Identities from
+//! elsewhere get sessions through [`ensure`](SessionManager::ensure).
 //!
 //! # What runs in the background
-//! Three supervised workers per manager, and a fourth that listens to the bus, if there is one. One writes that sessions were used
-//! (collected for a second, at most once a minute per session), one sweeps (ends what expired, purges what ended long ago), one tries a
-//! store that does not answer. A failure or a panic is counted, reported and survived. [`shutdown`](SessionManager::shutdown) ends them in
-//! order.
+//! Three supervised workers per manager, and a fourth that listens to the bus, if there is one. One
+//! writes that sessions were used (collected for a second, at most once a minute per session), one
+//! sweeps (ends what expired, purges what ended long ago), one tries a store that does not answer.
+//! A failure or a panic is counted, reported and survived. [`shutdown`](SessionManager::shutdown)
+//! ends them in order.
 //!
 //! # When the store fails
-//! Every operation has a deadline (2 s by default, retries included). "There is no such session" and "the store cannot be
-//! asked" are different answers everywhere: [`ValidateError::Rejected`] and [`ValidateError::Unavailable`].
+//! Every operation has a deadline (2 s by default, retries included). "There is no such session"
+//! and "the store cannot be asked" are different answers everywhere: [`ValidateError::Rejected`]
+//! and [`ValidateError::Unavailable`].
 //!
 //! # Copies
-//! With [`Tiers`], validation looks into this process's memory, then into the first shared cache that is healthy, then asks the store.
+//! With [`Tiers`], validation looks into this process's memory, then into the first shared cache
+//! that is healthy, then asks the store.
 //!
 //! - A copy may only confirm. Every refusal but "ended" is decided by the store of record.
-//! - An end is noticed elsewhere in milliseconds with a bus, within `l1_max_age` (5 s) without it, and within `max_stale` (30 s) whatever fails.
+//! - An end is noticed elsewhere in milliseconds with a bus, within `l1_max_age` (5 s) without it,
+//!   and within `max_stale` (30 s) whatever fails.
 //!   [`validate_authoritative`](SessionManager::validate_authoritative) does not wait for either.
-//! - What is shared belongs to one deployment and store of record: see [`Tiers::with_scope`]. What belongs to another is a miss.
-//! - A cache that fails costs its time limit (50 ms) a few times, then nothing: it is tried in the background, told what it missed, and read again
-//!   after that. [`health`](SessionManager::health) says who serves; so does one line of the log at the start and at each change.
+//! - What is shared belongs to one deployment and store of record: see [`Tiers::with_scope`]. What
+//!   belongs to another is a miss.
+//! - A cache that fails costs its time limit (50 ms) a few times, then nothing: it is tried in the
+//!   background, told what it missed, and read again after that. [`health`](SessionManager::health)
+//!   says who serves; so does one line of the log at the start and at each change.
 //! - [`Session::provenance`] says where an answer came from.
 //!
 //! # Bounds
@@ -89,7 +102,8 @@
 //! | waiting for the end | 10 s | [`shutdown`](SessionManager::shutdown) |
 //!
 //! # Metrics
-//! Through the `metrics` facade; install a recorder before the manager is built. No label holds an id, a user or an address.
+//! Through the `metrics` facade; install a recorder before the manager is built. No label holds an
+//! id, a user or an address.
 //!
 //! | name | labels |
 //! |---|---|

@@ -52,7 +52,8 @@ impl SessionManager {
     /// Lists the live sessions of a user.
     ///
     /// # Errors
-    /// [`Invalid`](session_core::ErrorKind::Invalid) for a page size out of bounds; else as the store answers.
+    /// [`Invalid`](session_core::ErrorKind::Invalid) for a page size out of bounds; else as the
+    /// store answers.
     pub async fn list(&self, user: &UserId, paging: Paging) -> Result<SessionPage> {
         self.page_of(user, StateFilter::Live(self.now()), paging).await
     }
@@ -89,9 +90,10 @@ impl SessionManager {
     /// A [user](Actor::User) can rename their own sessions only.
     ///
     /// # Errors
-    /// [`NotFound`](session_core::ErrorKind::NotFound) for a session that is unknown or somebody else's;
-    /// [`Ended`](session_core::ErrorKind::Ended); [`Invalid`](session_core::ErrorKind::Invalid) for a label out of bounds
-    /// (1 to 100 characters); else as the store answers.
+    /// [`NotFound`](session_core::ErrorKind::NotFound) for a session that is unknown or somebody
+    /// else's; [`Ended`](session_core::ErrorKind::Ended);
+    /// [`Invalid`](session_core::ErrorKind::Invalid) for a label out of bounds (1 to 100
+    /// characters); else as the store answers.
     pub async fn rename(&self, id: SessionId, label: Option<&str>, by: &Actor) -> Result<SessionInfo> {
         let label = label.map(str::to_owned);
         let renamed = self.change_by_id(id, by, move |next| {

@@ -33,8 +33,9 @@ use crate::{ending, outage, sweep, touch};
 
 /// Creates, validates, changes and ends sessions on a store.
 ///
-/// The one place that reads a clock and the one caller of the store. Cheap to clone; all clones are the same manager. When the
-/// last clone is dropped its workers stop; [`shutdown`](Self::shutdown) waits for them.
+/// The one place that reads a clock and the one caller of the store. Cheap to clone; all clones are
+/// the same manager. When the last clone is dropped its workers stop; [`shutdown`](Self::shutdown)
+/// waits for them.
 ///
 /// # Examples
 /// ```
@@ -77,8 +78,9 @@ pub(crate) struct Core {
     workers: Workers,
 }
 
-/// A session's way to its manager. Threads that open sessions at the same time count references in different cache lines: one counter
-/// for all of them would cost more than everything else that a validation from memory does.
+/// A session's way to its manager. Threads that open sessions at the same time count references in
+/// different cache lines: one counter for all of them would cost more than everything else that a
+/// validation from memory does.
 #[repr(align(128))]
 pub(crate) struct Lane {
     pub(crate) core: Arc<Core>,
@@ -93,7 +95,8 @@ thread_local! {
     };
 }
 
-/// What the manager and its workers use. Workers hold this and not the manager, so that they do not keep it alive.
+/// What the manager and its workers use. Workers hold this and not the manager, so that they do not
+/// keep it alive.
 pub(crate) struct Shared {
     pub(crate) backend: Arc<Backend>,
     pub(crate) tiers: Option<Arc<TieredStore>>,
@@ -124,7 +127,8 @@ pub(crate) struct Shared {
 
 const REHASHES_AT_ONCE: usize = 8;
 
-/// Most ended sessions that are remembered as reported, so that an end that is found twice is reported once.
+/// Most ended sessions that are remembered as reported, so that an end that is found twice is
+/// reported once.
 const MAX_REPORTED: usize = 65_536;
 
 /// How long [`SessionManager::shutdown`] waits.
@@ -219,8 +223,8 @@ impl SessionManager {
         self.inner.core.shared.clock.now()
     }
 
-    /// Runs an operation to its end, even if the caller goes away: a sign-in or a revocation that began is not half done
-    /// because a browser closed the connection.
+    /// Runs an operation to its end, even if the caller goes away: a sign-in or a revocation that
+    /// began is not half done because a browser closed the connection.
     pub(crate) async fn finish<T: Send + 'static>(
         &self,
         operation: impl Future<Output = Result<T>> + Send + 'static,
@@ -238,8 +242,9 @@ impl SessionManager {
         operation.call(Op::Stats, self.backend().store().stats(self.now())).await
     }
 
-    /// Returns the state of the store and of the tiers, as this node sees it: which one serves, since when, and what the shared caches
-    /// have not received yet. Asks nobody, so it is for a page that is looked at often; [`ping`](Self::ping) asks the store.
+    /// Returns the state of the store and of the tiers, as this node sees it: which one serves,
+    /// since when, and what the shared caches have not received yet. Asks nobody, so it is for a
+    /// page that is looked at often; [`ping`](Self::ping) asks the store.
     #[must_use]
     pub fn health(&self) -> Health {
         let shared = self.shared();
@@ -248,7 +253,8 @@ impl SessionManager {
         health.with_store(shared.backend.state.health())
     }
 
-    /// Returns whose sessions these are, as shared caches and messages name them; `None` without tiers. See [`Tiers::with_scope`].
+    /// Returns whose sessions these are, as shared caches and messages name them; `None` without
+    /// tiers. See [`Tiers::with_scope`].
     #[must_use]
     pub fn scope(&self) -> Option<Scope> {
         self.shared().tiers.as_ref().map(|tiers| tiers.scope())
@@ -262,9 +268,11 @@ impl SessionManager {
         self.backend().operation().load(outage::nobody()).await.map(drop)
     }
 
-    /// Stops the workers, writes the uses that are still waiting and waits for operations that are under way, at most 10 s.
+    /// Stops the workers, writes the uses that are still waiting and waits for operations that are
+    /// under way, at most 10 s.
     ///
-    /// Call it before the process ends. The manager still answers afterwards, but uses are no longer written.
+    /// Call it before the process ends. The manager still answers afterwards, but uses are no
+    /// longer written.
     pub async fn shutdown(&self) {
         let stop = async {
             self.inner.core.workers.stop().await;
@@ -292,7 +300,8 @@ fn start_tiers(
 }
 
 impl Shared {
-    /// Counts and reports records that just ended, each once, however many attempts and callers found its end.
+    /// Counts and reports records that just ended, each once, however many attempts and callers
+    /// found its end.
     pub(crate) fn report_ended(&self, records: &[Arc<SessionRecord>]) {
         for record in records {
             if let Some(ended) = record.ended() {
@@ -326,7 +335,8 @@ impl Shared {
     }
 }
 
-/// An operation whose task is gone: its runtime has ended, or it panicked. Nobody knows what it did.
+/// An operation whose task is gone: its runtime has ended, or it panicked. Nobody knows what it
+/// did.
 pub(crate) fn interrupted(operation: &'static str, gone: JoinError) -> Error {
     let error = if gone.is_panic() {
         Error::other("manager", operation, gone)

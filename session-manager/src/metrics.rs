@@ -1,7 +1,7 @@
 //! What the manager counts, through the `metrics` facade.
 //!
-//! Labels come from fixed sets: no id, no user, no address is ever one. Handles are made when the manager is built, so install
-//! the recorder before that.
+//! Labels come from fixed sets: no id, no user, no address is ever one. Handles are made when the
+//! manager is built, so install the recorder before that.
 
 use std::time::Duration;
 

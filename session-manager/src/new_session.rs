@@ -119,7 +119,8 @@ impl NewSession {
         self
     }
 
-    /// Asks for a refresh token besides the session token, which becomes short-lived: see [`RefreshPolicy`](crate::RefreshPolicy).
+    /// Asks for a refresh token besides the session token, which becomes short-lived: see
+    /// [`RefreshPolicy`](crate::RefreshPolicy).
     #[must_use]
     pub fn with_refresh(mut self, refresh: bool) -> Self {
         self.refresh = refresh;
@@ -154,7 +155,8 @@ impl NewSession {
         self
     }
 
-    /// Sets what is known about the client, unless that was set before. For integrations, which know the request.
+    /// Sets what is known about the client, unless that was set before. For integrations, which
+    /// know the request.
     #[must_use]
     pub fn with_default_client(mut self, client: impl FnOnce() -> ClientInfo) -> Self {
         self.client.get_or_insert_with(client);
@@ -182,13 +184,15 @@ impl NewSession {
         self
     }
 
-    /// Takes the place of a session: carries its data over as the store holds it, with what the handle changed (what
-    /// [`with_data`](Self::with_data) sets wins), and ends it as [`Superseded`](session_core::EndReason::Superseded). Of a session of
-    /// another user nothing is carried over.
+    /// Takes the place of a session: carries its data over as the store holds it, with what the
+    /// handle changed (what [`with_data`](Self::with_data) sets wins), and ends it as
+    /// [`Superseded`](session_core::EndReason::Superseded). Of a session of another user nothing is
+    /// carried over.
     ///
     /// # Security
-    /// Signing in from an anonymous session always goes through here: the new session has a new id and a new secret, so who
-    /// planted the old cookie in a victim's browser holds nothing (session fixation).
+    /// Signing in from an anonymous session always goes through here: the new session has a new id
+    /// and a new secret, so who planted the old cookie in a victim's browser holds nothing (session
+    /// fixation).
     #[must_use]
     pub fn replacing(mut self, session: &Session) -> Self {
         self.replaces = Some(session.clone());

@@ -9,10 +9,11 @@
 //! | secret that was replaced at once, unconfirmed | see `rotate.rs` | a new pair, as if it had not been replaced | the new hashes |
 //! | anything else | | wrong; nothing is ended | none |
 //!
-//! All of it is decided on what the store of record holds. Only a secret that was once ours proves reuse, so knowing an id is not the power
-//! to end a session. The old refresh token gives the same pair until one half of that pair was presented: a lost response, or an outage of
-//! any length, is no theft. Who holds a copy of a token can do the same, and is noticed as before: once both the copy and the original have
-//! been refreshed, one of them is spent.
+//! All of it is decided on what the store of record holds. Only a secret that was once ours proves
+//! reuse, so knowing an id is not the power to end a session. The old refresh token gives the same
+//! pair until one half of that pair was presented: a lost response, or an outage of any length, is
+//! no theft. Who holds a copy of a token can do the same, and is noticed as before: once both the
+//! copy and the original have been refreshed, one of them is spent.
 //!
 //! | meets | how |
 //! |---|---|
@@ -91,12 +92,13 @@ struct Exchanged {
 }
 
 impl SessionManager {
-    /// Exchanges a refresh token for a new pair. Shown the same token again before anything of the new pair was presented, or within the
-    /// grace period after it was, gives the same pair again.
+    /// Exchanges a refresh token for a new pair. Shown the same token again before anything of the
+    /// new pair was presented, or within the grace period after it was, gives the same pair again.
     ///
     /// # Errors
-    /// [`ValidateError::Rejected`] when the answer is no: the session ended, expired, is unknown, a rule denies the request, or the token
-    /// was spent, which ends the session as [`RefreshReuse`](EndReason::RefreshReuse). [`ValidateError::Unavailable`] when there is no
+    /// [`ValidateError::Rejected`] when the answer is no: the session ended, expired, is unknown, a
+    /// rule denies the request, or the token was spent, which ends the session as
+    /// [`RefreshReuse`](EndReason::RefreshReuse). [`ValidateError::Unavailable`] when there is no
     /// answer; try again with the same token, however much later.
     ///
     /// # Cancellation
@@ -138,7 +140,8 @@ impl SessionManager {
             }
             self.check_refreshable(&record, now, &mut operation).await?;
             if let PresentedRefresh::Restored = presented {
-                // Judged as if the replacement had not happened; one write takes it back and renews the pair.
+                // Judged as if the replacement had not happened; one write takes it back and renews
+                // the pair.
                 record = Arc::new(restored(&record, self.settings().codec()));
             }
             let challenge = self.apply_rules(&record, client, now, Provenance::store(now))?;
@@ -172,7 +175,8 @@ impl SessionManager {
         Err(Error::unavailable("manager", "refresh").with_detail("other writers kept coming first").into())
     }
 
-    /// Renews the session token of a pair that is given again, if it has expired meanwhile. `None` if another write came first.
+    /// Renews the session token of a pair that is given again, if it has expired meanwhile. `None`
+    /// if another write came first.
     async fn with_access(
         &self,
         record: Arc<SessionRecord>,

@@ -3,7 +3,8 @@
 use session_core::rules::Reason;
 use session_core::{Deadline, Ended, Error, Expiry, SessionRecord, Timestamp};
 
-/// Why a token does not open a session. All of these are final for this request: asking again gives the same answer.
+/// Why a token does not open a session. All of these are final for this request: asking again gives
+/// the same answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -33,14 +34,15 @@ pub enum Rejection {
     /// The user is disabled or gone.
     #[error("the user is not active")]
     UserInactive,
-    /// The session goes on, but this is not its secret: forged, or replaced while the request was under way. A browser may hold the
-    /// new one already, so do not take its cookie away.
+    /// The session goes on, but this is not its secret: forged, or replaced while the request was
+    /// under way. A browser may hold the new one already, so do not take its cookie away.
     #[error("not the secret of the session")]
     WrongSecret,
 }
 
-/// Why [`validate`](crate::SessionManager::validate) gave no session. The two are never confused: `Rejected` means "sign in
-/// again", `Unavailable` means "try again", and must not sign anybody out.
+/// Why [`validate`](crate::SessionManager::validate) gave no session. The two are never confused:
+/// `Rejected` means "sign in again", `Unavailable` means "try again", and must not sign anybody
+/// out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValidateError {

@@ -22,8 +22,8 @@ use crate::tiers::Provenance;
 
 /// A live session: who it belongs to, its data, and the changes of this request.
 ///
-/// Cheap to clone; clones share their changes. Reading and changing data never waits: changes stay here until
-/// [`save`](Self::save), which writes only if something changed.
+/// Cheap to clone; clones share their changes. Reading and changing data never waits: changes stay
+/// here until [`save`](Self::save), which writes only if something changed.
 ///
 /// # Examples
 /// ```
@@ -106,7 +106,8 @@ impl Session {
         }
     }
 
-    /// Returns where the record came from when the session was opened, and how far it can be relied on.
+    /// Returns where the record came from when the session was opened, and how far it can be relied
+    /// on.
     #[must_use]
     pub fn provenance(&self) -> Provenance {
         self.provenance
@@ -126,14 +127,16 @@ impl Session {
 
     /// Returns true if the session ends within that time, so that a page can warn.
     ///
-    /// Judged by what was stored when the session was opened: this request itself counts as use and moves an idle deadline.
+    /// Judged by what was stored when the session was opened: this request itself counts as use and
+    /// moves an idle deadline.
     #[must_use]
     pub fn expires_soon(&self, within: Duration) -> bool {
         let now = self.now();
         self.record().expiry(now).expires_soon(now, within)
     }
 
-    /// Takes the token that replaces the presented one, if the secret was rotated: hand it to the client instead of the old one.
+    /// Takes the token that replaces the presented one, if the secret was rotated: hand it to the
+    /// client instead of the old one.
     ///
     /// The web integrations do that by themselves.
     #[must_use]
@@ -141,8 +144,8 @@ impl Session {
         self.state.get()?.lock().token.take()
     }
 
-    /// Takes the refresh token that replaces the one before, if the session has one and both were replaced: hand it to the client together
-    /// with [the token](Self::take_token).
+    /// Takes the refresh token that replaces the one before, if the session has one and both were
+    /// replaced: hand it to the client together with [the token](Self::take_token).
     #[must_use]
     pub fn take_refresh_token(&self) -> Option<RefreshToken> {
         self.state.get()?.lock().refresh.take()
@@ -175,7 +178,8 @@ impl Session {
         }
     }
 
-    /// Returns what a rule wants the application to make sure of, see [`Verdict::Challenge`](session_core::rules::Verdict).
+    /// Returns what a rule wants the application to make sure of, see
+    /// [`Verdict::Challenge`](session_core::rules::Verdict).
     #[must_use]
     pub fn challenge(&self) -> Option<Reason> {
         self.challenge
@@ -184,7 +188,8 @@ impl Session {
     /// Returns the value of a key, with the changes of this handle.
     ///
     /// # Errors
-    /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored data or the value is not what is expected.
+    /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored data or the value is not what is
+    /// expected.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         let value = self.state().lock().value(key, self.codec())?;
         value.map(typed).transpose()
@@ -193,8 +198,9 @@ impl Session {
     /// Sets a key. Nothing is written before [`save`](Self::save).
     ///
     /// # Errors
-    /// [`Invalid`](session_core::ErrorKind::Invalid) if the value is not JSON, or the key begins with `session-kit.`: under those the
-    /// library keeps what must not be forged, like the candidate of a pending sign-in.
+    /// [`Invalid`](session_core::ErrorKind::Invalid) if the value is not JSON, or the key begins
+    /// with `session-kit.`: under those the library keeps what must not be forged, like the
+    /// candidate of a pending sign-in.
     pub fn insert<T: Serialize + ?Sized>(&self, key: impl Into<String>, value: &T) -> Result<()> {
         let key = key.into();
         check_key("insert", &key)?;
@@ -214,12 +220,14 @@ impl Session {
 
     /// Removes a key and returns what it was, for values that may be used once.
     ///
-    /// If two requests take the same key, exactly one of them can [`save`](Self::save); the other's save is a
-    /// [`Conflict`](session_core::ErrorKind::Conflict) under every [`ConflictPolicy`](crate::ConflictPolicy), whatever it puts in the
-    /// place of the value. So act on the value after saving.
+    /// If two requests take the same key, exactly one of them can [`save`](Self::save); the other's
+    /// save is a [`Conflict`](session_core::ErrorKind::Conflict) under every
+    /// [`ConflictPolicy`](crate::ConflictPolicy), whatever it puts in the place of the value. So
+    /// act on the value after saving.
     ///
     /// # Errors
-    /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored data or the value is not what is expected; the key stays then.
+    /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored data or the value is not what is
+    /// expected; the key stays then.
     pub fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         let value = self.get(key)?;
         self.drop_key(key, true)?;
@@ -248,8 +256,8 @@ impl Session {
         Ok(data)
     }
 
-    /// Removes all keys that this handle sees. Nothing is written before [`save`](Self::save); keys that another request adds meanwhile
-    /// stay.
+    /// Removes all keys that this handle sees. Nothing is written before [`save`](Self::save); keys
+    /// that another request adds meanwhile stay.
     ///
     /// # Errors
     /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored data cannot be read.

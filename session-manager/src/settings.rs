@@ -26,7 +26,8 @@ pub struct UserLimit {
     pub on_exceed: OnExceed,
     /// Which sessions count.
     pub scope: LimitScope,
-    /// Most live sessions on devices of the new session's kind, besides `max`. `None` for no such limit.
+    /// Most live sessions on devices of the new session's kind, besides `max`. `None` for no such
+    /// limit.
     pub max_per_device_kind: Option<NonZeroU32>,
 }
 
@@ -44,7 +45,8 @@ impl UserLimit {
         self
     }
 
-    /// Adds a limit for devices of the new session's kind: at most 2 phones and 5 sessions altogether, say.
+    /// Adds a limit for devices of the new session's kind: at most 2 phones and 5 sessions
+    /// altogether, say.
     #[must_use]
     pub const fn with_max_per_device_kind(mut self, max: NonZeroU32) -> Self {
         self.max_per_device_kind = Some(max);
@@ -61,7 +63,8 @@ impl UserLimit {
 }
 
 impl Default for UserLimit {
-    /// 100 sessions, ending the one not used for the longest time: a bound against floods that nobody meets by living.
+    /// 100 sessions, ending the one not used for the longest time: a bound against floods that
+    /// nobody meets by living.
     fn default() -> Self {
         Self::new(NonZeroU32::MIN.saturating_add(99), OnExceed::EndLeastRecentlySeen)
     }
@@ -94,7 +97,8 @@ impl fmt::Debug for LimitPolicy {
     }
 }
 
-/// What `save` does when another request changed the *same* key meanwhile. Changes of different keys are always merged.
+/// What `save` does when another request changed the *same* key meanwhile. Changes of different
+/// keys are always merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum ConflictPolicy {
@@ -314,10 +318,12 @@ impl Settings {
         all_hold(rules)
     }
 
-    /// How old the last sighting of a session may be before it is written again: the touch interval, but at most a tenth of the
-    /// idle timeout, so that the idle deadline is met within 10 %.
+    /// How old the last sighting of a session may be before it is written again: the touch
+    /// interval, but at most a tenth of the idle timeout, so that the idle deadline is met within
+    /// 10 %.
     ///
-    /// In milliseconds: every request asks, and arithmetic with durations would take longer than the rest of the question.
+    /// In milliseconds: every request asks, and arithmetic with durations would take longer than
+    /// the rest of the question.
     pub(crate) fn touch_interval_for(&self, idle: Option<Duration>) -> u64 {
         let millis = |time: Duration| time.as_secs().saturating_mul(1_000) + u64::from(time.subsec_millis());
         let longest = millis(self.touch_interval);

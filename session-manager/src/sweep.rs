@@ -19,7 +19,8 @@ use crate::clocks::Reading;
 use crate::manager::{SessionManager, Shared};
 use crate::metrics::Op;
 
-/// Most batches of one sweep, so that 10,000 sessions at most are worked on before others get their turn.
+/// Most batches of one sweep, so that 10,000 sessions at most are worked on before others get their
+/// turn.
 const MAX_BATCHES: usize = 20;
 
 /// Most time of one sweep.
@@ -46,8 +47,9 @@ impl SessionManager {
     /// The background worker does the same every minute. Any number of nodes may sweep at once.
     ///
     /// # Errors
-    /// [`Unavailable`](session_core::ErrorKind::Unavailable) while the wall clock cannot be believed, because it jumped by more than 2 min
-    /// within the last hour; else as the store answers. What was done until then stays done.
+    /// [`Unavailable`](session_core::ErrorKind::Unavailable) while the wall clock cannot be
+    /// believed, because it jumped by more than 2 min within the last hour; else as the store
+    /// answers. What was done until then stays done.
     pub async fn sweep(&self) -> Result<SweepReport> {
         self.shared().sweep().await
     }
@@ -122,8 +124,8 @@ impl Shared {
     }
 }
 
-/// The worker. Its first sweep comes at a random moment of the first interval, so that nodes that start together do not sweep
-/// together.
+/// The worker. Its first sweep comes at a random moment of the first interval, so that nodes that
+/// start together do not sweep together.
 pub(crate) async fn run(shared: Arc<Shared>, interval: Duration, stop: CancellationToken) {
     let mut delay = interval.mul_f64(fastrand::f64());
     while stop.run_until_cancelled(tokio::time::sleep(delay)).await.is_some() {

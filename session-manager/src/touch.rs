@@ -21,12 +21,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::manager::Shared;
 
-/// Uses that wait to be written, the latest of each session. Bounded: beyond its capacity, new sessions are dropped, which
-/// makes them expire earlier and never later.
+/// Uses that wait to be written, the latest of each session. Bounded: beyond its capacity, new
+/// sessions are dropped, which makes them expire earlier and never later.
 #[derive(Debug)]
 pub(crate) struct TouchQueue {
     waiting: Mutex<HashMap<SessionId, Touch>>,
-    /// The batch that is being written: a write may be late, so these count as known until it is done.
+    /// The batch that is being written: a write may be late, so these count as known until it is
+    /// done.
     being_written: Mutex<HashMap<SessionId, Touch>>,
     /// What was written lately: a copy of a session does not know it yet. As bounded as what waits.
     written: Cache<SessionId, Timestamp>,
@@ -106,13 +107,15 @@ impl TouchQueue {
     }
 }
 
-/// The worker: writes what waits, every so often or as soon as a batch is full, and once more when it stops.
+/// The worker: writes what waits, every so often or as soon as a batch is full, and once more when
+/// it stops.
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let interval = shared.settings.touch_flush;
     loop {
         let stopped = stop.run_until_cancelled(wait(&shared.touches, interval)).await.is_none();
         if flush(&shared).await.is_err() && !stopped {
-            // The store cannot be asked now, so a full batch must not wake the worker again at once.
+            // The store cannot be asked now, so a full batch must not wake the worker again at
+            // once.
             let _ = stop.run_until_cancelled(tokio::time::sleep(interval)).await;
         }
         if stopped {

@@ -1,7 +1,7 @@
 //! Moving a session to another device with a code.
 //!
-//! The new session keeps the absolute end and the time of authentication of its source: moving it neither prolongs it nor makes an old
-//! sign-in fresh.
+//! The new session keeps the absolute end and the time of authentication of its source: moving it
+//! neither prolongs it nor makes an old sign-in fresh.
 //!
 //! | meets | how |
 //! |---|---|
@@ -36,12 +36,13 @@ use crate::session::Session;
 /// How long a code counts.
 const LIFETIME: Duration = Duration::from_secs(2 * 60);
 
-/// Attempts to redeem: 10 a second on average, 20 at once, per client and process. With 60 bits and 2 minutes, guessing is hopeless
-/// far above that.
+/// Attempts to redeem: 10 a second on average, 20 at once, per client and process. With 60 bits and
+/// 2 minutes, guessing is hopeless far above that.
 const ATTEMPTS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 const ATTEMPTS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 
-/// Most clients whose attempts are remembered. Who has more addresses than that may try more often, and still guesses nothing.
+/// Most clients whose attempts are remembered. Who has more addresses than that may try more often,
+/// and still guesses nothing.
 const MAX_CLIENTS: usize = 10_000;
 
 /// Characters of a code: 12 of 32, 60 bits.
@@ -50,7 +51,8 @@ const CODE_LEN: usize = 12;
 /// A code that moves a session, once, within 2 minutes: `ABCD-EFGH-JKMN`.
 ///
 /// # Security
-/// As good as a password for 2 minutes: show it to the session's user and to nobody else. `Debug` does not.
+/// As good as a password for 2 minutes: show it to the session's user and to nobody else. `Debug`
+/// does not.
 pub struct TransferCode(Zeroizing<String>);
 
 impl TransferCode {
@@ -133,11 +135,12 @@ fn network(ip: IpAddr) -> Option<IpNet> {
 }
 
 impl SessionManager {
-    /// Offers a session to another device: whoever [redeems](Self::redeem_transfer) the code within 2 minutes gets a session of the same
-    /// user. With `end_source` the session itself ends then.
+    /// Offers a session to another device: whoever [redeems](Self::redeem_transfer) the code within
+    /// 2 minutes gets a session of the same user. With `end_source` the session itself ends then.
     ///
     /// # Errors
-    /// [`Invalid`](session_core::ErrorKind::Invalid) for an anonymous session; else as the store and the generator answer.
+    /// [`Invalid`](session_core::ErrorKind::Invalid) for an anonymous session; else as the store
+    /// and the generator answer.
     pub async fn begin_transfer(&self, session: &Session, end_source: bool) -> Result<TransferCode> {
         if session.user_id().is_none() {
             return Err(Error::invalid("transfer", "an anonymous session cannot be transferred"));
@@ -152,7 +155,8 @@ impl SessionManager {
         Ok(code)
     }
 
-    /// An anonymous record without secret: nothing opens it, it is listed nowhere, and it counts for no limit.
+    /// An anonymous record without secret: nothing opens it, it is listed nowhere, and it counts
+    /// for no limit.
     fn offer(&self, code: &TransferCode, offer: &Offer) -> Result<Arc<SessionRecord>> {
         let now = self.now();
         let mut data = SessionData::default();
@@ -163,16 +167,17 @@ impl SessionManager {
         Ok(Arc::new(record))
     }
 
-    /// Redeems a code: creates a session of the same user, with the data and the authentications of the source. Of several attempts
-    /// with one code, exactly one succeeds.
+    /// Redeems a code: creates a session of the same user, with the data and the authentications of
+    /// the source. Of several attempts with one code, exactly one succeeds.
     ///
     /// What `new` says about the client, the device and the label counts; its user does not.
     ///
     /// # Errors
-    /// [`NotFound`](session_core::ErrorKind::NotFound) for a code that is wrong, used or older than 2 minutes, or whose source ended
-    /// meanwhile; [`LimitExceeded`](session_core::ErrorKind::LimitExceeded) beyond 10 attempts a second of one client; else as
-    /// [`create`](Self::create). A code is used up
-    /// by an attempt that the store failed later, and not by one that was invalid.
+    /// [`NotFound`](session_core::ErrorKind::NotFound) for a code that is wrong, used or older than
+    /// 2 minutes, or whose source ended meanwhile;
+    /// [`LimitExceeded`](session_core::ErrorKind::LimitExceeded) beyond 10 attempts a second of one
+    /// client; else as [`create`](Self::create). A code is used up by an attempt that the store
+    /// failed later, and not by one that was invalid.
     ///
     /// # Cancellation
     /// Runs to its end even if the future is dropped.

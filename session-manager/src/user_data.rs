@@ -1,7 +1,7 @@
 //! What is known about a user: handing it out, and forgetting it.
 //!
-//! Both work in batches: an export is read page by page, an erasure goes on for at most a minute. So a user with a hundred thousand
-//! sessions needs no more memory than one with five hundred.
+//! Both work in batches: an export is read page by page, an erasure goes on for at most a minute.
+//! So a user with a hundred thousand sessions needs no more memory than one with five hundred.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -37,8 +37,9 @@ use crate::metrics::Op;
 /// }
 /// ```
 ///
-/// Sessions are newest first, ended ones included; each is a [`SessionInfo`] with the device, the authentications and the data. Data that
-/// cannot be read is `null`. There is no secret in it. `next` names where the next page begins; the last one has none.
+/// Sessions are newest first, ended ones included; each is a [`SessionInfo`] with the device, the
+/// authentications and the data. Data that cannot be read is `null`. There is no secret in it.
+/// `next` names where the next page begins; the last one has none.
 ///
 /// # Security
 /// `Debug` shows the number of sessions and nothing of them.
@@ -122,12 +123,12 @@ pub struct EraseReport {
 }
 
 impl SessionManager {
-    /// Collects what is kept about a user, one page of sessions at a time. Ask for the next page with
-    /// [`with_after`](Paging::with_after) and the page's `next`, until there is none.
+    /// Collects what is kept about a user, one page of sessions at a time. Ask for the next page
+    /// with [`with_after`](Paging::with_after) and the page's `next`, until there is none.
     ///
     /// # Errors
-    /// [`Invalid`](session_core::ErrorKind::Invalid) for a page size out of bounds (1 to 500); else as the store answers, within its
-    /// deadline: there is no partial page.
+    /// [`Invalid`](session_core::ErrorKind::Invalid) for a page size out of bounds (1 to 500); else
+    /// as the store answers, within its deadline: there is no partial page.
     pub async fn export_user(&self, user: &UserId, paging: Paging) -> Result<UserExport> {
         let (now, shared) = (self.now(), self.shared());
         let query =
@@ -158,15 +159,17 @@ impl SessionManager {
         })
     }
 
-    /// Forgets a user: ends their sessions as [`UserInactive`](EndReason::UserInactive) and removes from all of their records, history included,
-    /// what tells whose they were (user, name, client, device, label, authentications).
+    /// Forgets a user: ends their sessions as [`UserInactive`](EndReason::UserInactive) and removes
+    /// from all of their records, history included, what tells whose they were (user, name, client,
+    /// device, label, authentications).
     ///
-    /// What stays is the id with the time and reason of its end, until the retention is over: it keeps the session ended. A sign-in that is
-    /// pending at that moment names its candidate for at most 10 more minutes. Copies of events and logs are the application's.
+    /// What stays is the id with the time and reason of its end, until the retention is over: it
+    /// keeps the session ended. A sign-in that is pending at that moment names its candidate for at
+    /// most 10 more minutes. Copies of events and logs are the application's.
     ///
     /// # Errors
-    /// [`Timeout`](session_core::ErrorKind::Timeout) if it is not done within a minute; else as the store answers. What was done until then
-    /// stays done, and calling again does the rest.
+    /// [`Timeout`](session_core::ErrorKind::Timeout) if it is not done within a minute; else as the
+    /// store answers. What was done until then stays done, and calling again does the rest.
     ///
     /// # Cancellation
     /// Runs to its end even if the future is dropped.

@@ -27,17 +27,20 @@ use crate::settle::{is_unsettled, restored};
 use crate::tiers::{Found, Provenance, TieredStore};
 
 impl SessionManager {
-    /// Opens the session that a token belongs to, if the token is right, the session is live and the rules allow the request.
+    /// Opens the session that a token belongs to, if the token is right, the session is live and
+    /// the rules allow the request.
     ///
-    /// This is the hot path: no write, and at most one load; none if [tiers](crate::Tiers) know the session. That the session was used is
-    /// written later, at most once per minute.
+    /// This is the hot path: no write, and at most one load; none if [tiers](crate::Tiers) know the
+    /// session. That the session was used is written later, at most once per minute.
     ///
     /// # Errors
-    /// [`ValidateError::Rejected`] when the answer is no, [`ValidateError::Unavailable`] when there is none.
+    /// [`ValidateError::Rejected`] when the answer is no, [`ValidateError::Unavailable`] when there
+    /// is none.
     ///
     /// # Security
-    /// A malformed token does not reach the store. A wrong secret for a known id is [`Rejection::WrongSecret`] and ends
-    /// nothing: ids are public, and knowing one must not be the power to sign somebody out.
+    /// A malformed token does not reach the store. A wrong secret for a known id is
+    /// [`Rejection::WrongSecret`] and ends nothing: ids are public, and knowing one must not be the
+    /// power to sign somebody out.
     pub async fn validate(&self, token: &str, client: &RequestClient<'_>) -> Result<Session, ValidateError> {
         let outcome = match SessionToken::parse(token) {
             Err(_) => Err(Rejection::Malformed.into()),
@@ -51,7 +54,8 @@ impl SessionManager {
         outcome
     }
 
-    /// Opens a session as [`validate`](Self::validate) does, but by what the store of record says now: for what must not rest on a copy.
+    /// Opens a session as [`validate`](Self::validate) does, but by what the store of record says
+    /// now: for what must not rest on a copy.
     ///
     /// # Errors
     /// As [`validate`](Self::validate).
@@ -69,7 +73,8 @@ impl SessionManager {
         outcome
     }
 
-    /// Opens a session that this process has a copy of, if there is nothing to ask and nothing to do but to say yes.
+    /// Opens a session that this process has a copy of, if there is nothing to ask and nothing to
+    /// do but to say yes.
     fn open_from_memory(&self, token: &SessionToken, client: &RequestClient<'_>) -> Option<Session> {
         let shared = self.shared();
         let (record, provenance, now) = shared.tiers.as_ref()?.copy(token.id())?;
@@ -91,7 +96,8 @@ impl SessionManager {
         let (mut operation, asked) = (self.backend().operation(), self.now());
         match self.shared().find(&mut operation, token.id()).await?.ok_or(Rejection::Unknown)? {
             Found::Ended(ended) => Err(Rejection::Ended(ended).into()),
-            // A read that another request had begun may be older than what the client was handed since, like a copy.
+            // A read that another request had begun may be older than what the client was handed
+            // since, like a copy.
             Found::Active(record, provenance) if provenance.is_cached() || provenance.verified_at < asked => {
                 match self.admit(record, provenance, token, client, &mut operation).await {
                     // A copy may only confirm.
@@ -222,8 +228,8 @@ impl SessionManager {
         Rejection::Denied { rule, reason }
     }
 
-    /// Moves a hash to the current pepper key, in the background and at most once: who loses against another write, or finds
-    /// no free slot, leaves it to the session's next use.
+    /// Moves a hash to the current pepper key, in the background and at most once: who loses
+    /// against another write, or finds no free slot, leaves it to the session's next use.
     fn rehash(&self, record: &Arc<SessionRecord>, token: &SessionToken) {
         let Ok(slot) = Arc::clone(&self.shared().rehashes).try_acquire_owned() else { return };
         let mut next = SessionRecord::clone(record);
@@ -253,7 +259,8 @@ fn check(record: &SessionRecord, presented: &PresentedSecret, now: Timestamp) ->
 }
 
 impl Shared {
-    /// Finds a session where it is known first: here, in a shared cache, in the store of record. Without tiers, in the store.
+    /// Finds a session where it is known first: here, in a shared cache, in the store of record.
+    /// Without tiers, in the store.
     pub(crate) async fn find(
         self: &Arc<Self>,
         operation: &mut Operation<'_>,
@@ -273,7 +280,8 @@ impl Shared {
         }
     }
 
-    /// While loads keep failing, nobody waits for the next failure if there is a copy to answer from.
+    /// While loads keep failing, nobody waits for the next failure if there is a copy to answer
+    /// from.
     fn copy_in_outage(&self, tiers: &TieredStore, id: SessionId) -> Option<Found> {
         if self.backend.state.is_out() { tiers.last_resort(id) } else { None }
     }
@@ -303,8 +311,8 @@ impl Shared {
         Ok(record.map(|record| Found::of(record, provenance)))
     }
 
-    /// Before a session is taken for idle: a use that this process knows of, and has not written yet, is written now. The store decides
-    /// whether it still counts.
+    /// Before a session is taken for idle: a use that this process knows of, and has not written
+    /// yet, is written now. The store decides whether it still counts.
     pub(crate) async fn count_known_use(
         &self,
         record: Arc<SessionRecord>,

@@ -77,15 +77,16 @@ impl Session {
         }
     }
 
-    /// Records that the session is in use now, and returns when the store has it. For use that sends no
-    /// requests: messages on a web socket, a long upload.
+    /// Records that the session is in use now, and returns when the store has it. For use that
+    /// sends no requests: messages on a web socket, a long upload.
     ///
-    /// A request that is validated counts as use by itself. Call this at most once a minute or so: each call is a
-    /// write of its own.
+    /// A request that is validated counts as use by itself. Call this at most once a minute or so:
+    /// each call is a write of its own.
     ///
     /// # Errors
-    /// [`ValidateError::Rejected`] if the session does not live any more: it stays ended or expired.
-    /// [`ValidateError::Unavailable`] if the store did not answer: the use is written with the next ones.
+    /// [`ValidateError::Rejected`] if the session does not live any more: it stays ended or
+    /// expired. [`ValidateError::Unavailable`] if the store did not answer: the use is written with
+    /// the next ones.
     pub async fn refresh_activity(&self) -> Result<(), ValidateError> {
         let (shared, record) = (self.shared(), self.record());
         let touch = Touch::new(self.id(), self.manager().now(), record.last_client.clone());

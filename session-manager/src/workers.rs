@@ -18,8 +18,8 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    /// Runs a worker until the manager stops. One that panics is counted and started again, after 0.1 s at first and at most
-    /// 30 s.
+    /// Runs a worker until the manager stops. One that panics is counted and started again, after
+    /// 0.1 s at first and at most 30 s.
     pub(crate) fn supervise<F>(
         &self,
         name: &'static str,

@@ -232,8 +232,8 @@ impl Shared {
             }
             Err(error) if error.kind() == ErrorKind::Conflict => {
                 let again = after_pause(trips, began);
-                // The next try needs time too. At the deadline itself the answer would be a timeout,
-                // which says less.
+                // The next try needs time too. At the deadline itself the answer would be a
+                // timeout, which says less.
                 let jobs = late(jobs, current, again + SHORTEST_PAUSE);
                 if jobs.is_empty() {
                     return Tried::Answered(None);

@@ -1,7 +1,7 @@
 //! When to stop asking a tier that fails, and when to try it again.
 //!
-//! Own code: the breakers that exist open half for everybody, or read the system's clock, and none of them lets a background task make
-//! the one trial.
+//! Own code: the breakers that exist open half for everybody, or read the system's clock, and none
+//! of them lets a background task make the one trial.
 
 use std::time::Duration;
 
@@ -37,7 +37,8 @@ impl Breaker {
     }
 }
 
-/// How long to wait before the trial after that many failed ones: nodes must not all try at the same moment.
+/// How long to wait before the trial after that many failed ones: nodes must not all try at the
+/// same moment.
 pub(crate) fn trial_delay(failed: u32) -> Duration {
     let longest = FIRST_TRIAL.saturating_mul(1 << failed.min(10)).min(LONGEST_TRIAL);
     longest.mul_f64(0.5 + 0.5 * fastrand::f64())

@@ -41,7 +41,8 @@ impl Found {
 }
 
 impl TieredStore {
-    /// Looks a session up in this process's memory, then in the first healthy shared cache, then in the store of record.
+    /// Looks a session up in this process's memory, then in the first healthy shared cache, then in
+    /// the store of record.
     ///
     /// `None` says that the store of record does not have it, or did not a moment ago.
     ///
@@ -66,7 +67,8 @@ impl TieredStore {
         Some((held.record, Provenance::memory(held.verified_at), now.wall))
     }
 
-    /// What this process knows by itself: `Some(None)` that there is no such session, `None` nothing.
+    /// What this process knows by itself: `Some(None)` that there is no such session, `None`
+    /// nothing.
     pub(crate) fn recall(&self, id: SessionId) -> Option<Option<Found>> {
         let metrics = self.metrics();
         match self.l1().get(id, self.moment()) {
@@ -89,7 +91,8 @@ impl TieredStore {
         }
     }
 
-    /// As [`find`](Self::find), with another way to [`load`](session_core::SessionStore::load) through these tiers.
+    /// As [`find`](Self::find), with another way to [`load`](session_core::SessionStore::load)
+    /// through these tiers.
     pub(crate) async fn find_with(&self, id: SessionId, load: &Load<'_>) -> Answer {
         let mut attempts = 0;
         loop {
@@ -113,7 +116,8 @@ impl TieredStore {
         }
     }
 
-    /// Reads for all. `None` if the session changed meanwhile, so that the answer may be older than the question of somebody who waits.
+    /// Reads for all. `None` if the session changed meanwhile, so that the answer may be older than
+    /// the question of somebody who waits.
     async fn lead(&self, leader: &Leader<'_>, load: &Load<'_>, last: bool) -> Option<Answer> {
         if let Some(found) = self.ask_shared(leader).await {
             return Some(Ok(Some(found)));
@@ -129,7 +133,8 @@ impl TieredStore {
         }))
     }
 
-    /// Asks the first healthy shared cache. What it says counts only for as long as the copy inherits.
+    /// Asks the first healthy shared cache. What it says counts only for as long as the copy
+    /// inherits.
     async fn ask_shared(&self, leader: &Leader<'_>) -> Option<Found> {
         let tier = self.shared().iter().find(|tier| tier.is_serving())?;
         let (id, began) = (leader.ticket.id(), self.moment());
@@ -155,7 +160,8 @@ impl TieredStore {
         }
     }
 
-    /// Until when a copy of an entry counts here: what the cache counted down and what the wall clock says must both leave something.
+    /// Until when a copy of an entry counts here: what the cache counted down and what the wall
+    /// clock says must both leave something.
     fn inherits(&self, asked: Moment, verified_at: Timestamp, remaining: Duration) -> Option<Duration> {
         let max_stale = self.max_stale();
         let by_wall = max_stale.saturating_sub(asked.wall.since(verified_at));

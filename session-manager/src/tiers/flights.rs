@@ -36,8 +36,8 @@ pub(super) enum Turn<'a> {
 }
 
 impl Flights {
-    /// Joins a read that is under way, unless the session changed since it began, or it takes so long that its caller must have stopped
-    /// polling it.
+    /// Joins a read that is under way, unless the session changed since it began, or it takes so
+    /// long that its caller must have stopped polling it.
     pub(super) fn turn(&self, id: SessionId, l1: &L1, patience: Duration) -> Turn<'_> {
         let mut under_way = self.under_way.lock();
         if let Some(flight) = under_way.get(&id)

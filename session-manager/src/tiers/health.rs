@@ -22,7 +22,8 @@ pub enum Source {
 pub struct Provenance {
     /// Who gave the answer.
     pub source: Source,
-    /// When the read of the store of record began that it stems from, by the clock of the node that read.
+    /// When the read of the store of record began that it stems from, by the clock of the node that
+    /// read.
     pub verified_at: Timestamp,
     /// Whether it is older than it should be, because the store of record could not be asked: see
     /// [`Tiers::with_stale_if_error`](crate::Tiers::with_stale_if_error).
@@ -51,7 +52,8 @@ impl Provenance {
 pub struct TierHealth {
     /// The cache's name.
     pub name: &'static str,
-    /// Whether it may be read. If not, it failed or has not been told everything yet, and is tried again all the time.
+    /// Whether it may be read. If not, it failed or has not been told everything yet, and is tried
+    /// again all the time.
     pub healthy: bool,
     /// Since when, in milliseconds since 1970.
     pub since: Timestamp,
@@ -59,11 +61,13 @@ pub struct TierHealth {
     pub outbox: usize,
 }
 
-/// The state of the store of record and of all tiers, as this node sees it. Serialises for a health page.
+/// The state of the store of record and of all tiers, as this node sees it. Serialises for a health
+/// page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Health {
-    /// Who is asked when this process's memory does not know: the first healthy shared cache, else the store of record.
+    /// Who is asked when this process's memory does not know: the first healthy shared cache, else
+    /// the store of record.
     pub serving: Source,
     /// Since when.
     pub since: Timestamp,

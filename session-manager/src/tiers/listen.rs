@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
 
-/// What the listener works on. It holds the copies only while it works, so that it ends when they are gone.
+/// What the listener works on. It holds the copies only while it works, so that it ends when they
+/// are gone.
 pub(super) struct Listener {
     pub(super) bus: Arc<dyn InvalidationBus>,
     pub(super) l1: Weak<L1>,

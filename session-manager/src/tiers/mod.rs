@@ -4,18 +4,20 @@
 //! validate -> this process's memory -> the first healthy shared cache -> the store of record
 //! ```
 //!
-//! **A cache may only confirm.** A copy can say "live", or "ended", which is final. Every other answer (unknown, expired, wrong secret,
-//! denied) is given by the store of record alone, because another node may know more.
+//! **A cache may only confirm.** A copy can say "live", or "ended", which is final. Every other
+//! answer (unknown, expired, wrong secret, denied) is given by the store of record alone, because
+//! another node may know more.
 //!
-//! **Staleness** is counted from the start of the read of the store of record, and inherited by every copy of a copy. It is judged by the
-//! time that each cache counted down itself *and* by the wall clock, so that neither a paused machine nor a clock that was set makes a
-//! copy count longer.
+//! **Staleness** is counted from the start of the read of the store of record, and inherited by
+//! every copy of a copy. It is judged by the time that each cache counted down itself *and* by the
+//! wall clock, so that neither a paused machine nor a clock that was set makes a copy count longer.
 //!
-//! **Writes** go to the store of record, which alone decides the result; then this process's memory; then every shared cache; then the
-//! bus. What a shared cache could not be told waits in an outbox, and the cache is not read by this node before it was told.
+//! **Writes** go to the store of record, which alone decides the result; then this process's
+//! memory; then every shared cache; then the bus. What a shared cache could not be told waits in an
+//! outbox, and the cache is not read by this node before it was told.
 //!
-//! **Scope.** Everything that is shared names the deployment and the store of record that it belongs to, see
-//! [`Tiers::with_scope`]. What belongs to another is a miss.
+//! **Scope.** Everything that is shared names the deployment and the store of record that it
+//! belongs to, see [`Tiers::with_scope`]. What belongs to another is a miss.
 //!
 //! | meets | how |
 //! |---|---|

@@ -51,8 +51,8 @@ impl Outbox {
         self.waiting.len()
     }
 
-    /// Adds what the tier has to be told. Returns false if there was no room: then everything is forgotten, and the tier must not be
-    /// believed for `max_stale`.
+    /// Adds what the tier has to be told. Returns false if there was no room: then everything is
+    /// forgotten, and the tier must not be believed for `max_stale`.
     #[must_use]
     pub(super) fn push(&mut self, id: SessionId, owed: Owed) -> bool {
         let since = Instant::now();

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use session_core::{Capabilities, Error, InvalidationBus, Result, Scope, SessionCache};
 
-/// Where validation looks before it asks the store of record: this process's memory, then shared caches in order.
+/// Where validation looks before it asks the store of record: this process's memory, then shared
+/// caches in order.
 ///
 /// ```no_run
 /// # use session_core::{InvalidationBus, SessionCache};
@@ -66,49 +67,54 @@ impl Tiers {
         }
     }
 
-    /// Names the deployment whose sessions these are: `"shop-production"`. Every node of it uses the same name, and no other deployment does
-    /// that shares a cache or a bus with it, so that production and staging on one Redis never answer for each other.
+    /// Names the deployment whose sessions these are: `"shop-production"`. Every node of it uses
+    /// the same name, and no other deployment does that shares a cache or a bus with it, so that
+    /// production and staging on one Redis never answer for each other.
     ///
-    /// Required as soon as anything is shared. Together with the table, prefix or collection of the store of record
-    /// ([`Capabilities::place`](session_core::Capabilities)) it makes the [`Scope`] of every entry and message, so
-    /// tenants with a table of their own are apart even under one name.
+    /// Required as soon as anything is shared. Together with the table, prefix or collection of the
+    /// store of record ([`Capabilities::place`](session_core::Capabilities)) it makes the [`Scope`]
+    /// of every entry and message, so tenants with a table of their own are apart even under one
+    /// name.
     #[must_use]
     pub fn with_scope(mut self, name: impl Into<String>) -> Self {
         self.scope = Some(name.into());
         self
     }
 
-    /// Sets how much memory the copies in this process may take, estimated; a session takes about 1 KiB plus its data. Zero keeps none.
+    /// Sets how much memory the copies in this process may take, estimated; a session takes about 1
+    /// KiB plus its data. Zero keeps none.
     #[must_use]
     pub fn with_memory_bytes(mut self, bytes: u64) -> Self {
         self.memory_bytes = bytes;
         self
     }
 
-    /// Adds a shared cache, behind those that were added before. The first that is healthy is read; all are written. At most 8.
+    /// Adds a shared cache, behind those that were added before. The first that is healthy is read;
+    /// all are written. At most 8.
     #[must_use]
     pub fn with_cache(mut self, cache: impl SessionCache) -> Self {
         self.caches.push(Arc::new(cache));
         self
     }
 
-    /// Sets how the nodes tell each other what changed. Without one, an end is noticed by other processes' memory within
-    /// [`l1_max_age`](Self::with_l1_max_age) at the latest.
+    /// Sets how the nodes tell each other what changed. Without one, an end is noticed by other
+    /// processes' memory within [`l1_max_age`](Self::with_l1_max_age) at the latest.
     #[must_use]
     pub fn with_bus(mut self, bus: impl InvalidationBus) -> Self {
         self.bus = Some(Arc::new(bus));
         self
     }
 
-    /// Sets how long a copy counts after the store of record was read, wherever it was copied to since. This is the longest time until
-    /// an end is noticed everywhere, whatever fails.
+    /// Sets how long a copy counts after the store of record was read, wherever it was copied to
+    /// since. This is the longest time until an end is noticed everywhere, whatever fails.
     #[must_use]
     pub fn with_max_stale(mut self, limit: Duration) -> Self {
         self.max_stale = limit;
         self
     }
 
-    /// Sets how long a copy counts after this process took it. This is the longest time until an end is noticed if only the bus is lost.
+    /// Sets how long a copy counts after this process took it. This is the longest time until an
+    /// end is noticed if only the bus is lost.
     #[must_use]
     pub fn with_l1_max_age(mut self, limit: Duration) -> Self {
         self.l1_max_age = limit;
@@ -122,19 +128,21 @@ impl Tiers {
         self
     }
 
-    /// Sets for how long after its last verification a copy in this process may still open a session while the store of record cannot be
-    /// asked. Never for one that is past its own deadline or known to have ended. Default: `None`, then there is no answer.
+    /// Sets for how long after its last verification a copy in this process may still open a
+    /// session while the store of record cannot be asked. Never for one that is past its own
+    /// deadline or known to have ended. Default: `None`, then there is no answer.
     ///
     /// # Security
-    /// While the store is away, a session that was ended elsewhere may seem live for that long on a node that did not hear of it.
+    /// While the store is away, a session that was ended elsewhere may seem live for that long on a
+    /// node that did not hear of it.
     #[must_use]
     pub fn with_stale_if_error(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.stale_if_error = limit.into();
         self
     }
 
-    /// Sets how many sessions, whose end or change a shared cache did not take, are remembered until it is back. Beyond that the cache
-    /// is not read for [`max_stale`](Self::with_max_stale).
+    /// Sets how many sessions, whose end or change a shared cache did not take, are remembered
+    /// until it is back. Beyond that the cache is not read for [`max_stale`](Self::with_max_stale).
     #[must_use]
     pub fn with_outbox_capacity(mut self, sessions: usize) -> Self {
         self.outbox_capacity = sessions;

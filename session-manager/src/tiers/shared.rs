@@ -1,7 +1,8 @@
 //! One shared cache, and whether it can be asked.
 //!
-//! A tier is **serving**, or it is **catching up**: not read, and not written either, because it failed or missed something. What it
-//! misses goes into its outbox. One task per tier that is catching up tries it, tells it what it missed, and lets it serve again.
+//! A tier is **serving**, or it is **catching up**: not read, and not written either, because it
+//! failed or missed something. What it misses goes into its outbox. One task per tier that is
+//! catching up tries it, tells it what it missed, and lets it serve again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -153,7 +154,8 @@ impl SharedTier {
         Arc::clone(&self.fills).try_acquire_owned().ok()
     }
 
-    /// Keeps a record that was read from the store of record. A failure costs nothing but the next read.
+    /// Keeps a record that was read from the store of record. A failure costs nothing but the next
+    /// read.
     pub(super) async fn fill(&self, entry: CacheEntry, ttl: Duration) {
         if self.is_serving() {
             let _ = self.put(&entry, ttl).await;
@@ -269,7 +271,8 @@ impl SharedTier {
         }
     }
 
-    /// What the tier has to be told, as entries: ends as they are known, everything else as the store of record has it now.
+    /// What the tier has to be told, as entries: ends as they are known, everything else as the
+    /// store of record has it now.
     async fn entries(&self, owed: &[Debt], asked: Instant) -> Result<Vec<(CacheEntry, Duration)>> {
         let now = self.clock.now();
         let mut entries = Vec::with_capacity(owed.len());
@@ -312,8 +315,8 @@ fn owed(entry: &CacheEntry) -> Owed {
     if entry.is_tombstone() { Owed::Tombstone(entry.clone()) } else { Owed::Refresh }
 }
 
-/// A call that is under way. One that its caller drops, because it takes too long, counts as a failure too: else a cache that hangs would
-/// never be given up where callers are impatient.
+/// A call that is under way. One that its caller drops, because it takes too long, counts as a
+/// failure too: else a cache that hangs would never be given up where callers are impatient.
 struct Call<'a> {
     tier: &'a Arc<SharedTier>,
     began: Instant,

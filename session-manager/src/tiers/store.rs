@@ -25,8 +25,8 @@ use super::shared::{SharedTier, TierSettings};
 use super::spread::{Changes, Spread, TOLD_AT_ONCE};
 use crate::workers::Workers;
 
-/// How long an id is remembered as unknown. A session that is created on another node under an id that was asked for before, is unknown
-/// here for at most this long.
+/// How long an id is remembered as unknown. A session that is created on another node under an id
+/// that was asked for before, is unknown here for at most this long.
 const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 
 /// By how much the clocks of nodes may differ where no manager says otherwise.
@@ -37,17 +37,21 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A store of record with caches in front of it.
 ///
-/// As a [`SessionStore`] it is as exact as the store of record: [`load`](SessionStore::load) reads it, and every write tells the caches what
-/// changed. [`find`](Self::find) is the fast way: it may answer from a copy, within the bounds of [`Tiers`].
+/// As a [`SessionStore`] it is as exact as the store of record: [`load`](SessionStore::load) reads
+/// it, and every write tells the caches what changed. [`find`](Self::find) is the fast way: it may
+/// answer from a copy, within the bounds of [`Tiers`].
 ///
-/// The manager makes one of its store by [`with_tiers`](crate::SessionManagerBuilder::with_tiers). It works without a manager, too.
+/// The manager makes one of its store by [`with_tiers`](crate::SessionManagerBuilder::with_tiers).
+/// It works without a manager, too.
 ///
-/// A written record is kept as the caller gave it, so [`update`](SessionStore::update) with what was read and changed, as the manager does:
-/// what an update cannot change (the user, the kind, the beginning) is not asked for again.
+/// A written record is kept as the caller gave it, so [`update`](SessionStore::update) with what
+/// was read and changed, as the manager does: what an update cannot change (the user, the kind, the
+/// beginning) is not asked for again.
 ///
 /// # Cancellation
-/// Writes are told to the caches even if the caller is dropped after the store of record answered. If it is dropped before, or the store
-/// fails, this process's own copies of what the write concerned are forgotten, because nobody knows what the store holds.
+/// Writes are told to the caches even if the caller is dropped after the store of record answered.
+/// If it is dropped before, or the store fails, this process's own copies of what the write
+/// concerned are forgotten, because nobody knows what the store holds.
 pub struct TieredStore {
     pub(super) store: Arc<dyn SessionStore>,
     clock: Arc<dyn Clock>,
@@ -67,7 +71,8 @@ impl TieredStore {
     /// Puts tiers in front of a store of record, on the current tokio runtime.
     ///
     /// # Errors
-    /// [`Invalid`](session_core::ErrorKind::Invalid) for a setting out of its bounds, for shared tiers without a
+    /// [`Invalid`](session_core::ErrorKind::Invalid) for a setting out of its bounds, for shared
+    /// tiers without a
     /// [scope](Tiers::with_scope), or outside of a tokio runtime.
     pub fn new(store: impl SessionStore, tiers: Tiers, clock: impl Clock) -> Result<Self> {
         Self::start(Arc::new(store), tiers, Arc::new(clock), DEFAULT_SKEW)

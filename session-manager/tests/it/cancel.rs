@@ -1,5 +1,5 @@
-//! Every operation, dropped after its first, second, third ... await: afterwards the old state or the new one is there, nothing is
-//! stuck, and everything works.
+//! Every operation, dropped after its first, second, third ... await: afterwards the old state or
+//! the new one is there, nothing is stuck, and everything works.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,5 +1,6 @@
-//! One story, run again and again, in which the n-th call of the store fails, hangs, or is carried out and its reply lost, for every n
-//! until the story gets to its end undisturbed. After each run everything that was promised must hold.
+//! One story, run again and again, in which the n-th call of the store fails, hangs, or is carried
+//! out and its reply lost, for every n until the story gets to its end undisturbed. After each run
+//! everything that was promised must hold.
 
 mod crossings;
 
@@ -85,7 +86,8 @@ impl Run {
         Self { world, ends, live, dead, kept, handed, users }
     }
 
-    /// Awaits a step and checks what every answer must satisfy: it comes in time, and a failure is one of an outage.
+    /// Awaits a step and checks what every answer must satisfy: it comes in time, and a failure is
+    /// one of an outage.
     async fn step<T>(&self, name: &str, step: impl Future<Output = Result<T>>) -> Option<T> {
         let started = tokio::time::Instant::now();
         let result = step.await;
@@ -299,7 +301,8 @@ fn outage_only<T: std::fmt::Debug>(outcome: Result<T, ValidateError>) -> Result<
     }
 }
 
-/// Runs the story with the n-th call going wrong in some way. Returns whether the story was long enough for it.
+/// Runs the story with the n-th call going wrong in some way. Returns whether the story was long
+/// enough for it.
 fn run(fault: &str, arm: impl FnOnce(&Run), has_failed: impl FnOnce(&Run) -> bool) -> bool {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();

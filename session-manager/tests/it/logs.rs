@@ -52,7 +52,8 @@ pub(crate) fn logged(
     (text, secrets)
 }
 
-/// A life with a failure in it. Returns what must not be logged, at any level, and then the id and address.
+/// A life with a failure in it. Returns what must not be logged, at any level, and then the id and
+/// address.
 async fn life() -> Vec<String> {
     let world = World::new();
     let client = ClientInfo::new("192.0.2.99".parse().ok(), Some("SecretBrowser/1.0"));

@@ -1,5 +1,5 @@
-//! Random stories against a model that fits on a page: whatever several users, devices, a clock and an administrator do, the manager
-//! answers as the model does.
+//! Random stories against a model that fits on a page: whatever several users, devices, a clock and
+//! an administrator do, the manager answers as the model does.
 
 mod crossings;
 

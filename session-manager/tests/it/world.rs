@@ -1,4 +1,5 @@
-//! What every test begins with: a manager on a store that can be made to fail, and a clock that stands still.
+//! What every test begins with: a manager on a store that can be made to fail, and a clock that
+//! stands still.
 
 use std::sync::Arc;
 use std::time::Duration;

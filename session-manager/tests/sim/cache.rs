@@ -103,7 +103,8 @@ impl Cache {
         state.snapshot = state.slots.clone();
     }
 
-    /// Starts again from the snapshot. What was stored since is lost, and what was replaced is back. Returns how many ends it forgot.
+    /// Starts again from the snapshot. What was stored since is lost, and what was replaced is
+    /// back. Returns how many ends it forgot.
     pub(crate) fn restore(&self, now: Time) -> usize {
         let mut state = self.state.lock();
         let before = state.buried.len();

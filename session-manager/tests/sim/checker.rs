@@ -2,11 +2,12 @@
 //!
 //! Time here is true time. How much later than promised an answer may come:
 //!
-//! - `bounded-lag` by `max_stale`: nothing at all, unless two things fail together. A cache that carries out a write late counts the
-//!   rest of an entry's life from then on; the wall clock refuses such an entry, but only as far as the clocks agree. So the slack is the
-//!   lesser of the longest delay of a write of that session and how far the node was behind others.
-//! - `bounded-lag` by `l1_max_age`: nothing, unless an answer that was given before arrived at that node later, because a copy counts
-//!   from when it arrives.
+//! - `bounded-lag` by `max_stale`: nothing at all, unless two things fail together. A cache that
+//!   carries out a write late counts the rest of an entry's life from then on; the wall clock
+//!   refuses such an entry, but only as far as the clocks agree. So the slack is the lesser of the
+//!   longest delay of a write of that session and how far the node was behind others.
+//! - `bounded-lag` by `l1_max_age`: nothing, unless an answer that was given before arrived at that
+//!   node later, because a copy counts from when it arrives.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -145,8 +146,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// How much longer than `max_stale` a node may take a copy for fresh: as much as the time that a cache counted too long, if the node
-    /// thinks that it is earlier than somebody else did.
+    /// How much longer than `max_stale` a node may take a copy for fresh: as much as the time that
+    /// a cache counted too long, if the node thinks that it is earlier than somebody else did.
     fn slack(&self, node: usize, id: SessionId) -> Duration {
         let ranges = self.sim.clock_ranges.lock();
         let latest = ranges.iter().map(|(_, high)| *high).max().unwrap_or_default();
@@ -167,7 +168,8 @@ impl<'a> Checker<'a> {
             if let Some(message) = messages.iter().find(ignored) {
                 self.wrong("nodes believe what they hear", event, format!("after {message:?}"));
             }
-            // A read is repeated when it was overtaken, but not for ever; and rotation may take time after it.
+            // A read is repeated when it was overtaken, but not for ever; and rotation may take
+            // time after it.
             let overtaken = |message: &&Heard| message.at >= event.start && message.at < event.end;
             let end = messages.iter().filter(overtaken).find(|message| message.ended);
             let is_simple = self.sim.plan.profile == Profile::SlowReads && event.call == Call::Validate;
@@ -194,7 +196,8 @@ impl<'a> Checker<'a> {
             + forgot.iter().filter(|forgot| forgot.node == event.node && within.contains(&forgot.at)).count()
     }
 
-    /// After a write without an answer, and after messages were lost, a process uses no copy from before.
+    /// After a write without an answer, and after messages were lost, a process uses no copy from
+    /// before.
     fn nodes_forget_what_they_must(&mut self) {
         // Copies from a cache are older than the moment in which they were taken.
         if !self.sim.caches.is_empty() {
@@ -260,7 +263,8 @@ impl<'a> Checker<'a> {
         !matches(&stored.current) && !previous.is_some_and(|old| counts(old) && matches(&old.hash))
     }
 
-    /// Not stored when the call began; or nobody of this process knows, for a second, that somebody else stored it.
+    /// Not stored when the call began; or nobody of this process knows, for a second, that somebody
+    /// else stored it.
     fn may_be_unknown(&self, event: &Event, id: SessionId) -> bool {
         let Some(created) = self.states(id).first().map(|(at, _)| *at) else { return true };
         let here = |other: &Event| {
@@ -298,7 +302,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether a secret was being replaced at some moment of the call, or its writer died over it: an old token is asked to try again.
+    /// Whether a secret was being replaced at some moment of the call, or its writer died over it:
+    /// an old token is asked to try again.
     fn is_unconfirmed(&self, event: &Event, id: SessionId) -> bool {
         let unconfirmed = |record: &&SessionRecord| {
             let successor = record.secret.as_ref().and_then(session_core::SecretState::successor);
@@ -365,7 +370,8 @@ impl<'a> Checker<'a> {
                             // by clocks that may differ: so its last use may be an earlier one.
                             let by_another_clock = self.clocks_differ() && verified_at >= before;
                             let must_forget = self.forgot_between(earlier, later);
-                            // A copy that was given up after a write without an answer may have been newer than that of a shared cache.
+                            // A copy that was given up after a write without an answer may have
+                            // been newer than that of a shared cache.
                             let is_excused = must_forget
                                 && matches!(later.answer, Answer::Live { source: Source::Shared(_), .. });
                             if higher > revision && !is_excused {
@@ -388,7 +394,8 @@ impl<'a> Checker<'a> {
         ranges.iter().any(|range| *range != ranges[0] || range.0 != range.1)
     }
 
-    /// Whether a write of the background was not answered, or messages were lost, between two calls: then the node forgot its copy.
+    /// Whether a write of the background was not answered, or messages were lost, between two
+    /// calls: then the node forgot its copy.
     fn forgot_between(&self, earlier: &Event, later: &Event) -> bool {
         let concerns = |forgot: &Forgot| {
             (forgot.node, forgot.life) == (later.node, later.life)
@@ -422,7 +429,8 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// Whether a write before that call was not answered: then the node forgot its copy, and the sightings with it.
+/// Whether a write before that call was not answered: then the node forgot its copy, and the
+/// sightings with it.
 fn forgot(events: &[&Event], call: &Event) -> bool {
     let before = events.iter().filter(|event| event.start <= call.end);
     let answered = |event: &&Event| matches!(event.answer, Answer::Done | Answer::Live { .. });

@@ -60,7 +60,8 @@ pub(crate) enum Detail {
     Saves(u32),
     /// Takes the place of a session.
     Replaces(SessionId),
-    /// Signs a user in whose password was checked under a version of their credentials, if one is named.
+    /// Signs a user in whose password was checked under a version of their credentials, if one is
+    /// named.
     Version(usize, Option<u64>),
 }
 
@@ -100,7 +101,8 @@ pub(crate) struct Event {
     pub(crate) answer: Answer,
     /// What the node's clock showed, at the least and at the most.
     pub(crate) wall: (Timestamp, Timestamp),
-    /// Since when every shared cache held the tombstone when the call began; the time of the end itself if there is no cache.
+    /// Since when every shared cache held the tombstone when the call began; the time of the end
+    /// itself if there is no cache.
     pub(crate) buried: Option<Time>,
     /// Whether the store gave this node trouble shortly before or meanwhile.
     pub(crate) trouble: bool,

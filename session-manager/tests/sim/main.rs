@@ -1,7 +1,8 @@
-//! Several nodes with real managers on one store, shared caches and a bus that fail, in virtual time: one seed is one run, and the
-//! history of each run is checked against the guarantees.
+//! Several nodes with real managers on one store, shared caches and a bus that fail, in virtual
+//! time: one seed is one run, and the history of each run is checked against the guarantees.
 //!
-//! `SESSION_SIM_SEED=123` replays a run and prints its history; `SESSION_SIM_SEEDS=100000` makes more of them.
+//! `SESSION_SIM_SEED=123` replays a run and prints its history; `SESSION_SIM_SEEDS=100000` makes
+//! more of them.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,6 +1,7 @@
 //! The network: requests that are late, lost, refused, or carried out although nobody hears of it.
 //!
-//! A request that was sent is a task of its own. Who gives up waiting for the answer does not call it back.
+//! A request that was sent is a task of its own. Who gives up waiting for the answer does not call
+//! it back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -124,7 +125,8 @@ impl Server {
         }
     }
 
-    /// Sends a request. `apply` is what the server does when it arrives, and is told how late that is.
+    /// Sends a request. `apply` is what the server does when it arrives, and is told how late that
+    /// is.
     pub(crate) async fn call<T: Send + 'static>(
         self: &Arc<Self>,
         sim: &Arc<Sim>,

@@ -147,7 +147,8 @@ async fn heal(sim: &Arc<Sim>, nodes: &[Arc<Node>]) {
             };
             let agrees = match event.answer {
                 Answer::Live { revision, .. } => {
-                    // It may have been rotated by this very call, or noted that a new secret was presented.
+                    // It may have been rotated by this very call, or noted that a new secret was
+                    // presented.
                     stored.ended().is_none() && (revision..=revision + 1).contains(&stored.revision.get())
                 }
                 Answer::Rejected("ended") => stored.ended().is_some(),
@@ -156,7 +157,8 @@ async fn heal(sim: &Arc<Sim>, nodes: &[Arc<Node>]) {
                 Answer::Rejected("wrong secret" | "token expired" | "inactive") => stored.ended().is_none(),
                 // What is ended in the background is judged by the rule about the directory.
                 Answer::Rejected("credentials changed" | "user gone") => true,
-                // A node died while it replaced the secret: for as long as its clock may be off, nobody knows whether it will go on.
+                // A node died while it replaced the secret: for as long as its clock may be off,
+                // nobody knows whether it will go on.
                 Answer::Unavailable(_) => {
                     let secret = stored.secret.as_ref();
                     secret.and_then(session_core::SecretState::successor) == Some(Successor::Unconfirmed)

@@ -156,8 +156,8 @@ impl Client {
         }
     }
 
-    /// Begins a session, lets everybody use it, and has it ended by somebody who tells nobody. Meanwhile a cache may carry out writes
-    /// late, or the other nodes lose the store.
+    /// Begins a session, lets everybody use it, and has it ended by somebody who tells nobody.
+    /// Meanwhile a cache may carry out writes late, or the other nodes lose the store.
     async fn end_silently(&self) {
         let sim = &self.sim;
         self.create().await;
@@ -202,7 +202,8 @@ impl Client {
         })
     }
 
-    /// Carries something out, with everything that may come in between, and writes down what came of it.
+    /// Carries something out, with everything that may come in between, and writes down what came
+    /// of it.
     pub(crate) async fn watch<T>(
         &self,
         running: &Running,

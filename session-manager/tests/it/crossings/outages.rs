@@ -94,7 +94,8 @@ async fn loads_are_served_in_the_order_in_which_they_came() {
     }
     world.faults.arm(Fault::delay(Duration::from_millis(10)).on("load"));
     let began = tokio::time::Instant::now();
-    // Almost three batches, and each asks again as soon as it is answered: so a load waits for the batch under way and for three more.
+    // Almost three batches, and each asks again as soon as it is answered: so a load waits for the
+    // batch under way and for three more.
     let slowest = async |token: &String| {
         let mut slowest = Duration::ZERO;
         while began.elapsed() < Duration::from_millis(500) {

@@ -1,4 +1,5 @@
-//! Nodes with tiers over one store of record: caches that fail when they are told to, a bus that loses messages when it is told to.
+//! Nodes with tiers over one store of record: caches that fail when they are told to, a bus that
+//! loses messages when it is told to.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

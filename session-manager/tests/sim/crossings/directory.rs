@@ -240,8 +240,8 @@ impl Checker<'_> {
         }
     }
 
-    /// `sign-in-asks-afresh`: a sign-in succeeds, or is refused, for what the directory answered while
-    /// it was under way.
+    /// `sign-in-asks-afresh`: a sign-in succeeds, or is refused, for what the directory answered
+    /// while it was under way.
     fn sign_in_asks_afresh(&mut self, event: &Event) {
         let Detail::Version(number, version) = event.detail else { return };
         let seen = self.sim.users.between(&user(number), event.start.saturating_sub(ms(1)), event.end);
@@ -264,8 +264,8 @@ impl Checker<'_> {
         }
     }
 
-    /// `refusals-are-fresh`, in the store: a session ended for what the directory answered after its
-    /// sign-in.
+    /// `refusals-are-fresh`, in the store: a session ended for what the directory answered after
+    /// its sign-in.
     fn ends_have_a_cause(&mut self) {
         // An end of all sessions of a user reaches what a node created whose clock may be that much
         // ahead.

@@ -16,8 +16,8 @@ use crate::workload::Client;
 use crate::world::{Sim, Time, ms};
 
 /// How late a write may be carried out so that its process still learns of it. A process looks for
-/// half a minute after it gave up. A write that is carried out later, by a store that was stopped, is
-/// a known gap: its session stays, and what it evicted is not reported.
+/// half a minute after it gave up. A write that is carried out later, by a store that was stopped,
+/// is a known gap: its session stays, and what it evicted is not reported.
 const LOOKED_FOR: Time = ms(20_000);
 
 /// The sessions whose end a process reported, in that order.
