@@ -63,7 +63,7 @@ impl Session {
     /// did what is missing, call [`SessionManager::record_authentication`].
     ///
     /// # Errors
-    /// [`StepUp`] says what is missing.
+    /// [`StepUp`] names what is missing.
     pub fn require(
         &self,
         level: AssuranceLevel,
@@ -177,7 +177,7 @@ impl SessionManager {
     /// Completes a pending sign-in with its further factor: creates the real session, under the
     /// limits, and ends the pending one.
     ///
-    /// What `new` says about the client, the device and the lifetime counts; its user and
+    /// The client, the device and the lifetime of `new` count; its user and
     /// credential version are those of the first step, so a password changed between the steps is
     /// noticed. A pending sign-in completes once.
     ///

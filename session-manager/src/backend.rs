@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::events::Events;
 use crate::metrics::{Op, StoreMetrics};
 use crate::outage::StoreState;
-use crate::tiers::{TieredStore, Told};
+use crate::tiers::{Notifying, TieredStore};
 
 /// The store with what every call to it needs.
 pub(crate) struct Backend {
@@ -128,9 +128,9 @@ impl Operation<'_> {
 
     /// Makes a call that changes sessions. The copies are updated after the store has answered,
     /// within a limit of their own: the time that they take is not the store's.
-    async fn write<T>(&mut self, op: Op, call: impl Future<Output = Result<(T, Told)>>) -> Result<T> {
-        let (answer, told) = self.call(op, call).await?;
-        told.wait().await;
+    async fn write<T>(&mut self, op: Op, call: impl Future<Output = Result<(T, Notifying)>>) -> Result<T> {
+        let (answer, notifying) = self.call(op, call).await?;
+        notifying.wait().await;
         Ok(answer)
     }
 
@@ -140,7 +140,7 @@ impl Operation<'_> {
         limit: Option<&SessionLimit>,
     ) -> Result<Records> {
         match &self.backend.tiers {
-            Some(tiers) => self.write(Op::Create, tiers.create_told(record, limit)).await,
+            Some(tiers) => self.write(Op::Create, tiers.create_and_notify(record, limit)).await,
             None => self.call(Op::Create, self.backend.store.create(record, limit)).await,
         }
     }
@@ -151,7 +151,7 @@ impl Operation<'_> {
         expected: Revision,
     ) -> Result<Revision> {
         match &self.backend.tiers {
-            Some(tiers) => self.write(Op::Update, tiers.update_told(record, expected)).await,
+            Some(tiers) => self.write(Op::Update, tiers.update_and_notify(record, expected)).await,
             None => self.call(Op::Update, self.backend.store.update(record, expected)).await,
         }
     }
@@ -174,14 +174,14 @@ impl Operation<'_> {
         created_until: Timestamp,
     ) -> Result<Records> {
         match &self.backend.tiers {
-            Some(tiers) => self.write(Op::End, tiers.end_told(scope, ended, created_until)).await,
+            Some(tiers) => self.write(Op::End, tiers.end_and_notify(scope, ended, created_until)).await,
             None => self.call(Op::End, self.backend.store.end(scope, ended, created_until)).await,
         }
     }
 
     pub(crate) async fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Records> {
         match &self.backend.tiers {
-            Some(tiers) => self.write(Op::Expire, tiers.expire_told(now, limit)).await,
+            Some(tiers) => self.write(Op::Expire, tiers.expire_and_notify(now, limit)).await,
             None => self.call(Op::Expire, self.backend.store.expire(now, limit)).await,
         }
     }
@@ -216,7 +216,7 @@ impl Operation<'_> {
         self.call(Op::List, self.backend.store.list(query)).await
     }
 
-    /// Asks somebody else than the store, within the same deadline.
+    /// Asks another service than the store, within the same deadline.
     pub(crate) async fn ask<T>(
         &mut self,
         (whom, what): (&'static str, &'static str),

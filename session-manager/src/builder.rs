@@ -175,7 +175,7 @@ impl SessionManagerBuilder {
         self
     }
 
-    /// Sets who is told what happens to sessions. Default: nobody.
+    /// Sets the receiver of events about sessions. Default: none.
     #[must_use]
     pub fn with_event_sink(mut self, sink: impl EventSink) -> Self {
         self.sink = Some(Arc::new(sink));
@@ -183,7 +183,7 @@ impl SessionManagerBuilder {
     }
 
     /// Sets how many loads go to the store at the same time; what arrives meanwhile is gathered
-    /// into the next load, up to 256 ids. Default: as many as the store says that it serves.
+    /// into the next load, up to 256 ids. Default: the number in the store's capabilities.
     #[must_use]
     pub fn with_concurrent_loads(mut self, loads: NonZeroUsize) -> Self {
         self.settings.concurrent_loads = Some(loads);

@@ -34,7 +34,7 @@ impl SessionManager {
     /// Changes another session by its id: its user name and its data.
     ///
     /// `change` runs again if the session was changed meanwhile, so it must work on what the
-    /// [`SessionEdit`] says and not on what was read before. It may be called several times.
+    /// [`SessionEdit`] shows and not on what was read before. It may be called several times.
     ///
     /// # Examples
     /// ```
@@ -156,7 +156,7 @@ impl SessionEdit {
         self.data.insert(key, value)
     }
 
-    /// Removes a key and tells whether it was there. Keys of the library stay.
+    /// Removes a key. Returns true if it was there. Keys of the library stay.
     pub fn remove(&mut self, key: &str) -> bool {
         !is_reserved(key) && self.data.remove(key)
     }

@@ -3,8 +3,8 @@
 //! | meets | how |
 //! |---|---|
 //! | a session that it replaces | its data is carried over, see `replace.rs`; it does not count for the limit, and no other session gives way for it |
-//! | the directory | asked afresh; the session gets the credential version that the answer names, if the application did not say |
-//! | a limit, and a lost reply | what was evicted is found and reported, and the session that nobody has a token of is ended, see `follow_up.rs` |
+//! | the directory | asked afresh; the session gets the credential version that the answer names, if the application names none |
+//! | a limit, and a lost reply | what was evicted is found and reported, and the session is ended, because its token was never handed out, see `follow_up.rs` |
 //! | events | one for the session, one for each that it evicted; a new device is judged by older sessions only, see `devices.rs` |
 
 use std::sync::Arc;
@@ -44,12 +44,12 @@ impl SessionManager {
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) for names, labels or data out of bounds, or if the
-    /// [directory](session_core::UserDirectory) says that the user is not active or has other
+    /// [directory](session_core::UserDirectory) answers that the user is not active or has other
     /// credentials by now; [`LimitExceeded`](ErrorKind::LimitExceeded) with the user's live
     /// sessions, if the limit refuses; [`Ended`](ErrorKind::Ended) if another sign-in is just
     /// replacing the same session; [`Unavailable`](ErrorKind::Unavailable) and
     /// [`Timeout`](ErrorKind::Timeout) when the store, the directory or the generator failed:
-    /// nobody is signed in then, and what the store may have kept is ended as soon as it can be
+    /// no user is signed in then, and what the store may have kept is ended as soon as it can be
     /// asked.
     ///
     /// # Cancellation

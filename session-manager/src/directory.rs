@@ -4,7 +4,7 @@
 //! the directory is asked afresh: another node may have changed the password, and the session may
 //! be newer than what is remembered here.
 //!
-//! | the directory says, asked afresh | answer | write |
+//! | the directory's answer, asked afresh | answer | write |
 //! |---|---|---|
 //! | active, same credential version | live | none |
 //! | active, another version | ended, `CredentialChanged` | the session is ended, if the store's record, read once more, has another version still |
@@ -93,7 +93,7 @@ impl fmt::Debug for Directory {
     }
 }
 
-/// What the directory says about a session.
+/// The directory's answer about a session.
 enum Standing {
     Good,
     Inactive,

@@ -5,8 +5,8 @@
 //! | a sign-in after the end was asked for | an end of a user's sessions names the time at which it was asked for as a bound, however late it is carried out; an id names one session for ever and needs none |
 //! | a node whose clock is ahead | while the caller waits, sessions that such a node created within the [assumed skew](crate::SessionManagerBuilder::with_clock_skew) are listed, and ended by their ids |
 //! | a node whose clock is behind | a sign-in there, within the skew after the end was asked for, looks like an earlier one: an attempt that is carried out later may end it. In doubt a session ends |
-//! | a lost reply | what the lost attempt ended is found, reported and told to the copies |
-//! | another node's end of the same session | the session keeps the first end; the copies of this node are told of it all the same |
+//! | a lost reply | what the lost attempt ended is found and reported, and the copies are notified |
+//! | another node's end of the same session | the session keeps the first end; the copies of this node are notified all the same |
 //! | events | one per session and process, however many attempts find it |
 
 use std::sync::Arc;
@@ -39,7 +39,7 @@ const MAX_AHEAD: usize = 20;
 const MAX_FOUND: usize = 5_000;
 
 impl SessionManager {
-    /// Ends a session of which nobody waits to know.
+    /// Ends a session in the background.
     pub(crate) fn end_in_background(&self, id: SessionId, ended: Ended) {
         let shared = Arc::clone(self.shared());
         self.workers().spawn(async move {
@@ -140,7 +140,7 @@ impl Shared {
         tracing::warn!("sessions could not be ended: the store did not answer");
     }
 
-    /// Tells the copies and reports what a lost attempt had ended: neither knows of it yet.
+    /// Notifies the copies of what a lost attempt had ended, and reports it.
     pub(crate) async fn found_ended(&self, records: &[Arc<SessionRecord>]) {
         if let Some(tiers) = &self.tiers {
             tiers.ended(records).await;

@@ -3,7 +3,7 @@
 //! | meets | how |
 //! |---|---|
 //! | rules, deadlines, directory | judged as for every request, by the same code; the directory is asked afresh before a session is created |
-//! | copies | a copy may confirm that the session is there; that it is not there, only the store says |
+//! | copies | a copy may confirm that the session exists; only the store decides that it does not |
 //! | uses | counts as one |
 //! | a hundred calls at once | the store inserts one; each call reads the store at most once before that |
 //! | an end | final: the same external name is refused until the retention is over, so keep it longer than the external tokens live |
@@ -27,11 +27,11 @@ use crate::rejection::{Rejection, ValidateError, check_deadlines};
 use crate::session::Session;
 use crate::tiers::{Found, Provenance};
 
-/// A session that another system began, a JWT with a session claim say.
+/// A session that another system began, for example by a JWT with a session claim.
 ///
 /// # Security
-/// The name must come from a *verified* token: whoever can choose it can open the session. It is
-/// hashed into the id and not stored. `Debug` does not show it.
+/// The name must come from a *verified* token: a party that can choose it can open the session. It
+/// is hashed into the id and not stored. `Debug` does not show it.
 #[derive(Clone)]
 pub struct ExternalSession {
     name: String,
@@ -68,7 +68,7 @@ impl ExternalSession {
         self
     }
 
-    /// Sets a lifetime of its own for the session: as long as the external token lives, say.
+    /// Sets a lifetime of its own for the session, for example that of the external token.
     #[must_use]
     pub fn with_lifetime(mut self, lifetime: Lifetime) -> Self {
         self.new = self.new.with_lifetime(lifetime);
@@ -221,7 +221,7 @@ impl SessionManager {
     }
 
     /// Opens the session of an external identity, without creating one:
-    /// [`validate`](Self::validate) for sessions whose token is somebody else's.
+    /// [`validate`](Self::validate) for sessions with a token of another system.
     ///
     /// # Errors
     /// As [`validate`](Self::validate).
@@ -247,8 +247,7 @@ impl SessionManager {
             None => None,
         };
         match near {
-            // A copy may only confirm, and that nobody had begun the session a moment ago does not
-            // mean that nobody has.
+            // A copy may only confirm. If the session did not exist a moment ago, it may exist now.
             Some(Found::Active(record, provenance)) if provenance.is_cached() => {
                 match self.admit_external(record, client, provenance, operation).await {
                     Err(ValidateError::Rejected(_)) => {}

@@ -75,7 +75,7 @@ impl Events {
     }
 }
 
-/// Whether an event tells something that is known only once.
+/// Whether an event reports what is known only once.
 const fn is_essential(kind: &EventKind) -> bool {
     !matches!(kind, EventKind::Denied { .. } | EventKind::StoreError { .. })
 }

@@ -1,8 +1,8 @@
 //! What becomes of a session whose creation was not answered.
 //!
-//! The store may carry it out later, long after its caller got an error. Nobody has a token of a
-//! sign-in that failed, so the session is ended; what it evicted is reported. An `ensure` that
-//! failed is asked for again and finds its session, so that one stays.
+//! The store may carry it out later, long after its caller got an error. The token of a sign-in
+//! that failed was never handed out, so the session is ended; what it evicted is reported. An
+//! `ensure` that failed is asked for again and finds its session, so that one stays.
 //!
 //! The store is looked at several times within half a minute. A creation that it carries out later
 //! than that, because it was stopped meanwhile, is not noticed: its session stays until it expires
@@ -76,9 +76,9 @@ impl Shared {
         true
     }
 
-    /// Reports what a session evicted whose creation was not answered. The sessions, and their
-    /// reports, are told apart by what they are, so that none is reported twice. False if the store
-    /// cannot say yet.
+    /// Reports what a session evicted whose creation was not answered. The
+    /// sessions and their reports are identified by their ends, so that none is reported twice.
+    /// False if the store does not answer yet.
     async fn report_evicted_by(&self, record: &SessionRecord, now: Timestamp) -> bool {
         let Some(user) = record.user_id.clone() else { return true };
         let evicted = Ended::new(EndReason::LimitEvicted, now, Actor::System);

@@ -9,7 +9,7 @@
 //!    [token](session_core::SessionToken) once. The store has the session before the caller has the
 //!    token.
 //! 2. [`validate`](SessionManager::validate) opens it again, on every request: a [`Session`], a
-//!    [`Rejection`], or "cannot tell".
+//!    [`Rejection`], or "unavailable".
 //! 3. The [`Session`] carries data. [`save`](Session::save) writes what changed and merges with
 //!    what others wrote.
 //! 4. Its secret can be [rotated](SessionManager::rotate), its user can [authenticate
@@ -21,7 +21,7 @@
 //!    history until the retention is over.
 //!
 //! # Users
-//! A [`UserDirectory`](session_core::UserDirectory) says whether a user is still active and under
+//! A [`UserDirectory`](session_core::UserDirectory) knows whether a user is still active and under
 //! which version of their credentials; a changed password ends all sessions signed in under the old
 //! one, however many there are. [`export_user`](SessionManager::export_user) and
 //! [`erase_user`](SessionManager::erase_user) hand out and forget what is kept. Identities from
@@ -50,9 +50,10 @@
 //! - What is shared belongs to one deployment and store of record: see [`Tiers::with_scope`]. What
 //!   belongs to another is a miss.
 //! - A cache that fails costs its time limit (50 ms) a few times, then nothing: it is tried in the
-//!   background, told what it missed, and read again after that. [`health`](SessionManager::health)
-//!   says who serves; so does one line of the log at the start and at each change.
-//! - [`Session::provenance`] says where an answer came from.
+//!   background, receives what it missed, and is read again after that.
+//!   [`health`](SessionManager::health) names the tier that serves; so does one line of the log at
+//!   the start and at each change.
+//! - [`Session::provenance`] names the origin of an answer.
 //!
 //! # Bounds
 //! | what | default | where |
@@ -60,7 +61,7 @@
 //! | live sessions per user | 100 | [`with_limit`](SessionManagerBuilder::with_limit) |
 //! | one operation | 2 s | [`with_store_deadline`](SessionManagerBuilder::with_store_deadline) |
 //! | ids in one load | 256 | fixed |
-//! | loads at once | what the store says, 2 by default | [`Capabilities`](session_core::Capabilities::concurrent_loads) |
+//! | loads at once | the store's capabilities, 2 by default | [`Capabilities`](session_core::Capabilities::concurrent_loads) |
 //! | requests waiting to be loaded | 10,000, then `Unavailable` | fixed |
 //! | retries after a conflict with another process | until the store deadline, after random pauses of up to 64 round trips | fixed |
 //! | changes of one session that wait for its writer | 1,000, then `Unavailable` | fixed |
@@ -81,7 +82,7 @@
 //! | age of a copy in this process | 5 s | [`Tiers::with_l1_max_age`] |
 //! | one call of a shared cache, or of the bus | 50 ms | [`Tiers::with_cache_timeout`] |
 //! | shared caches | 8 | fixed |
-//! | what a shared cache was not told | 10,000 sessions each, then it is not read for `max_stale` | [`Tiers::with_outbox_capacity`] |
+//! | what a shared cache has not received | 10,000 sessions each, then it is not read for `max_stale` | [`Tiers::with_outbox_capacity`] |
 //! | a cache is given up | when 5 or more of its latest 10 calls failed | fixed |
 //! | trials of a cache that is away | after 0.1 s, doubling up to 2 s, less up to a half at random | fixed |
 //! | batches of read records on their way to a cache | 64, others are not kept | fixed |
@@ -89,7 +90,7 @@
 //! | changes waiting for a bus that fails | 10,000 sessions | fixed |
 //! | what an operation waits for caches and the bus, after the store has answered | the time of one call | [`Tiers::with_cache_timeout`] |
 //! | reads repeated because the session changed meanwhile | 3 | fixed |
-//! | waiting for somebody else's read of the same session | 2 s, or the age of a copy in this process if that is less | fixed |
+//! | waiting for another request's read of the same session | 2 s, or the age of a copy in this process if that is less | fixed |
 //! | asking the store again for a cache that missed a change | 2 s | fixed |
 //! | error of the clock by which copies grow old | 10 ms on Linux: the kernel's tick | [`Clock::monotonic`](session_core::Clock::monotonic) |
 //! | grace after the successor was presented | 30 s, at most 300 s | [`with_grace`](SessionManagerBuilder::with_grace) |

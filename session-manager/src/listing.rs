@@ -90,8 +90,8 @@ impl SessionManager {
     /// A [user](Actor::User) can rename their own sessions only.
     ///
     /// # Errors
-    /// [`NotFound`](session_core::ErrorKind::NotFound) for a session that is unknown or somebody
-    /// else's; [`Ended`](session_core::ErrorKind::Ended);
+    /// [`NotFound`](session_core::ErrorKind::NotFound) for a session that is unknown or another
+    /// user's; [`Ended`](session_core::ErrorKind::Ended);
     /// [`Invalid`](session_core::ErrorKind::Invalid) for a label out of bounds (1 to 100
     /// characters); else as the store answers.
     pub async fn rename(&self, id: SessionId, label: Option<&str>, by: &Actor) -> Result<SessionInfo> {

@@ -1,17 +1,17 @@
 //! Gathered loads: what many requests ask at the same time goes to the store as one question.
 //!
 //! The first load goes out at once, so a quiet service waits for nothing. As many run at the same
-//! time as the store says that it serves; the ids that arrive meanwhile form the next batch, first
+//! time as the store's capabilities allow; the ids that arrive meanwhile form the next batch, first
 //! come, first served. Under load a batch costs little more than a single load, so throughput
 //! multiplies. It stands here and not in a backend, so that every backend has it.
 //!
 //! | meets | how |
 //! |---|---|
-//! | a caller that is dropped | its slot goes to the next batch; a batch leaves out ids that nobody waits for |
+//! | a caller that is dropped | its slot goes to the next batch; a batch leaves out ids without a waiting caller |
 //! | a caller that stops polling | its slot is given up when others have waited for longer than the deadline |
 //! | a batch that fails | its callers get the failure, those behind it get the next batch |
 //! | one row that cannot be read | the batch is asked for again, one by one |
-//! | a runtime that ends | whoever waits gets `Unavailable` |
+//! | a runtime that ends | waiting callers get `Unavailable` |
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -55,7 +55,7 @@ struct State {
     order: VecDeque<SessionId>,
     /// How many senders wait, over all ids.
     waiters: usize,
-    /// Since when somebody waits without a batch having gone out.
+    /// Since when callers wait without a batch having gone out.
     waiting_since: Option<Instant>,
     /// Raised when all slots are given up for lost. What an older slot does no longer counts.
     epoch: u64,
@@ -170,7 +170,7 @@ fn answer(batch: HashMap<SessionId, Senders>, mut of: impl FnMut(SessionId) -> A
 }
 
 /// A caller's right to ask the store. On drop, also of a caller that panics, it goes to the batches
-/// if somebody waits.
+/// if a caller waits.
 #[derive(Debug)]
 struct Slot {
     loads: Arc<Loads>,
@@ -211,7 +211,7 @@ impl Batches {
         }
     }
 
-    /// The next batch. If there is none, the right is given back in the same step, so that nobody
+    /// The next batch. If there is none, the right is given back in the same step, so that no caller
     /// begins to wait in between.
     fn next(&mut self) -> Option<HashMap<SessionId, Senders>> {
         let mut state = self.loads.state.lock();
@@ -232,8 +232,8 @@ impl Batches {
 }
 
 impl Drop for Batches {
-    /// If it ends before its time, with its runtime or by a panic, and nobody else runs batches,
-    /// those who wait get an error instead of waiting for nobody.
+    /// If it ends before its time, with its runtime or by a panic, and no other task runs batches,
+    /// waiting callers get an error instead of waiting for ever.
     fn drop(&mut self) {
         let mut state = self.loads.state.lock();
         if self.is_over || state.epoch != self.epoch {

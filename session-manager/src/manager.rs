@@ -243,8 +243,8 @@ impl SessionManager {
     }
 
     /// Returns the state of the store and of the tiers, as this node sees it: which one serves,
-    /// since when, and what the shared caches have not received yet. Asks nobody, so it is for a
-    /// page that is looked at often; [`ping`](Self::ping) asks the store.
+    /// since when, and what the shared caches have not received yet. Sends no request, so it is for
+    /// a page that is looked at often; [`ping`](Self::ping) asks the store.
     #[must_use]
     pub fn health(&self) -> Health {
         let shared = self.shared();
@@ -260,12 +260,13 @@ impl SessionManager {
         self.shared().tiers.as_ref().map(|tiers| tiers.scope())
     }
 
-    /// Asks the store whether it answers, for a readiness probe: one load of an id that nobody has.
+    /// Asks the store whether it answers, for a readiness probe: one load of an id that is never
+    /// used.
     ///
     /// # Errors
     /// As the store answers, within the store's deadline.
     pub async fn ping(&self) -> Result<()> {
-        self.backend().operation().load(outage::nobody()).await.map(drop)
+        self.backend().operation().load(outage::unused_id()).await.map(drop)
     }
 
     /// Stops the workers, writes the uses that are still waiting and waits for operations that are
@@ -286,7 +287,7 @@ impl SessionManager {
     }
 }
 
-/// Puts tiers in front of the store, and says what whoever chose them may not have thought of.
+/// Puts tiers in front of the store, and logs advice about their settings.
 fn start_tiers(
     tiers: Tiers,
     store: &Arc<dyn SessionStore>,
@@ -335,7 +336,7 @@ impl Shared {
     }
 }
 
-/// An operation whose task is gone: its runtime has ended, or it panicked. Nobody knows what it
+/// An operation whose task is gone: its runtime has ended, or it panicked. It is unknown what it
 /// did.
 pub(crate) fn interrupted(operation: &'static str, gone: JoinError) -> Error {
     let error = if gone.is_panic() {

@@ -67,7 +67,7 @@ struct Continued {
 }
 
 impl NewSession {
-    /// A session of nobody, to keep data before a sign-in.
+    /// A session without a user, to keep data before a sign-in.
     #[must_use]
     pub fn anonymous() -> Self {
         Self {

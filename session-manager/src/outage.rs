@@ -1,8 +1,8 @@
 //! Whether the store of record answers, as this node sees it.
 //!
-//! While most of the latest loads failed, the store is taken to be unavailable. Then nobody who can
+//! While most of the latest loads failed, the store is taken to be unavailable. Then no caller that can
 //! be answered from a copy waits for the next failure (see
-//! [`Tiers::with_stale_if_error`](crate::Tiers::with_stale_if_error)), `health()` says so, and one
+//! [`Tiers::with_stale_if_error`](crate::Tiers::with_stale_if_error)), `health()` reports it, and one
 //! worker tries the store until it answers. All other requests ask the store as always.
 
 use std::sync::Arc;
@@ -62,8 +62,8 @@ impl StoreState {
     }
 }
 
-/// An id that nobody has, to ask the store about.
-pub(crate) fn nobody() -> SessionId {
+/// An id that is never used, to ask the store about.
+pub(crate) fn unused_id() -> SessionId {
     SessionId::derive("session-kit", b"ping", None)
 }
 
@@ -75,7 +75,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             let mut failed = 0;
             while shared.backend.state.is_out() {
                 tokio::time::sleep(trial_delay(failed)).await;
-                drop(shared.backend.operation().load(nobody()).await);
+                drop(shared.backend.operation().load(unused_id()).await);
                 failed += 1;
             }
         }

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | current refresh secret | | a new pair | the new hashes |
 //! | previous refresh secret | nothing of the new pair was presented yet, or within grace after it was | the same pair again | none; if the session token has expired meanwhile, its new end |
-//! | previous refresh secret | later | the session ends: somebody holds a copy | end |
+//! | previous refresh secret | later | the session ends: another party holds a copy | end |
 //! | secret of an earlier generation | | the same | end |
 //! | secret that was replaced at once, unconfirmed | see `rotate.rs` | a new pair, as if it had not been replaced | the new hashes |
 //! | anything else | | wrong; nothing is ended | none |
@@ -59,7 +59,7 @@ const ATTEMPTS: usize = 8;
 enum PresentedRefresh {
     Current,
     Again(RotationSalt),
-    /// Current, once a replacement that nobody knows of is taken back.
+    /// Current, once an unconfirmed replacement is taken back.
     Restored,
     Spent,
     Wrong,

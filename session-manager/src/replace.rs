@@ -150,7 +150,8 @@ impl Shared {
     }
 
     /// Ends the session that the new one replaced. A failure does not fail the sign-in: the old
-    /// session is anonymous or the user's own, nobody gains by it, and the end is tried again.
+    /// session is anonymous or the user's own, no other party gains by it, and the end is tried
+    /// again.
     pub(crate) async fn supersede(
         self: &Arc<Self>,
         replaced: Option<Replaced>,
@@ -165,7 +166,7 @@ impl Shared {
     }
 }
 
-/// Whether the store says that the session has ended, as against [`Superseding::check`].
+/// Whether the store answered that the session has ended, as against [`Superseding::check`].
 fn has_ended(error: &Error) -> bool {
     error.kind() == ErrorKind::Ended && error.backend() != "manager"
 }

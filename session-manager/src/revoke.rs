@@ -8,7 +8,7 @@
 //! | meets | how |
 //! |---|---|
 //! | an end by another node | nothing is returned, and the copies of this node and of the caches go all the same |
-//! | a session that is not live | [`revoke_others`](SessionManager::revoke_others) ends nobody else then |
+//! | a session that is not live | [`revoke_others`](SessionManager::revoke_others) ends no other session then |
 //! | a lost reply | carried through, see `ending.rs` |
 //! | refresh tokens | replaced together with the secret |
 
@@ -43,7 +43,7 @@ impl SessionManager {
     ///
     /// # Errors
     /// [`NotFound`](session_core::ErrorKind::NotFound) if a user names a session that is unknown or
-    /// somebody else's, which look the same; else as the store answers.
+    /// another user's, which look the same; else as the store answers.
     ///
     /// # Cancellation
     /// Runs to its end even if the future is dropped.
@@ -55,7 +55,7 @@ impl SessionManager {
     ///
     /// # Errors
     /// [`NotFound`](session_core::ErrorKind::NotFound) if a user names a session that is unknown or
-    /// somebody else's: then none is ended; [`Invalid`](session_core::ErrorKind::Invalid) for more
+    /// another user's: then none is ended; [`Invalid`](session_core::ErrorKind::Invalid) for more
     /// than 500; else as the store answers.
     ///
     /// # Cancellation
@@ -91,13 +91,13 @@ impl SessionManager {
     }
 
     /// Ends all sessions of the session's user but this one, and returns them. This one gets new
-    /// secrets, because whoever had to be thrown out may hold a copy of them: the new tokens wait
-    /// in the handle ([`Session::take_token`], [`Session::take_refresh_token`]).
+    /// secrets, because a party that had to be signed out may hold a copy of them: the new tokens
+    /// wait in the handle ([`Session::take_token`], [`Session::take_refresh_token`]).
     ///
     /// # Errors
     /// [`Invalid`](session_core::ErrorKind::Invalid) for an anonymous session;
     /// [`Ended`](session_core::ErrorKind::Ended) and
-    /// [`NotFound`](session_core::ErrorKind::NotFound) if this session is not live: nobody else's
+    /// [`NotFound`](session_core::ErrorKind::NotFound) if this session is not live: no other session
     /// is ended then; [`Conflict`](session_core::ErrorKind::Conflict) if another request replaced
     /// its secret meanwhile: the others are ended then, and this request must not go on; else as
     /// the store answers.

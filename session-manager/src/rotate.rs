@@ -5,8 +5,8 @@
 //! | current secret | | live; rotated if due and the last successor is confirmed | the rotation; or the note that it was presented, once |
 //! | previous secret | its successor was not presented yet, or within grace after it was | live, with the same successor again | none |
 //! | previous secret | later | wrong | none |
-//! | secret that was replaced at once | its writer has not said that it knows of the write, and could have | live: the replacement is taken back | the old state |
-//! | the same | its writer may still say so | unavailable: try again | none |
+//! | secret that was replaced at once | its writer has not confirmed the write, and its time for that is over | live: the replacement is taken back | the old state |
+//! | the same | its writer may still confirm it | unavailable: try again | none |
 //! | anything else | | wrong; nothing is ended | none |
 //!
 //! **On the timer** the successor is computed from the old secret and a stored salt. So every
@@ -17,7 +17,7 @@
 //!
 //! **At once** the new secret is random, and the old one counts no more when the operation has
 //! answered. That takes two writes: one that replaces, one that confirms. If the reply to the first
-//! is lost, the caller gets an error and hands nothing out. The record then says that the
+//! is lost, the caller gets an error and hands nothing out. The record then shows that the
 //! replacement is unconfirmed, and the old secret takes it back. What the same write had changed
 //! (an authentication, a lifetime) is taken back with it: an operation that failed did not happen.
 //!
@@ -57,15 +57,15 @@ pub(crate) enum PresentedSecret {
     Outdated,
     /// The one before, which still gives its successor; this is it.
     Replaced(SessionToken),
-    /// The one before, whose replacement nobody knows of.
+    /// The one before, whose replacement is unconfirmed.
     Restored,
     /// Nothing that counts.
     Wrong,
 }
 
 impl Shared {
-    /// Recognises a presented secret. Fails if nobody can tell yet, or a pepper key is missing on
-    /// this node.
+    /// Recognises a presented secret. Fails if that is not decided yet, or a pepper key is missing
+    /// on this node.
     #[inline]
     pub(crate) fn recognise(
         &self,
@@ -109,7 +109,7 @@ impl Shared {
                     .with_detail("the secret is being replaced at this moment"));
             }
             Successor::Unconfirmed => Fate::Restores,
-            // A fate of a later version is nobody's to decide here.
+            // This version cannot judge a state of a later one.
             _ => {
                 return Err(
                     Error::unavailable("manager", "validate").with_detail("a rotation of a later version")
@@ -209,7 +209,7 @@ impl SessionManager {
     /// Runs to its end even if the future is dropped.
     pub async fn rotate(&self, session: &Session) -> Result<()> {
         if session.record().secret.is_none() {
-            return Err(Error::invalid("rotate", "the session has no secret of ours"));
+            return Err(Error::invalid("rotate", "the session has no secret that the library issued"));
         }
         self.renew_with(session, |_, _| Ok(())).await
     }
@@ -313,8 +313,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Says that the replacement is known. If that cannot be written, it is tried again in the
-    /// background; and whoever presents the new secret says so, too.
+    /// Confirms the replacement. If that cannot be written, it is tried again in the background. A
+    /// request that presents the new secret confirms it, too.
     async fn confirm(
         self: &Arc<Self>,
         operation: &mut Operation<'_>,
@@ -364,7 +364,7 @@ impl Shared {
         });
     }
 
-    /// Takes a replacement back that nobody knows of, because its old secret was presented.
+    /// Takes an unconfirmed replacement back, because its old secret was presented.
     pub(crate) async fn take_back(
         self: &Arc<Self>,
         operation: &mut Operation<'_>,

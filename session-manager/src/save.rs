@@ -24,7 +24,7 @@ use crate::session::{Session, typed};
 use crate::settings::ConflictPolicy;
 
 impl Session {
-    /// Writes the changes of this handle. Does nothing, and asks nobody, if there are none.
+    /// Writes the changes of this handle. Does nothing, without any I/O, if there are none.
     ///
     /// If the session was changed meanwhile, it is read again, this handle's keys are put on top,
     /// and that is written: requests that change different keys never lose anything, however many

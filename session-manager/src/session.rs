@@ -210,7 +210,7 @@ impl Session {
         Ok(())
     }
 
-    /// Removes a key and tells whether it was there.
+    /// Removes a key. Returns true if it was there.
     ///
     /// # Errors
     /// [`Corrupt`](session_core::ErrorKind::Corrupt) if the stored data cannot be read.

@@ -45,8 +45,8 @@ impl UserLimit {
         self
     }
 
-    /// Adds a limit for devices of the new session's kind: at most 2 phones and 5 sessions
-    /// altogether, say.
+    /// Adds a limit for devices of the new session's kind: for example, at most 2 phones and
+    /// 5 sessions altogether.
     #[must_use]
     pub const fn with_max_per_device_kind(mut self, max: NonZeroU32) -> Self {
         self.max_per_device_kind = Some(max);
@@ -63,8 +63,8 @@ impl UserLimit {
 }
 
 impl Default for UserLimit {
-    /// 100 sessions, ending the one not used for the longest time: a bound against floods that
-    /// nobody meets by living.
+    /// 100 sessions, ending the one not used for the longest time: a bound against floods, far
+    /// above normal use.
     fn default() -> Self {
         Self::new(NonZeroU32::MIN.saturating_add(99), OnExceed::EndLeastRecentlySeen)
     }
@@ -318,7 +318,7 @@ impl Settings {
         all_hold(rules)
     }
 
-    /// How old the last sighting of a session may be before it is written again: the touch
+    /// How old the last-seen time of a session may be before it is written again: the touch
     /// interval, but at most a tenth of the idle timeout, so that the idle deadline is met within
     /// 10 %.
     ///

@@ -1,8 +1,9 @@
 //! What becomes of a replaced secret: it settles, or it is taken back.
 //!
 //! An operation that replaces the secret at once may change other things with it: the lifetime, an
-//! authentication, the version of the credentials. If nobody learns that it was written, it did not
-//! happen: the record keeps what was there before, until the replacement settles.
+//! authentication, the version of the credentials. If its caller does not learn that it was
+//! written, it did not happen: the record keeps what was there before, until the replacement
+//! settles.
 
 use std::time::Duration;
 
@@ -95,8 +96,8 @@ fn secrets(record: &SessionRecord) -> impl Iterator<Item = &SecretState> {
     record.secret.iter().chain(record.refresh.as_ref().map(|refresh| &refresh.secret))
 }
 
-/// Whether nobody has presented the current secret since it replaced another one, or that of the
-/// pair's other half.
+/// Whether the current secret, or that of the pair's other half, was not presented since it
+/// replaced another one.
 #[inline]
 pub(crate) fn is_unsettled(record: &SessionRecord) -> bool {
     secrets(record)
@@ -113,7 +114,7 @@ pub(crate) fn settled(record: &SessionRecord, now: Timestamp, codec: DataCodec) 
     next
 }
 
-/// The record as it was before a replacement that nobody knows of.
+/// The record as it was before an unconfirmed replacement.
 pub(crate) fn restored(record: &SessionRecord, codec: DataCodec) -> SessionRecord {
     let mut next = record.clone();
     let replaced_at = secrets(record)

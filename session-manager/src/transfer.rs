@@ -5,7 +5,7 @@
 //!
 //! | meets | how |
 //! |---|---|
-//! | several attempts with one code | ending the offer says which one may go on |
+//! | several attempts with one code | ending the offer decides which one may go on |
 //! | a source that ended meanwhile | nothing is created |
 //! | limits, directory | as for every sign-in; a source that ends then does not count |
 //! | tenants | a code is an id in its own store; another tenant's store does not know it |
@@ -51,7 +51,7 @@ const CODE_LEN: usize = 12;
 /// A code that moves a session, once, within 2 minutes: `ABCD-EFGH-JKMN`.
 ///
 /// # Security
-/// As good as a password for 2 minutes: show it to the session's user and to nobody else. `Debug`
+/// As good as a password for 2 minutes: show it only to the session's user. `Debug`
 /// does not.
 pub struct TransferCode(Zeroizing<String>);
 
@@ -106,7 +106,7 @@ struct Offer {
 
 const OFFER_KEY: &str = "session-kit.transfer";
 
-/// Slows guessing down, for each client by itself, so that one who guesses stops nobody else.
+/// Slows guessing down, for each client by itself, so that a client that guesses stops no other.
 pub(crate) struct Attempts(Cache<Option<IpNet>, Arc<DefaultDirectRateLimiter>>);
 
 impl Default for Attempts {
@@ -116,7 +116,7 @@ impl Default for Attempts {
 }
 
 impl Attempts {
-    /// Counts an attempt, and tells whether it may be made.
+    /// Counts an attempt. Returns true if it may be made.
     fn allow(&self, client: Option<IpAddr>) -> bool {
         let limiter = || {
             Arc::new(RateLimiter::direct(
@@ -135,8 +135,9 @@ fn network(ip: IpAddr) -> Option<IpNet> {
 }
 
 impl SessionManager {
-    /// Offers a session to another device: whoever [redeems](Self::redeem_transfer) the code within
-    /// 2 minutes gets a session of the same user. With `end_source` the session itself ends then.
+    /// Offers a session to another device: a client that [redeems](Self::redeem_transfer) the code
+    /// within 2 minutes gets a session of the same user. With `end_source` the session itself ends
+    /// then.
     ///
     /// # Errors
     /// [`Invalid`](session_core::ErrorKind::Invalid) for an anonymous session; else as the store
@@ -170,7 +171,7 @@ impl SessionManager {
     /// Redeems a code: creates a session of the same user, with the data and the authentications of
     /// the source. Of several attempts with one code, exactly one succeeds.
     ///
-    /// What `new` says about the client, the device and the label counts; its user does not.
+    /// The client, the device and the label of `new` count; its user does not.
     ///
     /// # Errors
     /// [`NotFound`](session_core::ErrorKind::NotFound) for a code that is wrong, used or older than
@@ -203,7 +204,7 @@ impl SessionManager {
         let source = self.live_source(&offer, &mut operation).await?;
         self.check_new(&new.clone().continuing(&source, self.settings().codec())?, now)?;
         let shared = self.shared();
-        // Ending tells who ended it: of all attempts, one.
+        // Only one of all attempts ends the offer.
         let used = Ended::new(EndReason::Transferred, now, Actor::System);
         if shared.end_sessions(&mut operation, EndScope::id(waiting.id), used).await?.is_empty() {
             return Err(unknown_code());

@@ -118,7 +118,7 @@ pub struct Authentication {
 pub struct EraseReport {
     /// Sessions that were active until then.
     pub ended: u64,
-    /// Sessions whose record no longer tells whose it was.
+    /// Sessions whose record no longer identifies its user.
     pub erased: u64,
 }
 
@@ -160,7 +160,7 @@ impl SessionManager {
     }
 
     /// Forgets a user: ends their sessions as [`UserInactive`](EndReason::UserInactive) and removes
-    /// from all of their records, history included, what tells whose they were (user, name, client,
+    /// from all of their records, history included, what identifies the user (user, name, client,
     /// device, label, authentications).
     ///
     /// What stays is the id with the time and reason of its end, until the retention is over: it

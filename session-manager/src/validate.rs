@@ -3,7 +3,7 @@
 //! | meets | how |
 //! |---|---|
 //! | copies | a copy may only confirm; every refusal but "ended" is the store's |
-//! | uses that are not written yet | written before "expired" is said; if the store takes them the session is live |
+//! | uses that are not written yet | written before the answer "expired"; if the store takes them the session is live |
 //! | rotation | the presented secret may be the one before; see `rotate.rs` |
 //! | directory | asked afresh before a refusal; see `directory.rs` |
 //! | rules | judged last, before anything is written |
@@ -40,7 +40,7 @@ impl SessionManager {
     /// # Security
     /// A malformed token does not reach the store. A wrong secret for a known id is
     /// [`Rejection::WrongSecret`] and ends nothing: ids are public, and knowing one must not be the
-    /// power to sign somebody out.
+    /// power to sign its user out.
     pub async fn validate(&self, token: &str, client: &RequestClient<'_>) -> Result<Session, ValidateError> {
         let outcome = match SessionToken::parse(token) {
             Err(_) => Err(Rejection::Malformed.into()),
@@ -54,7 +54,7 @@ impl SessionManager {
         outcome
     }
 
-    /// Opens a session as [`validate`](Self::validate) does, but by what the store of record says
+    /// Opens a session as [`validate`](Self::validate) does, but by what the store of record holds
     /// now: for what must not rest on a copy.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl SessionManager {
     }
 
     /// Opens a session that this process has a copy of, if there is nothing to ask and nothing to
-    /// do but to say yes.
+    /// do but to answer yes.
     fn open_from_memory(&self, token: &SessionToken, client: &RequestClient<'_>) -> Option<Session> {
         let shared = self.shared();
         let (record, provenance, now) = shared.tiers.as_ref()?.copy(token.id())?;
@@ -221,7 +221,7 @@ impl SessionManager {
         reason: Reason,
         provenance: Provenance,
     ) -> Rejection {
-        // By a copy nobody is denied yet.
+        // A copy denies no request yet.
         if !provenance.is_cached() {
             self.shared().emit(EventKind::Denied { rule }, record);
         }
@@ -280,7 +280,7 @@ impl Shared {
         }
     }
 
-    /// While loads keep failing, nobody waits for the next failure if there is a copy to answer
+    /// While loads keep failing, no request waits for the next failure if there is a copy to answer
     /// from.
     fn copy_in_outage(&self, tiers: &TieredStore, id: SessionId) -> Option<Found> {
         if self.backend.state.is_out() { tiers.last_resort(id) } else { None }

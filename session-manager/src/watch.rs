@@ -27,8 +27,8 @@ impl Session {
     /// Cheap: answered from memory where there are [tiers](crate::Tiers). Does not count as use.
     ///
     /// # Errors
-    /// [`ValidateError::Rejected`] if it does not; [`ValidateError::Unavailable`] if nobody can
-    /// tell: go on, and ask again.
+    /// [`ValidateError::Rejected`] if it does not; [`ValidateError::Unavailable`] if that is not
+    /// known: go on, and ask again.
     pub async fn still_live(&self) -> Result<(), ValidateError> {
         let manager = self.manager();
         let (shared, mut operation) = (manager.shared(), manager.backend().operation());

@@ -64,12 +64,12 @@ impl Workers {
         self.stop.clone()
     }
 
-    /// Tells the workers to stop.
+    /// Signals the workers to stop.
     pub(crate) fn cancel(&self) {
         self.stop.cancel();
     }
 
-    /// Tells the workers to stop, and waits for everything.
+    /// Signals the workers to stop, and waits for everything.
     pub(crate) async fn stop(&self) {
         self.cancel();
         self.tasks.close();

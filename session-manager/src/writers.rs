@@ -2,9 +2,9 @@
 //! store as one write.
 //!
 //! The first change of a session starts a writer for it. Changes that come while it writes wait for
-//! it; the next write holds all of them. A change that is refused (a conflict on one key, say)
-//! costs itself and not the others. When another process came first, the record is read again and
-//! all changes are applied again, for as long as their callers wait.
+//! it; the next write holds all of them. A change that is refused (by a conflict on one key, for
+//! example) costs itself and not the others. When another process came first, the record is read
+//! again and all changes are applied again, for as long as their callers wait.
 //!
 //! | meets | how |
 //! |---|---|
@@ -233,7 +233,7 @@ impl Shared {
             Err(error) if error.kind() == ErrorKind::Conflict => {
                 let again = after_pause(trips, began);
                 // The next try needs time too. At the deadline itself the answer would be a
-                // timeout, which says less.
+                // timeout, which explains less.
                 let jobs = late(jobs, current, again + SHORTEST_PAUSE);
                 if jobs.is_empty() {
                     return Tried::Answered(None);

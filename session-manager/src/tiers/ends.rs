@@ -9,12 +9,12 @@ use session_core::{
 };
 use session_memory::L1;
 
-use super::spread::{Changes, Spread, Told};
+use super::spread::{Changes, Notifying, Spread};
 
 /// Most ended sessions of a user that are looked at after an end of all of them.
 const MAX_LOOKED_AT: usize = 500;
 
-/// What it takes to tell the copies.
+/// Notifies the copies of ends.
 pub(super) struct Ends {
     pub(super) store: Arc<dyn SessionStore>,
     pub(super) clock: Arc<dyn Clock>,
@@ -26,14 +26,14 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// Begins to tell all tiers what the store of record ended.
-    pub(super) fn tell(&self, records: &[Arc<SessionRecord>]) -> Told {
+    /// Begins to notify all tiers of what the store of record ended.
+    pub(super) fn notify(&self, records: &[Arc<SessionRecord>]) -> Notifying {
         let now = self.clock.now();
         let mut changes = Changes::default();
         for record in records {
             self.note(record, now, &mut changes);
         }
-        self.spread.tell(changes)
+        self.spread.notify(changes)
     }
 
     /// Takes note of an end in this process's memory, and adds it to the changes.
@@ -44,29 +44,29 @@ impl Ends {
         }
     }
 
-    /// Begins to find what of a scope had ended before, by another node or a lost attempt, and to
-    /// tell the tiers. The copies of this node and of the caches may not know of it, and whoever
-    /// asks for an end once more must not be let in by them.
-    pub(super) fn look_back(self, scope: EndScope, now: Vec<Arc<SessionRecord>>) -> Told {
+    /// Begins to find the sessions of a scope that had ended before, by another node or by an
+    /// attempt whose reply was lost, and to notify the tiers of them. The copies may not know of
+    /// these ends, and must not open a session whose end was requested twice.
+    pub(super) fn look_back(self, scope: EndScope, now: Vec<Arc<SessionRecord>>) -> Notifying {
         let is_new = move |id: &SessionId| now.iter().all(|record| record.id != *id);
         let scope = match scope {
             EndScope::Ids(mut ids) => {
                 ids.retain(&is_new);
                 ids.iter().for_each(|id| self.l1.distrust(*id));
                 if ids.is_empty() {
-                    return Told::default();
+                    return Notifying::default();
                 }
                 EndScope::Ids(ids)
             }
             scope => scope,
         };
         let (runtime, limit) = (self.spread.runtime.clone(), self.spread.limit);
-        let telling = runtime.spawn(async move {
+        let notifying = runtime.spawn(async move {
             let mut before = self.ended_before(&scope).await;
             before.retain(|record| is_new(&record.id));
-            self.tell(&before).wait().await;
+            self.notify(&before).wait().await;
         });
-        Told::of(telling, limit)
+        Notifying::of(notifying, limit)
     }
 
     /// What ended in a scope. What ended longer ago than copies count needs no looking for.

@@ -44,7 +44,7 @@ impl TieredStore {
     /// Looks a session up in this process's memory, then in the first healthy shared cache, then in
     /// the store of record.
     ///
-    /// `None` says that the store of record does not have it, or did not a moment ago.
+    /// `None` means that the store of record does not have it, or did not a moment ago.
     ///
     /// # Errors
     /// As the store of record answers. The failure of a cache is none.
@@ -117,7 +117,7 @@ impl TieredStore {
     }
 
     /// Reads for all. `None` if the session changed meanwhile, so that the answer may be older than
-    /// the question of somebody who waits.
+    /// the question of a caller that waits.
     async fn lead(&self, leader: &Leader<'_>, load: &Load<'_>, last: bool) -> Option<Answer> {
         if let Some(found) = self.ask_shared(leader).await {
             return Some(Ok(Some(found)));
@@ -133,7 +133,7 @@ impl TieredStore {
         }))
     }
 
-    /// Asks the first healthy shared cache. What it says counts only for as long as the copy
+    /// Asks the first healthy shared cache. Its answer counts only for as long as the copy
     /// inherits.
     async fn ask_shared(&self, leader: &Leader<'_>) -> Option<Found> {
         let tier = self.shared().iter().find(|tier| tier.is_serving())?;
@@ -161,7 +161,7 @@ impl TieredStore {
     }
 
     /// Until when a copy of an entry counts here: what the cache counted down and what the wall
-    /// clock says must both leave something.
+    /// clock shows must both leave something.
     fn inherits(&self, asked: Moment, verified_at: Timestamp, remaining: Duration) -> Option<Duration> {
         let max_stale = self.max_stale();
         let by_wall = max_stale.saturating_sub(asked.wall.since(verified_at));

@@ -27,9 +27,9 @@ struct Flight {
     answer: watch::Receiver<Option<Answer>>,
 }
 
-/// What somebody who asks is told.
+/// The role of a caller in a read.
 pub(super) enum Turn<'a> {
-    /// Read, and tell the others.
+    /// Reads, and passes the answer to the others.
     Lead(Leader<'a>),
     /// Wait for who reads.
     Join(watch::Receiver<Option<Answer>>),
@@ -67,7 +67,7 @@ pub(super) struct Leader<'a> {
 }
 
 impl Leader<'_> {
-    /// Tells the others.
+    /// Passes the answer to the others.
     pub(super) fn finish(self, answer: &Answer) {
         self.sender.send_replace(Some(answer.clone()));
     }

@@ -39,7 +39,7 @@ impl Provenance {
         Self { source: Source::Memory, verified_at, degraded: false }
     }
 
-    /// Whether the store of record did not say so itself.
+    /// Whether the answer did not come from the store of record.
     #[must_use]
     pub const fn is_cached(&self) -> bool {
         !matches!(self.source, Source::Store)
@@ -52,12 +52,12 @@ impl Provenance {
 pub struct TierHealth {
     /// The cache's name.
     pub name: &'static str,
-    /// Whether it may be read. If not, it failed or has not been told everything yet, and is tried
+    /// Whether it may be read. If not, it failed or has not received everything yet, and is tried
     /// again all the time.
     pub healthy: bool,
     /// Since when, in milliseconds since 1970.
     pub since: Timestamp,
-    /// How many sessions it has to be told about.
+    /// How many sessions it has not received yet.
     pub outbox: usize,
 }
 
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_healthy_tier_serves_since_those_before_it_failed_and_it_works_itself() {
+    fn the_first_healthy_tier_serves() {
         let (redis, postgres) = (Source::Shared("redis"), Source::Shared("postgres"));
         for (tiers, expected) in [
             (vec![], (Source::Store, 1)),

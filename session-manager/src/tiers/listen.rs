@@ -1,4 +1,4 @@
-//! What other nodes say.
+//! The messages of other nodes.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl Listener {
     /// Listens as long as there are copies.
     async fn run(&self) {
         let mut subscription = self.subscribe().await;
-        // What was said before is not known.
+        // Earlier messages are not known.
         self.apply(&BusEvent::Resync);
         loop {
             let event = subscription.next().await;
@@ -49,26 +49,29 @@ impl Listener {
             match self.bus.subscribe().await {
                 Ok(subscription) => return subscription,
                 Err(error) => {
-                    tracing::debug!(kind = error.kind().as_str(), "the other nodes cannot be heard yet");
+                    tracing::debug!(
+                        kind = error.kind().as_str(),
+                        "the messages of other nodes cannot be received yet"
+                    );
                     tokio::time::sleep(delays.next().unwrap_or(Duration::from_secs(2))).await;
                 }
             }
         }
     }
 
-    /// Returns false if there is nobody left to tell.
+    /// Returns false if the tiers are gone.
     fn apply(&self, event: &BusEvent) -> bool {
         let Some(l1) = self.l1.upgrade() else { return false };
         match event {
             // What belongs to others is nothing to this node.
             BusEvent::Changed(scope, _) if *scope != self.scope => {}
             BusEvent::Changed(_, changes) => {
-                self.metrics.heard.increment(changes.len() as u64);
+                self.metrics.received.increment(changes.len() as u64);
                 for change in changes {
                     l1.changed(change.id, change.revision, change.ended);
                 }
             }
-            // An event of a later version may say anything.
+            // An event of a later version may mean anything.
             _ => {
                 self.metrics.resyncs.increment(1);
                 l1.resync();

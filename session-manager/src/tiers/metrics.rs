@@ -33,7 +33,7 @@ pub(super) struct Metrics {
     pub(super) unknown_hits: Counter,
     pub(super) stale_answers: Counter,
     pub(super) unpublished: Counter,
-    pub(super) heard: Counter,
+    pub(super) received: Counter,
     pub(super) resyncs: Counter,
 }
 
@@ -46,7 +46,7 @@ impl Metrics {
             unknown_hits: memory("unknown"),
             stale_answers: counter!("session_stale_answers_total"),
             unpublished: counter!("session_bus_unpublished_total"),
-            heard: counter!("session_bus_messages_total"),
+            received: counter!("session_bus_messages_total"),
             resyncs: counter!("session_bus_resyncs_total"),
         }
     }

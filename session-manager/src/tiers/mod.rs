@@ -4,7 +4,7 @@
 //! validate -> this process's memory -> the first healthy shared cache -> the store of record
 //! ```
 //!
-//! **A cache may only confirm.** A copy can say "live", or "ended", which is final. Every other
+//! **A cache may only confirm.** A copy can answer "live", or "ended", which is final. Every other
 //! answer (unknown, expired, wrong secret, denied) is given by the store of record alone, because
 //! another node may know more.
 //!
@@ -13,8 +13,8 @@
 //! wall clock, so that neither a paused machine nor a clock that was set makes a copy count longer.
 //!
 //! **Writes** go to the store of record, which alone decides the result; then this process's
-//! memory; then every shared cache; then the bus. What a shared cache could not be told waits in an
-//! outbox, and the cache is not read by this node before it was told.
+//! memory; then every shared cache; then the bus. Changes that a shared cache did
+//! not receive wait in an outbox, and this node does not read the cache until it has received them.
 //!
 //! **Scope.** Everything that is shared names the deployment and the store of record that it
 //! belongs to, see [`Tiers::with_scope`]. What belongs to another is a miss.
@@ -34,10 +34,10 @@
 //! | `store.rs` | what reads and writes of the store of record mean for the copies |
 //! | `writes.rs` | that the answer of the store does not wait for the copies, and what is forgotten without an answer |
 //! | `ends.rs` | the same of ends, also of those that another node made |
-//! | `spread.rs`, `bus_out.rs` | telling the shared caches and the other nodes |
+//! | `spread.rs`, `bus_out.rs` | notifying the shared caches and the other nodes |
 //! | `shared.rs` | one shared cache: its time limit, its health, what it missed (`breaker.rs`, `outbox.rs`) |
 //! | `flights.rs` | one reader for all who ask for the same session |
-//! | `listen.rs` | what other nodes say |
+//! | `listen.rs` | the messages of other nodes |
 //! | `serving.rs` | the line of the log when another tier serves |
 //! | `health.rs`, `metrics.rs` | what operators see |
 
@@ -60,5 +60,5 @@ mod writes;
 pub use find::Found;
 pub use health::{Health, Provenance, Source, TierHealth};
 pub use settings::Tiers;
-pub(crate) use spread::Told;
+pub(crate) use spread::Notifying;
 pub use store::TieredStore;

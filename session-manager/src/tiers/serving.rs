@@ -28,7 +28,7 @@ impl Serving {
         serving.map_or(Source::Store, |tier| Source::Shared(tier.name()))
     }
 
-    /// Says it once when another tier serves.
+    /// Logs it once when another tier serves.
     pub(super) fn look(&self) {
         let mut named = self.named.lock();
         let source = self.first();

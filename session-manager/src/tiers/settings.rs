@@ -97,7 +97,7 @@ impl Tiers {
         self
     }
 
-    /// Sets how the nodes tell each other what changed. Without one, an end is noticed by other
+    /// Sets how the nodes notify each other of changes. Without one, an end is noticed by other
     /// processes' memory within [`l1_max_age`](Self::with_l1_max_age) at the latest.
     #[must_use]
     pub fn with_bus(mut self, bus: impl InvalidationBus) -> Self {
@@ -134,7 +134,7 @@ impl Tiers {
     ///
     /// # Security
     /// While the store is away, a session that was ended elsewhere may seem live for that long on a
-    /// node that did not hear of it.
+    /// node that did not receive the message.
     #[must_use]
     pub fn with_stale_if_error(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.stale_if_error = limit.into();
@@ -197,7 +197,7 @@ impl Tiers {
         }
     }
 
-    /// What somebody who chose these tiers may not have thought of.
+    /// Returns advice about settings that are allowed and probably not meant.
     pub(crate) fn advice(&self, idle: Option<Duration>) -> Vec<&'static str> {
         let several_nodes = !self.caches.is_empty();
         let rules = [

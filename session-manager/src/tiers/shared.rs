@@ -2,7 +2,7 @@
 //!
 //! A tier is **serving**, or it is **catching up**: not read, and not written either, because it
 //! failed or missed something. What it misses goes into its outbox. One task per tier that is
-//! catching up tries it, tells it what it missed, and lets it serve again.
+//! catching up tries it, sends it what it missed, and lets it serve again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,21 +23,21 @@ use tokio_util::sync::CancellationToken;
 use super::breaker::{Breaker, trial_delay};
 use super::health::TierHealth;
 use super::metrics::TierMetrics;
-use super::outbox::{Debt, Outbox, Owed};
+use super::outbox::{Missed, Missing, Outbox};
 
-/// How many sessions are told to a tier at the same time.
+/// How many sessions are sent to a tier at the same time.
 const AT_ONCE: usize = 32;
 
 /// How many batches of records that were read may be on their way to a tier.
 const FILLS_AT_ONCE: usize = 64;
 
-/// How many sessions of the outbox are told between two looks at it.
-const TOLD_AT_ONCE: usize = 256;
+/// How many sessions of the outbox are sent between two looks at it.
+const SENT_AT_ONCE: usize = 256;
 
 /// After which part of the time limit a call that is dropped counts as failed: a fifth.
 const IMPATIENCE: u32 = 5;
 
-/// How long the store of record may take to say what a tier has to be told.
+/// The time limit for loading what a tier has to receive from the store of record.
 const RELOAD_LIMIT: Duration = Duration::from_secs(2);
 
 /// Settings of every shared tier.
@@ -58,7 +58,7 @@ impl TierSettings {
 
 pub(super) struct SharedTier {
     cache: Arc<dyn SessionCache>,
-    /// The store of record, to ask what a tier that missed a change should say.
+    /// The store of record, for the current state of sessions whose change a tier missed.
     store: Arc<dyn SessionStore>,
     settings: TierSettings,
     clock: Arc<dyn Clock>,
@@ -69,7 +69,7 @@ pub(super) struct SharedTier {
     metrics: TierMetrics,
     serving: AtomicBool,
     state: Mutex<State>,
-    /// Told whenever the tier begins or ends to serve.
+    /// Notifying whenever the tier begins or ends to serve.
     changed: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -162,29 +162,29 @@ impl SharedTier {
         }
     }
 
-    /// Tells the tier what changed: now, or when it can be asked again.
-    pub(super) async fn tell(self: &Arc<Self>, changes: &[(CacheEntry, Duration)]) {
-        let telling: Vec<_> = changes.iter().map(|(entry, ttl)| self.tell_one(entry, *ttl)).collect();
-        stream::iter(telling).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+    /// Notifies the tier of changes: now, or when it is reachable again.
+    pub(super) async fn notify(self: &Arc<Self>, changes: &[(CacheEntry, Duration)]) {
+        let notifying: Vec<_> = changes.iter().map(|(entry, ttl)| self.notify_one(entry, *ttl)).collect();
+        stream::iter(notifying).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
     }
 
-    /// Remembers what the tier has to receive, because it cannot be told now.
-    pub(super) fn owe_all(self: &Arc<Self>, changes: &[(CacheEntry, Duration)]) {
+    /// Remembers what the tier has to receive, because it cannot receive it now.
+    pub(super) fn miss_all(self: &Arc<Self>, changes: &[(CacheEntry, Duration)]) {
         for (entry, _) in changes {
-            self.owe(entry.id, owed(entry));
+            self.miss(entry.id, missing_in(entry));
         }
     }
 
-    async fn tell_one(self: &Arc<Self>, entry: &CacheEntry, ttl: Duration) {
+    async fn notify_one(self: &Arc<Self>, entry: &CacheEntry, ttl: Duration) {
         if self.is_serving() {
             let call = Call::begin(self);
-            let told = self.put(entry, ttl).await;
-            call.settle(told.as_ref().err());
-            if told.is_ok() {
+            let sent = self.put(entry, ttl).await;
+            call.settle(sent.as_ref().err());
+            if sent.is_ok() {
                 return;
             }
         }
-        self.owe(entry.id, owed(entry));
+        self.miss(entry.id, missing_in(entry));
     }
 
     async fn put(&self, entry: &CacheEntry, ttl: Duration) -> Result<()> {
@@ -207,9 +207,9 @@ impl SharedTier {
         }
     }
 
-    fn owe(self: &Arc<Self>, id: SessionId, owed: Owed) {
+    fn miss(self: &Arc<Self>, id: SessionId, missing: Missing) {
         let mut state = self.state.lock();
-        if !state.outbox.push(id, owed) {
+        if !state.outbox.push(id, missing) {
             state.distrusted_until = Some(Instant::now() + self.settings.max_stale);
             self.metrics.overflows.increment(1);
             tracing::warn!(tier = self.name(), "session cache missed more than can be remembered");
@@ -229,13 +229,13 @@ impl SharedTier {
         self.runtime.spawn(async move { stop.run_until_cancelled(tier.catch_up()).await });
     }
 
-    /// Tries the tier until it answers and was told everything that it missed.
+    /// Tries the tier until it answers and has received everything that it missed.
     async fn catch_up(self: Arc<Self>) {
         (self.changed)();
         let mut failed = 0;
         loop {
             sleep_until(self.next_trial(failed)).await;
-            match self.tell_what_is_owed().await {
+            match self.send_missed().await {
                 Ok(()) if self.serve_again() => break,
                 Ok(()) => failed = 0,
                 Err(_) => failed += 1,
@@ -250,37 +250,37 @@ impl SharedTier {
     }
 
     /// The trial: one question, and then everything that waits. Stops at the first failure.
-    async fn tell_what_is_owed(&self) -> Result<()> {
+    async fn send_missed(&self) -> Result<()> {
         self.call(
             "get",
             self.cache.get(self.settings.scope, SessionId::derive("session-kit", b"trial", None)),
         )
         .await?;
         loop {
-            let (asked, owed) = (Instant::now(), self.state.lock().outbox.some(TOLD_AT_ONCE));
-            if owed.is_empty() {
+            let (asked, missing) = (Instant::now(), self.state.lock().outbox.some(SENT_AT_ONCE));
+            if missing.is_empty() {
                 return Ok(());
             }
-            let entries = self.entries(&owed, asked).await?;
-            let telling: Vec<_> = entries.iter().map(|(entry, ttl)| self.put(entry, *ttl)).collect();
-            let told: Vec<_> = stream::iter(telling).buffer_unordered(AT_ONCE).collect().await;
-            told.into_iter().collect::<Result<()>>()?;
+            let entries = self.entries(&missing, asked).await?;
+            let notifying: Vec<_> = entries.iter().map(|(entry, ttl)| self.put(entry, *ttl)).collect();
+            let sent: Vec<_> = stream::iter(notifying).buffer_unordered(AT_ONCE).collect().await;
+            sent.into_iter().collect::<Result<()>>()?;
             let mut state = self.state.lock();
-            owed.iter().for_each(|debt| state.outbox.told(debt));
+            missing.iter().for_each(|missed| state.outbox.sent(missed));
             self.metrics.outbox.set(state.outbox.len() as f64);
         }
     }
 
-    /// What the tier has to be told, as entries: ends as they are known, everything else as the
+    /// What the tier has to receive, as entries: ends as they are known, everything else as the
     /// store of record has it now.
-    async fn entries(&self, owed: &[Debt], asked: Instant) -> Result<Vec<(CacheEntry, Duration)>> {
+    async fn entries(&self, missing: &[Missed], asked: Instant) -> Result<Vec<(CacheEntry, Duration)>> {
         let now = self.clock.now();
-        let mut entries = Vec::with_capacity(owed.len());
+        let mut entries = Vec::with_capacity(missing.len());
         let mut outdated = Vec::new();
-        for debt in owed {
-            match &debt.what {
-                Owed::Tombstone(entry) => entries.push((entry.clone(), Duration::ZERO)),
-                Owed::Refresh => outdated.push(debt.id),
+        for missed in missing {
+            match &missed.what {
+                Missing::Tombstone(entry) => entries.push((entry.clone(), Duration::ZERO)),
+                Missing::Refresh => outdated.push(missed.id),
             }
         }
         if !outdated.is_empty() {
@@ -311,8 +311,8 @@ impl SharedTier {
     }
 }
 
-fn owed(entry: &CacheEntry) -> Owed {
-    if entry.is_tombstone() { Owed::Tombstone(entry.clone()) } else { Owed::Refresh }
+fn missing_in(entry: &CacheEntry) -> Missing {
+    if entry.is_tombstone() { Missing::Tombstone(entry.clone()) } else { Missing::Refresh }
 }
 
 /// A call that is under way. One that its caller drops, because it takes too long, counts as a
@@ -336,7 +336,7 @@ impl<'a> Call<'a> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        // A caller that left at once says nothing about the cache.
+        // A caller that left at once is no evidence about the cache.
         if !self.is_settled && self.began.elapsed() >= self.tier.settings.timeout / IMPATIENCE {
             self.tier.judge(Some(&Error::timeout(self.tier.name(), "dropped")));
         }

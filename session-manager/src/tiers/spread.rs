@@ -1,4 +1,4 @@
-//! Telling the shared caches and the other nodes what changed.
+//! Notifying the shared caches and the other nodes of changes.
 //!
 //! The operation that changed something waits for it for at most the time limit of a cache, counted
 //! by itself: the store has answered, and what takes longer goes on in the background.
@@ -18,7 +18,7 @@ use super::shared::SharedTier;
 
 /// Most operations whose changes are on their way at the same time. The changes of others go into
 /// the outboxes at once.
-pub(super) const TOLD_AT_ONCE: usize = 256;
+pub(super) const SENT_AT_ONCE: usize = 256;
 
 /// What all tiers and nodes have to know.
 #[derive(Debug, Default)]
@@ -38,28 +38,28 @@ impl Changes {
 /// Changes that are on their way.
 #[derive(Debug, Default)]
 #[must_use = "the copies may be updated after the answer otherwise"]
-pub(crate) struct Told {
-    telling: Vec<JoinHandle<()>>,
+pub(crate) struct Notifying {
+    notifying: Vec<JoinHandle<()>>,
     limit: Duration,
 }
 
-impl Told {
+impl Notifying {
     /// Waits until the caches and the bus have them, at most as long as one cache may take. They go
     /// on by themselves after that.
     pub(crate) async fn wait(self) {
-        if !self.telling.is_empty() {
+        if !self.notifying.is_empty() {
             // They can only fail if the runtime ends.
-            let _ = timeout(self.limit, join_all(self.telling)).await;
+            let _ = timeout(self.limit, join_all(self.notifying)).await;
         }
     }
 
-    pub(super) fn of(telling: JoinHandle<()>, limit: Duration) -> Self {
-        Self { telling: vec![telling], limit }
+    pub(super) fn of(notifying: JoinHandle<()>, limit: Duration) -> Self {
+        Self { notifying: vec![notifying], limit }
     }
 
     /// Both.
     pub(super) fn after(mut self, other: Self) -> Self {
-        self.telling.extend(other.telling);
+        self.notifying.extend(other.notifying);
         self.limit = self.limit.max(other.limit);
         self
     }
@@ -76,33 +76,34 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// Begins to tell all of them, first the shared caches and then the nodes: a node that receives
-    /// a message and looks, finds the news. Goes on if the caller is dropped. Nothing that fails
-    /// here fails the operation.
-    pub(super) fn tell(self: &Arc<Self>, changes: Changes) -> Told {
+    /// Begins to notify all of them, first the shared caches and then the nodes: a node that
+    /// receives a message and looks, finds the news. Goes on if the caller is dropped. Nothing that
+    /// fails here fails the operation.
+    pub(super) fn notify(self: &Arc<Self>, changes: Changes) -> Notifying {
         if changes.entries.is_empty() || (self.shared.is_empty() && self.bus.is_none()) {
-            return Told::default();
+            return Notifying::default();
         }
         let place = Arc::clone(&self.places).try_acquire_owned();
         if place.is_err() {
             // They are too slow for what happens. They catch up, and are not read before.
-            self.shared.iter().for_each(|tier| tier.owe_all(&changes.entries));
+            self.shared.iter().for_each(|tier| tier.miss_all(&changes.entries));
         }
         let spread = Arc::clone(self);
-        let telling = self.runtime.spawn(async move {
+        let notifying = self.runtime.spawn(async move {
             if place.is_ok() {
-                let telling: Vec<_> = spread.shared.iter().map(|tier| tier.tell(&changes.entries)).collect();
-                join_all(telling).await;
+                let notifying: Vec<_> =
+                    spread.shared.iter().map(|tier| tier.notify(&changes.entries)).collect();
+                join_all(notifying).await;
             }
             if let Some(bus) = &spread.bus {
                 bus.publish(&changes.invalidations).await;
             }
             drop(place);
         });
-        Told::of(telling, self.limit)
+        Notifying::of(notifying, self.limit)
     }
 
-    /// Keeps records that were read where the next reader looks. Nobody waits for it.
+    /// Keeps records that were read where the next reader looks. The caller does not wait for it.
     pub(super) fn fill(&self, entries: Vec<(CacheEntry, Duration)>) {
         let Some(tier) = self.shared.iter().find(|tier| tier.is_serving()).cloned() else { return };
         if entries.is_empty() {

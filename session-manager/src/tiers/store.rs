@@ -22,14 +22,14 @@ use super::metrics::Metrics;
 use super::serving::Serving;
 use super::settings::Tiers;
 use super::shared::{SharedTier, TierSettings};
-use super::spread::{Changes, Spread, TOLD_AT_ONCE};
+use super::spread::{Changes, SENT_AT_ONCE, Spread};
 use crate::workers::Workers;
 
 /// How long an id is remembered as unknown. A session that is created on another node under an id
 /// that was asked for before, is unknown here for at most this long.
 const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 
-/// By how much the clocks of nodes may differ where no manager says otherwise.
+/// By how much the clocks of nodes may differ, unless a manager sets another value.
 const DEFAULT_SKEW: Duration = Duration::from_secs(30);
 
 /// How long a read may take before others stop waiting for it and read by themselves.
@@ -38,8 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A store of record with caches in front of it.
 ///
 /// As a [`SessionStore`] it is as exact as the store of record: [`load`](SessionStore::load) reads
-/// it, and every write tells the caches what changed. [`find`](Self::find) is the fast way: it may
-/// answer from a copy, within the bounds of [`Tiers`].
+/// it, and every write notifies the caches of what changed. [`find`](Self::find) is the fast way:
+/// it may answer from a copy, within the bounds of [`Tiers`].
 ///
 /// The manager makes one of its store by [`with_tiers`](crate::SessionManagerBuilder::with_tiers).
 /// It works without a manager, too.
@@ -49,9 +49,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// beginning) is not asked for again.
 ///
 /// # Cancellation
-/// Writes are told to the caches even if the caller is dropped after the store of record answered.
+/// The caches receive writes even if the caller is dropped after the store of record answered.
 /// If it is dropped before, or the store fails, this process's own copies of what the write
-/// concerned are forgotten, because nobody knows what the store holds.
+/// concerned are forgotten, because it is unknown what the store holds.
 pub struct TieredStore {
     pub(super) store: Arc<dyn SessionStore>,
     clock: Arc<dyn Clock>,
@@ -107,9 +107,9 @@ impl TieredStore {
             .caches
             .iter()
             .map(|cache| {
-                let told = Arc::clone(&serving);
+                let report = Arc::clone(&serving);
                 let (cache, store, clock) = (Arc::clone(cache), Arc::clone(&store), Arc::clone(&clock));
-                let changed = Box::new(move || told.look());
+                let changed = Box::new(move || report.look());
                 SharedTier::new(cache, store, settings, clock, workers.stopping(), changed)
             })
             .collect();
@@ -128,7 +128,7 @@ impl TieredStore {
                 .map(|bus| BusOut::new(bus, scope, tiers.cache_timeout, Arc::clone(&metrics))),
             limit: tiers.cache_timeout,
             runtime,
-            places: Arc::new(Semaphore::new(TOLD_AT_ONCE)),
+            places: Arc::new(Semaphore::new(SENT_AT_ONCE)),
         });
         let (flights, started) = (Flights::default(), clock.now());
         Ok(Self {
@@ -216,9 +216,9 @@ impl TieredStore {
         }
     }
 
-    /// Tells all tiers what the store of record ended, and waits as long as a cache may take.
+    /// Notifies all tiers of what the store of record ended, and waits as long as a cache may take.
     pub(crate) async fn ended(&self, records: &[Arc<SessionRecord>]) {
-        self.ends().tell(records).wait().await;
+        self.ends().notify(records).wait().await;
     }
 
     pub(super) fn ends(&self) -> Ends {
@@ -246,7 +246,7 @@ impl TieredStore {
         changes.push(CacheEntry::of(self.scope, Arc::clone(record), began.wall), ttl);
     }
 
-    /// A refused write says what the store of record holds.
+    /// A refused write shows what the store of record holds.
     pub(super) fn note_refusal(&self, id: SessionId, error: &Error) {
         if let Some(ended) = error.ended_session() {
             self.l1.end(id, ended);
@@ -298,8 +298,8 @@ impl SessionStore for TieredStore {
         record: Arc<SessionRecord>,
         limit: Option<&SessionLimit>,
     ) -> Result<Vec<Arc<SessionRecord>>> {
-        let (evicted, told) = self.create_told(record, limit).await?;
-        told.wait().await;
+        let (evicted, notifying) = self.create_and_notify(record, limit).await?;
+        notifying.wait().await;
         Ok(evicted)
     }
 
@@ -312,8 +312,8 @@ impl SessionStore for TieredStore {
     }
 
     async fn update(&self, record: Arc<SessionRecord>, expected: Revision) -> Result<Revision> {
-        let (revision, told) = self.update_told(record, expected).await?;
-        told.wait().await;
+        let (revision, notifying) = self.update_and_notify(record, expected).await?;
+        notifying.wait().await;
         Ok(revision)
     }
 
@@ -329,8 +329,8 @@ impl SessionStore for TieredStore {
         ended: &Ended,
         created_until: Timestamp,
     ) -> Result<Vec<Arc<SessionRecord>>> {
-        let (records, told) = self.end_told(scope, ended, created_until).await?;
-        told.wait().await;
+        let (records, notifying) = self.end_and_notify(scope, ended, created_until).await?;
+        notifying.wait().await;
         Ok(records)
     }
 
@@ -339,8 +339,8 @@ impl SessionStore for TieredStore {
     }
 
     async fn expire(&self, now: Timestamp, limit: usize) -> Result<Vec<Arc<SessionRecord>>> {
-        let (records, told) = self.expire_told(now, limit).await?;
-        told.wait().await;
+        let (records, notifying) = self.expire_and_notify(now, limit).await?;
+        notifying.wait().await;
         Ok(records)
     }
 

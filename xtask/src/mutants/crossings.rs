@@ -238,10 +238,10 @@ pub(crate) const CROSSINGS: &[Mutant] = &[
     Mutant {
         name: "a cache misses the second of two changes",
         file: "session-manager/src/tiers/outbox.rs",
-        find: "waiting.number == debt.number",
-        replace: "waiting.number >= debt.number",
+        find: "waiting.number == missed.number",
+        replace: "waiting.number >= missed.number",
         package: "session-manager",
-        test: "tiers::outbox::tests::what_was_added_while_the_tier_was_told_stays",
+        test: "tiers::outbox::tests::what_was_added_while_the_tier_was_notified_stays",
     },
     Mutant {
         name: "rules compare what is not kept",

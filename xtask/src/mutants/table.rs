@@ -330,15 +330,15 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "tiers: only the first cache is notified",
         file: "session-manager/src/tiers/spread.rs",
-        find: "spread.shared.iter().map(|tier| tier.tell(&changes.entries))",
-        replace: "spread.shared.iter().take(1).map(|tier| tier.tell(&changes.entries))",
+        find: "spread.shared.iter().map(|tier| tier.notify(&changes.entries))",
+        replace: "spread.shared.iter().take(1).map(|tier| tier.notify(&changes.entries))",
         package: "session-manager",
         test: "seeds::every_guarantee_holds_in_every_even_run",
     },
     Mutant {
         name: "tiers: a cache that missed a change is read",
         file: "session-manager/src/tiers/shared.rs",
-        find: "if told.is_ok() {",
+        find: "if sent.is_ok() {",
         replace: "if true {",
         package: "session-manager",
         test: "seeds::every_guarantee_holds_in_every_even_run",
