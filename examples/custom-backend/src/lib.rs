@@ -1,7 +1,7 @@
 //! A complete session store on [redb](https://docs.rs/redb), proved by the conformance suite.
 //!
 //! Two tables: the sessions by id, and the ids of each user. redb has one writer at a time and
-//! commits durably, which is all that [`Rows`](session_core::Rows) needs.
+//! commits durably, which is all that [`Rows`] needs.
 
 use redb::{Database, MultimapTable, ReadableMultimapTable, ReadableTable, Table};
 use session_core::{Durability, prelude::*};

@@ -245,7 +245,7 @@ pub fn write_end_after_time(reason: EndReason, by: &Actor) -> Vec<u8> {
 /// Serializes a profile without any data, for a script that erases a user.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn empty_profile() -> Result<Vec<u8>> {
     encoded(&Profile::default(), Vec::new())
 }
@@ -300,7 +300,7 @@ impl From<postcard::Error> for Unreadable {
 /// Parses a record.
 ///
 /// # Errors
-/// [`Unreadable`] for anything that [`write`] did not write.
+/// [`Unreadable`] for anything that [`write()`] did not write.
 pub fn read(bytes: &[u8], part: Part) -> Result<SessionRecord, Unreadable> {
     let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else {
         return Err(Unreadable("the stored value is too short"));
