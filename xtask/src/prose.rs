@@ -61,9 +61,6 @@ const MOST_WIDE: f64 = 0.01;
 /// Characters of a test's name.
 const LONGEST_NAME: usize = 70;
 
-/// Members that were written before the rules and do not keep them yet. Take a line out when its member does.
-const NOT_YET: &[&str] = &["session-manager", "session-memory", "session-servers", "xtask"];
-
 #[derive(Args, Debug, Default)]
 pub(crate) struct Arguments {
     /// Prints each line that is counted, of members whose name contains one of these; all of them if none is given
@@ -102,11 +99,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         members.entry(member.to_owned()).or_default().add(&text, show);
     }
     println!("{}", render(&members));
-    let odd: Vec<_> = members
-        .iter()
-        .filter(|(name, measure)| is_odd(name, measure))
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let odd: Vec<_> =
+        members.iter().filter(|(_, measure)| !measure.is_plain()).map(|(name, _)| name.as_str()).collect();
     if odd.is_empty() { Ok(()) } else { Err(Error::Prose { members: odd.join(", ") }) }
 }
 
@@ -115,10 +109,6 @@ fn member_of(file: &str) -> &str {
     let depth = if file.starts_with("examples/") { 2 } else { 1 };
     let end = file.match_indices('/').nth(depth - 1).map_or(file.len(), |(at, _)| at);
     &file[..end]
-}
-
-fn is_odd(name: &str, measure: &Measure) -> bool {
-    !NOT_YET.contains(&name) && !measure.is_plain()
 }
 
 impl Measure {
@@ -189,11 +179,7 @@ fn render(members: &BTreeMap<String, Measure>) -> Table {
         "verdict",
     ]);
     for (name, measure) in members {
-        let verdict = match (measure.is_plain(), NOT_YET.contains(&name.as_str())) {
-            (true, _) => "plain",
-            (false, true) => "not yet",
-            (false, false) => "ODD",
-        };
+        let verdict = if measure.is_plain() { "plain" } else { "ODD" };
         table.add_row([
             name,
             &measure.lines.to_string(),

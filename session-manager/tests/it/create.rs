@@ -165,7 +165,7 @@ impl SecureRandom for FailsAfter {
 }
 
 #[tokio::test]
-async fn a_failing_generator_signs_nobody_in() {
+async fn a_failing_generator_signs_no_user_in() {
     let world = World::with(|builder| builder.with_random(FailsAfter::default()));
     assert_eq!(kind(world.manager.create(NewSession::anonymous()).await), ErrorKind::Unavailable);
     assert_eq!(world.faults.all_calls(), 0);
@@ -191,7 +191,7 @@ async fn a_store_that_hangs_is_left_at_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sign_in_ends_even_if_nobody_waits_for_it() {
+async fn a_sign_in_completes_although_its_caller_left() {
     let world = World::new();
     world.faults.arm(Fault::delay(Duration::from_millis(500)));
     abandon(world.manager.create(NewSession::for_user(user("ann")))).await;
@@ -227,7 +227,7 @@ async fn settings_out_of_bounds_are_refused() {
 }
 
 #[test]
-fn a_manager_outside_of_a_runtime_says_so() {
+fn a_manager_outside_of_a_runtime_is_refused() {
     let error = SessionManager::builder(MemoryStore::default()).build().unwrap_err();
     assert!(error.to_string().contains("tokio runtime"));
 }

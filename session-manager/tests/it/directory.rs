@@ -87,7 +87,10 @@ async fn a_user_who_is_gone_is_signed_out_for_good() {
     assert_eq!(world.live().await, 0);
     for token in [&token, &other] {
         let answer = rejection(world.validate(token).await);
-        assert!(matches!(answer, Rejection::Ended(_)), "whoever registers under the name is somebody else");
+        assert!(
+            matches!(answer, Rejection::Ended(_)),
+            "a user who registers under the name later is another one"
+        );
     }
     assert!(world.manager.create(ann(1)).await.is_ok());
 }
@@ -154,7 +157,7 @@ async fn the_directory_is_asked_once_per_lag() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_directory_that_fails_signs_nobody_out() {
+async fn a_directory_that_fails_signs_no_user_out() {
     let (world, users) = world();
     let token = world.manager.create(ann(1)).await.unwrap().token.expose();
     world.pass(30);

@@ -66,7 +66,7 @@ async fn an_external_session_is_validated_by_its_name_and_by_nothing_else() {
     assert_eq!(
         rejection(world.validate(&token.expose()).await),
         Rejection::WrongSecret,
-        "it has no secret of ours"
+        "the library issued no secret"
     );
 }
 

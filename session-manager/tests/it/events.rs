@@ -51,7 +51,7 @@ fn name(kind: &EventKind) -> String {
 }
 
 #[tokio::test]
-async fn a_life_is_told_in_order() {
+async fn a_life_is_reported_in_order() {
     let recorder = Recorder::default();
     let world = recorder.world(|builder| builder);
     let created = world.sign_in("ann").await;
@@ -83,7 +83,7 @@ async fn an_eviction_and_an_expiry_are_ends() {
 }
 
 #[tokio::test]
-async fn a_denial_and_a_failure_are_told() {
+async fn a_denial_and_a_failure_are_reported() {
     let recorder = Recorder::default();
     let rules = RuleSet::default().with(IpBinding::exact(Outcome::Deny));
     let world = recorder.world(|builder| builder.with_rules(rules));
@@ -100,7 +100,7 @@ async fn a_denial_and_a_failure_are_told() {
 }
 
 #[tokio::test]
-async fn the_first_session_on_a_device_is_told() {
+async fn the_first_session_on_a_device_is_reported() {
     let recorder = Recorder::default();
     let world = recorder.world(|builder| builder);
     let device = DeviceId::mint(&SystemRandom).unwrap();
@@ -113,7 +113,7 @@ async fn the_first_session_on_a_device_is_told() {
 }
 
 #[tokio::test]
-async fn reuse_is_told_before_the_end() {
+async fn reuse_is_reported_before_the_end() {
     let recorder = Recorder::default();
     let world = recorder.world(|builder| builder.with_grace(Duration::ZERO));
     let created = world.manager.create(NewSession::for_user(user("ann")).with_refresh(true)).await.unwrap();
@@ -127,7 +127,7 @@ async fn reuse_is_told_before_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_whose_reply_was_lost_is_told_once() {
+async fn an_end_whose_reply_was_lost_is_reported_once() {
     for lost in 1..=3 {
         let recorder = Recorder::default();
         let world = recorder.world(|builder| builder);
@@ -136,7 +136,7 @@ async fn an_end_whose_reply_was_lost_is_told_once() {
         }
         world.faults.arm(Fault::lost_reply(ErrorKind::Timeout).on("end").at_call(lost));
         let result = world.manager.revoke_all(&user("ann"), &Actor::System).await;
-        assert_eq!(result.is_err(), lost == 1, "the caller is told the truth");
+        assert_eq!(result.is_err(), lost == 1, "the caller gets the true answer");
         tokio::time::sleep(Duration::from_secs(60)).await;
         // The sink's thread lives in real time.
         tokio::time::resume();

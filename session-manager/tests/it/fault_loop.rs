@@ -107,7 +107,7 @@ impl Run {
     }
 
     /// The story. Every step goes on with what the steps before it have left.
-    async fn tell(&mut self) {
+    async fn run_story(&mut self) {
         let manager = self.world.manager.clone();
         let ann = || NewSession::for_user(user("ann"));
 
@@ -162,15 +162,15 @@ impl Run {
             self.step("revoke all", manager.revoke_all(&user("eve"), &Actor::System)).await;
             self.dead.push(("the revoked session", token));
         }
-        self.tell_of_secrets().await;
-        self.tell_of_steps_and_devices().await;
-        self.tell_of_users().await;
-        self.tell_of_crossings().await;
+        self.run_secrets().await;
+        self.run_steps_and_devices().await;
+        self.run_users().await;
+        self.run_crossings().await;
         self.step("sweep", manager.sweep()).await;
     }
 
     /// Rotation, further authentication, and signing out elsewhere.
-    async fn tell_of_secrets(&mut self) {
+    async fn run_secrets(&mut self) {
         let manager = self.world.manager.clone();
         let rob = || NewSession::for_user(user("rob"));
         let Some(here) = self.step("create", manager.create(rob())).await else { return };
@@ -205,7 +205,7 @@ impl Run {
     }
 
     /// Two steps of a sign-in, and a move to another device.
-    async fn tell_of_steps_and_devices(&mut self) {
+    async fn run_steps_and_devices(&mut self) {
         let manager = self.world.manager.clone();
         let two = NewSession::for_user(user("two")).with_auth(AuthMethod::Password);
         if let Some(pending) = self.step("begin sign-in", manager.begin_sign_in(two)).await {
@@ -231,7 +231,7 @@ impl Run {
     }
 
     /// Lists, numbers, and what is kept about a user.
-    async fn tell_of_users(&mut self) {
+    async fn run_users(&mut self) {
         let manager = self.world.manager.clone();
         let paging = Paging::default();
         let (ann, gus) = (user("ann"), user("gus"));
@@ -254,7 +254,7 @@ impl Run {
         world.faults.disarm();
         users.0.lock().unwrap().failing = None;
         tokio::time::sleep(Duration::from_secs(60)).await;
-        // Whoever replaces a secret, or marks a session, has confirmed that by now, or never will.
+        // The writer of a new secret, or of a mark, has confirmed it by now, or never will.
         world.clock.advance(Duration::from_secs(40));
         for (name, token) in &live {
             let session = world.validate(token).await;
@@ -286,12 +286,15 @@ impl Run {
         world.manager.shutdown().await;
         let stats = world.manager.stats().await.unwrap();
         let ends = ends.0.lock().unwrap();
-        assert!(ends.values().all(|count| *count == 1), "{fault}: an end was told more than once: {ends:?}");
-        assert_eq!(ends.len() as u64, stats.ended.values().sum::<u64>(), "{fault}: an end was not told");
+        assert!(
+            ends.values().all(|count| *count == 1),
+            "{fault}: an end was reported more than once: {ends:?}"
+        );
+        assert_eq!(ends.len() as u64, stats.ended.values().sum::<u64>(), "{fault}: an end was not reported");
     }
 }
 
-/// Turns the answer into one that only an outage can spoil.
+/// Unwraps an answer that only an outage may turn into an error.
 #[track_caller]
 fn outage_only<T: std::fmt::Debug>(outcome: Result<T, ValidateError>) -> Result<T> {
     match outcome {
@@ -309,7 +312,7 @@ fn run(fault: &str, arm: impl FnOnce(&Run), has_failed: impl FnOnce(&Run) -> boo
     runtime.block_on(async {
         let mut run = Run::new();
         arm(&run);
-        run.tell().await;
+        run.run_story().await;
         let has_failed = has_failed(&run);
         run.check(fault).await;
         has_failed

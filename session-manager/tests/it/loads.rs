@@ -53,7 +53,7 @@ async fn one_id_asked_by_many_is_loaded_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lonely_load_waits_for_nobody() {
+async fn a_single_load_does_not_wait() {
     let (world, tokens) = slow_world(1).await;
     let started = tokio::time::Instant::now();
     world.validate(&tokens[0]).await.unwrap();
@@ -97,7 +97,7 @@ async fn an_error_reaches_exactly_those_who_asked_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_damaged_row_fails_nobody_else() {
+async fn a_damaged_row_fails_no_other_load() {
     let (world, tokens) = slow_world(4).await;
     world.faults.arm(Fault::error(ErrorKind::Corrupt).on("load").at_call(2));
     let outcomes = join_all(tokens.iter().map(|token| world.validate(token))).await;

@@ -26,7 +26,7 @@ const TOUCH: u64 = IDLE / 10;
 /// How long the node remembers what the directory answered.
 const LAG: u64 = 20;
 
-/// How many random stories are told.
+/// How many random stories run.
 const STORIES: u32 = 256;
 
 static STEPS: AtomicU64 = AtomicU64::new(0);
@@ -143,7 +143,7 @@ impl Expected {
     }
 }
 
-/// A browser: what it holds, and what the model says about it.
+/// A browser: what it holds, and what the model expects of it.
 struct Device {
     id: SessionId,
     token: String,
@@ -349,7 +349,7 @@ impl Story {
         self.devices.iter_mut().find(|device| device.id == session.id()).unwrap()
     }
 
-    /// What a user's page shows is what the model says.
+    /// A user's page shows what the model expects.
     async fn check_lists(&self) {
         for number in 0..2 {
             let page = self.world.manager.list(&user(&name(number)), Paging::default()).await.unwrap();

@@ -19,7 +19,7 @@ async fn a_signed_out_session_is_refused_from_then_on() {
 }
 
 #[tokio::test]
-async fn a_user_ends_their_own_sessions_and_nobody_elses() {
+async fn a_user_ends_only_their_own_sessions() {
     let world = World::new();
     let (ann, bob) = (world.sign_in("ann").await, world.sign_in("bob").await);
     let as_ann = Actor::User(user("ann"));
@@ -49,7 +49,8 @@ async fn signing_out_elsewhere_keeps_this_session() {
     let bob = world.sign_in("bob").await;
     let ended = world.manager.revoke_others(&here.session).await.unwrap();
     assert_eq!(ended.iter().map(|info| info.id).collect::<Vec<_>>(), [there.session.id()]);
-    let renewed = here.session.take_token().expect("whoever was thrown out may hold a copy of the old one");
+    let renewed =
+        here.session.take_token().expect("a party that was signed out may hold a copy of the old one");
     assert!(world.validate(&renewed.expose()).await.is_ok());
     assert!(world.validate(&here.token.expose()).await.is_err());
     assert!(world.validate(&there.token.expose()).await.is_err());
@@ -77,7 +78,7 @@ async fn ending_all_ends_all_of_the_user() {
 }
 
 #[tokio::test]
-async fn a_revocation_that_failed_says_so() {
+async fn a_revocation_that_failed_is_an_error() {
     let world = World::new();
     let created = world.sign_in("ann").await;
     world.faults.arm(Fault::error(ErrorKind::Unavailable).on("end"));
@@ -89,7 +90,7 @@ async fn a_revocation_that_failed_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revocation_ends_even_if_nobody_waits_for_it() {
+async fn a_revocation_completes_although_its_caller_left() {
     let world = World::new();
     let created = world.sign_in("ann").await;
     world.faults.arm(Fault::delay(Duration::from_millis(500)).on("end"));

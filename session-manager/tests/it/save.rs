@@ -14,7 +14,7 @@ async fn twins(world: &World) -> (Session, Session) {
 }
 
 #[tokio::test]
-async fn saving_nothing_asks_nobody() {
+async fn saving_nothing_causes_no_call() {
     let world = World::new();
     let session = world.sign_in("ann").await.session;
     world.faults.reset_calls();

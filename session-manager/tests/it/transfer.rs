@@ -40,7 +40,7 @@ async fn a_code_makes_the_session_on_the_other_device() {
     assert_eq!(
         created.session.record().authenticated_at,
         desk.record().authenticated_at,
-        "nobody authenticated now"
+        "no user authenticated now"
     );
     assert!(world.validate(&created.token.expose()).await.is_ok());
     assert_eq!(world.manager.list(&user("ann"), Paging::default()).await.unwrap().sessions.len(), 2);
@@ -101,7 +101,7 @@ async fn guessing_is_slowed_down() {
 }
 
 #[tokio::test]
-async fn who_guesses_stops_nobody_else() {
+async fn a_client_that_guesses_stops_no_other() {
     let world = World::new();
     let desk = at_the_desk(&world).await;
     let from = |ip: &str| phone().with_client(ClientInfo::new(ip.parse().ok(), None));

@@ -56,7 +56,7 @@ async fn a_forged_secret_for_a_known_id_is_unknown_and_ends_nothing() {
 }
 
 #[tokio::test]
-async fn an_id_that_nobody_created_is_unknown_and_stays_so() {
+async fn an_id_that_was_never_created_is_unknown_and_stays_so() {
     let world = World::new();
     let id = SessionId::mint(world.now(), None, &SystemRandom).unwrap();
     let token = SessionToken::mint(id, SecretFormat::default(), &SystemRandom).unwrap();
@@ -92,7 +92,7 @@ async fn use_postpones_idleness_but_not_the_absolute_end() {
 }
 
 #[tokio::test]
-async fn a_clock_that_steps_back_signs_nobody_out_and_extends_nothing() {
+async fn a_clock_that_steps_back_signs_no_user_out_and_extends_nothing() {
     let world = World::with(|builder| builder.with_expiry(short_lived()));
     let token = world.sign_in("ann").await.token.expose();
     let begin = world.now();
@@ -168,7 +168,7 @@ async fn a_session_moves_to_the_pepper_when_it_is_used() {
     assert_eq!(
         unavailable(plain.validate(&token).await),
         ErrorKind::Unavailable,
-        "a node without the key cannot tell"
+        "a node without the key cannot judge it"
     );
 }
 

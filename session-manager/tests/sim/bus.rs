@@ -24,7 +24,7 @@ struct State {
     listeners: BTreeMap<usize, Listener>,
     /// When the last message of a sender arrives at a receiver.
     arrives: BTreeMap<(usize, usize), Time>,
-    /// Nodes that hear and say nothing.
+    /// Nodes that send and receive nothing.
     cut: BTreeSet<usize>,
     missed: BTreeSet<usize>,
     /// How long messages are under way at the most.
@@ -88,7 +88,7 @@ impl Bus {
                     // What belongs to another tenant is nothing to a node.
                     let is_theirs = world.plan.tenant(node) != world.plan.tenant(from);
                     if let (true, false, BusEvent::Changed(_, changes)) = (is_received, is_theirs, &message) {
-                        world.note_heard(node, listener.life, changes);
+                        world.note_received(node, listener.life, changes);
                     } else if is_theirs {
                         world.count("message of another tenant");
                     }

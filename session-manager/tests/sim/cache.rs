@@ -86,7 +86,7 @@ impl Cache {
         Some(slot.entry.revision.get())
     }
 
-    /// Whether it lost what it was told since then.
+    /// Whether it lost entries since then.
     pub(crate) fn has_lost(&self, since: Time) -> bool {
         self.state.lock().lost.is_some_and(|at| at >= since)
     }

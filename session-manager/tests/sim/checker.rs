@@ -22,7 +22,7 @@ use session_manager::Source;
 use crate::history::{Answer, Call, Event, Violation};
 use crate::plan::Profile;
 use crate::store::{Store, Truth};
-use crate::world::{Forgot, Heard, Sim, Time, ms};
+use crate::world::{Forgot, ReceivedChange, Sim, Time, ms};
 
 /// How long nodes may not know what changed if nothing fails and there is a bus.
 const CALM_LAG: Duration = ms(30);
@@ -46,7 +46,7 @@ pub(crate) fn check(sim: &Sim) {
             checker.check(event);
         }
         checker.nodes_never_go_back();
-        checker.nodes_believe_what_they_hear();
+        checker.nodes_believe_messages();
         checker.nodes_forget_what_they_must();
         checker.touches_are_rare();
         checker.crossings();
@@ -112,7 +112,7 @@ impl<'a> Checker<'a> {
         let ended = self.ended_at(id);
         if !event.call.is_cached_read() && outdated < event.start {
             let name = if ended.is_some_and(|at| at < event.start) { "revocation-wins" } else { "monotonic" };
-            return self.wrong(name, event, "the store of record had said otherwise before");
+            return self.wrong(name, event, "the store of record had answered otherwise before");
         }
         let limit = match self.sim.plan.stale_if_error.filter(|_| degraded) {
             Some(limit) => limit,
@@ -133,7 +133,7 @@ impl<'a> Checker<'a> {
         }
         let plan = &self.sim.plan;
         let lag = match plan.profile {
-            // The others hear of it when each cache was told, or did not answer.
+            // The others receive it when each cache was notified, or did not answer.
             _ if plan.bus => {
                 CALM_LAG + if plan.profile == Profile::Calm { ms(0) } else { plan.cache_timeout }
             }
@@ -147,7 +147,7 @@ impl<'a> Checker<'a> {
     }
 
     /// How much longer than `max_stale` a node may take a copy for fresh: as much as the time that
-    /// a cache counted too long, if the node thinks that it is earlier than somebody else did.
+    /// a cache counted too long, if the node's clock is behind that of the writer.
     fn slack(&self, node: usize, id: SessionId) -> Duration {
         let ranges = self.sim.clock_ranges.lock();
         let latest = ranges.iter().map(|(_, high)| *high).max().unwrap_or_default();
@@ -156,33 +156,33 @@ impl<'a> Checker<'a> {
         behind.min(late)
     }
 
-    /// After a message reached a process, nothing older is said there.
-    fn nodes_believe_what_they_hear(&mut self) {
-        let heard = self.sim.heard.lock().clone();
+    /// After a message reached a process, the process answers nothing older.
+    fn nodes_believe_messages(&mut self) {
+        let received = self.sim.received.lock().clone();
         for event in self.events {
             let (Answer::Live { revision, .. }, Some(id)) = (&event.answer, event.session) else { continue };
-            let Some(messages) = heard.get(&(event.node, event.life, id)) else { continue };
-            let ignored = |message: &&Heard| {
+            let Some(messages) = received.get(&(event.node, event.life, id)) else { continue };
+            let ignored = |message: &&ReceivedChange| {
                 message.at < event.start && (message.ended || message.revision > *revision)
             };
             if let Some(message) = messages.iter().find(ignored) {
-                self.wrong("nodes believe what they hear", event, format!("after {message:?}"));
+                self.wrong("nodes believe messages", event, format!("after {message:?}"));
             }
             // A read is repeated when it was overtaken, but not for ever; and rotation may take
             // time after it.
-            let overtaken = |message: &&Heard| message.at >= event.start && message.at < event.end;
+            let overtaken = |message: &&ReceivedChange| message.at >= event.start && message.at < event.end;
             let end = messages.iter().filter(overtaken).find(|message| message.ended);
             let is_simple = self.sim.plan.profile == Profile::SlowReads && event.call == Call::Validate;
             if let (true, Some(end)) = (is_simple, end)
                 && self.overtaken(event, messages) < 3
             {
-                self.wrong("nodes believe what they hear", event, format!("meanwhile {end:?}"));
+                self.wrong("nodes believe messages", event, format!("meanwhile {end:?}"));
             }
         }
     }
 
     /// How often the read may have been repeated that a call waited for.
-    fn overtaken(&self, event: &Event, messages: &[Heard]) -> usize {
+    fn overtaken(&self, event: &Event, messages: &[ReceivedChange]) -> usize {
         let here = |other: &&Event| (other.node, other.life) == (event.node, event.life);
         let with = |other: &&Event| other.start <= event.start && other.end >= event.start;
         let together = self.events.iter().filter(here).filter(with);
@@ -263,15 +263,15 @@ impl<'a> Checker<'a> {
         !matches(&stored.current) && !previous.is_some_and(|old| counts(old) && matches(&old.hash))
     }
 
-    /// Not stored when the call began; or nobody of this process knows, for a second, that somebody
-    /// else stored it.
+    /// Not stored when the call began; or another process stored it less than a second before, and
+    /// this one does not know it yet.
     fn may_be_unknown(&self, event: &Event, id: SessionId) -> bool {
         let Some(created) = self.states(id).first().map(|(at, _)| *at) else { return true };
         let here = |other: &Event| {
             (other.node, other.life) == (event.node, event.life)
                 && other.session == Some(id)
                 && other.end < event.start
-                // What had ended before is nobody's news.
+                // What had ended before is no news.
                 && !matches!(other.call, Call::Revoke | Call::RevokeAll | Call::RevokeOthers)
                 && matches!(other.answer, Answer::Live { .. } | Answer::Done)
         };
@@ -292,7 +292,7 @@ impl<'a> Checker<'a> {
                 matches!(event.call, Call::Save | Call::Rotate | Call::RevokeOthers | Call::SignIn)
             }
             ErrorKind::Ended => ended || self.is_superseded(event),
-            // An external session has no secret of ours.
+            // The library issued no secret for an external session.
             ErrorKind::Invalid if event.call == Call::RevokeOthers => event.token.is_none(),
             ErrorKind::Invalid => self.may_be_refused(event),
             _ => false,
@@ -347,13 +347,13 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// What one process says about one session never turns back.
+    /// The answers of one process about one session never turn back.
     fn nodes_never_go_back(&mut self) {
-        let mut said: BTreeMap<_, Vec<&Event>> = BTreeMap::new();
+        let mut answers: BTreeMap<_, Vec<&Event>> = BTreeMap::new();
         for event in self.events {
-            said.entry((event.node, event.life, event.session)).or_default().push(event);
+            answers.entry((event.node, event.life, event.session)).or_default().push(event);
         }
-        for events in said.values() {
+        for events in answers.values() {
             for later in events {
                 let Answer::Live { revision, seen, verified_at, .. } = later.answer else { continue };
                 let before = events.iter().filter(|event| event.end < later.start);
@@ -372,14 +372,18 @@ impl<'a> Checker<'a> {
                             let must_forget = self.forgot_between(earlier, later);
                             // A copy that was given up after a write without an answer may have
                             // been newer than that of a shared cache.
-                            let is_excused = must_forget
+                            let is_allowed = must_forget
                                 && matches!(later.answer, Answer::Live { source: Source::Shared(_), .. });
-                            if higher > revision && !is_excused {
+                            if higher > revision && !is_allowed {
                                 self.wrong("monotonic", later, format!("after {earlier}"));
                             }
                             let forgot = forgot(events, later) || must_forget;
                             if higher == revision && saw > seen && !forgot && !by_another_clock {
-                                self.wrong("monotonic", later, format!("the sighting, after {earlier}"));
+                                self.wrong(
+                                    "monotonic",
+                                    later,
+                                    format!("the last-seen time, after {earlier}"),
+                                );
                             }
                         }
                         _ => {}
@@ -430,7 +434,7 @@ impl<'a> Checker<'a> {
 }
 
 /// Whether a write before that call was not answered: then the node forgot its copy, and the
-/// sightings with it.
+/// last-seen time with it.
 fn forgot(events: &[&Event], call: &Event) -> bool {
     let before = events.iter().filter(|event| event.start <= call.end);
     let answered = |event: &&Event| matches!(event.answer, Answer::Done | Answer::Live { .. });

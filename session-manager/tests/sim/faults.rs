@@ -1,4 +1,4 @@
-//! What breaks, and heals again.
+//! Faults that begin and end.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::node::Node;
 use crate::plan::Profile;
 use crate::world::{Sim, Time, ms};
 
-/// Breaks things until that time, and mends them all at the end.
+/// Injects faults until that time, and ends all of them then.
 pub(crate) async fn run(sim: Arc<Sim>, until: Time) {
     match sim.plan.profile {
         Profile::Calm | Profile::Sweeping | Profile::Silent | Profile::Outage => {}
@@ -67,10 +67,10 @@ pub(crate) async fn run(sim: Arc<Sim>, until: Time) {
         }
     }
     sim.pass(until.saturating_sub(sim.now())).await;
-    mend(&sim);
+    repair_all(&sim);
 }
 
-pub(crate) fn mend(sim: &Arc<Sim>) {
+pub(crate) fn repair_all(sim: &Arc<Sim>) {
     sim.users.server.set(Mode::Up, sim.now());
     sim.stores.iter().for_each(|store| store.server.set(Mode::Up, sim.now()));
     sim.caches.iter().for_each(|cache| cache.server.set(Mode::Up, sim.now()));

@@ -155,8 +155,15 @@ impl Report {
                 hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
             }
         }
-        let told = violations.iter().map(|violation| tell(violation, &events, sim)).collect();
-        Self { seed: sim.seed, events: events.len(), hash, lines, violations: told, counts: sim.counts() }
+        let described = violations.iter().map(|violation| describe(violation, &events, sim)).collect();
+        Self {
+            seed: sim.seed,
+            events: events.len(),
+            hash,
+            lines,
+            violations: described,
+            counts: sim.counts(),
+        }
     }
 }
 
@@ -167,16 +174,16 @@ fn truth(sim: &Sim) -> Vec<String> {
 fn truth_of(store: &Store) -> Vec<String> {
     let truth = store.truth.lock();
     let states = truth.iter().flat_map(|(id, states)| states.iter().map(move |state| (id, state)));
-    let told = states.map(|(id, (at, record))| {
+    let described = states.map(|(id, (at, record))| {
         let state = record.ended().map_or("active", |ended| ended.reason.as_str());
         let (revision, seen) = (record.revision.get(), record.last_seen_at);
         format!("truth {} at {}: {state} r{revision} {seen:?}", &id.to_string()[19..], at.as_millis())
     });
-    told.collect()
+    described.collect()
 }
 
 /// The violation, with what happened to its session before.
-fn tell(violation: &Violation, events: &[Event], sim: &Sim) -> String {
+fn describe(violation: &Violation, events: &[Event], sim: &Sim) -> String {
     let Violation { invariant, session, at, what } = violation;
     let concerns =
         |event: &&Event| event.start <= *at + Duration::from_millis(1) && event.session == *session;

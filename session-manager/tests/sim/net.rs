@@ -1,4 +1,4 @@
-//! The network: requests that are late, lost, refused, or carried out although nobody hears of it.
+//! The network: requests that are late, lost, refused, or carried out without an answer.
 //!
 //! A request that was sent is a task of its own. Who gives up waiting for the answer does not call
 //! it back.
@@ -20,11 +20,11 @@ pub(crate) enum Mode {
     Up,
     /// Each way takes up to so long.
     Slow(Duration),
-    /// Nothing arrives, and nobody says so.
+    /// Nothing arrives, and no error is returned.
     Black,
     /// Requests are carried out, answers do not come back.
     Mute,
-    /// As `Mute`, but the caller is told at once that the connection broke.
+    /// As `Mute`, but the caller gets an error at once, because the connection broke.
     Broken,
     /// An error at once; nothing happened.
     Refusing,
@@ -125,7 +125,7 @@ impl Server {
         }
     }
 
-    /// Sends a request. `apply` is what the server does when it arrives, and is told how late that
+    /// Sends a request. `apply` is what the server does when it arrives, and receives how late that
     /// is.
     pub(crate) async fn call<T: Send + 'static>(
         self: &Arc<Self>,
@@ -178,7 +178,7 @@ impl Server {
             }
         });
         let answer = answer.await.unwrap_or_else(|_| Err(Error::unavailable(self.name, what)));
-        // The answer to a process that died meanwhile reaches nobody.
+        // The answer to a process that died meanwhile is lost.
         if process.dead.is_cancelled() { std::future::pending().await } else { answer }
     }
 }

@@ -16,11 +16,11 @@ use crate::net::Process;
 use crate::store::StoreLink;
 use crate::world::{NodeClock, Repeatable, Sim, Time};
 
-/// A write that took longer is not looked at: what is told of it counts for a shorter time.
+/// A write that took longer is not checked: the notification of it counts for a shorter time.
 pub(crate) const QUICK: Time = crate::world::ms(200);
 
-/// How much longer than it may take one cache to answer all are told at the most.
-const TELLING: Time = crate::world::ms(10);
+/// How much longer than one cache may take it takes at most to notify all.
+const NOTIFYING: Time = crate::world::ms(10);
 
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -101,18 +101,18 @@ impl Node {
         let serving = health.tiers.iter().map(|tier| tier.healthy);
         let serving: Vec<_> = serving.collect();
         if let Some(scope) = state.running.manager.scope() {
-            self.caches_were_told(sim, state.running.life, scope, &serving);
+            self.caches_were_notified(sim, state.running.life, scope, &serving);
         }
     }
 
-    /// A cache that may be read here was told everything that was done here.
-    fn caches_were_told(&self, sim: &Sim, life: u32, scope: Scope, serving: &[bool]) {
+    /// A cache that may be read here has received everything that was done here.
+    fn caches_were_notified(&self, sim: &Sim, life: u32, scope: Scope, serving: &[bool]) {
         let now = sim.now();
         let mut learnt = sim.learnt.lock();
         let Some(learnt) = learnt.get_mut(&(self.number, life)) else { return };
         learnt.retain(|_, (_, at)| now - *at + QUICK < sim.plan.max_stale);
-        let telling = sim.plan.cache_timeout + TELLING;
-        for (id, (revision, at)) in learnt.iter().filter(|(_, (_, at))| now > *at + telling) {
+        let notifying = sim.plan.cache_timeout + NOTIFYING;
+        for (id, (revision, at)) in learnt.iter().filter(|(_, (_, at))| now > *at + notifying) {
             for (cache, serves) in sim.caches.iter().zip(serving) {
                 let older = cache.holds_active(scope, *id, now).filter(|held| held < revision);
                 if let (true, Some(held), false) = (*serves, older, cache.has_lost(*at)) {
@@ -122,7 +122,7 @@ impl Node {
                         cache.server.name,
                         at.as_millis()
                     );
-                    sim.violated("told before it is read", *id, what);
+                    sim.violated("notified before it is read", *id, what);
                 }
             }
         }

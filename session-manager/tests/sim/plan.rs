@@ -9,7 +9,7 @@ use crate::world::ms;
 /// What kind of run it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
-    /// Nothing fails, nobody goes away.
+    /// Nothing fails, no client leaves.
     Calm,
     /// Every cache and the bus are down all the time; the store is well.
     WithoutCaches,
@@ -20,7 +20,7 @@ pub(crate) enum Profile {
     OnlySecond,
     /// Nodes lose caches and find them again. Caches keep what they hold.
     Recovering,
-    /// Sessions are ended in the store by somebody who tells nobody, and the clocks disagree.
+    /// Another program ends sessions in the store and notifies no node, and the clocks disagree.
     Silent,
     /// The answers of the store to one node are slow, and everything changes meanwhile.
     SlowReads,

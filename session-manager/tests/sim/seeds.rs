@@ -66,7 +66,7 @@ const RARE: &[&str] = &[
     "sign-in refused by the directory",
     "sign-in that failed",
     "sign-in whose reply was lost",
-    "spoiled fill",
+    "invalidated fill",
     "stale_if_error answer",
     "sweep stopped by a jump of the clock",
     "theft noticed",
@@ -99,7 +99,7 @@ pub(crate) fn run(seed: u64, whole: bool) -> Report {
                 client.await.expect("a client does not panic");
             }
             breaking.await.expect("faults do not panic");
-            heal(&sim, &nodes).await;
+            repair(&sim, &nodes).await;
             crossings::settle(&sim).await;
             checker::check(&sim);
             sim.add("outbox overflow", recorder.count("session_tier_outbox_overflows_total"));
@@ -113,11 +113,11 @@ pub(crate) fn run(seed: u64, whole: bool) -> Report {
 }
 
 /// Some time after everything works again, all nodes agree with the store.
-async fn heal(sim: &Arc<Sim>, nodes: &[Arc<Node>]) {
+async fn repair(sim: &Arc<Sim>, nodes: &[Arc<Node>]) {
     // What was broken for a while breaks no more.
     sim.pass(ms(3_000)).await;
-    faults::mend(sim);
-    sim.healed.store(true, Ordering::SeqCst);
+    faults::repair_all(sim);
+    sim.repaired.store(true, Ordering::SeqCst);
     let until = sim.now() + ms(5_000) + sim.plan.max_stale;
     let sessions = sim.sessions.lock().clone();
     let latest: Vec<_> = sessions.iter().rev().take(5).collect();
@@ -158,7 +158,7 @@ async fn heal(sim: &Arc<Sim>, nodes: &[Arc<Node>]) {
                 // What is ended in the background is judged by the rule about the directory.
                 Answer::Rejected("credentials changed" | "user gone") => true,
                 // A node died while it replaced the secret: for as long as its clock may be off,
-                // nobody knows whether it will go on.
+                // it is unknown whether it will go on.
                 Answer::Unavailable(_) => {
                     let secret = stored.secret.as_ref();
                     secret.and_then(session_core::SecretState::successor) == Some(Successor::Unconfirmed)

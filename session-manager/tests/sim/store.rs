@@ -97,7 +97,7 @@ impl Store {
         limits::check(sim, self);
     }
 
-    /// Somebody ends a session and tells nobody.
+    /// Another program ends a session and notifies no node.
     pub(crate) fn end_silently(&self, sim: &Sim, id: SessionId) {
         let at = Timestamp::from_millis(BEGIN).saturating_add(sim.now());
         let ended = Ended::new(EndReason::LoggedOut, at, Actor::System);

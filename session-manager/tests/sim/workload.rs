@@ -156,7 +156,8 @@ impl Client {
         }
     }
 
-    /// Begins a session, lets everybody use it, and has it ended by somebody who tells nobody.
+    /// Begins a session, lets all nodes use it, and has it ended by another program, which notifies no
+    /// node.
     /// Meanwhile a cache may carry out writes late, or the other nodes lose the store.
     async fn end_silently(&self) {
         let sim = &self.sim;
@@ -214,7 +215,7 @@ impl Client {
         let (start, wall) = (sim.now(), self.node.wall());
         let buried = ask.session.and_then(|id| self.buried(id));
         let disturbed = matches!(sim.plan.profile, Profile::Wild | Profile::SlowReads) || sim.plan.trouble;
-        let disturbed = disturbed && !sim.healed.load(Ordering::SeqCst);
+        let disturbed = disturbed && !sim.repaired.load(Ordering::SeqCst);
         let impatient = disturbed && sim.chance(5);
         let hanging = sim.plan.deadline * 4;
         let limit = if impatient { sim.up_to(ms(15)) } else { hanging };
@@ -238,7 +239,7 @@ impl Client {
         let wall =
             (wall.min(wall_at_end).saturating_sub(between), wall.max(wall_at_end).saturating_add(between));
         let Ask { call, session, token, detail } = ask;
-        if let (Some(id), true) = (session, self.says_ended(call, &answer)) {
+        if let (Some(id), true) = (session, self.is_ended(call, &answer)) {
             sim.known_ended.lock().insert((node, running.life, id));
         }
         if let (Answer::Dropped, true, Some(id)) = (&answer, call == Call::Validate, session)
@@ -254,7 +255,7 @@ impl Client {
         value
     }
 
-    fn says_ended(&self, call: Call, answer: &Answer) -> bool {
+    fn is_ended(&self, call: Call, answer: &Answer) -> bool {
         matches!(answer, Answer::Rejected("ended"))
             || (matches!(call, Call::Logout | Call::Revoke) && *answer == Answer::Done)
     }

@@ -43,12 +43,12 @@ pub(crate) struct Known {
     pub(crate) external: Option<u32>,
 }
 
-/// Revisions that a process wrote, and when it was told so.
+/// Revisions that a process wrote, and when it got the answer.
 pub(crate) type Learnt = BTreeMap<SessionId, (u64, Time)>;
 
 /// A message that reached a process.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Heard {
+pub(crate) struct ReceivedChange {
     pub(crate) at: Time,
     pub(crate) revision: u64,
     pub(crate) ended: bool,
@@ -88,16 +88,16 @@ pub(crate) struct Sim {
     replies: Mutex<Vec<Vec<(Time, Time)>>>,
     /// How far each node's clock was off at any time, in milliseconds.
     pub(crate) clock_ranges: Mutex<Vec<(i64, i64)>>,
-    /// What each process was told by others: when, which revision, and whether that is the end.
-    pub(crate) heard: Mutex<BTreeMap<(usize, u32, SessionId), Vec<Heard>>>,
-    /// What the store told each process of its own writes: the revision, and when.
+    /// The messages that each process received: when, which revision, and whether that is the end.
+    pub(crate) received: Mutex<BTreeMap<(usize, u32, SessionId), Vec<ReceivedChange>>>,
+    /// The store's answers to each process's own writes: the revision, and when.
     pub(crate) learnt: Mutex<BTreeMap<(usize, u32), Learnt>>,
     /// When processes had to forget what they held.
     pub(crate) forgot: Mutex<Vec<Forgot>>,
     /// Sessions of which a process knows the end.
     pub(crate) known_ended: Mutex<BTreeSet<(usize, u32, SessionId)>>,
     /// Whether the faults are over.
-    pub(crate) healed: AtomicBool,
+    pub(crate) repaired: AtomicBool,
     /// How often a node asked the store for a session.
     pub(crate) reading: Mutex<BTreeMap<(usize, SessionId), u32>>,
     /// How many keys were saved that no other call writes.
@@ -130,11 +130,11 @@ impl Sim {
             counts: Mutex::default(),
             replies: Mutex::new(vec![Vec::new(); plan.nodes()]),
             clock_ranges: Mutex::new(plan.offsets.iter().map(|offset| (*offset, *offset)).collect()),
-            heard: Mutex::default(),
+            received: Mutex::default(),
             learnt: Mutex::default(),
             forgot: Mutex::default(),
             known_ended: Mutex::default(),
-            healed: AtomicBool::new(false),
+            repaired: AtomicBool::new(false),
             reading: Mutex::default(),
             keys: AtomicU32::default(),
             plan,
@@ -209,7 +209,7 @@ impl Sim {
         replies[node].iter().any(|(given, arrived)| *given <= given_by && *arrived >= arrived_after)
     }
 
-    /// The store answered a write: whoever is asked by this process later must not say less.
+    /// The store answered a write: later answers of this process must not be older.
     pub(crate) fn note_learnt(&self, node: usize, life: u32, id: SessionId, revision: u64) {
         let mut learnt = self.learnt.lock();
         let known = learnt.entry((node, life)).or_default().entry(id).or_default();
@@ -237,16 +237,17 @@ impl Sim {
             record.ended().is_none() && known.contains(&(node, life, record.id))
         };
         if loaded.iter().any(|record| late(&record)) {
-            self.count("spoiled fill");
+            self.count("invalidated fill");
         }
     }
 
-    /// What a node hears of ends.
-    pub(crate) fn note_heard(&self, node: usize, life: u32, changes: &[Invalidation]) {
-        let mut heard = self.heard.lock();
+    /// What a node receives about ends.
+    pub(crate) fn note_received(&self, node: usize, life: u32, changes: &[Invalidation]) {
+        let mut received = self.received.lock();
         for change in changes {
-            let message = Heard { at: self.now(), revision: change.revision.get(), ended: change.ended };
-            heard.entry((node, life, change.id)).or_default().push(message);
+            let message =
+                ReceivedChange { at: self.now(), revision: change.revision.get(), ended: change.ended };
+            received.entry((node, life, change.id)).or_default().push(message);
         }
         let ended = changes.iter().filter(|change| change.ended).map(|change| (node, life, change.id));
         self.known_ended.lock().extend(ended);

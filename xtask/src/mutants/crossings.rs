@@ -17,7 +17,7 @@ pub(crate) const CROSSINGS: &[Mutant] = &[
         find: "let mut records = self.backend.operation().end(scope, ended, created_until(scope, ended.at)).await?;",
         replace: "let mut records = self.backend.operation().end(scope, ended, Timestamp::MAX).await?;",
         package: "session-manager",
-        test: "crossings::ends::logging_out_everywhere_in_a_hiccup_spares_who_signs_in_again",
+        test: "crossings::ends::a_log_out_everywhere_in_a_hiccup_spares_a_later_sign_in",
     },
     Mutant {
         name: "a message of another tenant counts",
@@ -25,7 +25,7 @@ pub(crate) const CROSSINGS: &[Mutant] = &[
         find: "if *scope != self.scope => {}",
         replace: "if *scope != self.scope && false => {}",
         package: "session-manager",
-        test: "crossings::tenants::a_message_of_another_tenant_spoils_no_copy",
+        test: "crossings::tenants::a_message_of_another_tenant_invalidates_no_copy",
     },
     Mutant {
         name: "a copy of another tenant is an answer",
@@ -57,7 +57,7 @@ pub(crate) const CROSSINGS: &[Mutant] = &[
         find: "Fate::Restores => PresentedSecret::Restored,",
         replace: "Fate::Restores => PresentedSecret::Wrong,",
         package: "session-manager",
-        test: "crossings::secrets::a_lost_reply_of_a_replacement_signs_nobody_out",
+        test: "crossings::secrets::a_lost_reply_of_a_replacement_signs_no_user_out",
     },
     Mutant {
         name: "a lost response signs out",
@@ -89,7 +89,7 @@ pub(crate) const CROSSINGS: &[Mutant] = &[
         find: "match self.clock_guard.check(now) {",
         replace: "match self.clock_guard.check(now) || true {",
         package: "session-manager",
-        test: "crossings::clocks::a_clock_that_jumped_ends_nobody",
+        test: "crossings::clocks::a_clock_that_jumped_ends_no_session",
     },
     Mutant {
         name: "savers do not wait for each other",
@@ -177,7 +177,7 @@ pub(crate) const CROSSINGS: &[Mutant] = &[
         find: "let mut records = operation.end(scope, ended, created_until(scope, ended.at)).await?;",
         replace: "let mut records = operation.end(scope, ended, created_until(scope, ended.at.saturating_add(self.settings.clock_skew))).await?;",
         package: "session-manager",
-        test: "crossings::ends::logging_out_everywhere_that_is_carried_out_late_spares_who_signs_in_again",
+        test: "crossings::ends::a_late_log_out_everywhere_spares_a_later_sign_in",
     },
     Mutant {
         name: "a session ahead of time stays",
@@ -193,7 +193,7 @@ pub(crate) const CROSSINGS: &[Mutant] = &[
         find: "const PAUSES: [u64; 6] = [0, 200, 800, 2_000, 6_000, 15_000];",
         replace: "const PAUSES: [u64; 1] = [0];",
         package: "session-manager",
-        test: "crossings::ends::a_sign_in_that_is_carried_out_late_leaves_no_session_and_no_gap_in_the_reports",
+        test: "crossings::ends::a_late_sign_in_leaves_no_session_and_no_gap_in_the_reports",
     },
     Mutant {
         name: "the replaced session counts",
@@ -233,7 +233,7 @@ pub(crate) const CROSSINGS: &[Mutant] = &[
         find: "if let Standing::Good = Standing::of(&stored, status) {",
         replace: "if let (Standing::Good, true) = (Standing::of(&stored, status), false) {",
         package: "session-manager",
-        test: "crossings::directory::a_request_beside_a_password_change_does_not_end_the_session_that_is_kept",
+        test: "crossings::directory::a_request_beside_a_password_change_does_not_end_the_kept_session",
     },
     Mutant {
         name: "a cache misses the second of two changes",

@@ -125,7 +125,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         find: "let task = self.inner.core.workers.spawn(operation);",
         replace: "let task = async { Ok::<_, tokio::task::JoinError>(operation.await) };",
         package: "session-manager",
-        test: "create::a_sign_in_ends_even_if_nobody_waits_for_it",
+        test: "create::a_sign_in_completes_although_its_caller_left",
     },
     Mutant {
         name: "an end is reported twice",
@@ -133,7 +133,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         find: "self.emit(EventKind::Ended(ended.clone()), record);",
         replace: "self.emit(EventKind::Ended(ended.clone()), record); self.emit(EventKind::Ended(ended.clone()), record);",
         package: "session-manager",
-        test: "events::a_life_is_told_in_order",
+        test: "events::a_life_is_reported_in_order",
     },
     Mutant {
         name: "a revocation is forgotten in an outage",

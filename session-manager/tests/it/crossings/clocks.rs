@@ -7,7 +7,7 @@ use session_core::{ErrorKind, Timestamp};
 use crate::world::{World, kind};
 
 #[tokio::test]
-async fn a_clock_that_jumped_ends_nobody() {
+async fn a_clock_that_jumped_ends_no_session() {
     let world = World::new();
     let created = world.sign_in("ann").await;
     let real = world.now();

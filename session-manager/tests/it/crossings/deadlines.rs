@@ -53,7 +53,7 @@ async fn a_use_near_the_deadline_is_written_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_strange_country_costs_nobody_a_use() {
+async fn a_strange_country_costs_no_session_a_use() {
     let world = World::new();
     let mut tokens = Vec::new();
     for number in 0..20 {

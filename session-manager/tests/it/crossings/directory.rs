@@ -124,7 +124,7 @@ async fn a_question_under_way_does_not_bring_back_what_was_forgotten() {
 
 /// A request of another node asks the directory while the session is kept.
 #[tokio::test(start_paused = true)]
-async fn a_request_beside_a_password_change_does_not_end_the_session_that_is_kept() {
+async fn a_request_beside_a_password_change_does_not_end_the_kept_session() {
     let (one, two, users) = nodes();
     let created = one.manager.create(ann(1)).await.unwrap();
     let old = created.token.expose();

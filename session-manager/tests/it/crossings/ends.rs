@@ -36,7 +36,7 @@ impl Ends {
 }
 
 #[tokio::test(start_paused = true)]
-async fn logging_out_everywhere_in_a_hiccup_spares_who_signs_in_again() {
+async fn a_log_out_everywhere_in_a_hiccup_spares_a_later_sign_in() {
     for fault in [Fault::error(ErrorKind::Unavailable), Fault::lost_reply(ErrorKind::Timeout)] {
         let world = World::new();
         let old = world.sign_in("ann").await.token.expose();
@@ -51,7 +51,7 @@ async fn logging_out_everywhere_in_a_hiccup_spares_who_signs_in_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn logging_out_everywhere_that_is_carried_out_late_spares_who_signs_in_again() {
+async fn a_late_log_out_everywhere_spares_a_later_sign_in() {
     let device = DeviceId::mint(&SystemRandom).unwrap();
     for how in 0..3 {
         let world = World::new();
@@ -102,7 +102,7 @@ async fn asking_again_removes_the_copies_of_what_another_node_ended() {
     let redis = Cache::new("redis");
     for ask in [0, 1, 2] {
         let node = Node::new(Tiers::memory().with_cache(redis.clone())).await;
-        // Another node that nobody hears of.
+        // Another node, which sends no messages.
         let other = World::on(Arc::clone(&node.world.store), |builder| builder);
         let (id, token) = node.sign_in().await;
         let session = node.validate(&token).await.unwrap();
@@ -174,12 +174,12 @@ async fn evictions_of_a_lost_sign_in_are_reported_once_each() {
     let reported = ends.of(&world).await;
     assert_eq!(reported.iter().filter(|(id, _)| *id == first).count(), 1, "{reported:?}");
     assert!(reported.contains(&(first, EndReason::LimitEvicted)));
-    assert_eq!(reported.len(), 2, "the evicted one, and the one that nobody has a token of");
+    assert_eq!(reported.len(), 2, "the evicted one, and the one whose token was never handed out");
 }
 
 /// The store carries the sign-in out long after its caller got an error.
 #[tokio::test(start_paused = true)]
-async fn a_sign_in_that_is_carried_out_late_leaves_no_session_and_no_gap_in_the_reports() {
+async fn a_late_sign_in_leaves_no_session_and_no_gap_in_the_reports() {
     for late in [1, 5, 20] {
         let ends = Ends::default();
         let sink = ends.clone();
@@ -191,7 +191,7 @@ async fn a_sign_in_that_is_carried_out_late_leaves_no_session_and_no_gap_in_the_
         let new = NewSession::for_user(user("ann"));
         assert_eq!(kind(world.manager.create(new).await), ErrorKind::Timeout);
         tokio::time::sleep(60 * SECOND).await;
-        assert_eq!(world.live().await, 0, "nobody has a token of it: {late} s");
+        assert_eq!(world.live().await, 0, "its token was never handed out: {late} s");
         tokio::time::resume();
         let reported = ends.of(&world).await;
         tokio::time::pause();

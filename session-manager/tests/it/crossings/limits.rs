@@ -71,7 +71,7 @@ async fn the_limit_holds_again_once_a_lost_end_is_carried_through() {
     let world = limited(1, OnExceed::Refuse);
     let first = world.sign_in("ann").await.session;
     world.faults.arm(Fault::error(ErrorKind::Unavailable).on("end").at_call(1));
-    world.manager.create(ann().replacing(&first)).await.expect("nobody gains by the old one");
+    world.manager.create(ann().replacing(&first)).await.expect("the old one gives no access to others");
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(world.live().await, 1);
     world.manager.revoke_all(&user("ann"), &Actor::System).await.unwrap();

@@ -140,7 +140,7 @@ async fn a_repeated_save_is_no_conflict_with_itself() {
 }
 
 #[tokio::test]
-async fn a_lost_attempt_does_not_hide_somebody_elses_equal_value() {
+async fn a_lost_attempt_does_not_hide_an_equal_value_of_another_request() {
     let world = World::new();
     let handles = handles(&world, 2).await;
     handles.iter().for_each(|handle| handle.insert("count", &2).unwrap());

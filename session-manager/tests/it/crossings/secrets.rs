@@ -81,7 +81,7 @@ async fn replace(world: &World, session: &Session, how: usize) -> session_core::
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_reply_of_a_replacement_signs_nobody_out() {
+async fn a_lost_reply_of_a_replacement_signs_no_user_out() {
     for how in 0..4 {
         let world = World::new();
         let created = world.sign_in("ann").await;

@@ -96,7 +96,7 @@ async fn a_failed_sign_in_hides_no_conflict() {
     two.save().await.unwrap();
     let new = NewSession::for_user("ann".parse().unwrap()).replacing(&one);
     assert_eq!(kind(world.manager.create(new).await), ErrorKind::Conflict, "another request used it up");
-    assert_eq!(world.live().await, 1, "nobody is signed in");
+    assert_eq!(world.live().await, 1, "no user is signed in");
     two.insert("other", &1).unwrap();
     two.save().await.expect("and the session is not marked");
     assert_eq!(kind(one.save().await), ErrorKind::Conflict);

@@ -66,7 +66,7 @@ async fn an_ensured_id_is_another_session_at_each_tenant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_of_another_tenant_spoils_no_copy() {
+async fn a_message_of_another_tenant_invalidates_no_copy() {
     let (one, two, _) = tenants().await;
     let client = RequestClient::default();
     one.world.manager.ensure(external(), &client).await.unwrap();

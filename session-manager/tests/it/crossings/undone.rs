@@ -134,7 +134,7 @@ async fn sessions_of_another_system_are_prolonged_and_kept_without_secrets() {
     assert_eq!(session.record().revision, stored.revision, "the handle knows");
     assert_eq!(stored.data.len(), 0);
     assert!(session.take_token().is_none());
-    assert_eq!(kind(world.manager.rotate(session).await), ErrorKind::Invalid, "there is no secret of ours");
+    assert_eq!(kind(world.manager.rotate(session).await), ErrorKind::Invalid, "the library issued no secret");
     assert!(world.manager.validate_external(&external, &client).await.is_ok());
 }
 

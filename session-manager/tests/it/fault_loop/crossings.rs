@@ -38,16 +38,16 @@ impl UserDirectory for Users {
 }
 
 impl Run {
-    pub(super) async fn tell_of_crossings(&mut self) {
-        self.tell_of_a_sign_in_beside_a_tab().await;
-        self.tell_of_evictions().await;
-        self.tell_of_a_rule().await;
-        self.tell_of_a_new_password().await;
+    pub(super) async fn run_crossings(&mut self) {
+        self.run_a_sign_in_beside_a_tab().await;
+        self.run_evictions().await;
+        self.run_a_rule().await;
+        self.run_a_new_password().await;
     }
 
     /// A sign-in takes over what another tab saved. If it fails, the session goes on with what was
     /// saved.
-    async fn tell_of_a_sign_in_beside_a_tab(&mut self) {
+    async fn run_a_sign_in_beside_a_tab(&mut self) {
         let manager = self.world.manager.clone();
         let Some(visitor) = self.step("visit", manager.create(NewSession::anonymous())).await else { return };
         let token = visitor.token.expose().to_string();
@@ -68,7 +68,7 @@ impl Run {
     }
 
     /// More sign-ins than the limit allows.
-    async fn tell_of_evictions(&mut self) {
+    async fn run_evictions(&mut self) {
         let manager = self.world.manager.clone();
         let mut tokens = HashMap::new();
         for _ in 0..=LIMIT {
@@ -88,7 +88,7 @@ impl Run {
     }
 
     /// A refresh that a rule denies changes nothing, and the next one is no theft.
-    async fn tell_of_a_rule(&mut self) {
+    async fn run_a_rule(&mut self) {
         let manager = self.world.manager.clone();
         let new = NewSession::for_user(user("rita")).with_refresh(true);
         let Some(pair) = self.step("create with refresh", manager.create(new)).await else { return };
@@ -115,7 +115,7 @@ impl Run {
 
     /// A new password ends the session that was begun with the old one, and not the one that was
     /// begun with the new one.
-    async fn tell_of_a_new_password(&mut self) {
+    async fn run_a_new_password(&mut self) {
         let manager = self.world.manager.clone();
         let una = |version| NewSession::for_user(user("una")).with_credential_version(version);
         let old = self.step("create", manager.create(una(1))).await;

@@ -27,7 +27,7 @@ async fn an_end_is_known_elsewhere_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_outweighs_a_shared_cache_that_was_not_told() {
+async fn a_message_outweighs_a_shared_cache_that_missed_it() {
     let hub = Hub::new();
     let (of_one, of_two) = (Cache::new("redis"), Cache::new("redis"));
     let store = Arc::default();
@@ -62,7 +62,7 @@ async fn without_messages_an_end_is_noticed_when_the_copy_is_too_old() {
     let (one, two) = two(&hub, &redis).await;
     let (id, token) = one.sign_in().await;
     two.validate(&token).await.unwrap();
-    hub.deaf.store(true, Ordering::SeqCst);
+    hub.silenced.store(true, Ordering::SeqCst);
     one.world.manager.revoke(id, &Actor::System).await.unwrap();
     two.world.settle().await;
     two.validate(&token).await.unwrap();
@@ -76,7 +76,7 @@ async fn after_a_loss_no_copy_from_before_counts() {
     let (one, two) = two(&hub, &redis).await;
     let (id, token) = one.sign_in().await;
     two.validate(&token).await.unwrap();
-    hub.deaf.store(true, Ordering::SeqCst);
+    hub.silenced.store(true, Ordering::SeqCst);
     one.world.manager.revoke(id, &Actor::System).await.unwrap();
     two.validate(&token).await.unwrap();
     hub.resync();

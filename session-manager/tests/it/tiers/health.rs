@@ -81,7 +81,7 @@ async fn a_few_failures_change_nothing() {
 async fn everything_works_without_any_cache() {
     for mood in [Mood::Down, Mood::Hangs, Mood::Full] {
         let (redis, hub) = (Cache::new("redis"), Hub::new());
-        hub.deaf.store(true, Ordering::SeqCst);
+        hub.silenced.store(true, Ordering::SeqCst);
         redis.is(mood);
         let node = Node::new(Tiers::memory().with_cache(redis.clone()).with_bus(hub.bus())).await;
         let (id, token) = node.sign_in().await;
@@ -149,7 +149,7 @@ async fn tiers_out_of_bounds_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_is_not_a_logout_whatever_the_caches_say() {
+async fn an_outage_is_not_a_logout_whatever_the_caches_hold() {
     let redis = Cache::new("redis");
     let node = Node::new(Tiers::memory().with_cache(redis.clone())).await;
     let (_, token) = node.sign_in().await;

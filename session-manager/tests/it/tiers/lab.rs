@@ -1,5 +1,5 @@
-//! Nodes with tiers over one store of record: caches that fail when they are told to, a bus that
-//! loses messages when it is told to.
+//! Nodes with tiers over one store of record: caches that fail on demand, a bus that
+//! loses messages on demand.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -143,7 +143,7 @@ impl SessionCache for Cache {
 pub(crate) struct Hub {
     messages: broadcast::Sender<(u64, BusEvent)>,
     nodes: Arc<AtomicU64>,
-    pub(crate) deaf: Arc<AtomicBool>,
+    pub(crate) silenced: Arc<AtomicBool>,
     hanging: Arc<AtomicBool>,
 }
 
@@ -152,7 +152,7 @@ impl Hub {
         Self {
             messages: broadcast::channel(1_024).0,
             nodes: Arc::default(),
-            deaf: Arc::default(),
+            silenced: Arc::default(),
             hanging: Arc::default(),
         }
     }
@@ -161,12 +161,12 @@ impl Hub {
         Bus { node: self.nodes.fetch_add(1, Ordering::SeqCst), hub: self.clone() }
     }
 
-    /// Whether it takes messages and never says so.
+    /// Whether it takes messages and never answers.
     pub(crate) fn hangs(&self, hangs: bool) {
         self.hanging.store(hangs, Ordering::SeqCst);
     }
 
-    /// Tells all nodes that they missed something.
+    /// Notifies all nodes that they missed something.
     pub(crate) fn resync(&self) {
         self.messages.send((u64::MAX, BusEvent::Resync)).unwrap();
     }
@@ -184,10 +184,10 @@ impl InvalidationBus for Bus {
         if self.hub.hanging.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
-        if self.hub.deaf.load(Ordering::SeqCst) {
+        if self.hub.silenced.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Unavailable, "hub", "publish"));
         }
-        // Nobody may be listening yet.
+        // There may be no subscriber yet.
         let _ = self.hub.messages.send((self.node, BusEvent::Changed(scope, changes.to_vec())));
         Ok(())
     }
@@ -197,7 +197,7 @@ impl InvalidationBus for Bus {
     }
 
     fn health(&self) -> BusHealth {
-        match self.hub.deaf.load(Ordering::SeqCst) {
+        match self.hub.silenced.load(Ordering::SeqCst) {
             true => BusHealth::Degraded,
             false => BusHealth::Healthy,
         }

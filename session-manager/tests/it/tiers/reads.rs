@@ -88,7 +88,7 @@ async fn who_reads_for_others_may_go_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_stopped_polling_holds_up_nobody_for_long() {
+async fn a_caller_that_stopped_polling_delays_others_only_briefly() {
     let store = Arc::default();
     let (writer, reader) =
         (Node::on(Arc::clone(&store), Tiers::memory()).await, Node::on(store, Tiers::memory()).await);
@@ -102,7 +102,7 @@ async fn who_stopped_polling_holds_up_nobody_for_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_told_to_all_who_wait_and_to_nobody_later() {
+async fn a_failure_reaches_all_waiting_callers_and_no_later_one() {
     let store = Arc::default();
     let (writer, reader) =
         (Node::on(Arc::clone(&store), Tiers::memory()).await, Node::on(store, Tiers::memory()).await);
@@ -176,7 +176,7 @@ async fn a_use_that_another_node_saw_keeps_a_session_alive_here() {
     let (_, token) = one.sign_in().await;
     pass(&[&one, &two], 10 * SECOND).await;
     two.validate(&token).await.unwrap();
-    // It is flushed, and this node's copy still says otherwise.
+    // It is flushed, and this node's copy still differs.
     pass(&[&one, &two], 2 * SECOND).await;
     pass(&[&one, &two], 10 * SECOND).await;
     assert_eq!(one.validate(&token).await.unwrap().provenance().source, Source::Store);

@@ -44,7 +44,7 @@ async fn staleness_is_inherited_by_copies_of_copies() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_that_nobody_heard_of_is_noticed_within_the_staleness() {
+async fn an_end_without_a_message_is_noticed_within_the_staleness() {
     let (redis, store) = (Cache::new("redis"), Arc::default());
     let tiers = || Tiers::memory().with_cache(redis.clone());
     let reader = Node::on(Arc::clone(&store), tiers()).await;

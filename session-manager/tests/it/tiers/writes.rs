@@ -9,7 +9,7 @@ use super::lab::{Cache, Mood, Node, SECOND, pass};
 use crate::world::{kind, rejection, user};
 
 #[tokio::test(start_paused = true)]
-async fn an_end_is_told_to_every_tier() {
+async fn every_tier_is_notified_of_an_end() {
     let (redis, postgres) = (Cache::new("redis"), Cache::new("postgres"));
     let node = Node::new(Tiers::memory().with_cache(redis.clone()).with_cache(postgres.clone())).await;
     let (id, token) = node.sign_in().await;
@@ -36,7 +36,7 @@ async fn a_tier_that_fails_keeps_the_news_from_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tier_is_not_read_before_it_was_told_what_it_missed() {
+async fn a_tier_is_not_read_before_it_received_what_it_missed() {
     let redis = Cache::new("redis");
     let store = Arc::default();
     let one = Node::on(Arc::clone(&store), Tiers::none().with_cache(redis.clone())).await;
@@ -75,7 +75,7 @@ async fn a_change_that_a_tier_missed_is_brought_to_it_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tier_that_missed_too_much_is_not_read_until_nobody_believes_it() {
+async fn a_tier_that_missed_too_much_is_not_read_until_its_entries_expired() {
     let redis = Cache::new("redis");
     let node = Node::new(Tiers::none().with_cache(redis.clone()).with_outbox_capacity(2)).await;
     let mut ids = Vec::new();
@@ -94,7 +94,7 @@ async fn a_tier_that_missed_too_much_is_not_read_until_nobody_believes_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ends_by_the_sweep_and_by_a_limit_are_told_like_any_other() {
+async fn tiers_are_notified_of_ends_by_the_sweep_and_by_a_limit() {
     let redis = Cache::new("redis");
     let lifetime = Lifetime::new(Some(60 * SECOND), 10_000 * SECOND).unwrap();
     let node = Node::with(Arc::default(), |builder| {
@@ -149,7 +149,7 @@ async fn a_caller_that_leaves_during_a_write_leaves_no_outdated_copy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unanswered_end_is_asked_for_again_and_no_copy_opens_the_session_meanwhile() {
+async fn no_copy_opens_a_session_whose_end_was_not_answered() {
     let node = Node::new(Tiers::memory()).await;
     let (id, token) = node.sign_in().await;
     node.world.faults.arm(Fault::lost_reply(ErrorKind::Timeout).on("end").at_call(1));
@@ -158,7 +158,7 @@ async fn an_unanswered_end_is_asked_for_again_and_no_copy_opens_the_session_mean
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_unanswered_end_had_ended_is_told_to_the_tiers() {
+async fn tiers_are_notified_of_what_an_unanswered_end_had_ended() {
     let redis = Cache::new("redis");
     let node = Node::new(Tiers::memory().with_cache(redis.clone())).await;
     let (id, token) = node.sign_in().await;

@@ -42,7 +42,7 @@ async fn foreign(client: &Client) {
         theirs.filter(|known| known.external.is_none()).rev().take(3).cloned().collect()
     };
     let Some(known) = sim.draw(|rng| rng.choice(&theirs).cloned()) else { return };
-    let token = known.tokens.last().cloned().expect("a session of ours has a token");
+    let token = known.tokens.last().cloned().expect("a session that the library issued has a token");
     let running = client.node.running();
     let manager = running.manager.clone();
     let ask = Ask { session: Some(known.id), ..Ask::new(Call::Foreign, Detail::None) };
