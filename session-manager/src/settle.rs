@@ -125,9 +125,12 @@ pub(crate) fn restored(record: &SessionRecord, codec: DataCodec) -> SessionRecor
     next.secret = record.secret.as_ref().map(SecretState::restored);
     next.refresh = record.refresh.as_ref().map(RefreshState::restored);
     let undo = take_undo(&mut next, codec);
-    if let (Some(replaced_at), Some(undo)) = (replaced_at, undo) {
-        next.auth.retain(|event| event.at < replaced_at || event.at == record.created_at);
-        undo.apply(&mut next);
+    if let Some(replaced_at) = replaced_at {
+        // An authentication that was recorded with the replacement has its time.
+        next.auth.retain(|event| event.at != replaced_at || event.at == record.created_at);
+        if let Some(undo) = undo {
+            undo.apply(&mut next);
+        }
     }
     next
 }

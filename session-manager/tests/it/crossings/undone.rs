@@ -1,10 +1,11 @@
 //! An operation that failed did not happen, whatever it had written.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use session_conformance::faults::Fault;
 use session_core::rules::RequestClient;
-use session_core::{AuthMethod, ErrorKind, Lifetime, SessionRecord};
+use session_core::{AssuranceLevel, AuthMethod, ErrorKind, Lifetime, SessionRecord};
 use session_manager::{
     ExternalSession, NewSession, RefreshPolicy, Rejection, Session, SessionManager, ValidateError,
 };
@@ -101,6 +102,25 @@ async fn a_failed_step_up_does_not_make_a_transferred_session_fresh() {
     let opened = world.validate(&phone.token.expose()).await.unwrap();
     assert_eq!(opened.record().authenticated_at, desk.record().authenticated_at);
     assert_eq!(opened.record().auth.len(), 1);
+}
+
+/// The step-up is earlier than the sign-in, by the clocks of their nodes.
+#[tokio::test(start_paused = true)]
+async fn a_failed_step_up_at_a_node_whose_clock_is_behind_counts_for_nothing() {
+    let world = World::new();
+    let behind = World::on(Arc::clone(&world.store), |builder| builder);
+    world.pass(20);
+    let new = NewSession::for_user(user("ann")).with_auth(AuthMethod::Password);
+    let created = world.manager.create(new).await.unwrap();
+    let token = created.token.expose();
+    let session = behind.validate(&token).await.unwrap();
+    behind.faults.arm(Fault::lost_reply(ErrorKind::Timeout).on("update").at_call(1));
+    assert!(behind.manager.record_authentication(&session, AuthMethod::Totp).await.is_err());
+    for node in [&world, &behind] {
+        node.pass(120);
+        let opened = node.validate(&token).await.unwrap();
+        assert_eq!((opened.record().auth.len(), opened.assurance()), (1, AssuranceLevel::Aal1));
+    }
 }
 
 #[tokio::test]
