@@ -251,4 +251,12 @@ pub(crate) const CROSSINGS: &[Mutant] = &[
         package: "session-manager",
         test: "crossings::settings::settings_that_cannot_work_together_are_refused_by_name",
     },
+    Mutant {
+        name: "a failed step-up behind the clock stays",
+        file: "session-manager/src/settle.rs",
+        find: "next.auth.retain(|event| event.at != replaced_at || event.at == record.created_at);",
+        replace: "let _ = replaced_at;",
+        package: "session-manager",
+        test: "crossings::undone::a_failed_step_up_at_a_node_whose_clock_is_behind_counts_for_nothing",
+    },
 ];
